@@ -1,0 +1,54 @@
+# Everything happens in .venv; pip runs again only when pyproject.toml or constraints.txt changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+EXTRAS_demo := cli,plot
+EXTRAS_dev := dev,cli,plot
+EXTRAS_bench := bench,cli,plot
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench soak dev clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed-demo ## Train on real handwritten digits, predict one, draw the curve
+	@mkdir -p demo
+	$(BIN)/nbmlp train --data digits --out demo/model.safetensors --plot demo/learning-curve.png
+	$(BIN)/nbmlp predict demo/model.safetensors --data digits --row 0
+
+test: $(VENV)/.installed-dev ## Install what the tests need and run them
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev ## Check style, types and the floors
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict nbmlp/
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-bench ## Compare speeds with the peers that are installed
+	$(BIN)/python -m bench.compare $(ARGS)
+
+soak: $(VENV)/.installed-dev ## Run the long tests
+	$(BIN)/python -m pytest -m soak tests/soak $(ARGS)
+
+dev: $(VENV)/.installed-dev ## Only install what tests and checks need
+
+clean: ## Remove the environment and all that was made in it
+	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+	  .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A new Python, or an installation that broke off, starts from an empty folder.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "nbmlp needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "Installing nbmlp[$(EXTRAS_$*)] into $(VENV); the first time takes a minute or two."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints.txt -e ".[$(EXTRAS_$*)]"
+	@touch $@
