@@ -50,6 +50,11 @@ def _offset(builder, pointer, nbytes):
     return builder.gep(pointer, [nbytes], source_etype=I8)
 
 
+def _opaque(builder, value):
+    """The same value, its origin hidden from the optimiser."""
+    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
+
+
 def _tile_function(module, target: Target, itemsize: int, rows: int, vectors: int):
     """Emit ``C = alpha * A.B + beta * C`` for one register tile as a private function.
 
@@ -75,10 +80,17 @@ def _tile_function(module, target: Target, itemsize: int, rows: int, vectors: in
     width = lanes * itemsize
     builder = ir.IRBuilder(entry)
     zero = ir.Constant(vec, [0.0] * lanes)
+    # LLVM's strength reduction turns the row addresses into one chain of `rows` additions. Three
+    # vectors per row hide it (rows < 1.5*rows cycles of FMA); fewer do not: hide the strides.
+    hide = _opaque if vectors < 3 else lambda _, value: value
+    row_step = [hide(builder, builder.mul(a_row, ir.Constant(I64, r))) for r in range(4)]
+    a_first = [builder.mul(a_row, ir.Constant(I64, r)) for r in range(0, rows, 4)]
+    a_start = [_offset(builder, a0, hide(builder, first)) for first in a_first]
     builder.branch(loop)
 
     builder.position_at_end(loop)
-    k, a, b = builder.phi(I64), builder.phi(ptr), builder.phi(ptr)
+    k, b = builder.phi(I64), builder.phi(ptr)
+    a = [builder.phi(ptr) for _ in range(0, rows, 4)]
     acc = [[builder.phi(vec) for _ in range(vectors)] for _ in range(rows)]
     bs = [
         builder.load(_offset(builder, b, ir.Constant(I64, v * width)), typ=vec, align=width)
@@ -86,14 +98,14 @@ def _tile_function(module, target: Target, itemsize: int, rows: int, vectors: in
     ]
     new = []
     for r in range(rows):
-        step = builder.mul(a_row, ir.Constant(I64, r))
-        x = builder.load(_offset(builder, a, step), typ=scalar, align=itemsize)
+        x = builder.load(_offset(builder, a[r // 4], row_step[r % 4]), typ=scalar, align=itemsize)
         xs = _splat(builder, x, lanes)
         new.append([_fma(builder, xs, bs[v], acc[r][v], target.fma) for v in range(vectors)])
     k1 = builder.add(k, ir.Constant(I64, 1))
-    a1, b1 = _offset(builder, a, a_col), _offset(builder, b, b_row)
+    moving = [(k, ir.Constant(I64, 0), k1), (b, b0, _offset(builder, b, b_row))]
+    moving += [(p, start, _offset(builder, p, a_col)) for p, start in zip(a, a_start, strict=True)]
     builder.cbranch(builder.icmp_signed("<", k1, depth), loop, done)
-    for phi, start, following in ((k, ir.Constant(I64, 0), k1), (a, a0, a1), (b, b0, b1)):
+    for phi, start, following in moving:
         phi.add_incoming(start, entry)
         phi.add_incoming(following, loop)
     for r in range(rows):
@@ -163,3 +175,178 @@ def make_tile_call(target: Target, itemsize: int) -> Callable[..., Any]:
         return sig, codegen
 
     return tile
+
+
+# ------------------------------------------------------------------------------- addresses
+
+
+@intrinsic
+def call(tyctx, address, arguments):
+    """Call the piece at `address` with a tuple of int64 and float64; it returns int64."""
+    known = {types.int64: I64, types.float64: FLOAT[8]}
+    kinds = [types.float64 if isinstance(t, types.Float) else types.int64 for t in arguments]
+    sig = types.int64(types.int64, arguments)
+
+    def codegen(context, builder, sig, args):
+        target, values = args
+        unpacked = cgutils.unpack_tuple(builder, values, len(kinds))
+        cast = [
+            context.cast(builder, value, given, wanted)
+            for value, given, wanted in zip(unpacked, arguments, kinds, strict=True)
+        ]
+        signature = ir.FunctionType(I64, [known[k] for k in kinds])
+        pointer = builder.inttoptr(target, ir.PointerType())
+        return builder.call(pointer, cast, fnty=signature)
+
+    return sig, codegen
+
+
+def make_pointer(element: types.Type) -> Callable[..., Any]:
+    """``pointer(address)``: a typed pointer to `element`, for ``carray``."""
+
+    @intrinsic
+    def pointer(tyctx, address):
+        def codegen(context, builder, sig, args):
+            return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+        return types.CPointer(element)(types.int64), codegen
+
+    return pointer
+
+
+def make_bits(itemsize: int) -> Callable[..., Any]:
+    """``bits(x)``: the bits of a float as a signed integer of the same size."""
+    ir_int, nb_int = INT_OF_SIZE[itemsize]
+
+    @intrinsic
+    def bits(tyctx, x):
+        def codegen(context, builder, sig, args):
+            return builder.bitcast(args[0], ir_int)
+
+        return nb_int(NUMBA_FLOAT[itemsize]), codegen
+
+    return bits
+
+
+def make_from_bits(itemsize: int) -> Callable[..., Any]:
+    """``from_bits(n)``: the float whose bits are the integer `n`."""
+    _, nb_int = INT_OF_SIZE[itemsize]
+
+    @intrinsic
+    def from_bits(tyctx, n):
+        def codegen(context, builder, sig, args):
+            return builder.bitcast(args[0], FLOAT[itemsize])
+
+        return NUMBA_FLOAT[itemsize](nb_int), codegen
+
+    return from_bits
+
+
+# ---------------------------------------------------------------------------------- threads
+
+
+@intrinsic
+def atomic_add(tyctx, address, value):
+    """Add to the int64 at `address`; returns what was there. Acquires and releases."""
+
+    def codegen(context, builder, sig, args):
+        pointer = builder.inttoptr(args[0], ir.PointerType())
+        return builder.atomic_rmw("add", pointer, args[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def atomic_load(tyctx, address):
+    """The int64 at `address`; acquires."""
+
+    def codegen(context, builder, sig, args):
+        pointer = builder.inttoptr(args[0], ir.PointerType())
+        return builder.load_atomic(pointer, "acquire", 8, typ=I64)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def atomic_store(tyctx, address, value):
+    """Set the int64 at `address`; releases."""
+
+    def codegen(context, builder, sig, args):
+        pointer = builder.inttoptr(args[0], ir.PointerType())
+        builder.store_atomic(args[1], pointer, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def pause(tyctx):
+    """Tell the core that this is a spin loop."""
+
+    def codegen(context, builder, sig, args):
+        if IS_X86:
+            fn = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"
+            )
+            builder.call(fn, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def yield_core(tyctx):
+    """Let another thread have this core."""
+    name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+
+    def codegen(context, builder, sig, args):
+        fn = cgutils.get_or_insert_function(builder.module, ir.FunctionType(I32, []), name)
+        builder.call(fn, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+# -------------------------------------------------------------------------------- transpose
+
+
+def make_transpose(target: Target, itemsize: int) -> Callable[..., Any]:
+    """``transpose(source, source_row, to, to_row)``: one square block of a vector's lanes.
+
+    log2(lanes) rounds of pairwise shuffles in registers: strided scalar stores would cost as
+    much as a matrix product. Strides in bytes, rows aligned to whole vectors.
+    """
+    lanes, scalar = target.lanes(itemsize), FLOAT[itemsize]
+    vec, width = ir.VectorType(scalar, lanes), target.vector_bytes
+
+    def codegen(context, builder, sig, args):
+        source, source_row, to, to_row = args
+        source, to = (builder.inttoptr(p, ir.PointerType()) for p in (source, to))
+
+        def row(base, stride, r):
+            return _offset(builder, base, builder.mul(stride, ir.Constant(I64, r)))
+
+        x = [
+            builder.load(row(source, source_row, r), typ=vec, align=width) for r in range(lanes)
+        ]
+        step = 1
+        while step < lanes:
+            for i in range(lanes):
+                if i & step:
+                    continue
+                low = [j if not j & step else lanes + j - step for j in range(lanes)]
+                high = [j + step if not j & step else lanes + j for j in range(lanes)]
+                mask = ir.VectorType(I32, lanes)
+                pair = x[i], x[i + step]
+                x[i] = builder.shuffle_vector(*pair, ir.Constant(mask, low))
+                x[i + step] = builder.shuffle_vector(*pair, ir.Constant(mask, high))
+            step *= 2
+        for r in range(lanes):
+            builder.store(x[r], row(to, to_row, r), align=width)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def transpose(tyctx, source, source_row, to, to_row):
+        return types.void(*[types.int64] * 4), codegen
+
+    return transpose

@@ -1,0 +1,182 @@
+"""The only place that spells Numba's options, and where compiled code is cached.
+
+A *piece* is a small compiled function with a C signature of int64 and float64 only, built for one
+element type and called by its address. Pieces are compiled when a plan first asks for them, cached
+one by one on disk, and linked into nobody: a kernel that calls forty of them is not forty times
+as long to compile, and a new topology compiles nothing.
+"""
+
+# mypy: disable-error-code="no-untyped-call, misc, no-any-return"
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.core import caching, ccallback
+from numba.core.typing import signature
+
+from nbmlp import codes, tuning
+
+__all__ = ["cache_folder", "compiled_pieces", "inner", "parallel", "piece", "piece_address", "piece_function"]
+
+Maker = Callable[[type], Callable[..., Any]]
+
+#: Options of every compiled function: no Python exceptions from arithmetic, no NaN assumptions.
+_OPTIONS: dict[str, Any] = {"error_model": "numpy"}
+#: a*b + c may be rounded once. Nothing here may reorder sums or assume that NaN does not occur.
+_CONTRACT = {"contract"}
+
+_NUMBA = {"int": types.int64, "float": types.float64, "None": types.void}
+_MAKERS: dict[str, Maker] = {}
+
+
+def inner(function: Callable[..., Any]) -> Any:
+    """A function for use inside pieces only; compiled with whoever calls it."""
+    return njit(function, fastmath=_CONTRACT, forceinline=True, **_OPTIONS)
+
+
+def piece(name: str) -> Callable[[Maker], Maker]:
+    """Register a maker: given np.float32 or np.float64 it returns the function to compile.
+
+    The function's parameters are annotated ``int`` (int64) or ``float`` (float64) and it returns
+    ``int`` or ``float``.
+    """
+
+    def register(maker: Maker) -> Maker:
+        if name in _MAKERS:
+            raise RuntimeError(f"two pieces are called {name}")
+        _MAKERS[name] = maker
+        return maker
+
+    return register
+
+
+def _signature(function: Callable[..., Any]) -> Any:
+    notes = dict(function.__annotations__)
+    returns = _NUMBA[notes.pop("return")]
+    return signature(returns, *(_NUMBA[note] for note in notes.values()))
+
+
+_KEEP: dict[tuple[str, str], Any] = {}
+
+
+def piece_address(name: str, dtype: Any) -> int:
+    """Address of a piece for an element type, compiled or loaded from the cache on first use."""
+    scalar = np.dtype(dtype).type
+    key = (name, scalar.__name__)
+    if key not in _KEEP:
+        function = _MAKERS[name](scalar)
+        sig = _signature(function)
+        compiled = ccallback.CFunc(
+            function, (sig.args, sig.return_type), {}, {"fastmath": _CONTRACT, **_OPTIONS}
+        )
+        compiled._cache = _PieceCache(function, ".".join(key))
+        compiled.compile()
+        _KEEP[key] = compiled
+    return int(_KEEP[key].address)
+
+
+def piece_function(name: str, dtype: Any) -> Callable[..., Any]:
+    """The same piece as a Python callable (ctypes: releases the GIL)."""
+    piece_address(name, dtype)
+    return _KEEP[name, np.dtype(dtype).type.__name__].ctypes  # type: ignore[no-any-return]
+
+
+def compiled_pieces() -> list[tuple[str, str]]:
+    """(name, element type) of the pieces that this process has compiled or loaded."""
+    return sorted(_KEEP)
+
+
+def _entry(function: Callable[..., Any], **options: Any) -> Any:
+    dispatcher = njit(function, nogil=True, **options, **_OPTIONS)
+    dispatcher._cache = _PieceCache(function, function.__name__)
+    return dispatcher
+
+
+def parallel(function: Callable[..., Any]) -> Any:
+    """A kernel with parallel regions, called from Python; releases the GIL."""
+    return _entry(function, parallel=True)
+
+
+
+# ------------------------------------------------------------------------------- the cache
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """Folder of the compiled code of exactly these sources and this target.
+
+    ``NUMBA_CACHE_DIR`` if set, else the user's cache folder. Numba's own cache sees a change only
+    in the function's own file; here a change in any kernel source is another folder.
+    """
+    root = os.environ.get("NUMBA_CACHE_DIR")
+    if root:
+        base = Path(root)
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home()))
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    digest = hashlib.sha256(repr(tuning.detect()).encode())
+    files = [*Path(__file__).parent.glob("*.py"), Path(tuning.__file__), Path(codes.__file__)]
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return base / "nbmlp" / digest.hexdigest()[:16]
+
+
+class _Locator:
+    """Where one function's compiled code lies (the interface of Numba's cache locators)."""
+
+    def ensure_cache_path(self) -> None:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder())
+
+
+class _Impl(caching.CompileResultCacheImpl):
+    """Numba's (de)serialisation with our place and name instead of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._locator = _Locator()
+        self._filename_base = f"{name}-py{sys.version_info[0]}{sys.version_info[1]}"
+        self._lineno = 0
+
+
+class _PieceCache(caching.Cache):
+    """A cache that never stops training: what cannot be read or written is compiled again."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self._name, self._py_func = name, function
+        self._impl = _Impl(name)
+        self._cache_path = self._impl.locator.get_cache_path()
+        self._cache_file = caching.IndexDataCacheFile(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=cache_folder().name,
+        )
+        self.enable()
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        # Numba would hash the closure's pickle, which differs between processes for functions.
+        return sig, codegen.magic_tuple(), self._name
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # a torn or foreign file is as good as none
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError:  # read-only or full: training goes on with what was compiled
+            return

@@ -1,0 +1,100 @@
+"""Rows of the user's arrays into the workspace: converted, scaled and checked on the way."""
+
+# mypy: disable-error-code="no-untyped-call, no-untyped-def"
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nbmlp.kernels._jit import inner, piece
+from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
+
+__all__ = ["INPUT_KINDS", "TARGET_KINDS"]
+
+INPUT_KINDS = ("float32", "float64", "uint8")
+TARGET_KINDS = ("float32", "float64", "labels")
+
+
+@inner
+def _place(orders, order, start, r):
+    """Row of the data that is row `start + r` of the epoch."""
+    return orders(order, start + r + 1)[start + r] if order != 0 else start + r
+
+
+def _make_inputs(kind: str) -> Callable[[type], Any]:
+    def maker(T: type) -> Any:
+        source, orders, to = vector_of(kind), vector_of("int64"), make_vector(T)
+        checked = kind != "uint8"
+        finite = vecmath(np.float64 if kind == "float64" else np.float32).is_finite
+
+        def inputs(
+            x: int, x_row: int, order: int, start: int, rows: int, n: int,
+            out: int, out_row: int, one: int, scale: float,
+        ) -> int:  # fmt: skip
+            """Copy rows (rows, n) times scale; column `one` (if >= 0) becomes 1.
+
+            Returns the first row with a value that is not finite, or -1.
+            """
+            bad = -1
+            for r in range(rows):
+                s = source(x + _place(orders, order, start, r) * x_row, n)
+                d = to(out + r * out_row, n + 1)
+                if checked:
+                    good = True
+                    for j in range(n):
+                        good &= finite(s[j])
+                        d[j] = T(s[j]) * T(scale)
+                    if bad < 0 and not good:
+                        bad = r
+                else:
+                    for j in range(n):
+                        d[j] = T(s[j]) * T(scale)
+                if one >= 0:
+                    d[one] = T(1)
+            return bad
+
+        return inputs
+
+    return maker
+
+
+def _make_targets(kind: str) -> Callable[[type], Any]:
+    def maker(T: type) -> Any:
+        source = vector_of("int32" if kind == "labels" else kind)
+        orders, to, doubles = vector_of("int64"), make_vector(T), make_vector(np.float64)
+        labels = kind == "labels"
+
+        def targets(
+            y: int, y_row: int, order: int, start: int, rows: int, n: int,
+            out: int, out_row: int, given: int, weights: int, scale: float, shift: float,
+        ) -> int:  # fmt: skip
+            """Targets (rows, n), labels as one-hot rows, each times scale plus shift.
+
+            given: float64 sample weights of the data, or 0 for 1 each; weights (rows) float64.
+            """
+            w = doubles(weights, rows)
+            for r in range(rows):
+                i = _place(orders, order, start, r)
+                d = to(out + r * out_row, n)
+                s = source(y + i * y_row, 1 if labels else n)
+                if labels:
+                    for j in range(n):
+                        d[j] = T(shift)
+                    d[s[0]] = T(scale + shift)
+                else:
+                    for j in range(n):
+                        d[j] = T(s[j]) * T(scale) + T(shift)
+                w[r] = doubles(given, i + 1)[i] if given != 0 else 1.0
+            return 0
+
+        return targets
+
+    return maker
+
+
+for _kind in INPUT_KINDS:
+    piece(f"inputs.{_kind}")(_make_inputs(_kind))
+for _kind in TARGET_KINDS:
+    piece(f"targets.{_kind}")(_make_targets(_kind))

@@ -1,0 +1,91 @@
+"""Blocking and edges over the microkernel: C = alpha * A.B + beta * C without packing."""
+
+# mypy: disable-error-code="no-untyped-call"
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nbmlp import tuning
+from nbmlp.kernels import _llvm
+from nbmlp.kernels._jit import piece
+from nbmlp.kernels.vecmath import make_vector
+
+__all__ = ["make_gemm", "make_transposed_copy"]
+
+
+@piece("gemm")
+def make_gemm(scalar: type) -> Callable[..., Any]:
+    """Matrix product over addresses, for one element type."""
+    target = tuning.detect()
+    itemsize = np.dtype(scalar).itemsize
+    tile = _llvm.make_tile_call(target, itemsize)
+    most_rows = target.max_rows
+    widest = len(most_rows)
+    vector = target.vector_bytes
+    per_panel = tuning.PANEL_BYTES // vector
+    T = scalar
+
+    def gemm(
+        a: int, a_row: int, a_col: int, b: int, b_row: int, c: int, c_row: int,
+        m: int, panels: int, depth: int, alpha: float, beta: float,
+    ) -> int:  # fmt: skip
+        """C (m, panels) from A (m, depth) and B (depth, panels); strides in bytes.
+
+        A is read through both strides (X and its transpose alike). B and C are rows of whole
+        64-byte panels, aligned. Each element is one chain of fused multiply-adds over depth.
+        """
+        vectors = panels * per_panel
+        done = 0
+        while done < vectors:
+            left = vectors - done
+            # 4 vectors are 2 + 2, not 3 + 1: a tile one vector wide is bound by its loads.
+            width = widest if left >= widest and left != widest + 1 else min(left, widest - 1)
+            width = max(width, 1)
+            rows = most_rows[width - 1]
+            tiles = (m + rows - 1) // rows
+            base, extra = m // tiles, m % tiles  # 50 rows are 7+7+7+7+7+7+8, never 8*6 + 2
+            i = 0
+            for t in range(tiles):
+                count = base + 1 if t < extra else base
+                tile(
+                    count, width, depth, a + i * a_row, a_row, a_col, b + done * vector, b_row,
+                    c + i * c_row + done * vector, c_row, T(alpha), T(beta),
+                )  # fmt: skip
+                i += count
+            done += width
+        return 0
+
+    return gemm
+
+
+@piece("transpose")
+def make_transposed_copy(scalar: type) -> Callable[..., Any]:
+    """Transposed copy of some rows of a matrix, for one element type."""
+    target = tuning.detect()
+    size = np.dtype(scalar).itemsize
+    lanes = target.lanes(size)
+    block = _llvm.make_transpose(target, size)
+    vector = make_vector(scalar)
+
+    def transposed_copy(
+        w: int, w_row: int, first: int, rows: int, panels: int, wt: int, wt_row: int
+    ) -> int:
+        """wt[c, first + r] = w[first + r, c] for r < rows; `first` a multiple of the panel.
+
+        wt has whole panels of rows, so that the padding columns of w may be copied along.
+        """
+        columns = panels * (tuning.PANEL_BYTES // size)
+        whole = rows // lanes * lanes
+        for c in range(0, columns, lanes):
+            for r in range(first, first + whole, lanes):
+                block(w + r * w_row + c * size, w_row, wt + c * wt_row + r * size, wt_row)
+            for r in range(first + whole, first + rows):
+                x = vector(w + r * w_row + c * size, lanes)
+                for j in range(lanes):
+                    vector(wt + (c + j) * wt_row + r * size, 1)[0] = x[j]
+        return 0
+
+    return transposed_copy

@@ -1,0 +1,94 @@
+"""Counter-based random numbers: nothing to save but a seed, and any element at once.
+
+Orders and masks depend on (seed, epoch or step, layer, row, column) only, never on who computes
+them: that is why a resumed run and any number of threads draw the same.
+"""
+
+# mypy: disable-error-code="no-untyped-call, no-untyped-def"
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nbmlp import tuning
+from nbmlp.kernels._jit import inner, piece
+from nbmlp.kernels.vecmath import make_vector, vector_of
+
+__all__ = ["mix64"]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_S30, _S27, _S31, _S32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
+
+
+@inner
+def mix64(key, counter):
+    """64 random bits of a counter under a key (SplitMix64, Steele et al. 2014)."""
+    z = np.uint64(key) + np.uint64(counter) * _GOLDEN
+    z = (z ^ (z >> _S30)) * _M1
+    z = (z ^ (z >> _S27)) * _M2
+    return z ^ (z >> _S31)
+
+
+@inner
+def _mix32(x):
+    """32 bits to 32 bits in operations that vectorise (lowbias32, C. Wellons)."""
+    x = np.uint32(x ^ (x >> np.uint32(16)))
+    x = np.uint32(x * np.uint32(0x7FEB352D))
+    x = np.uint32(x ^ (x >> np.uint32(15)))
+    x = np.uint32(x * np.uint32(0x846CA68B))
+    return np.uint32(x ^ (x >> np.uint32(16)))
+
+
+@piece("shuffle")
+def _shuffle(_: type) -> Any:
+    orders = vector_of("int64")
+
+    def shuffle(order: int, n: int, seed: int, epoch: int) -> int:
+        """Fill order (n,) int64 with a permutation of 0..n-1 (Fisher and Yates)."""
+        x = orders(order, n)
+        key = mix64(seed, np.uint64(epoch) + np.uint64(1))
+        for i in range(n):
+            x[i] = i
+        for i in range(n - 1, 0, -1):
+            # 32 random bits times i + 1: the bias of n / 2^32 is far below what n rows can show.
+            draw = (mix64(key, i) >> _S32) * np.uint64(i + 1)
+            j = np.int64(draw >> _S32)
+            x[i], x[j] = x[j], x[i]
+        return 0
+
+    return shuffle
+
+
+@piece("dropout")
+def _dropout(T: type) -> Any:
+    vector = make_vector(T)
+    panel = tuning.PANEL_BYTES // np.dtype(T).itemsize
+
+    def dropout(
+        a: int, row: int, saved: int, saved_row: int, rows: int, n: int,
+        seed: int, stream: int, first: int, keep: float, factor: float,
+    ) -> int:  # fmt: skip
+        """Multiply a (rows, n) by factor where a unit is kept, by 0 where not.
+
+        seed, stream: the step's key and the layer; first: the block's first row within the batch.
+        A non-zero `saved` receives a copy of what a was.
+        """
+        width = (n + panel - 1) // panel * panel
+        bound = np.uint32(min(keep * 4294967296.0, 4294967295.0))
+        f, zero = T(factor), T(0)
+        key = mix64(seed, stream)
+        for r in range(rows):
+            x = vector(a + r * row, width)
+            if saved != 0:
+                copy = vector(saved + r * saved_row, width)
+                for j in range(width):
+                    copy[j] = x[j]
+            base = np.uint32(mix64(key, first + r) & np.uint64(0xFFFFFFFF))
+            for j in range(width):
+                draw = _mix32(np.uint32(base + np.uint32(j) * np.uint32(0x9E3779B9)))
+                x[j] = f * x[j] if draw < bound else zero
+        return 0
+
+    return dropout
