@@ -1,0 +1,1 @@
+"""Models and checkpoints to files and back."""
