@@ -7,8 +7,9 @@ One grammar serves the API, the TOML file and the command line: ``"huber"``, ``"
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import NamedTuple, TypeVar
 
 from nbmlp.errors import SpecError, unknown_name
 
@@ -20,17 +21,22 @@ __all__ = [
     "ActivationTraits",
     "Call",
     "LossTraits",
+    "build",
     "parse_call",
     "resolve",
 ]
+
+
+Literal = float | bool | str | None
+Built = TypeVar("Built")
 
 
 class Call(NamedTuple):
     """A parsed ``name(args, key=value)``."""
 
     name: str
-    args: tuple[float, ...]
-    kwargs: dict[str, float | bool | str | None]
+    args: tuple[Literal, ...]
+    kwargs: dict[str, Literal]
 
 
 def parse_call(text: str, kind: str) -> Call:
@@ -53,12 +59,63 @@ def parse_call(text: str, kind: str) -> Call:
         if isinstance(node, ast.Name):
             return Call(node.id, (), {})
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            args = tuple(ast.literal_eval(a) for a in node.args)
-            kwargs = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
-            return Call(node.func.id, args, kwargs)
-    except (SyntaxError, ValueError):
-        pass
+            args = tuple(_literal(a) for a in node.args)
+            kwargs = {str(k.arg): _literal(k.value) for k in node.keywords}
+            if len(kwargs) == len(node.keywords):  # none is given twice
+                return Call(node.func.id, args, kwargs)
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        pass  # all that ast raises on text that is no call of a name with literals
     raise SpecError(f'{kind} {text!r} cannot be read: write a name, or "name(1.5)".')
+
+
+def _literal(node: ast.expr) -> Literal:
+    value: object = ast.literal_eval(node)
+    if value is None or isinstance(value, int | float | str):
+        return value
+    raise ValueError
+
+
+def build(
+    value: object, kind: str, table: Mapping[str, type[Built]], *, positional: int | None = None
+) -> Built:
+    """Make the settings object that a name, ``"name(1, key=2)"`` or a dict with ``name`` means.
+
+    Parameters
+    ----------
+    value : str or dict
+        What the user wrote.
+    kind : str
+        What it stands for, named in the errors.
+    table : mapping of str to dataclass
+        The classes by name.
+    positional : int, optional
+        Settings that may be written without their name; all when not given.
+
+    Raises
+    ------
+    SpecError
+        Unknown name, unknown setting (nearest valid one named) or a value out of range.
+    """
+    if isinstance(value, dict):
+        call = Call(value.get("name", ""), (), {k: v for k, v in value.items() if k != "name"})
+    else:
+        call = parse_call(str(value), kind)
+    name, args, settings = call
+    if not isinstance(name, str) or name not in table:
+        raise unknown_name(kind, name, table)
+    names = [f.name for f in fields(table[name])]  # type: ignore[arg-type]
+    first = names[:positional]
+    if len(args) > len(first) or (settings and not names):
+        takes = ", ".join(first) or "no settings"
+        rest = ", the others as name=value" if len(first) < len(names) else ""
+        given = len(args) + len(settings)
+        raise SpecError(f"{kind} {name} takes {takes}{rest}: {given} given.")
+    for key in settings:
+        if key not in names:
+            raise unknown_name(f"setting of {name}", key, names)
+        if key in first[: len(args)]:
+            raise SpecError(f"{kind} {name}: {key} is given twice.")
+    return table[name](**dict(zip(first, args, strict=False)), **settings)
 
 
 @dataclass(frozen=True)
@@ -69,15 +126,15 @@ class ActivationTraits:
     ----------
     needs_z : bool
         The derivative is computed from the pre-activation z, not from the output a.
+    parameter : str or None
+        The parameter's name; it must be 0 or more, so that the output keeps the sign of z.
     default : float
-        The parameter (slope or alpha) when none is given; 0.0 where it has none.
-    has_parameter : bool
-        ``name(value)`` may be written.
+        The parameter when none is given; 0.0 where there is none.
     """
 
     needs_z: bool = False
+    parameter: str | None = None
     default: float = 0.0
-    has_parameter: bool = False
 
 
 ACTIVATIONS: dict[str, ActivationTraits] = {
@@ -85,8 +142,8 @@ ACTIVATIONS: dict[str, ActivationTraits] = {
     "logistic": ActivationTraits(),
     "tanh": ActivationTraits(),
     "relu": ActivationTraits(),
-    "leaky_relu": ActivationTraits(default=0.01, has_parameter=True),
-    "elu": ActivationTraits(default=1.0, has_parameter=True),
+    "leaky_relu": ActivationTraits(parameter="slope", default=0.01),
+    "elu": ActivationTraits(parameter="alpha", default=1.0),
     "selu": ActivationTraits(),
     "gelu": ActivationTraits(needs_z=True),
     "silu": ActivationTraits(needs_z=True),
@@ -157,7 +214,7 @@ _ALIASES = {
 }
 
 
-def resolve(name: str, valid: tuple[str, ...] | dict[str, object], kind: str) -> str:
+def resolve(name: str, valid: Iterable[str], kind: str) -> str:
     """Turn a name or alias into the name of the table, or raise with the nearest one.
 
     Raises
@@ -165,7 +222,8 @@ def resolve(name: str, valid: tuple[str, ...] | dict[str, object], kind: str) ->
     SpecError
         When `name` is in neither.
     """
-    name = _ALIASES.get(name, name)
-    if name not in valid:
-        raise unknown_name(kind, name, valid)
-    return name
+    known = {n: n for n in valid}
+    known |= {alias: n for alias, n in _ALIASES.items() if n in known}
+    if name not in known:
+        raise unknown_name(kind, name, known)
+    return known[name]

@@ -10,12 +10,14 @@ from collections.abc import Iterable
 
 __all__ = [
     "DataError",
+    "MissingPackageError",
     "ModelFileError",
     "NbmlpError",
     "NonFiniteError",
     "NotFittedError",
     "SpecError",
     "TrainingWarning",
+    "missing_package",
     "unknown_name",
 ]
 
@@ -34,6 +36,10 @@ class DataError(NbmlpError, ValueError):
 
 class ModelFileError(NbmlpError, ValueError):
     """A model file or checkpoint is damaged, too new, or not one of ours."""
+
+
+class MissingPackageError(NbmlpError, ImportError):
+    """An optional package is not installed; the message says how to install it."""
 
 
 class NotFittedError(NbmlpError, RuntimeError):
@@ -68,6 +74,21 @@ class NonFiniteError(NbmlpError, ArithmeticError):
 
 class TrainingWarning(UserWarning):
     """Training ended early or differently than asked; the model is usable."""
+
+
+def missing_package(purpose: str, packages: str, extra: str) -> MissingPackageError:
+    """Build the error for an optional package that is not installed.
+
+    Parameters
+    ----------
+    purpose : str
+        What was asked for, e.g. ``"a learning curve"``.
+    packages : str
+        What it needs, e.g. ``"matplotlib"``.
+    extra : str
+        The extra of nbmlp that brings it.
+    """
+    return MissingPackageError(f'{purpose} needs {packages}: pip install "nbmlp[{extra}]".')
 
 
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> SpecError:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
-from nbmlp.codes import parse_call
-from nbmlp.errors import SpecError, unknown_name
+from nbmlp.checks import normalise, number
+from nbmlp.codes import build
+from nbmlp.errors import SpecError
 
 __all__ = [
     "LBFGS",
@@ -21,13 +22,6 @@ __all__ = [
     "Rprop",
     "as_optimizer",
 ]
-
-
-def _check(owner: str, name: str, value: float, low: float, high: float, closed: bool) -> None:
-    inside = low <= value < high if closed else low < value < high
-    if not inside:
-        bracket = "[" if closed else "("
-        raise SpecError(f"{owner}: {name}={value!r} must lie in {bracket}{low:g}, {high:g}).")
 
 
 @dataclass(frozen=True)
@@ -50,14 +44,11 @@ class Optimizer:
     _positive: ClassVar[tuple[str, ...]] = ("learning_rate",)
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, str) or value is None:
-                raise SpecError(f"{self.name}: {f.name}={value!r} is not a number.")
+        normalise(self)
         for name in self._fractions:
-            _check(self.name, name, getattr(self, name), 0.0, 1.0, True)
+            number(f"{self.name}: {name}", getattr(self, name), high=1.0)
         for name in self._positive:
-            _check(self.name, name, getattr(self, name), 0.0, float("inf"), False)
+            number(f"{self.name}: {name}", getattr(self, name), closed_low=False)
 
     @property
     def slots(self) -> tuple[tuple[str, float], ...]:
@@ -70,7 +61,16 @@ class Optimizer:
 
     def with_learning_rate(self, rate: float) -> Optimizer:
         """The same rule with another learning rate."""
-        return replace(self, learning_rate=float(rate))
+        return replace(self, learning_rate=rate)
+
+
+def _check_sign_rule(rule: RMSpropGains | Rprop, smallest: str, largest: str) -> None:
+    """Check a rule that lengthens steps while the gradient keeps its sign, else shortens them."""
+    number(f"{rule.name}: increase", rule.increase, low=1.0)
+    number(f"{rule.name}: decrease", rule.decrease, high=1.0, closed_low=False, closed_high=True)
+    low, high = getattr(rule, smallest), getattr(rule, largest)
+    if low > high:
+        raise SpecError(f"{rule.name}: {smallest}={low!r} must not exceed {largest}={high!r}.")
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,11 @@ class RMSpropGains(RMSprop):
     max_gain: float = 50.0
 
     name: ClassVar[str] = "rmsprop_gains"
-    _positive: ClassVar[tuple[str, ...]] = (
-        "learning_rate", "epsilon", "increase", "decrease", "min_gain", "max_gain",
-    )  # fmt: skip
+    _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "epsilon", "min_gain", "max_gain")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_sign_rule(self, "min_gain", "max_gain")
 
     @property
     def slots(self) -> tuple[tuple[str, float], ...]:
@@ -148,9 +150,11 @@ class Rprop(Optimizer):
     max_step: float = 50.0
 
     name: ClassVar[str] = "rprop"
-    _positive: ClassVar[tuple[str, ...]] = (
-        "learning_rate", "increase", "decrease", "min_step", "max_step",
-    )  # fmt: skip
+    _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "min_step", "max_step")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_sign_rule(self, "min_step", "max_step")
 
     @property
     def slots(self) -> tuple[tuple[str, float], ...]:
@@ -201,10 +205,6 @@ class AdamW(Adam):
 
     name: ClassVar[str] = "adamw"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check(self.name, "weight_decay", self.weight_decay, 0.0, float("inf"), True)
-
 
 @dataclass(frozen=True)
 class LBFGS(Optimizer):
@@ -235,21 +235,4 @@ def as_optimizer(value: object) -> Optimizer:
     """
     if isinstance(value, Optimizer):
         return value
-    if isinstance(value, dict):
-        settings = dict(value)
-        name = settings.pop("name", "")
-        args: tuple[float, ...] = ()
-    else:
-        name, args, settings = parse_call(str(value), "optimizer")
-    if name not in OPTIMIZERS:
-        raise unknown_name("optimizer", name, OPTIMIZERS)
-    kind = OPTIMIZERS[name]
-    names = [f.name for f in fields(kind)]
-    for key in settings:
-        if key not in names:
-            raise unknown_name(f"setting of {name}", key, names)
-    if len(args) > 1:
-        raise SpecError(f"{name} takes the learning rate first, other settings by name.")
-    if args:
-        settings["learning_rate"] = args[0]
-    return kind(**settings)
+    return build(value, "optimizer", OPTIMIZERS, positional=1)

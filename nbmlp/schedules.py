@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmlp.codes import parse_call
-from nbmlp.errors import SpecError, unknown_name
+from nbmlp.checks import normalise, number
+from nbmlp.codes import build
 
 __all__ = [
     "SCHEDULES",
@@ -36,10 +36,7 @@ class Schedule:
     name: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, str | bool) or value is None or not value >= 0:
-                raise SpecError(f"{self.name}: {f.name}={value!r} must be a number, 0 or more.")
+        normalise(self)
 
     def factor(self, step: Steps, per_epoch: int, total: int) -> Steps:
         """Factor on the learning rate.
@@ -71,6 +68,7 @@ class Constant(Schedule):
     name: ClassVar[str] = "constant"
 
     def factor(self, step: Steps, per_epoch: int, total: int) -> Steps:
+        """See :meth:`Schedule.factor`."""
         return np.ones_like(step)
 
 
@@ -82,6 +80,7 @@ class InverseScaling(Schedule):
     name: ClassVar[str] = "inverse_scaling"
 
     def factor(self, step: Steps, per_epoch: int, total: int) -> Steps:
+        """See :meth:`Schedule.factor`."""
         return np.asarray((1.0 + step) ** -self.power)
 
 
@@ -95,10 +94,10 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.every <= 0:
-            raise SpecError("step: every must be above 0 epochs.")
+        number("step: every", self.every, closed_low=False)
 
     def factor(self, step: Steps, per_epoch: int, total: int) -> Steps:
+        """See :meth:`Schedule.factor`."""
         epochs = step // per_epoch
         return np.asarray(self.gamma ** (epochs // self.every), dtype=np.float64)
 
@@ -111,7 +110,14 @@ class Exponential(Schedule):
     name: ClassVar[str] = "exponential"
 
     def factor(self, step: Steps, per_epoch: int, total: int) -> Steps:
+        """See :meth:`Schedule.factor`."""
         return np.asarray(self.gamma ** (step / per_epoch), dtype=np.float64)
+
+
+def _arc(part: Steps, first: float, last: float) -> Steps:
+    """Half a cosine from `first` (part 0 and before) to `last` (part 1 and after)."""
+    weight = 0.5 * (1.0 + np.cos(np.pi * np.clip(part, 0.0, 1.0)))
+    return np.asarray(last + (first - last) * weight)
 
 
 @dataclass(frozen=True)
@@ -121,15 +127,20 @@ class Cosine(Schedule):
     floor: float = 0.0
     name: ClassVar[str] = "cosine"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("cosine: floor", self.floor, high=1.0, closed_high=True)
+
     def factor(self, step: Steps, per_epoch: int, total: int) -> Steps:
-        part = np.clip(step / max(total, 1), 0.0, 1.0)
-        return np.asarray(self.floor + (1.0 - self.floor) * 0.5 * (1.0 + np.cos(np.pi * part)))
+        """See :meth:`Schedule.factor`."""
+        return _arc(step / max(total, 1), 1.0, self.floor)
 
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Up from 1/`start` to 1 over the first `rise` of the training, then down to 1/`end`
-    (Smith and Topin 2018; cosine arcs as in PyTorch)."""
+    """Up from 1/`start` to 1 over the first `rise` of the training, then down to 1/`end` at its
+    last update (Smith and Topin 2018; cosine arcs and update numbers as in PyTorch, whose
+    ``final_div_factor`` is `end` / `start`)."""
 
     rise: float = 0.3
     start: float = 25.0
@@ -138,17 +149,17 @@ class OneCycle(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.rise < 1 and self.start > 0 and self.end > 0):
-            raise SpecError("one_cycle: rise must lie in [0, 1), start and end above 0.")
+        number("one_cycle: rise", self.rise, high=1.0)
+        number("one_cycle: start", self.start, low=1.0)
+        number("one_cycle: end", self.end, low=1.0)
 
     def factor(self, step: Steps, per_epoch: int, total: int) -> Steps:
-        part = np.clip(step / max(total, 1), 0.0, 1.0)
-        up = part / max(self.rise, 1e-12)
-        down = (part - self.rise) / (1.0 - self.rise)
-        low, last = 1.0 / self.start, 1.0 / self.end
-        rising = 1.0 + (low - 1.0) * 0.5 * (1.0 + np.cos(np.pi * np.clip(up, 0, 1)))
-        falling = last + (1.0 - last) * 0.5 * (1.0 + np.cos(np.pi * np.clip(down, 0, 1)))
-        return np.asarray(np.where(part < self.rise, rising, falling))
+        """See :meth:`Schedule.factor`."""
+        last = max(total, 1) - 1.0
+        peak = self.rise * (last + 1.0) - 1.0
+        rising = _arc(step / max(peak, 1e-9), 1.0 / self.start, 1.0)
+        falling = _arc((step - peak) / (last - peak), 1.0, 1.0 / self.end)
+        return np.asarray(np.where(step < peak, rising, falling))
 
 
 @dataclass(frozen=True)
@@ -171,7 +182,14 @@ class OnPlateau(Schedule):
     floor: float = 1e-6
     name: ClassVar[str] = "on_plateau"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("on_plateau: gamma", self.gamma, high=1.0)
+        number("on_plateau: threshold", self.threshold, high=1.0)
+        number("on_plateau: floor", self.floor, high=1.0, closed_high=True)
+
     def factor(self, step: Steps, per_epoch: int, total: int) -> Steps:
+        """See :meth:`Schedule.factor`."""
         return np.ones_like(step)
 
     def after_epoch(self, state: PlateauState, loss: float) -> PlateauState:
@@ -198,23 +216,7 @@ def as_schedule(value: object) -> Schedule:
     """
     if isinstance(value, Schedule):
         return value
-    args: tuple[Any, ...] = ()
-    if isinstance(value, dict):
-        settings = dict(value)
-        name = settings.pop("name", "")
-    else:
-        name, args, settings = parse_call(str(value), "schedule")
-    if name not in SCHEDULES:
-        raise unknown_name("schedule", name, SCHEDULES)
-    kind = SCHEDULES[name]
-    names = [f.name for f in fields(kind)]
-    if len(args) > len(names):
-        raise SpecError(f"schedule {name} takes at most {len(names)} settings: {', '.join(names)}.")
-    settings = {**dict(zip(names, args, strict=False)), **settings}
-    for key in settings:
-        if key not in names:
-            raise unknown_name(f"setting of {name}", key, names)
-    return kind(**settings)
+    return build(value, "schedule", SCHEDULES)
 
 
 def warmup_factor(step: Steps, warmup_steps: float) -> Steps:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import partial
+from itertools import pairwise
 from typing import Any, TypeVar
 
-from nbmlp.codes import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS, parse_call, resolve
+from nbmlp.checks import flag, number, whole
+from nbmlp.codes import (
+    ACTIVATIONS,
+    INITIALISERS,
+    LOSSES,
+    OUTPUTS,
+    LossTraits,
+    parse_call,
+    resolve,
+)
 from nbmlp.errors import SpecError, unknown_name
 from nbmlp.optimizers import LBFGS, Adam, Optimizer, as_optimizer
 from nbmlp.schedules import Cosine, Schedule, as_schedule
@@ -27,60 +39,86 @@ def named_parameter(text: str) -> tuple[str, float]:
     """
     name, args, _ = parse_call(text, "setting")
     if args:
-        return name, float(args[0])
+        return name, float(args[0])  # type: ignore[arg-type]
     traits = ACTIVATIONS.get(name) or LOSSES.get(name)
     return name, traits.default if traits else 0.0
 
 
-def _canonical(text: str, valid: tuple[str, ...] | dict[str, Any], kind: str) -> str:
+def _canonical(text: Any, valid: Iterable[str], kind: str) -> str:
     """Check ``name`` or ``name(number)`` and write aliases out."""
     call = parse_call(text, kind)
     name = resolve(call.name, valid, kind)
-    if not call.args and not call.kwargs:
-        return name
-    traits = LOSSES.get(name) if kind == "loss" else ACTIVATIONS.get(name)
-    takes = getattr(traits, "parameter", None) or getattr(traits, "has_parameter", False)
+    traits = LOSSES.get(name) or ACTIVATIONS.get(name)
+    parameter = traits.parameter if traits else None
     values = [*call.args, *call.kwargs.values()]
-    if not takes or len(values) != 1 or not isinstance(values[0], int | float):
-        raise SpecError(f"{kind} {text!r}: {name} takes {'one number' if takes else 'no number'}.")
-    return f"{name}({float(values[0])!r})"
+    if not values:
+        return name
+    if parameter is None or len(values) > 1 or set(call.kwargs) - {parameter}:
+        takes = f"one number, its {parameter}" if parameter else "no number"
+        raise SpecError(f"{kind} {text!r}: {name} takes {takes}.")
+    label = f"{kind} {name}: {parameter}"
+    if isinstance(traits, LossTraits):
+        value = number(label, values[0], traits.low, traits.high, closed_low=False)
+    else:
+        value = number(label, values[0])
+    return f"{name}({value!r})"
 
 
-def _canonical_init(text: str) -> str:
+def _canonical_init(text: Any) -> str:
     call = parse_call(text, "init")
-    if call.name == "auto":
-        return "auto"
-    name = resolve(call.name, ("auto", *INITIALISERS), "init")
-    low, high = INITIALISERS[name]
+    counts = {"auto": (0, 0), **INITIALISERS}
+    name = resolve(call.name, counts, "init")
+    low, high = counts[name]
     if not low <= len(call.args) <= high or call.kwargs:
-        takes = f"{low} to {high}" if low != high else str(low)
-        raise SpecError(f"init {text!r}: {name} takes {takes} numbers, {len(call.args)} given.")
-    numbers = ", ".join(repr(float(a)) for a in call.args)
-    return f"{name}({numbers})" if numbers else name
-
-
-def _whole(name: str, value: object, low: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise SpecError(f"{name}={value!r} must be a whole number, {low} or more.")
-    return value
-
-
-def _number(name: str, value: Any, low: float, high: float, closed_high: bool = False) -> float:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and low <= value
-    good = good and (value <= high if closed_high else value < high)
-    if not good:
+        takes = f"{low} to {high}" if low != high else low or "no"
         raise SpecError(
-            f"{name}={value!r} must be a number in [{low:g}, {high:g}{']' if closed_high else ')'}."
+            f"init {text!r}: {name} takes {takes} plain number(s), {len(call.args)} given."
         )
-    return float(value)
+    least = -math.inf if name == "uniform" else 0.0
+    numbers = [number(f"init {text!r}: value", a, least) for a in call.args]
+    if numbers != sorted(numbers):
+        raise SpecError(f"init {text!r}: write the lower end of the range first.")
+    return f"{name}({', '.join(map(repr, numbers))})" if numbers else name
 
 
-def _from_dict(cls: type[Self], values: dict[str, Any]) -> Self:
-    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+def _canonical_activation(text: Any) -> str:
+    return _canonical(text, ACTIVATIONS, "activation")
+
+
+def _share(name: str) -> Callable[[object], float]:
+    return lambda value: number(name, value, high=1.0)
+
+
+def _assign(settings: object, **values: Any) -> None:
+    """Write checked values into a frozen instance that is being made."""
+    for name, value in values.items():
+        object.__setattr__(settings, name, value)
+
+
+def _several(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str)
+
+
+def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise SpecError(f"{name}={value!r}: choose {' or '.join(choices)}.")
+
+
+def _known(cls: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The settings themselves, when all of them are fields of the class."""
+    names = [f.name for f in fields(cls)]
     for key in values:
         if key not in names:
             raise unknown_name("setting", key, names)
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return values
+
+
+def _from_dict(cls: type[Self], values: dict[str, Any]) -> Self:
+    known = _known(cls, values)
+    for f in fields(cls):  # type: ignore[arg-type]
+        if f.default is MISSING and f.default_factory is MISSING and f.name not in known:
+            raise SpecError(f"setting {f.name} is missing.")
+    return cls(**known)
 
 
 @dataclass(frozen=True)
@@ -132,51 +170,45 @@ class ModelSpec:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        _whole("n_inputs", self.n_inputs)
-        _whole("n_outputs", self.n_outputs)
-        hidden = (self.hidden,) if isinstance(self.hidden, int) else tuple(self.hidden)
-        put("hidden", tuple(_whole("hidden", h) for h in hidden))
-        put("activation", self._per_layer("activation", self.activation, str))
-        put("activation", tuple(_canonical(a, ACTIVATIONS, "activation") for a in self.activation))
-        drops = self._per_layer("dropout", self.dropout, (int, float))
-        put("dropout", tuple(_number("dropout", d, 0.0, 1.0) for d in drops))
-        put("input_dropout", _number("input_dropout", self.input_dropout, 0.0, 1.0))
-        put("output", _canonical(self.output, OUTPUTS, "output"))
-        put("loss", _canonical(self.loss, LOSSES, "loss"))
-        put("init", _canonical_init(self.init))
-        if self.dtype not in ("float32", "float64"):
-            raise SpecError(f"dtype={self.dtype!r}: choose float32 or float64.")
-        if self.dropout_scale_at not in ("training", "predict"):
-            raise SpecError(
-                f"dropout_scale_at={self.dropout_scale_at!r}: choose training or predict."
-            )
+        hidden = self.hidden if _several(self.hidden) else (self.hidden,)
+        _assign(self, hidden=tuple(whole("hidden", h) for h in hidden))
+        _choice("dtype", self.dtype, ("float32", "float64"))
+        _choice("dropout_scale_at", self.dropout_scale_at, ("training", "predict"))
+        _assign(
+            self,
+            n_inputs=whole("n_inputs", self.n_inputs),
+            n_outputs=whole("n_outputs", self.n_outputs),
+            activation=self._per_layer("activation", _canonical_activation),
+            output=_canonical(self.output, OUTPUTS, "output"),
+            loss=_canonical(self.loss, LOSSES, "loss"),
+            bias=flag("bias", self.bias),
+            init=_canonical_init(self.init),
+            dropout=self._per_layer("dropout", _share("dropout")),
+            input_dropout=_share("input_dropout")(self.input_dropout),
+            label_smoothing=_share("label_smoothing")(self.label_smoothing),
+        )
         self._check_loss()
 
-    def _per_layer(self, name: str, value: Any, kind: Any) -> tuple[Any, ...]:
-        if isinstance(value, kind):
-            return (value,) * len(self.hidden)
+    def _per_layer(self, name: str, check: Callable[[Any], Any]) -> tuple[Any, ...]:
+        """The setting, checked, with one entry per hidden layer."""
+        value = getattr(self, name)
+        if not _several(value):
+            return (check(value),) * len(self.hidden)
         if len(value) != len(self.hidden):
             raise SpecError(
                 f"{name} has {len(value)} entries for {len(self.hidden)} hidden layers:"
                 " give one, or one per layer."
             )
-        return tuple(value)
+        return tuple(map(check, value))
 
     def _check_loss(self) -> None:
-        name, value = named_parameter(self.loss)
+        name, _ = named_parameter(self.loss)
         traits = LOSSES[name]
         if traits.only_canonical and self.output != traits.canonical:
             raise SpecError(
                 f"loss {name!r} is computed from the logits and needs output="
                 f"{traits.canonical!r}, not {self.output!r}."
             )
-        if traits.parameter and not traits.low < value < traits.high:
-            raise SpecError(
-                f"loss {name}: {traits.parameter}={value!r} must lie in"
-                f" ({traits.low:g}, {traits.high:g})."
-            )
-        _number("label_smoothing", self.label_smoothing, 0.0, 1.0)
         if self.label_smoothing and name not in ("cross_entropy", "binary_cross_entropy"):
             raise SpecError(f"label_smoothing works with cross-entropies only, not {name!r}.")
 
@@ -189,10 +221,10 @@ class ModelSpec:
     def n_parameters(self) -> int:
         """Weights and biases, padding not counted."""
         sizes = self.layer_sizes
-        return sum((a + self.bias) * b for a, b in zip(sizes, sizes[1:], strict=False))
+        return sum((a + self.bias) * b for a, b in pairwise(sizes))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON or TOML."""
+        """Plain values, fit for JSON."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
@@ -258,25 +290,29 @@ class TrainSpec:
     gradient_norms: bool = False
 
     def __post_init__(self) -> None:
-        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        put("optimizer", as_optimizer(self.optimizer))
-        put("schedule", as_schedule(self.schedule))
-        if self.batch_size is not None:
-            _whole("batch_size", self.batch_size)
-        if self.threads is not None:
-            _whole("threads", self.threads)
-        _whole("epochs", self.epochs)
-        _whole("seed", self.seed, 0)
-        for name in ("l1", "l2", "weight_decay", "warmup"):
-            put(name, _number(name, getattr(self, name), 0.0, math.inf))
+        _choice("reduction", self.reduction, ("mean", "sum"))
+        _assign(
+            self,
+            optimizer=as_optimizer(self.optimizer),
+            schedule=as_schedule(self.schedule),
+            epochs=whole("epochs", self.epochs),
+            seed=whole("seed", self.seed, 0),
+        )
+        for name in ("batch_size", "threads"):
+            self._check_optional(name, whole)
         for name in ("max_norm", "clip_norm", "clip_value"):
-            value = getattr(self, name)
-            if value is not None and not (_number(name, value, 0.0, math.inf) > 0):
-                raise SpecError(f"{name}={value!r} must be above 0, or None for no bound.")
-        if self.reduction not in ("mean", "sum"):
-            raise SpecError(f"reduction={self.reduction!r}: choose mean or sum.")
+            self._check_optional(name, partial(number, closed_low=False))
+        for name in ("warmup", "l1", "l2", "weight_decay"):
+            _assign(self, **{name: number(name, getattr(self, name))})
+        for name in ("shuffle", "gradient_norms"):
+            _assign(self, **{name: flag(name, getattr(self, name))})
         if isinstance(self.optimizer, LBFGS):
             self._check_lbfgs()
+
+    def _check_optional(self, name: str, check: Callable[[str, object], float]) -> None:
+        value = getattr(self, name)
+        if value is not None:
+            _assign(self, **{name: check(name, value)})
 
     def _check_lbfgs(self) -> None:
         for name in ("weight_decay", "max_norm", "clip_norm", "clip_value"):
@@ -289,13 +325,17 @@ class TrainSpec:
         return self.weight_decay + float(getattr(self.optimizer, "weight_decay", 0.0))
 
     def with_(self, **changes: Any) -> TrainSpec:
-        """A copy with some settings changed."""
-        return replace(self, **changes)
+        """A copy with some settings changed; raises SpecError on an unknown one."""
+        return replace(self, **_known(TrainSpec, changes))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON or TOML."""
+        """Plain values, fit for JSON."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {**values, "optimizer": self.optimizer.to_dict(), "schedule": self.schedule.to_dict()}
+        return {
+            **values,
+            "optimizer": self.optimizer.to_dict(),
+            "schedule": self.schedule.to_dict(),
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainSpec:
