@@ -195,8 +195,7 @@ def call(tyctx, address, arguments):
             for value, given, wanted in zip(unpacked, arguments, kinds, strict=True)
         ]
         signature = ir.FunctionType(I64, [known[k] for k in kinds])
-        pointer = builder.inttoptr(target, ir.PointerType())
-        return builder.call(pointer, cast, fnty=signature)
+        return builder.call(builder.inttoptr(target, signature.as_pointer()), cast)
 
     return sig, codegen
 
@@ -272,7 +271,7 @@ def atomic_store(tyctx, address, value):
     """Set the int64 at `address`; releases."""
 
     def codegen(context, builder, sig, args):
-        pointer = builder.inttoptr(args[0], ir.PointerType())
+        pointer = builder.inttoptr(args[0], I64.as_pointer())
         builder.store_atomic(args[1], pointer, "release", 8)
         return context.get_dummy_value()
 

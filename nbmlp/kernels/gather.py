@@ -94,6 +94,21 @@ def _make_targets(kind: str) -> Callable[[type], Any]:
     return maker
 
 
+@piece("copy_rows")
+def _make_copy_rows(T: type) -> Any:
+    vector = make_vector(T)
+
+    def copy_rows(a: int, a_row: int, out: int, out_row: int, rows: int, n: int) -> int:
+        """Rows (rows, n) from one place to another; strides in bytes."""
+        for r in range(rows):
+            s, d = vector(a + r * a_row, n), vector(out + r * out_row, n)
+            for j in range(n):
+                d[j] = s[j]
+        return 0
+
+    return copy_rows
+
+
 for _kind in INPUT_KINDS:
     piece(f"inputs.{_kind}")(_make_inputs(_kind))
 for _kind in TARGET_KINDS:

@@ -67,28 +67,30 @@ def _dropout(T: type) -> Any:
     panel = tuning.PANEL_BYTES // np.dtype(T).itemsize
 
     def dropout(
-        a: int, row: int, saved: int, saved_row: int, rows: int, n: int,
-        seed: int, stream: int, first: int, keep: float, factor: float,
+        a: int, row: int, saved: int, rows: int, n: int,
+        seed: int, stream: int, first: int, keep: float, factor: float, one: int,
     ) -> int:  # fmt: skip
         """Multiply a (rows, n) by factor where a unit is kept, by 0 where not.
 
         seed, stream: the step's key and the layer; first: the block's first row within the batch.
-        A non-zero `saved` receives a copy of what a was.
+        A non-zero `saved` receives a copy of what a was; column `one` (if >= 0) stays 1.
         """
         width = (n + panel - 1) // panel * panel
-        bound = np.uint32(min(keep * 4294967296.0, 4294967295.0))
+        bound = np.uint32(max(keep * 4294967296.0 - 1.0, 0.0))  # keep = 1 keeps all
         f, zero = T(factor), T(0)
         key = mix64(seed, stream)
         for r in range(rows):
-            x = vector(a + r * row, width)
+            x = vector(a + r * row, width + panel)
             if saved != 0:
-                copy = vector(saved + r * saved_row, width)
+                copy = vector(saved + r * row, width)
                 for j in range(width):
                     copy[j] = x[j]
             base = np.uint32(mix64(key, first + r) & np.uint64(0xFFFFFFFF))
             for j in range(width):
                 draw = _mix32(np.uint32(base + np.uint32(j) * np.uint32(0x9E3779B9)))
-                x[j] = f * x[j] if draw < bound else zero
+                x[j] = f * x[j] if draw <= bound else zero
+            if one >= 0:
+                x[one] = T(1)
         return 0
 
     return dropout
