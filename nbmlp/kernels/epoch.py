@@ -65,7 +65,7 @@ def _forward(job, layers, key, first, rows, place):
 def _loss(job, layer, first, rows):
     """Loss and delta of the last layer; returns the first bad row, or -1."""
     a, dz = layer.a + first * layer.a_row, layer.dz + first * layer.dz_row
-    bad = _call(
+    return _call(
         job.loss,
         (
             a, layer.a_row, dz, layer.dz_row, job.target + first * job.target_row, job.target_row,
@@ -73,17 +73,13 @@ def _loss(job, layer, first, rows):
             job.loss_parameter,
         ),
     )  # fmt: skip
-    if not job.fused_output:
-        saved = layer.saved + first * layer.a_row
-        _call(
-            layer.backward, (dz, layer.dz_row, saved, layer.a_row, rows, layer.n_out, layer.act)
-        )
-    return bad
 
 
 @inner
 def _backward(job, layers, key, first, rows, place):
-    """Deltas of the hidden layers, from the last to the first."""
+    """Deltas of all layers, from the last to the first."""
+    if not job.fused_output:
+        _derive(layers[len(layers) - 1], first, rows)
     for k in range(len(layers) - 1, 0, -1):
         above, layer = layers[k], layers[k - 1]
         dz = layer.dz + first * layer.dz_row
@@ -102,10 +98,14 @@ def _backward(job, layers, key, first, rows, place):
                     layer.factor, -1,
                 ),
             )  # fmt: skip
-        saved = layer.saved + first * layer.a_row
-        _call(
-            layer.backward, (dz, layer.dz_row, saved, layer.a_row, rows, layer.n_out, layer.act)
-        )
+        _derive(layer, first, rows)
+
+
+@inner
+def _derive(layer, first, rows):
+    """da at dz becomes dz."""
+    dz, saved = layer.dz + first * layer.dz_row, layer.saved + first * layer.a_row
+    _call(layer.backward, (dz, layer.dz_row, saved, layer.a_row, rows, layer.n_out, layer.act))
 
 
 @inner

@@ -1,0 +1,20 @@
+"""The pieces by name. Importing this module registers all of them and compiles none."""
+
+from __future__ import annotations
+
+from nbmlp.kernels import activations, epoch, gather, gemm, losses, optim, rng
+from nbmlp.kernels._jit import cache_folder, compiled_pieces, piece_address, piece_function
+
+__all__ = [
+    "activations",
+    "cache_folder",
+    "compiled_pieces",
+    "epoch",
+    "gather",
+    "gemm",
+    "losses",
+    "optim",
+    "piece_address",
+    "piece_function",
+    "rng",
+]

@@ -1,0 +1,97 @@
+"""Start a region: on how many threads, on which threading layer, and never where it would abort.
+
+Numba's threading layer is process-wide, chosen at the first launch. workqueue aborts the process
+when two Python threads enter at once; GNU OpenMP ends a forked child that enters. So one lock
+guards all parallel regions, and who does not get it (or has been forked) computes alone, with
+the same result.
+"""
+
+# mypy: disable-error-code="no-untyped-call, no-any-return"
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from typing import Any
+
+import numba
+import numpy as np
+from numba import config
+from numba.np.ufunc import parallel as numba_pool
+from numpy.typing import NDArray
+
+from nbmlp.kernels.epoch import run_parallel
+from nbmlp.kernels.pieces import piece_address, piece_function
+
+__all__ = ["pool_size", "run", "threading_layer"]
+
+_lock = threading.Lock()
+_launched = False
+_forked = False
+
+
+def _after_fork() -> None:
+    global _lock, _forked
+    _lock = threading.Lock()  # the parent's may be held by a thread that this child lacks
+    _forked = _launched
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def pool_size() -> int:
+    """Most threads that Numba's pool has (``NUMBA_NUM_THREADS``)."""
+    return int(config.NUMBA_NUM_THREADS)
+
+
+def threading_layer() -> str | None:
+    """Name of the threading layer that runs, or None before the first parallel region."""
+    return numba.threading_layer() if _launched else None
+
+
+@functools.cache
+def _prefer_omp() -> None:
+    """Take OpenMP unless the user chose: a region costs 1 us there, 94 us under workqueue."""
+    if numba_pool._is_initialized or str(config.THREADING_LAYER).lower() != "default":
+        return
+    try:
+        from numba.np.ufunc import omppool  # noqa: F401
+    except ImportError:  # no OpenMP runtime on this machine
+        return
+    config.THREADING_LAYER = "omp"
+
+
+def run(piece: str, job: NDArray[Any], sync: NDArray[np.int64], threads: int) -> None:
+    """Run a region to its end.
+
+    Parameters
+    ----------
+    piece : str
+        ``"train"`` or ``"infer"``.
+    job : ndarray of JOB, shape (1,)
+        Its fields under "out" say afterwards what happened; ``joined`` how many threads took part.
+    sync : ndarray of int64
+        The team's area, with room for `threads`.
+    threads : int
+        Most threads to use.
+    """
+    global _launched
+    sync[:] = 0
+    threads = min(threads, pool_size())
+    if threads > 1 and not _forked and _lock.acquire(blocking=False):
+        try:
+            _prefer_omp()
+            job["threads"] = threads
+            before = numba.get_num_threads()
+            numba.set_num_threads(threads)
+            try:
+                run_parallel(piece_address(piece, np.float64), job.ctypes.data, threads)
+            finally:
+                numba.set_num_threads(before)
+            _launched = True
+        finally:
+            _lock.release()
+        return
+    job["threads"] = 1
+    piece_function(piece, np.float64)(job.ctypes.data, 0)

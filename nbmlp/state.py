@@ -1,0 +1,107 @@
+"""What survives saving: parameters, optimizer slots, counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.errors import DataError
+from nbmlp.optimizers import Optimizer
+from nbmlp.plan import Plan
+from nbmlp.tuning import ALIGN
+
+__all__ = ["State", "aligned", "first_slots", "new_state"]
+
+
+def aligned(length: int, dtype: str | type) -> NDArray[np.generic]:
+    """Zeros (length,) whose first element lies at a multiple of the alignment."""
+    itemsize = np.dtype(dtype).itemsize
+    raw = np.zeros(length * itemsize + ALIGN, np.uint8)
+    start = -raw.ctypes.data % ALIGN
+    return raw[start : start + length * itemsize].view(dtype)
+
+
+@dataclass
+class State:
+    """Parameters and all that training needs to go on from here.
+
+    Attributes
+    ----------
+    plan : Plan
+    theta : ndarray (plan.n_parameters,)
+        The parameter arena, padding included; padding is zero and stays zero.
+    slots : ndarray (n_slots, plan.n_parameters)
+        The optimizer's vectors.
+    step, epoch : int
+        Updates and epochs done since the first fit.
+    plateau : dict
+        What a schedule that watches the loss remembers.
+    """
+
+    plan: Plan
+    theta: NDArray[np.generic]
+    slots: NDArray[np.generic]
+    step: int = 0
+    epoch: int = 0
+    plateau: dict[str, float] = field(default_factory=dict)
+
+    def matrices(self) -> Iterator[NDArray[np.generic]]:
+        """Stored matrix of each layer (depth, n_out): weights and, as last row, the bias."""
+        for layer in self.plan.layers:
+            flat = self.theta[layer.offset : layer.offset + layer.depth * layer.row]
+            yield flat.reshape(layer.depth, layer.row)[:, : layer.n_out]
+
+    def weights(self) -> list[NDArray[np.generic]]:
+        """Views W (n_in, n_out) of each layer."""
+        pairs = zip(self.matrices(), self.plan.layers, strict=True)
+        return [m[: layer.n_in] for m, layer in pairs]
+
+    def biases(self) -> list[NDArray[np.generic]]:
+        """Views b (n_out,) of each layer; an empty list without biases."""
+        pairs = zip(self.matrices(), self.plan.layers, strict=True)
+        return [m[layer.n_in] for m, layer in pairs if layer.depth > layer.n_in]
+
+    def get_flat(self) -> NDArray[np.generic]:
+        """Copy of all parameters: W1 row by row, b1, W2, b2, ...; without padding."""
+        return np.concatenate([m.ravel() for m in self.matrices()])
+
+    def set_flat(self, values: NDArray[np.generic]) -> None:
+        """The inverse of :meth:`get_flat`.
+
+        Raises
+        ------
+        DataError
+            When there are too few or too many numbers, or one is not finite.
+        """
+        values = np.asarray(values, self.theta.dtype).ravel()
+        total = sum(layer.depth * layer.n_out for layer in self.plan.layers)
+        if values.size != total:
+            raise DataError(f"set_flat got {values.size} numbers; this net has {total} parameters.")
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"set_flat got a NaN or infinity at position {int(np.argmin(np.isfinite(values)))}."
+            )
+        start = 0
+        for matrix in self.matrices():
+            matrix[:] = values[start : start + matrix.size].reshape(matrix.shape)
+            start += matrix.size
+
+
+def first_slots(state: State, optimizer: Optimizer) -> None:
+    """Give `state` the optimizer's vectors as they are before the first step."""
+    names = optimizer.slots
+    arena = aligned(len(names) * state.plan.n_parameters, state.theta.dtype.type)
+    state.slots = arena.reshape(len(names), state.plan.n_parameters)
+    for slot, (_, value) in zip(state.slots, names, strict=True):
+        slot[:] = value
+
+
+def new_state(plan: Plan, optimizer: Optimizer) -> State:
+    """Zero parameters and fresh slots."""
+    dtype = np.float32 if plan.itemsize == 4 else np.float64
+    state = State(plan, aligned(plan.n_parameters, dtype), np.empty((0, 0), dtype))
+    first_slots(state, optimizer)
+    return state

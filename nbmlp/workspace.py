@@ -1,0 +1,154 @@
+"""What may be discarded: activations, deltas, gradients, scratch; and the tables that point to it.
+
+Sized once from a plan, allocated once, handed out as addresses. No step allocates anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.codes import LOSSES
+from nbmlp.kernels import records
+from nbmlp.kernels.pieces import piece_address
+from nbmlp.plan import LayerPlan, Plan
+from nbmlp.spec import ModelSpec, named_parameter
+from nbmlp.state import State, aligned
+
+__all__ = ["Workspace"]
+
+#: Pieces that every training job may call, by the job's field.
+_TRAINING_PIECES = (
+    "dropout", "penalise", "clip_values", "scale", "sum_squares", "max_norm", "transpose",
+)  # fmt: skip
+
+
+class Workspace:
+    """Buffers of one plan, and the job and layer records over them.
+
+    Parameters
+    ----------
+    plan : Plan
+    spec : ModelSpec
+    state : State
+        Whose parameters the job reads (and, when training, updates).
+    threads : int
+        Most threads that will run.
+    training : bool
+        With gradients and deltas; else forward only.
+    """
+
+    def __init__(
+        self, plan: Plan, spec: ModelSpec, state: State, threads: int, training: bool
+    ) -> None:
+        self.plan, self.spec, self.state = plan, spec, state
+        self.threads, self.training = threads, training
+        self.dtype = state.theta.dtype.type
+        # Prediction: each thread has its own block of rows; training: the sub-batch's rows.
+        self.rows = plan.sub_batch if training else threads * plan.row_block
+        self._kept: list[NDArray[Any]] = []
+        self.job = np.zeros(1, records.JOB)
+        self.layers = np.zeros(len(plan.layers), records.LAYER)
+        self.sync = self._words(records.sync_words(threads))
+        self.gradient = self._new(plan.n_parameters if training else 0)
+        self.transposed = self._new(plan.n_transposed if training else 0)
+        self.norms = np.zeros(plan.n_blocks)
+        self.layer_norms = np.zeros(len(plan.layers))
+        self._bind_job()
+        for k, layer in enumerate(plan.layers):
+            self._bind_layer(k, layer)
+
+    # -- memory
+
+    def _new(self, length: int) -> NDArray[Any]:
+        array = aligned(length, self.dtype)
+        self._kept.append(array)
+        return array
+
+    def _words(self, length: int) -> NDArray[Any]:
+        array = aligned(length, np.int64)
+        self._kept.append(array)
+        return array
+
+    def _rows_of(self, stride: int) -> int:
+        return int(self._new(self.rows * stride).ctypes.data)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buffers, the gradient and the transposed copies included."""
+        return sum(a.nbytes for a in self._kept) + self.norms.nbytes + self.layer_norms.nbytes
+
+    # -- tables
+
+    def _bind_job(self) -> None:
+        plan, spec, size = self.plan, self.spec, self.plan.itemsize
+        loss, parameter = named_parameter(spec.loss)
+        doubles = [aligned(self.rows, np.float64) for _ in range(2)]
+        self._kept += doubles
+        self.set(
+            layers=self.layers.ctypes.data, n_layers=len(plan.layers), size=size,
+            n_inputs=spec.n_inputs, n_outputs=spec.n_outputs,
+            sub_batch=plan.sub_batch, row_block=plan.row_block,
+            x_buffer=self._rows_of(plan.x_row), x_buffer_row=plan.x_row * size, x_one=plan.x_one,
+            target=self._rows_of(plan.target_row), target_row=plan.target_row * size,
+            weights=doubles[0].ctypes.data, values=doubles[1].ctypes.data,
+            norms=self.norms.ctypes.data, n_blocks=plan.n_blocks,
+            layer_norms=self.layer_norms.ctypes.data,
+            scratch=self._new(self.threads * 32).ctypes.data, sync=self.sync.ctypes.data,
+            fused_output=plan.fused_output, loss_parameter=parameter,
+            gemm=self.piece("gemm"), loss=self.piece(f"{loss}.loss"),
+            y_scale=1.0, x_scale=1.0,
+        )  # fmt: skip
+        if spec.label_smoothing:
+            s = spec.label_smoothing
+            classes = spec.n_outputs if LOSSES[loss].canonical == "softmax" else 2
+            self.set(y_scale=1.0 - s, y_shift=s / classes)
+
+    def _bind_layer(self, k: int, plan: LayerPlan) -> None:
+        size, state = self.plan.itemsize, self.state
+        first, last = k == 0, k == len(self.plan.layers) - 1
+        below = self.layers[k - 1]
+        name, parameter = named_parameter((*self.spec.activation, self.spec.output)[k])
+        a = self._rows_of(plan.a_row)
+        own = self.training and (plan.needs_z or plan.copies)
+        # Prediction has no use for z; a piece that stores it may do so over a, which it reads first.
+        saved = self._rows_of(plan.a_row) if own else a
+        self.layers[k : k + 1] = 0
+        self.set_layer(
+            k, n_in=plan.n_in, n_out=plan.n_out, depth=plan.depth,
+            panels_in=plan.panels_in, panels_out=plan.panels_out,
+            w=state.theta.ctypes.data + plan.offset * size, w_row=plan.row * size,
+            x=int(self.job["x_buffer"][0]) if first else int(below["a"]),
+            x_row=self.plan.x_row * size if first else int(below["a_row"]),
+            a=a, a_row=plan.a_row * size, saved=saved, one=plan.one, act=parameter,
+            block_rows=plan.block_rows, blocks=plan.blocks, first_block=plan.first_block,
+            forward=self.piece(f"{name}.forward"), keep=1.0, factor=1.0,
+        )  # fmt: skip
+        if self.training or last:  # a prediction with a loss writes the last delta
+            self.set_layer(k, dz=self._rows_of(plan.row), dz_row=plan.row * size)
+        if self.training:
+            self.set_layer(k, g=self.gradient.ctypes.data + plan.offset * size)
+            if not (last and self.plan.fused_output):
+                self.set_layer(k, backward=self.piece(f"{name}.backward"))
+            if not first:
+                start = self.transposed.ctypes.data + plan.transposed_offset * size
+                self.set_layer(k, wt=start, wt_row=plan.transposed_row * size)
+
+    def piece(self, name: str) -> int:
+        """Address of a piece for this element type."""
+        return piece_address(name, self.dtype)
+
+    def set(self, **fields: Any) -> None:
+        """Set fields of the job record."""
+        for name, value in fields.items():
+            self.job[name] = value
+
+    def set_layer(self, k: int, **fields: Any) -> None:
+        """Set fields of one layer record."""
+        for name, value in fields.items():
+            self.layers[name][k] = value
+
+    def __getitem__(self, name: str) -> Any:
+        return self.job[name][0].item()
