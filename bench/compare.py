@@ -1,0 +1,236 @@
+"""``python -m bench.compare``: nbmlp beside its peers, one interleaved run, one table.
+
+Each peer runs in child processes, one per configuration; while one trains, all others sleep. A
+first short pass finds every peer's best configuration, a check compares its weights with NumPy's
+after a few batches, then the rounds go from peer to peer so that a disturbance hits all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bench import limit as fma
+from bench import machine
+from bench.nets import NETS, Layer, Net, make_problem
+from bench.peers import PEERS, Variant
+from bench.results import Cell, Result, Run, header, notes, table
+from bench.worker import PeerError, Worker
+from nbmlp.tuning import available_threads
+
+__all__ = ["Bench", "main"]
+
+#: Weights may be this far from NumPy's, relative to the way that they moved in an epoch.
+TOLERANCE = 1e-3
+#: Rows of an epoch in the first pass, which only ranks configurations.
+SCREEN_ROWS = 5_000
+#: Whole batches of the epoch that is compared; a left-over one follows. Over hundreds of updates
+#: even two builds of OpenBLAS part by 1e-2 on a ReLU net: rounding decides at the kinks.
+COMPARED_BATCHES = 5
+
+
+def say(text: str) -> None:
+    """Progress, beside the table."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Bench:
+    """The children, and the measurements made with them.
+
+    Parameters
+    ----------
+    peers : sequence of str
+        Names in ``PEERS``.
+    rounds : int
+        Turns of each peer on each net and batch size.
+    seconds : float
+        Length of a turn; at least one epoch.
+    """
+
+    def __init__(self, peers: Sequence[str], rounds: int, seconds: float) -> None:
+        self.rounds, self.seconds = rounds, seconds
+        self.workers: dict[str, list[Worker]] = {name: [] for name in peers}
+        self.missing: dict[str, str] = {}
+        self.reference = Worker("numpy", Variant(1, {"OPENBLAS_NUM_THREADS": "1"}, "reference"))
+        for name in peers:
+            self._start(name)
+
+    def _start(self, name: str) -> None:
+        for variant in PEERS[name].variants(available_threads()):
+            try:
+                self.workers[name].append(Worker(name, variant))
+            except PeerError as reason:
+                say(f"{name} ({variant}): {reason}")
+                self.missing.setdefault(name, str(reason))
+                if "ModuleNotFoundError" in str(reason):
+                    return
+
+    def close(self) -> None:
+        """End all children."""
+        for worker in [self.reference, *(w for group in self.workers.values() for w in group)]:
+            worker.close()
+
+    def measure(self, net: Net, batch: int) -> Cell:
+        """One cell of the table."""
+        cell = Cell(net, batch)
+        best = {}
+        for name in self.workers:
+            try:
+                best[name] = self._best(name, net, batch)
+            except PeerError as reason:
+                cell.skipped[name] = str(reason)
+        short = net.with_rows(min(net.rows, COMPARED_BATCHES * batch + batch // 2 + 1))
+        expected, _ = self.reference.check(short, batch)
+        for name, worker in list(best.items()):
+            result = Result(str(worker.variant), worker.variant.threads)
+            try:
+                self._compare(worker, short, batch, expected, result)
+                worker.prepare(net, batch)
+            except PeerError as reason:
+                cell.skipped[name] = str(reason)
+                del best[name]
+            else:
+                cell.results[name] = result
+        self._rounds(best, cell)
+        return cell
+
+    def _best(self, name: str, net: Net, batch: int) -> Worker:
+        """The fastest configuration, found on a shorter epoch."""
+        short = net.with_rows(min(net.rows, max(SCREEN_ROWS, 2 * batch)))
+        rates: dict[Worker, float] = {}
+        reason = self.missing.get(name, "no configuration")
+        for worker in self.workers[name]:
+            try:
+                worker.prepare(short, batch)
+                rates[worker] = max(worker.run(self.seconds / 4).rate for _ in range(2))
+                worker.release()
+            except PeerError as error:
+                reason = str(error)
+                say(f"{net} batch {batch}: {name} ({worker.variant}): {reason}")
+        if not rates:
+            raise PeerError(reason)
+        return max(rates, key=lambda worker: rates[worker])
+
+    def _compare(
+        self, worker: Worker, net: Net, batch: int, expected: list[Layer], result: Result
+    ) -> None:
+        found, result.unlike = worker.check(net, batch)
+        if result.unlike is None:
+            result.deviation = deviation(found, expected, make_problem(net.with_rows(1)).layers)
+            if not result.deviation <= TOLERANCE:
+                result.wrong = f"weights differ from NumPy's by {result.deviation:.1e}"
+
+    def _rounds(self, best: dict[str, Worker], cell: Cell) -> None:
+        names = list(best)
+        for i in range(self.rounds if names else 0):
+            # Another one starts each round: no peer always follows the same neighbour.
+            for name in names[i % len(names) :] + names[: i % len(names)]:
+                if not cell.results[name].wrong:
+                    self._turn(best[name], cell)
+        for name in names:
+            try:
+                best[name].release()
+            except PeerError as reason:
+                cell.results[name].wrong = str(reason)
+
+    def _turn(self, worker: Worker, cell: Cell) -> None:
+        result = cell.results[worker.name]
+        before, start = machine.busy_seconds(), time.perf_counter()
+        try:
+            turn = worker.run(self.seconds)
+        except PeerError as reason:
+            result.wrong = str(reason)
+            return
+        after, wall = machine.busy_seconds(), time.perf_counter() - start
+        result.rates.append(turn.rate)
+        result.cores.append(turn.cores)
+        if before is not None and after is not None:
+            cell.others.append(max(0.0, (after - before - turn.cpu) / wall))
+
+
+def deviation(found: list[Layer], expected: list[Layer], first: list[Layer]) -> float:
+    """The greatest ||found - expected|| / ||expected - first|| over the parameter arrays."""
+    shares = [
+        np.linalg.norm(got - want) / np.linalg.norm(want - start)
+        for layers in zip(found, expected, first, strict=True)
+        for got, want, start in zip(*layers, strict=True)
+        if want is not None
+    ]
+    return float(np.max(shares))  # unlike max(), NaN if any is
+
+
+def names_of(text: str, valid: Sequence[str]) -> list[str]:
+    """Split a comma-separated option; unknown names end the command with a sentence."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    for name in names:
+        if name not in valid:
+            raise argparse.ArgumentTypeError(f"unknown {name!r}: choose from {', '.join(valid)}.")
+    return names
+
+
+def whole(text: str) -> int:
+    """A whole number above zero."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0.")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
+    p.add_argument("--nets", default="A,B,D,E", type=lambda t: names_of(t, list(NETS)))
+    p.add_argument(
+        "--batches", default="20,100,1000,10000", type=lambda t: [whole(b) for b in t.split(",")]
+    )
+    p.add_argument("--peers", default=",".join(PEERS), type=lambda t: names_of(t, list(PEERS)))
+    p.add_argument("--rounds", default=5, type=whole, help="turns of each peer")
+    p.add_argument("--seconds", default=0.3, type=float, help="length of a turn")
+    p.add_argument("--rows", type=whole, help="rows of an epoch, if not the net's own number")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
+    p.add_argument("--png", type=Path, metavar="FILE", help="draw throughput against batch size")
+    return p
+
+
+def run(args: argparse.Namespace) -> Run:
+    """Measure everything that was asked for."""
+    threads = available_threads()
+    outcome = Run(
+        machine.describe(), fma.measure(threads), {"rounds": args.rounds, "seconds": args.seconds}
+    )
+    say(header(outcome))
+    bench = Bench(args.peers, args.rounds, args.seconds)
+    try:
+        for name in args.nets:
+            net = NETS[name].with_rows(args.rows) if args.rows else NETS[name]
+            for batch in args.batches:
+                outcome.cells.append(bench.measure(net, batch))
+                say(table(Run(outcome.machine, outcome.limit, {}, outcome.cells[-1:])))
+    finally:
+        bench.close()
+    # A neighbour only ever lowers a peak: keep the higher of before and after.
+    outcome.limit = max(outcome.limit, fma.measure(threads), key=lambda found: found.all)
+    return outcome
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 1 if a peer's weights were wrong, else 0."""
+    args = parser().parse_args(argv)
+    outcome = run(args)
+    print(header(outcome), table(outcome), notes(outcome), sep="\n\n")
+    if args.json:
+        args.json.write_text(json.dumps(outcome.to_dict(), indent=1) + "\n", encoding="utf-8")
+    if args.png:
+        from bench.plot import draw
+
+        draw(outcome, args.png)
+    return int(any(r.wrong for cell in outcome.cells for r in cell.results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

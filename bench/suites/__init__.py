@@ -1,0 +1,1 @@
+"""Benchmarks of nbmlp's own commits, for asv."""
