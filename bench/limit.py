@@ -169,8 +169,8 @@ class Limit:
     target : str
         Instruction set of the loop.
     clock : float
-        GHz that `one` implies at two vector FMAs per cycle (one multiply and one add without
-        FMA): a figure far off the CPU's clock means a wrong or disturbed measurement.
+        GHz that `one` implies at two vector multiply-adds per cycle: a figure far off the CPU's
+        clock means another number of ports, or a disturbed measurement.
     """
 
     threads: int
@@ -197,7 +197,7 @@ def measure(threads: int, seconds: float = 0.1) -> Limit:
         return max(rate(n, seconds) for _ in range(3))
 
     one, target = best(fma_gflops, 1), detect()
-    per_cycle = 2 * target.lanes(4) * (2 if target.fma else 1)
+    per_cycle = 2 * 2 * target.lanes(4)
     return Limit(
         threads, one, best(fma_gflops, threads), best(bandwidth, 1), best(bandwidth, threads),
         target.name, one / per_cycle,

@@ -140,7 +140,7 @@ def header(run: Run) -> str:
             f"{m['cpu']}, {m['cores']} cores, {m['system']}, load {m['load']} at the start",
             f"Python {m['python']}, {versions}",
             f"FMA limit, float32, {limit.target}: {limit.one:.0f} GFLOP/s on 1 thread"
-            f" ({limit.clock:.2f} GHz at two vector FMAs per cycle), {limit.all:.0f} on"
+            f" ({limit.clock:.2f} GHz at two vector multiply-adds per cycle), {limit.all:.0f} on"
             f" {limit.threads}; copy {limit.copy_one:.0f} and {limit.copy_all:.0f} GB/s",
         )
     )
