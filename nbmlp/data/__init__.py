@@ -1,0 +1,41 @@
+"""Data in: files, tables and arrays to what the engine trains on. Importing it needs numpy only."""
+
+from __future__ import annotations
+
+from nbmlp.data.check import (
+    check_length,
+    check_weights,
+    check_X,
+    check_y,
+    describe_nonfinite,
+    first_nonfinite,
+)
+from nbmlp.data.columns import CategoryColumn, ColumnPlan, NumberColumn, wants_plan
+from nbmlp.data.dataset import Dataset
+from nbmlp.data.encode import Labels, Task, infer_task
+from nbmlp.data.readers import read
+from nbmlp.data.scale import TargetScale
+from nbmlp.data.split import split
+from nbmlp.data.table import Table, as_table
+
+__all__ = [
+    "CategoryColumn",
+    "ColumnPlan",
+    "Dataset",
+    "Labels",
+    "NumberColumn",
+    "Table",
+    "TargetScale",
+    "Task",
+    "as_table",
+    "check_X",
+    "check_length",
+    "check_weights",
+    "check_y",
+    "describe_nonfinite",
+    "first_nonfinite",
+    "infer_task",
+    "read",
+    "split",
+    "wants_plan",
+]

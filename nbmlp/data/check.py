@@ -1,0 +1,264 @@
+"""Arrays from users: taken without a copy where possible, else refused with one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from nbmlp.errors import DataError
+
+__all__ = [
+    "check_X",
+    "check_length",
+    "check_weights",
+    "check_y",
+    "describe_nonfinite",
+    "first_nonfinite",
+]
+
+#: Kinds of input that the kernels read as they are.
+_NATIVE = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+_CHUNK_BYTES = 1 << 20
+
+
+def check_X(
+    X: ArrayLike,
+    n_features: int | None = None,
+    name: str = "X",
+    dtype: DTypeLike = np.float32,
+) -> NDArray[Any]:
+    """Inputs as the kernels read them: rows of float32, float64 or uint8.
+
+    Parameters
+    ----------
+    X : array-like of shape (rows, columns)
+        float32, float64 and uint8 arrays are returned without a copy, memory-mapped or strided
+        between rows, as long as each row is contiguous.
+    n_features : int, optional
+        Columns that the model was fitted on.
+    name : str
+        What messages call it.
+    dtype : dtype
+        What other numbers and booleans become.
+
+    Returns
+    -------
+    ndarray of shape (rows, columns)
+        float32, float64 or uint8, native byte order, aligned, rows contiguous. Values are not
+        looked at: see :func:`first_nonfinite`.
+
+    Raises
+    ------
+    DataError
+        Sparse, text, objects, complex, not two-dimensional, empty, or another number of columns.
+    """
+    array = _as_numbers(X, name)
+    if array.ndim != 2:
+        raise DataError(f"{name} has shape {array.shape}: {_reshape_hint(array, name)}")
+    if 0 in array.shape:
+        raise DataError(f"{name} has shape {array.shape}: at least one row and column are needed.")
+    if n_features is not None and array.shape[1] != n_features:
+        raise DataError(
+            f"{name} has {array.shape[1]} columns: the model was fitted on {n_features}."
+        )
+    if array.dtype not in _NATIVE:
+        swapped = array.dtype.newbyteorder("=")
+        return np.ascontiguousarray(array, dtype=swapped if swapped in _NATIVE else dtype)
+    return array if _readable(array) else array.copy(order="C")
+
+
+def _as_numbers(X: ArrayLike, name: str) -> NDArray[Any]:
+    if hasattr(X, "tocsr"):
+        raise DataError(f"{name} is a sparse matrix: pass {name}.toarray().")
+    try:
+        array = np.asarray(X)
+    except ValueError:
+        raise DataError(f"{name} has rows of different lengths: make it a full matrix.") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name} holds {_describe_dtype(array)}")
+    return array
+
+
+def _describe_dtype(array: NDArray[Any]) -> str:
+    if array.dtype.kind == "c":
+        return "complex numbers: pass real and imaginary parts as columns."
+    if array.dtype.kind not in "OUS":
+        return f"{array.dtype}: turn it into numbers first."
+    for place, cell in np.ndenumerate(array.astype(object)):
+        if not isinstance(cell, int | float | np.number):
+            return f"{cell!r} at {_place(place)}: numbers are needed; a Table takes text columns."
+    return f"Python objects ({array.dtype}): pass it as .astype(float)."
+
+
+def _place(index: tuple[int, ...]) -> str:
+    return f"row {index[0]}, column {index[1]}" if len(index) == 2 else f"position {index}"
+
+
+def _reshape_hint(array: NDArray[Any], name: str) -> str:
+    if array.ndim == 1:
+        return (
+            "rows and columns are needed; reshape(1, -1) makes it one row, reshape(-1, 1) one"
+            " column."
+        )
+    if array.ndim > 2:
+        return f"rows and columns are needed; {name}.reshape(len({name}), -1) makes rows of it."
+    return "rows and columns are needed."
+
+
+def _readable(array: NDArray[Any]) -> bool:
+    row, item = array.strides
+    return (
+        array.flags.aligned
+        and (item == array.itemsize or array.shape[1] == 1)
+        and row >= 0
+        and row % array.itemsize == 0
+    )
+
+
+def check_y(
+    y: ArrayLike,
+    n_rows: int,
+    n_outputs: int | None = None,
+    name: str = "y",
+    dtype: DTypeLike = np.float32,
+) -> NDArray[Any]:
+    """Numeric targets, one row for each row of X.
+
+    Parameters
+    ----------
+    y : array-like of shape (rows,) or (rows, outputs)
+        Numbers of any kind, all finite.
+    n_rows : int
+        Rows of X.
+    n_outputs : int, optional
+        Columns that the model was fitted on.
+    name : str
+        What messages call it.
+    dtype : dtype
+        Kind of the result.
+
+    Returns
+    -------
+    ndarray of shape (rows, outputs)
+        C-contiguous.
+
+    Raises
+    ------
+    DataError
+        No numbers, another length or number of columns, or a value that is not finite (or not
+        in `dtype`); its row is named.
+    """
+    array = _as_numbers(y, name)
+    if array.ndim == 1:
+        array = array[:, np.newaxis]
+    if array.ndim != 2:
+        raise DataError(f"{name} has shape {array.shape}: one row for each row of X is needed.")
+    check_length(array, n_rows, name)
+    if n_outputs is not None and array.shape[1] != n_outputs:
+        raise DataError(f"{name} has {array.shape[1]} columns: the model has {n_outputs} outputs.")
+    return _finite(array, name, np.dtype(dtype))
+
+
+def _finite(array: NDArray[Any], name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        converted = np.ascontiguousarray(array, dtype=dtype)
+    place = first_nonfinite(converted)
+    if place is None:
+        return converted
+    if np.isfinite(array[place]):
+        raise DataError(f"{name} has {array[place]:g} at row {place[0]}: too large for {dtype}.")
+    raise DataError(describe_nonfinite(array, place, name))
+
+
+def check_length(array: NDArray[Any], n_rows: int, name: str = "y") -> None:
+    """Raise DataError unless there is one row for each row of X."""
+    if len(array) != n_rows:
+        raise DataError(
+            f"{name} has {len(array)} rows and X has {n_rows}: each row of X needs its own."
+        )
+
+
+def check_weights(
+    weights: ArrayLike, n_rows: int, name: str = "sample_weight", dtype: DTypeLike = np.float32
+) -> NDArray[Any]:
+    """Weights of the rows.
+
+    Parameters
+    ----------
+    weights : array-like of shape (rows,) or (rows, 1)
+        Finite, not negative, not all 0.
+    n_rows : int
+        Rows of X.
+    name, dtype
+        As in :func:`check_y`.
+
+    Returns
+    -------
+    ndarray of shape (rows,)
+        C-contiguous.
+
+    Raises
+    ------
+    DataError
+        Anything else; the first wrong row is named.
+    """
+    array = _as_numbers(weights, name)
+    if array.shape not in ((n_rows,), (n_rows, 1)):
+        raise DataError(f"{name} has shape {array.shape}: one weight for each of {n_rows} rows.")
+    array = _finite(array.reshape(n_rows, 1), name, np.dtype(dtype))[:, 0]
+    negative = np.flatnonzero(array < 0)
+    if negative.size:
+        row = int(negative[0])
+        raise DataError(f"{name} is {array[row]:g} at row {row}: weights must be 0 or more.")
+    if not array.any():
+        raise DataError(f"{name} is 0 in every row: at least one row needs weight.")
+    return array
+
+
+def first_nonfinite(X: NDArray[Any]) -> tuple[int, int] | None:
+    """Row and column of the first NaN or infinity, row by row; None if there is none.
+
+    Parameters
+    ----------
+    X : ndarray of shape (rows, columns)
+        Looked at in chunks of about 1 MB, so that a mapped file is not held in memory.
+    """
+    if X.dtype.kind != "f" or X.size == 0:
+        return None
+    step = max(1, _CHUNK_BYTES // (X.shape[1] * X.itemsize))
+    for start in range(0, len(X), step):
+        finite = np.isfinite(X[start : start + step])
+        if not finite.all():
+            row, column = np.unravel_index(int(np.argmin(finite)), finite.shape)
+            return start + int(row), int(column)
+    return None
+
+
+def describe_nonfinite(
+    X: NDArray[Any],
+    place: tuple[int, int],
+    name: str = "X",
+    column_names: Sequence[str] | None = None,
+) -> str:
+    """One sentence about the NaN or infinity that :func:`first_nonfinite` found.
+
+    Parameters
+    ----------
+    X : ndarray of shape (rows, columns)
+    place : tuple of int
+        Row and column, counted from 0.
+    name : str
+        What the sentence calls X.
+    column_names : sequence of str, optional
+        Names to add to the column's number.
+    """
+    row, column = place
+    value = X[row, column]
+    what = "NaN" if np.isnan(value) else "an infinite value"
+    where = f"row {row}" + (f", column {column}" if X.shape[1] > 1 else "")
+    if column_names:
+        where += f" ({column_names[column]})"
+    return f"{name} has {what} at {where} (counted from 0): mend it or leave that row out."

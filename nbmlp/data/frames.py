@@ -1,0 +1,96 @@
+"""Parquet files, through polars."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.data.dataset import ColumnRef, Dataset, choose
+from nbmlp.data.delimited import fits_bytes
+from nbmlp.data.table import Table
+from nbmlp.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["read_parquet"]
+
+
+def _is_text(column: pl.Series, path: Path) -> bool:
+    import polars as pl
+
+    if column.dtype.is_numeric() or column.dtype == pl.Boolean:
+        return False
+    if column.dtype in (pl.String, pl.Categorical, pl.Enum):
+        return True
+    raise DataError(
+        f"{path}: column {column.name!r} holds {column.dtype}: numbers or text are needed; leave"
+        " it out with columns=."
+    )
+
+
+def _inputs(frame: pl.DataFrame, path: Path) -> NDArray[Any] | Table:
+    import polars as pl
+
+    text = {column.name for column in frame if _is_text(column, path)}
+    if text:
+        return Table(
+            {c.name: (c.cast(pl.String) if c.name in text else c).to_numpy() for c in frame}
+        )
+    bytes_only = all(dtype == pl.UInt8 for dtype in frame.dtypes)
+    X = (frame if bytes_only else frame.cast(pl.Float64)).to_numpy(order="c")
+    return X.astype(np.uint8, copy=False) if fits_bytes(X) else X
+
+
+def read_parquet(
+    path: Path,
+    *,
+    target: ColumnRef | None = None,
+    columns: ColumnRef | None = None,
+    require_target: bool = True,
+) -> Dataset:
+    """Read a Parquet file; the kinds of X and y are those of :func:`read_delimited`.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    target, columns, require_target
+        See :func:`nbmlp.data.dataset.choose`.
+
+    Raises
+    ------
+    DataError
+        polars is not installed, the file is damaged, or a wanted column holds neither numbers
+        nor text.
+    """
+    try:
+        import polars as pl
+    except ImportError:
+        raise DataError(
+            f"{path} is a Parquet file, which needs polars: pip install 'nbmlp[cli]'."
+        ) from None
+    try:
+        names = list(pl.read_parquet_schema(path))
+        choice = choose(names, target, columns, str(path), require_target)
+        wanted = [names[j] for j in (*choice.features, *choice.targets)]
+        frame = pl.read_parquet(path, columns=wanted)
+    except pl.exceptions.PolarsError:
+        raise DataError(f"{path} is truncated or damaged: save or fetch it again.") from None
+    features = [names[j] for j in choice.features]
+    targets = [names[j] for j in choice.targets]
+    y = None
+    if len(targets) == 1:
+        y = frame[targets[0]].to_numpy()
+    elif targets:
+        y = frame.select(pl.col(targets).cast(pl.Float64)).to_numpy(order="c")
+    return Dataset(
+        X=_inputs(frame.select(features), path),
+        y=y,
+        feature_names=tuple(features),
+        target_names=tuple(targets),
+        source=str(path),
+    )

@@ -1,0 +1,124 @@
+"""Means and deviations, missing values left out, in float64 and a few rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nbmlp.data.check import check_y
+from nbmlp.errors import DataError
+
+__all__ = ["Moments", "TargetScale", "chunks", "moments"]
+
+_CHUNK_ROWS = 1024
+
+
+class Moments(NamedTuple):
+    """Of each column: mean and standard deviation (1 if constant), and if any is missing."""
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    missing: NDArray[np.bool_]
+
+
+def chunks(A: NDArray[Any], names: Sequence[str]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Rows and their values in float64, chunk by chunk.
+
+    Parameters
+    ----------
+    A : ndarray of shape (rows, columns)
+    names : sequence of str
+        Of the columns, for the error.
+
+    Raises
+    ------
+    DataError
+        An infinite value; NaN is let through.
+    """
+    for start in range(0, len(A), _CHUNK_ROWS):
+        rows = slice(start, start + _CHUNK_ROWS)
+        chunk = A[rows].astype(np.float64)
+        infinite = np.isinf(chunk)
+        if infinite.any():
+            row, column = np.argwhere(infinite)[0].tolist()
+            raise DataError(
+                f"column {names[column]!r} is infinite at row {start + row} (counted from 0):"
+                " mend it or leave that row out."
+            )
+        yield rows, chunk
+
+
+def moments(A: NDArray[Any], names: Sequence[str]) -> Moments:
+    """Mean and standard deviation of the values present, in two passes.
+
+    Parameters
+    ----------
+    A : ndarray of shape (rows, columns)
+        NaN where missing.
+    names : sequence of str
+        Of the columns.
+
+    Raises
+    ------
+    DataError
+        An infinite value.
+    """
+    present, total, square = np.zeros((3, A.shape[1]))
+    for _, chunk in chunks(A, names):
+        present += (~np.isnan(chunk)).sum(axis=0)
+        total += np.nansum(chunk, axis=0)
+    count = np.maximum(present, 1)
+    mean = total / count
+    for _, chunk in chunks(A, names):
+        square += np.nansum((chunk - mean) ** 2, axis=0)
+    scale = np.sqrt(square / count)
+    # Rounding may leave a constant column a tiny deviation, which must not be blown up.
+    scale[scale <= 1e-12 * np.abs(mean)] = 1.0
+    return Moments(mean, scale, present < len(A))
+
+
+@dataclass(frozen=True)
+class TargetScale:
+    """Numeric targets with mean 0 and standard deviation 1, and back.
+
+    Attributes
+    ----------
+    mean, scale : tuple of float
+        One for each target.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, y: ArrayLike) -> TargetScale:
+        """Scale of the targets of shape (rows,) or (rows, targets); raises as ``check_y``."""
+        Y = check_y(y, len(np.asarray(y)), dtype=np.float64)
+        found = moments(Y, [f"y{j}" for j in range(Y.shape[1])])
+        return cls(tuple(found.mean.tolist()), tuple(found.scale.tolist()))
+
+    def transform(self, y: ArrayLike) -> NDArray[np.float64]:
+        """Scaled targets of shape (rows, targets); raises as ``check_y``."""
+        Y = check_y(y, len(np.asarray(y)), len(self.mean), dtype=np.float64)
+        return (Y - self.mean) / self.scale
+
+    def inverse(self, z: ArrayLike) -> NDArray[np.float64]:
+        """Predictions of shape (rows, targets), or (rows,) of a single target, in y's units."""
+        return np.asarray(z, dtype=np.float64) * self.scale + self.mean
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain values for JSON."""
+        return {"mean": list(self.mean), "scale": list(self.scale)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TargetScale:
+        """The inverse of :meth:`to_dict`; raises DataError on anything else."""
+        try:
+            mean, scale = (tuple(map(float, values[key])) for key in ("mean", "scale"))
+        except (KeyError, TypeError, ValueError):
+            raise DataError("the stored target scale cannot be read.") from None
+        return cls(mean, scale)

@@ -1,0 +1,292 @@
+"""The column plan: what it learns, what it makes of new rows, and that it survives JSON."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from nbmlp.data import ColumnPlan, Table, TargetScale, as_table, read, wants_plan
+from nbmlp.errors import DataError
+
+
+@pytest.fixture
+def people() -> Table:
+    return Table(
+        {
+            "age": np.array([20.0, 30.0, np.nan, 40.0]),
+            "job": np.array(["clerk", "smith", None, "clerk"], dtype=object),
+            "rooms": np.array([1, 2, 3, 2]),
+            "town": np.array(["Ulm", "Ulm", "Rome", "Rome"]),
+        }
+    )
+
+
+def rebuilt(plan: ColumnPlan) -> ColumnPlan:
+    return ColumnPlan.from_dict(json.loads(json.dumps(plan.to_dict())))
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def test_table_columns_by_kind() -> None:
+    table = Table(
+        {
+            "flag": np.array([True, False]),
+            "pixel": np.array([1, 255], dtype=np.uint8),
+            "maybe": np.array([1, None], dtype=object),
+            "scalar": np.array([np.float32(0.5), np.int64(2)], dtype=object),
+            "text": np.array([" ? ", "x"]),
+            "mixed": np.array([1, "x"], dtype=object),
+        }
+    )
+    assert_array_equal(table["flag"], [1.0, 0.0])
+    assert table["pixel"].dtype == np.uint8
+    assert_array_equal(table["maybe"], [1.0, np.nan])
+    assert_array_equal(table["scalar"], [0.5, 2.0])
+    assert table["text"].tolist() == [None, "x"]
+    assert table["mixed"].tolist() == ["1", "x"]
+    assert table.shape == (2, 6)
+    assert table.take(np.array([1]))["pixel"].tolist() == [255]
+    assert "pixel: uint8" in repr(table)
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({}, "has no columns"),
+        ({"a": [1, 2], "b": [1]}, "column 'b' has 1 rows and column 'a' has 2"),
+        ({"a": [[1]]}, r"shape \(1, 1\)"),
+        ({"a": np.array(["2020"], dtype="M8[Y]")}, "numbers or text are needed"),
+    ],
+)
+def test_bad_tables(columns: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        Table(columns)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_data_frames_are_tables(library: str) -> None:
+    frame = pytest.importorskip(library).DataFrame({"a": [1, 2, None], "b": ["x", None, "z"]})
+    table = as_table(frame)
+    assert table is not None
+    assert_array_equal(table["a"], [1, 2, np.nan])
+    assert table["b"].tolist() == ["x", None, "z"]
+    assert as_table(np.zeros((2, 2))) is None
+
+
+# --- the plan -----------------------------------------------------------------------------------
+
+
+def test_what_a_table_becomes(people: Table) -> None:
+    plan = ColumnPlan.fit(people)
+    assert plan.feature_names == (
+        "age",
+        "rooms",
+        "age=(missing)",
+        "job=clerk",
+        "job=(other)",
+        "job=(missing)",
+        "town=Rome",
+        "town=Ulm",
+        "town=(other)",
+    )
+    deviation = np.sqrt(200 / 3)
+    expected = [
+        [-10 / deviation, -np.sqrt(2), 0, 1, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 1, 0, 0, 1, 0],
+        [0, np.sqrt(2), 1, 0, 0, 1, 1, 0, 0],
+        [10 / deviation, 0, 0, 1, 0, 0, 1, 0, 0],
+    ]
+    Z = plan.transform(people)
+    assert Z.dtype == np.float32
+    assert_allclose(Z, expected, atol=1e-6)
+
+
+def test_a_plan_survives_json(people: Table) -> None:
+    plan = ColumnPlan.fit(people, [1.0, 2.0, 3.0, 5.0])
+    again = rebuilt(plan)
+    assert again == plan
+    assert_array_equal(again.transform(people), plan.transform(people))
+    assert rebuilt(ColumnPlan.fit(people)).target is None
+
+
+@pytest.mark.parametrize("stored", [{}, {"columns": [], "numbers": [{"nam": "a"}], "target": None}])
+def test_bad_stored_plan(stored: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="stored column plan cannot be read"):
+        ColumnPlan.from_dict(stored)
+    with pytest.raises(DataError, match="stored target scale cannot be read"):
+        TargetScale.from_dict({"mean": [0.0]})
+
+
+def test_new_rows(people: Table) -> None:
+    plan = ColumnPlan.fit(people)
+    row = plan.transform(
+        {"town": ["Bonn"], "job": [None], "rooms": [None], "age": np.array(["30"]).astype(float)}
+    )
+    assert_array_equal(row, [[0, 0, 0, 0, 0, 1, 0, 0, 1]])
+
+
+def test_a_missing_category_that_was_never_missing_is_all_zeros(people: Table) -> None:
+    row = ColumnPlan.fit(people).transform(
+        {"age": [30], "job": ["clerk"], "rooms": [2], "town": [None]}
+    )
+    assert_array_equal(row[0, -3:], [0, 0, 0])
+
+
+def test_rare_categories_share_a_place() -> None:
+    table = Table({"c": np.array(list("aaaabbbccd"))})
+    names = lambda **options: ColumnPlan.fit(table, **options).categories[0].categories  # noqa: E731
+    assert names() == ("a", "b", "c")
+    assert names(min_count=1) == ("a", "b", "c", "d")
+    assert names(min_count=3) == ("a", "b")
+    assert names(max_categories=1) == ("a",)
+
+
+def test_numbers_as_categories() -> None:
+    table = Table({"zip": np.array([1010, 1010, 2020, 2020]), "v": np.arange(4)})
+    plan = ColumnPlan.fit(table, categorical=["zip"])
+    assert plan.feature_names == ("v", "zip=1010", "zip=2020", "zip=(other)")
+    text = Table({"zip": np.array(["2020", "x"]), "v": np.arange(2)})
+    assert_array_equal(plan.transform(text)[:, 1:], [[0, 1, 0], [0, 0, 1]])
+    with pytest.raises(DataError, match="no column 'zap' to take as categorical"):
+        ColumnPlan.fit(table, categorical=["zap"])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"age": None}, "the data lack 'age': the model was fitted on the columns 'age', 'job'"),
+        ({"pay": [1]}, "the data have 'pay' besides"),
+        ({"age": None, "pay": [1]}, "the data lack 'age' and have 'pay' besides"),
+        ({"age": ["old"]}, r"column 'age' holds the text 'old' at row 0 .* it held numbers"),
+        ({"age": [np.inf]}, "column 'age' is infinite at row 0"),
+    ],
+)
+def test_other_columns_than_fitted(people: Table, change: dict[str, Any], says: str) -> None:
+    row = {"age": [30], "job": ["clerk"], "rooms": [2], "town": ["Ulm"]} | change
+    with pytest.raises(DataError, match=says):
+        ColumnPlan.fit(people).transform({k: v for k, v in row.items() if v is not None})
+
+
+def test_an_infinite_value_is_not_learned() -> None:
+    X = np.zeros((3000, 3))
+    X[2500, 1] = np.inf
+    with pytest.raises(DataError, match="column 'b' is infinite at row 2500"):
+        ColumnPlan.fit(X, names=["a", "b", "c"])
+
+
+@given(st.integers(1, 2500), st.integers(0, 2**32), st.sampled_from(["f4", "f8"]))
+def test_plain_matrices_are_standardised(rows: int, seed: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    X = (rng.normal(size=(rows, 4)) * [1, 1e-3, 1e4, 0] + [0, 5, -1e3, 0.1]).astype(dtype)
+    X[rng.random(rows) < 0.1, 0] = np.nan
+    plan = ColumnPlan.fit(X)
+    Z = plan.transform(X)
+    present = X.astype(np.float64)
+    deviation = np.array([np.nanstd(c) if np.isfinite(c).any() else 0.0 for c in present.T])
+    mean = np.array([np.nanmean(c) if np.isfinite(c).any() else 0.0 for c in present.T])
+    constant = deviation <= 1e-12 * np.abs(mean)
+    expected = np.nan_to_num((present - mean) / np.where(constant, 1.0, deviation))
+    assert_allclose(Z[:, :4], expected, rtol=1e-5, atol=1e-6)
+    if np.isnan(X).any():
+        assert_array_equal(Z[:, 4], np.isnan(X[:, 0]))
+    else:
+        assert Z.shape[1] == 4
+
+
+def test_named_matrix_columns_may_come_in_any_order() -> None:
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    plan = ColumnPlan.fit(X, names=["a", "b", "c"])
+    Z = plan.transform(X)
+    assert_array_equal(plan.transform(X[:, ::-1], names=["c", "b", "a"]), Z)
+    assert_array_equal(plan.transform({n: X[:, j] for j, n in enumerate("abc")}), Z)
+    with pytest.raises(DataError, match="2 columns: the model was fitted on 3"):
+        plan.transform(X[:, :2])
+    with pytest.raises(DataError, match="the data lack 'a'"):
+        plan.transform(X[:, 1:], names=["b", "c"])
+    with pytest.raises(DataError, match="2 column names are given for 3 columns"):
+        plan.transform(X, names=["b", "c"])
+
+
+def test_a_category_column_that_is_all_missing_in_a_file() -> None:
+    table = Table({"c": np.array(["a", "a", "b", "b"]), "v": np.arange(4)})
+    Z = ColumnPlan.fit(table).transform(np.array([[np.nan, 1.5]]), names=["c", "v"])
+    assert_array_equal(Z, [[0, 0, 0, 0]])
+
+
+def test_bytes_are_standardised_without_wrapping() -> None:
+    X = np.array([[0, 250], [200, 255]], dtype=np.uint8)
+    assert_allclose(ColumnPlan.fit(X).transform(X), [[-1, -1], [1, 1]], atol=1e-6)
+
+
+def test_targets_there_and_back() -> None:
+    y = np.array([100, 200, 255], dtype=np.uint8)
+    plan = ColumnPlan.fit(np.eye(3), y)
+    z = plan.transform_target(y)
+    assert z.shape == (3, 1)
+    assert z.mean() == pytest.approx(0, abs=1e-6)
+    assert z.std() == pytest.approx(1, abs=1e-6)
+    assert_allclose(plan.inverse_target(z)[:, 0], y, rtol=1e-6)
+    assert_allclose(plan.inverse_target(z[:, 0]), y, rtol=1e-6)
+    Y = np.array([[1.0, 1000.0], [3.0, 5000.0]])
+    both = TargetScale.fit(Y)
+    assert_allclose(both.inverse(both.transform(Y)), Y)
+    assert TargetScale.fit([7, 7]).scale == (1.0,)
+
+
+def test_bad_targets() -> None:
+    with pytest.raises(DataError, match="y has NaN at row 1"):
+        ColumnPlan.fit(np.eye(2), [1.0, np.nan])
+    with pytest.raises(DataError, match="fitted without targets"):
+        ColumnPlan.fit(np.eye(2)).inverse_target([1.0])
+    with pytest.raises(DataError, match="2 columns: the model has 1 outputs"):
+        TargetScale.fit([1.0, 2.0]).transform(np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("X", "wants"),
+    [
+        (np.array([[0, 255]], dtype=np.uint8), False),
+        (np.array([[0, 15]], dtype=np.uint8), True),
+        (np.array([[-1.0, 1.0]]), False),
+        (np.array([[0.0, 1.5]]), True),
+        (np.array([[0.0, np.nan]]), True),
+        (Table({"a": np.array([0.5])}), True),
+    ],
+)
+def test_who_wants_a_plan(X: Any, wants: bool) -> None:
+    assert wants_plan(X) is wants
+
+
+def test_real_adult(data_dir: Path) -> None:
+    data = read(data_dir / "adult" / "adult.csv.gz", target="income-per-year")
+    plan = ColumnPlan.fit(data.X)
+    assert rebuilt(plan) == plan
+    Z = plan.transform(data.X)
+    assert Z.shape == (32_561, len(plan.feature_names))
+    assert np.isfinite(Z).all()
+    assert "occupation=(missing)" in plan.feature_names
+    groups = [c.feature_names for c in plan.categories]
+    starts = np.cumsum([len(plan.numbers), *map(len, groups)])
+    for start, end in pairwise(starts):
+        assert_array_equal(Z[:, start:end].sum(axis=1), 1.0)
+    assert_array_equal(plan.transform(data.take(slice(129, 130)).X), Z[129:130])
+
+
+def test_real_housing(data_dir: Path) -> None:
+    data = read(data_dir / "california-housing" / "housing.csv", target="median_house_value")
+    plan = ColumnPlan.fit(data.X, data.y)
+    Z = plan.transform(data.X)
+    missing = plan.feature_names.index("total_bedrooms=(missing)")
+    assert Z[:, missing].sum() == 207
+    assert np.abs(Z[:, :8].mean(axis=0)).max() < 1e-3
+    assert data.y is not None
+    assert_allclose(plan.inverse_target(plan.transform_target(data.y))[:, 0], data.y, rtol=1e-5)
