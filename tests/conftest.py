@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, and none fails because the machine was busy.
+settings.register_profile("nbmlp", deadline=None, derandomize=True)
+settings.load_profile("nbmlp")
 
 
 def data_root() -> Path:
