@@ -1,3 +1,46 @@
-"""nbmlp: multilayer perceptrons trained on CPUs by Numba-compiled kernels."""
+"""nbmlp: multilayer perceptrons trained on CPUs by Numba-compiled kernels.
+
+Names are loaded when first used: ``import nbmlp`` brings in neither Numba nor scikit-learn.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "nbmlp.mlp": ("MLP",),
+    "nbmlp.spec": ("ModelSpec", "TrainSpec"),
+    "nbmlp.optimizers": (
+        "LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "RMSpropGains", "Rprop",
+    ),
+    "nbmlp.schedules": (
+        "Constant", "Cosine", "Exponential", "InverseScaling", "OnPlateau", "OneCycle", "Step",
+    ),
+    "nbmlp.train.callbacks": (
+        "CSVLog", "Callback", "Checkpoint", "EarlyStopping", "Progress", "ProgressBar",
+    ),
+    "nbmlp.train.history": ("EpochRecord", "History"),
+    "nbmlp.data": ("ColumnPlan", "Dataset", "Table", "read"),
+    "nbmlp.errors": (
+        "DataError", "MissingPackageError", "ModelFileError", "NbmlpError", "NonFiniteError",
+        "NotFittedError", "SpecError", "TrainingWarning",
+    ),
+}  # fmt: skip
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME_OF)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'nbmlp' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

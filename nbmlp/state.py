@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.errors import DataError
 from nbmlp.optimizers import Optimizer
 from nbmlp.plan import Plan
+from nbmlp.schedules import PlateauState
 from nbmlp.tuning import ALIGN
+
+Arena = NDArray[Any]
 
 __all__ = ["State", "aligned", "first_slots", "new_state"]
 
 
-def aligned(length: int, dtype: str | type) -> NDArray[np.generic]:
+def aligned(length: int, dtype: str | type) -> Arena:
     """Zeros (length,) whose first element lies at a multiple of the alignment."""
     itemsize = np.dtype(dtype).itemsize
     raw = np.zeros(length * itemsize + ALIGN, np.uint8)
@@ -37,38 +41,42 @@ class State:
         The optimizer's vectors.
     step, epoch : int
         Updates and epochs done since the first fit.
-    plateau : dict
+    plateau : PlateauState
         What a schedule that watches the loss remembers.
     """
 
     plan: Plan
-    theta: NDArray[np.generic]
-    slots: NDArray[np.generic]
+    theta: Arena
+    slots: Arena
     step: int = 0
     epoch: int = 0
-    plateau: dict[str, float] = field(default_factory=dict)
+    plateau: PlateauState = PlateauState()
 
-    def matrices(self) -> Iterator[NDArray[np.generic]]:
-        """Stored matrix of each layer (depth, n_out): weights and, as last row, the bias."""
+    def matrices(self, arena: Arena | None = None) -> Iterator[Arena]:
+        """Stored matrix of each layer (depth, n_out): weights and, as last row, the bias.
+
+        Of the parameters, or of an `arena` laid out like them (a slot, a gradient).
+        """
+        arena = self.theta if arena is None else arena
         for layer in self.plan.layers:
-            flat = self.theta[layer.offset : layer.offset + layer.depth * layer.row]
+            flat = arena[layer.offset : layer.offset + layer.depth * layer.row]
             yield flat.reshape(layer.depth, layer.row)[:, : layer.n_out]
 
-    def weights(self) -> list[NDArray[np.generic]]:
+    def weights(self) -> list[Arena]:
         """Views W (n_in, n_out) of each layer."""
         pairs = zip(self.matrices(), self.plan.layers, strict=True)
         return [m[: layer.n_in] for m, layer in pairs]
 
-    def biases(self) -> list[NDArray[np.generic]]:
+    def biases(self) -> list[Arena]:
         """Views b (n_out,) of each layer; an empty list without biases."""
         pairs = zip(self.matrices(), self.plan.layers, strict=True)
         return [m[layer.n_in] for m, layer in pairs if layer.depth > layer.n_in]
 
-    def get_flat(self) -> NDArray[np.generic]:
+    def get_flat(self, arena: Arena | None = None) -> Arena:
         """Copy of all parameters: W1 row by row, b1, W2, b2, ...; without padding."""
-        return np.concatenate([m.ravel() for m in self.matrices()])
+        return np.concatenate([m.ravel() for m in self.matrices(arena)])
 
-    def set_flat(self, values: NDArray[np.generic]) -> None:
+    def set_flat(self, values: ArrayLike, arena: Arena | None = None) -> None:
         """The inverse of :meth:`get_flat`.
 
         Raises
@@ -76,17 +84,16 @@ class State:
         DataError
             When there are too few or too many numbers, or one is not finite.
         """
-        values = np.asarray(values, self.theta.dtype).ravel()
+        flat = np.asarray(values, self.theta.dtype).ravel()
         total = sum(layer.depth * layer.n_out for layer in self.plan.layers)
-        if values.size != total:
-            raise DataError(f"set_flat got {values.size} numbers; this net has {total} parameters.")
-        if not np.isfinite(values).all():
-            raise DataError(
-                f"set_flat got a NaN or infinity at position {int(np.argmin(np.isfinite(values)))}."
-            )
+        if flat.size != total:
+            raise DataError(f"{flat.size} numbers were given; this net has {total} parameters.")
+        if not np.isfinite(flat).all():
+            place = int(np.argmin(np.isfinite(flat)))
+            raise DataError(f"the parameters given have {flat[place]} at position {place}.")
         start = 0
-        for matrix in self.matrices():
-            matrix[:] = values[start : start + matrix.size].reshape(matrix.shape)
+        for matrix in self.matrices(arena):
+            matrix[:] = flat[start : start + matrix.size].reshape(matrix.shape)
             start += matrix.size
 
 

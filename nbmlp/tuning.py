@@ -22,6 +22,8 @@ ROW_BLOCK = 96
 SUB_BATCH = 1024
 #: Elements of one block of weights that is computed, regularised and updated while hot.
 UPDATE_BLOCK = 8192
+#: Seconds that one parallel region may take: Ctrl-C, progress and callbacks wait for its end.
+REGION_SECONDS = 0.15
 #: Floating-point operations of a step below which a further thread does not pay.
 FLOPS_PER_THREAD = 200_000
 

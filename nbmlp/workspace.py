@@ -49,6 +49,8 @@ class Workspace:
         # Prediction: each thread has its own block of rows; training: the sub-batch's rows.
         self.rows = plan.sub_batch if training else threads * plan.row_block
         self._kept: list[NDArray[Any]] = []
+        #: Output of each layer for the rows at hand, (rows, stride).
+        self.activations: list[NDArray[Any]] = []
         self.job = np.zeros(1, records.JOB)
         self.layers = np.zeros(len(plan.layers), records.LAYER)
         self.sync = self._words(records.sync_words(threads))
@@ -112,6 +114,7 @@ class Workspace:
         below = self.layers[k - 1]
         name, parameter = named_parameter((*self.spec.activation, self.spec.output)[k])
         a = self._rows_of(plan.a_row)
+        self.activations.append(self._kept[-1].reshape(self.rows, plan.a_row))
         own = self.training and (plan.needs_z or plan.copies)
         # Prediction has no use for z; a piece that stores it may do so over a, which it reads first.
         saved = self._rows_of(plan.a_row) if own else a

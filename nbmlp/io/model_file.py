@@ -1,0 +1,100 @@
+"""Models and checkpoints: which arrays and settings lie in the archive."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.errors import ModelFileError, NbmlpError
+from nbmlp.io.archive import read, write
+from nbmlp.plan import make_plan
+from nbmlp.schedules import PlateauState
+from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.state import State, new_state
+
+__all__ = ["Stored", "load", "save"]
+
+_Path = str | os.PathLike[str]
+
+
+@dataclass
+class Stored:
+    """What a file holds.
+
+    Attributes
+    ----------
+    spec, train : ModelSpec, TrainSpec
+    state : State
+        Its slots are fresh unless the file is a checkpoint.
+    extra : dict
+        Plain values of the model: task, labels, column plan, history.
+    arrays : dict
+        Further arrays, e.g. the best weights so far.
+    """
+
+    spec: ModelSpec
+    train: TrainSpec
+    state: State
+    extra: dict[str, Any]
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def save(path: _Path, stored: Stored, kind: str) -> None:
+    """Write a model or a checkpoint, whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+    stored : Stored
+    kind : str
+        ``"model"`` (weights only) or ``"checkpoint"`` (with the optimizer's vectors).
+    """
+    state, train = stored.state, stored.train
+    arrays: dict[str, NDArray[Any]] = {}
+    for k, (W, layer) in enumerate(zip(state.weights(), state.plan.layers, strict=True), start=1):
+        arrays[f"layer{k}.weight"] = np.ascontiguousarray(W)
+        if layer.depth > layer.n_in:
+            arrays[f"layer{k}.bias"] = np.ascontiguousarray(state.biases()[k - 1])
+    if kind == "checkpoint":
+        for (name, _), slot in zip(train.optimizer.slots, state.slots, strict=True):
+            arrays[f"slot.{name}"] = state.get_flat(slot)
+    arrays.update({f"extra.{name}": array for name, array in stored.arrays.items()})
+    metadata = {
+        "model": stored.spec.to_dict(), "training": train.to_dict(), "extra": stored.extra,
+        "step": state.step, "epoch": state.epoch, "plateau": asdict(state.plateau),
+    }  # fmt: skip
+    write(path, arrays, metadata, kind=kind)
+
+
+def load(path: _Path, kind: str) -> Stored:
+    """Read what :func:`save` wrote.
+
+    Raises
+    ------
+    ModelFileError
+        Missing, damaged, newer or of another kind: one sentence says which.
+    """
+    arrays, metadata = read(path, kind=kind)
+    try:
+        spec = ModelSpec.from_dict(metadata["model"])
+        train = TrainSpec.from_dict(metadata["training"])
+        state = new_state(make_plan(spec, 1), train.optimizer)
+        for k, (W, layer) in enumerate(
+            zip(state.weights(), state.plan.layers, strict=True), start=1
+        ):
+            W[:] = arrays[f"layer{k}.weight"]
+            if layer.depth > layer.n_in:
+                state.biases()[k - 1][:] = arrays[f"layer{k}.bias"]
+        if kind == "checkpoint":
+            for (name, _), slot in zip(train.optimizer.slots, state.slots, strict=True):
+                state.set_flat(arrays[f"slot.{name}"], slot)
+        state.step, state.epoch = int(metadata["step"]), int(metadata["epoch"])
+        state.plateau = PlateauState(**metadata["plateau"])
+        extra = {n[6:]: a for n, a in arrays.items() if n.startswith("extra.")}
+        return Stored(spec, train, state, dict(metadata["extra"]), extra)
+    except (KeyError, TypeError, ValueError, NbmlpError) as error:
+        raise ModelFileError(f"{os.fspath(path)} is not a model that fits together: {error}") from error

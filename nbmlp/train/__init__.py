@@ -1,0 +1,1 @@
+"""Training: from settings and data to weights and a history, epoch by epoch."""

@@ -1,0 +1,297 @@
+"""One epoch after another over bound data: regions, snapshots, and what to say when they fail."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp import tuning
+from nbmlp.errors import NonFiniteError
+from nbmlp.kernels import records
+from nbmlp.kernels.pieces import piece_function
+from nbmlp.kernels.run import run
+from nbmlp.optimizers import Optimizer
+from nbmlp.plan import choose_threads, make_plan
+from nbmlp.predict import Pace, Rows, bind_rows
+from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.state import State, first_slots
+from nbmlp.workspace import Workspace
+
+__all__ = ["Engine"]
+
+#: Settings of each rule in the order of its arguments h0, h1, ... (kernels/optim.py).
+_RULE_SETTINGS: dict[str, tuple[str, ...]] = {
+    "sgd": ("momentum", "nesterov"),
+    "rmsprop": ("rho", "epsilon"),
+    "rmsprop_gains": ("rho", "epsilon", "increase", "decrease", "min_gain", "max_gain"),
+    "rprop": ("increase", "decrease", "min_step", "max_step", "learning_rate"),
+    "adagrad": ("epsilon",),
+    "adam": ("beta1", "beta2", "epsilon"),
+    "adamw": ("beta1", "beta2", "epsilon"),
+}
+
+
+class Engine:
+    """Updates of one state on one set of rows.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    train : TrainSpec
+    state : State
+        Updated in place.
+    rows : Rows
+        With targets.
+    threads : int
+        Most threads to use.
+    deterministic : bool
+        For :meth:`loss_and_gradient`: nothing is dropped, clipped or updated, and the order of
+        the rows is theirs.
+
+    Attributes
+    ----------
+    joined : int
+        Threads that took part in the last region.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        train: TrainSpec,
+        state: State,
+        rows: Rows,
+        threads: int,
+        deterministic: bool = False,
+    ) -> None:
+        if deterministic:
+            train = train.with_(
+                batch_size=None, shuffle=False, clip_norm=None, clip_value=None,
+                gradient_norms=False,
+            )  # fmt: skip
+        self.spec, self.train, self.state, self.rows = spec, train, state, rows
+        self.batch = min(train.batch_size or len(rows), len(rows))
+        plan = make_plan(spec, self.batch)
+        self.threads = choose_threads(spec, plan.sub_batch, threads)
+        self.work = Workspace(plan, spec, state, self.threads, training=True)
+        self.joined = 0
+        self._order = np.arange(len(rows), dtype=np.int64)
+        self._snapshot = state.theta.copy()
+        self._pace = Pace(4 * plan.sub_batch, tuning.REGION_SECONDS)
+        bind_rows(self.work, rows)
+        self._bind_training()
+        if any(spec.dropout) or spec.input_dropout:
+            self._bind_dropout(deterministic)
+        if deterministic:
+            self.work.set(rule=0)
+
+    # -- tables
+
+    def _bind_training(self) -> None:
+        work, train = self.work, self.train
+        name = "adam" if train.optimizer.name == "adamw" else train.optimizer.name
+        work.set(
+            batch=self.batch, mean=train.reduction == "mean", l1=train.l1, l2=train.l2,
+            decay=train.decay, clip_value=train.clip_value or 0.0,
+            clip_norm=train.clip_norm or 0.0, norm_bound=train.max_norm or 0.0,
+            want_norms=train.gradient_norms, seed=train.seed,
+            slot_stride=self.state.plan.n_parameters * self.state.plan.itemsize,
+            order=self._order.ctypes.data if train.shuffle else 0,
+            layer_norms=work.layer_norms.ctypes.data,
+        )  # fmt: skip
+        for k, layer in enumerate(self.state.plan.layers):
+            slots = self.state.slots.ctypes.data + layer.offset * self.state.plan.itemsize
+            work.set_layer(k, slots=slots)
+        self._bind_rule(name, train.optimizer)
+        needed = {
+            "penalise": train.l1 > 0 or train.l2 > 0, "clip_values": train.clip_value,
+            "scale": train.clip_norm, "sum_squares": train.clip_norm or train.gradient_norms,
+            "max_norm": train.max_norm, "transpose": len(work.layers) > 1,
+        }  # fmt: skip
+        for piece, wanted in needed.items():
+            if wanted:
+                work.set(**{piece: work.piece(piece)})
+
+    def _bind_rule(self, name: str, optimizer: Optimizer) -> None:
+        if name not in _RULE_SETTINGS:  # lbfgs: gradients only
+            return
+        settings = asdict(optimizer)
+        for i, key in enumerate(_RULE_SETTINGS[name]):
+            self.work.set(**{f"h{i}": float(settings[key])})
+        self.work.set(
+            rule=self.work.piece(f"{name}.rule"),
+            beta1=settings.get("beta1", 0.0), beta2=settings.get("beta2", 0.0),
+        )  # fmt: skip
+
+    def _bind_dropout(self, deterministic: bool) -> None:
+        spec, work = self.spec, self.work
+        inverted = spec.dropout_scale_at == "training"
+
+        def settings(drop: float) -> tuple[float, float]:
+            """Share kept and factor on the kept."""
+            if deterministic:
+                return 1.0, 1.0 if inverted else 1.0 - drop
+            return 1.0 - drop, 1.0 / (1.0 - drop) if inverted else 1.0
+
+        work.set(dropout=work.piece("dropout"))
+        for k, drop in enumerate(spec.dropout):
+            keep, factor = settings(drop)
+            copies = int(self.state.plan.layers[k].copies)
+            work.set_layer(k, drops=int(drop > 0), copies=copies, keep=keep, factor=factor)
+        keep, factor = settings(spec.input_dropout)
+        work.set(input_drops=int(spec.input_dropout > 0), input_keep=keep, input_factor=factor)
+
+    def refresh(self) -> None:
+        """Renew the transposed copies after the weights were changed from outside."""
+        transpose = piece_function("transpose", self.work.dtype)
+        for layer in self.work.layers[1:]:
+            transpose(
+                int(layer["w"]), int(layer["w_row"]), 0, int(layer["n_in"]),
+                int(layer["panels_out"]), int(layer["wt"]), int(layer["wt_row"]),
+            )  # fmt: skip
+
+    # -- epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates of one epoch, the left-over batch included."""
+        return -(-len(self.rows) // self.batch)
+
+    @property
+    def rows_done(self) -> int:
+        """Rows of the current epoch that have been trained on."""
+        return int(self.work["cursor"])
+
+    @property
+    def mean_loss(self) -> float:
+        """Weighted mean of the current epoch's losses so far."""
+        weight = self.work["weight_sum"]
+        return float(self.work["loss_sum"] / weight) if weight else float("nan")
+
+    def start_epoch(self, rates: NDArray[np.float64]) -> None:
+        """Draw the order and set the learning rate of each of the epoch's updates."""
+        work, state = self.work, self.state
+        if self.train.shuffle:
+            shuffle = piece_function("shuffle", np.float64)
+            shuffle(self._order.ctypes.data, len(self._order), self.train.seed, state.epoch)
+        self._rates = np.ascontiguousarray(rates, np.float64)
+        work.layer_norms[:] = 0.0
+        work.set(
+            rates=self._rates.ctypes.data, first_step=state.step, step=state.step, cursor=0,
+            batch_start=0, accumulated=0.0, loss_sum=0.0, weight_sum=0.0,
+        )  # fmt: skip
+        self.refresh()
+
+    def region(self) -> bool:
+        """Train for a moment; returns whether the epoch is over.
+
+        Raises
+        ------
+        NonFiniteError
+            The state then holds the last good weights.
+        """
+        work = self.work
+        np.copyto(self._snapshot, self.state.theta)
+        before, step, start = work["cursor"], work["step"], time.perf_counter()
+        work.set(rows_limit=self._pace.rows)
+        run("train", work.job, work.sync, self.threads)
+        self._pace.measure(work["cursor"] - before, time.perf_counter() - start)
+        self.joined = work["joined"]
+        if work["rule"]:
+            self.state.step = work["step"]
+        self._check(step)
+        return bool(work["cursor"] >= len(self.rows))
+
+    def gradient_norms(self) -> tuple[float, ...] | None:
+        """Root mean square over the epoch's updates of each layer's gradient norm."""
+        if not self.train.gradient_norms:
+            return None
+        return tuple(float(v) for v in np.sqrt(self.work.layer_norms / self.steps_per_epoch))
+
+    def loss_and_gradient(self) -> tuple[float, NDArray[Any]]:
+        """Loss with penalty, and its gradient by the parameters, over all rows as one batch.
+
+        For an engine built as `deterministic`.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray (n_parameters of the plan,)
+            A view of the workspace, padding included.
+        """
+        work = self.work
+        work.set(cursor=0, batch_start=0, accumulated=0.0, loss_sum=0.0, weight_sum=0.0)
+        self.refresh()
+        while not self.region():
+            pass
+        loss = work["loss_sum"] / (work["weight_sum"] if self.train.reduction == "mean" else 1.0)
+        return float(loss) + self.penalty(), work.gradient
+
+    def penalty(self) -> float:
+        """l2/2 * |W|^2 + l1 * |W|_1 of the weights as they are."""
+        train, total = self.train, 0.0
+        if train.l1 or train.l2:
+            for W in self.state.weights():
+                wide = W.astype(np.float64)
+                total += 0.5 * train.l2 * float(np.sum(wide * wide))
+                total += train.l1 * float(np.sum(np.abs(wide)))
+        return total
+
+    # -- failures
+
+    def _check(self, step: int) -> None:
+        status, theta = self.work["status"], self.state.theta
+        finite = piece_function("all_finite", self.work.dtype)(theta.ctypes.data, theta.size)
+        if status == records.STATUS.BAD_INPUT:
+            self._fail_on_data()
+        if not finite:
+            self._go_back(step)
+        if status == records.STATUS.BAD_OUTPUT:
+            self._fail_on_output()
+
+    def _data_row(self) -> int:
+        row = self.work["bad_row"]
+        return int(self._order[row]) if self.work["order"] else row
+
+    def _fail_on_data(self) -> NoReturn:
+        row = self._data_row()
+        column = int(np.argmin(np.isfinite(self.rows.x[row])))
+        raise NonFiniteError(
+            f"X has {self.rows.x[row, column]} at row {row}, column {column}: training stopped"
+            f" before update {self.state.step + 1}, the weights are as before it; mend or drop"
+            " that row.",
+            step=self.state.step, row=row, column=column,
+        )  # fmt: skip
+
+    def _go_back(self, step: int) -> NoReturn:
+        """A weight has overflowed: back to the weights at the start of the region."""
+        layer = next(k + 1 for k, m in enumerate(self.state.matrices()) if not np.isfinite(m).all())
+        lost, self.state.step = self.state.step - step, step
+        np.copyto(self.state.theta, self._snapshot)
+        first_slots(self.state, self.train.optimizer)
+        raise NonFiniteError(
+            f"weights of layer {layer} became infinite or NaN; the weights of {lost} updates"
+            f" before, after update {step}, are restored: lower the learning rate or set"
+            " clip_norm.",
+            step=step, layer=layer,
+        )  # fmt: skip
+
+    def _fail_on_output(self) -> NoReturn:
+        row, layer = self._data_row(), self._first_bad_layer()
+        raise NonFiniteError(
+            f"layer {layer} or the loss became infinite or NaN at row {row} before update"
+            f" {self.state.step + 1}; the weights are as before it: lower the learning rate or"
+            " set clip_norm.",
+            step=self.state.step, row=row, layer=layer,
+        )  # fmt: skip
+
+    def _first_bad_layer(self) -> int:
+        """The first layer whose activations of the bad row are not finite, else the last."""
+        place = self.work["bad_row"] - self.work["cursor"]
+        for k, a in enumerate(self.work.activations):
+            if not np.isfinite(a[place, : self.state.plan.layers[k].n_out]).all():
+                return k + 1
+        return len(self.work.activations)

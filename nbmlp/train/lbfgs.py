@@ -1,0 +1,76 @@
+"""Limited-memory BFGS: scipy's, over the engine's loss and gradient of all rows."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.optimizers import LBFGS
+from nbmlp.train.callbacks import CallbackList
+from nbmlp.train.engine import Engine
+from nbmlp.train.interrupt import Interrupt
+
+if TYPE_CHECKING:
+    from nbmlp.train.loop import Loop
+
+__all__ = ["minimise"]
+
+
+class _Interrupted(Exception):
+    """Ctrl-C between two evaluations."""
+
+
+def minimise(loop: Loop, engine: Engine, callbacks: CallbackList, interrupt: Interrupt) -> None:
+    """Iterate until the planned epoch; each iteration is recorded as an epoch.
+
+    Raises
+    ------
+    NonFiniteError
+        The loss is not finite; the state holds the best weights so far.
+    """
+    from scipy.optimize import minimize
+
+    settings, state = engine.train.optimizer, engine.state
+    assert isinstance(settings, LBFGS)
+    if state.epoch >= loop.epochs:
+        return
+    accepted, start = state.get_flat(), time.perf_counter()
+
+    def value(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        if interrupt.asked:
+            raise _Interrupted
+        state.set_flat(flat)
+        loss, gradient = engine.loss_and_gradient()
+        return loss, state.get_flat(gradient).astype(np.float64)
+
+    def after_iteration(intermediate_result: Any) -> None:
+        nonlocal accepted, start
+        state.set_flat(intermediate_result.x)
+        accepted = state.get_flat()
+        state.epoch += 1
+        state.step += 1
+        data_loss = float(intermediate_result.fun) - engine.penalty()
+        loop.record(callbacks, data_loss, 1.0, time.perf_counter() - start, start)
+        start = time.perf_counter()
+        if loop.stop_reason:
+            raise StopIteration
+
+    options = {
+        "maxiter": loop.epochs - state.epoch, "maxcor": int(settings.history),
+        "gtol": settings.tolerance, "ftol": 64 * np.finfo(float).eps, "maxfun": 100 * loop.epochs,
+    }  # fmt: skip
+    try:
+        minimize(
+            value, accepted.astype(np.float64), method="L-BFGS-B", jac=True,
+            callback=after_iteration, options=options,
+        )  # fmt: skip
+    except _Interrupted:
+        loop.stop("interrupted")
+    finally:
+        state.set_flat(accepted)  # not the line search's last trial
+    if not loop.stop_reason:
+        done = state.epoch >= loop.epochs
+        loop.stop("epochs done" if done else f"converged after {state.epoch} iterations")

@@ -1,0 +1,180 @@
+"""Epochs, validation, history, callbacks: plan -> workspace -> epochs -> history."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.optimizers import LBFGS
+from nbmlp.predict import Predictor, Rows
+from nbmlp.schedules import Constant, Cosine, OneCycle, OnPlateau, warmup_factor
+from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.state import State
+from nbmlp.train.callbacks import CallbackList, Progress
+from nbmlp.train.engine import Engine
+from nbmlp.train.history import EpochRecord, History
+from nbmlp.train.interrupt import Interrupt
+from nbmlp.train.lbfgs import minimise
+
+__all__ = ["Loop", "Validation", "without_horizon"]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Data to validate on, and the score of outputs on them (larger is better)."""
+
+    rows: Rows
+    score: Callable[[NDArray[Any]], float]
+
+
+class Loop:
+    """One call of fit: what callbacks see as their run.
+
+    Parameters
+    ----------
+    model : MLP
+        For callbacks.
+    spec, train, state, rows, threads
+        As for :class:`Engine`.
+    validation : Validation or None
+    history : History
+        Appended to.
+    save_checkpoint : callable
+        Given a path, writes the model's checkpoint there.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        spec: ModelSpec,
+        train: TrainSpec,
+        state: State,
+        rows: Rows,
+        threads: int,
+        validation: Validation | None,
+        history: History,
+        save_checkpoint: Callable[[Path], None],
+    ) -> None:
+        self.model, self.history, self.epochs = model, history, train.epochs
+        self.n_samples, self.phase = len(rows), "compiling"
+        self._train, self._state, self._validation = train, state, validation
+        self._arguments = spec, train, state, rows, threads
+        self._save_checkpoint, self._stop_reason = save_checkpoint, ""
+        self._engine: Engine | None = None
+        self._predictor: Predictor | None = None
+
+    # -- what callbacks may do
+
+    def stop(self, reason: str) -> None:
+        """End training after this epoch."""
+        self._stop_reason = reason
+
+    def get_weights(self) -> NDArray[Any]:
+        """A flat copy of all parameters."""
+        return self._state.get_flat()
+
+    def set_weights(self, weights: NDArray[Any]) -> None:
+        """Put such a copy back."""
+        self._state.set_flat(weights)
+
+    def save_checkpoint(self, path: Path) -> None:
+        """Write all that resuming needs, whole or not at all."""
+        self._save_checkpoint(path)
+
+    @property
+    def stop_reason(self) -> str:
+        """Why somebody has asked for the end; empty as long as nobody has."""
+        return self._stop_reason
+
+    # -- the loop
+
+    @property
+    def engine(self) -> Engine:
+        """The bound engine; built on first use, which compiles what the spec needs."""
+        if self._engine is None:
+            spec, train, state, rows, threads = self._arguments
+            full = isinstance(train.optimizer, LBFGS)
+            self._engine = Engine(spec, train, state, rows, threads, deterministic=full)
+            if self._validation:
+                self._predictor = Predictor(spec, state.plan, state, threads)
+            self.phase = "training"
+        return self._engine
+
+    def fit(self, callbacks: CallbackList) -> None:
+        """Train until the planned epoch, a callback's stop or Ctrl-C; raise what goes wrong."""
+        with Interrupt() as interrupt, callbacks.around(self):
+            first = Progress(self._state.epoch + 1, 0, self.n_samples, 0.0, math.nan)
+            callbacks.on_progress(self, first)
+            if isinstance(self._train.optimizer, LBFGS):
+                minimise(self, self.engine, callbacks, interrupt)
+            while self._state.epoch < self.epochs and not self._stop_reason:
+                if not self._one_epoch(callbacks, interrupt):
+                    self.stop("interrupted")
+            self.history.stop_reason = self._stop_reason or "epochs done"
+
+    def _one_epoch(self, callbacks: CallbackList, interrupt: Interrupt) -> bool:
+        """One epoch; False when Ctrl-C ended it early."""
+        engine, start, trained = self.engine, time.perf_counter(), 0.0
+        rates = self._rates()
+        engine.start_epoch(rates)
+        over = False
+        while not over:
+            if interrupt.asked:
+                return False
+            began = time.perf_counter()
+            over = engine.region()
+            trained += time.perf_counter() - began
+            speed = engine.rows_done / max(trained, 1e-9)
+            callbacks.on_progress(
+                self,
+                Progress(
+                    self._state.epoch + 1, engine.rows_done, self.n_samples, speed,
+                    engine.mean_loss,
+                ),
+            )  # fmt: skip
+        self._state.epoch += 1
+        self.record(callbacks, engine.mean_loss, float(rates[-1]), trained, start)
+        return True
+
+    def _rates(self) -> NDArray[np.float64]:
+        """Learning rate of each of the next epoch's updates."""
+        train, per_epoch = self._train, self.engine.steps_per_epoch
+        steps = self._state.step + np.arange(per_epoch, dtype=np.float64)
+        factor = train.schedule.factor(steps, per_epoch, train.epochs * per_epoch)
+        factor = factor * warmup_factor(steps, train.warmup * per_epoch)
+        return train.optimizer.learning_rate * factor * self._state.plateau.factor
+
+    def record(
+        self, callbacks: CallbackList, data_loss: float, rate: float, trained: float, start: float
+    ) -> None:
+        """Validate, append the epoch to the history, tell the callbacks."""
+        engine, val_loss, val_score = self.engine, None, None
+        if self._validation and self._predictor:
+            outputs, val_loss = self._predictor.outputs_and_loss(self._validation.rows)
+            val_score = self._validation.score(outputs)
+        record = EpochRecord(
+            epoch=self._state.epoch, data_loss=data_loss, penalty=engine.penalty(),
+            val_loss=val_loss, val_score=val_score, learning_rate=rate,
+            samples_per_second=self.n_samples / max(trained, 1e-9),
+            seconds=time.perf_counter() - start, threads=engine.joined,
+            gradient_norms=engine.gradient_norms(),
+        )  # fmt: skip
+        if isinstance(self._train.schedule, OnPlateau):
+            watched = record.train_loss if val_loss is None else val_loss
+            self._state.plateau = self._train.schedule.after_epoch(self._state.plateau, watched)
+        self.history.append(record)
+        callbacks.on_epoch_end(self, record)
+
+
+def without_horizon(train: TrainSpec) -> TrainSpec:
+    """The same training for calls whose end is unknown: schedules over a whole training off."""
+    if isinstance(train.schedule, Cosine | OneCycle):
+        return train.with_(schedule=Constant())
+    return train
