@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,13 @@ def test_idx_of_another_size(tmp_path: Path, name: str, change: int, says: str) 
     path = write(tmp_path / name, raw[:change] if change < 0 else raw + b"\0")
     with pytest.raises(DataError, match=says):
         read(path)
+
+
+def test_idx_header_that_promises_the_impossible(tmp_path: Path) -> None:
+    raw = b"\0\0\x08\x02" + b"\xff" * 8
+    for name in ("a-ubyte", "a-ubyte.gz"):
+        with pytest.raises(DataError, match=r"truncated.* promises 18446744065119617025 bytes"):
+            read(write(tmp_path / name, raw))
 
 
 def test_idx_header_cut_short(mnist_like: Path) -> None:
@@ -196,6 +204,7 @@ def test_missing_marks_and_quotes(tmp_path: Path) -> None:
         ("1,2\n3,4\n", ("x0", "x1"), (2, 2)),
         ("label,0,1\n5,6,7\n", ("label", "0", "1"), (1, 3)),
         ("# a comment\n# a;b\n1;2\n", ("a", "b"), (1, 2)),
+        ("# a comment\n\n# another\na;b\n1;2\n", ("a", "b"), (1, 2)),
         ("# a comment\n1;2\n", ("x0", "x1"), (1, 2)),
         ("1\t2\t3\n\n4\t5\t6\n", ("x0", "x1", "x2"), (2, 3)),
         ("1 2  3\n4 5 6", ("x0", "x1", "x2"), (2, 3)),
@@ -243,6 +252,7 @@ def test_columns_and_targets(tmp_path: Path) -> None:
     [
         ({"target": "pricf"}, r"no column 'pricf': did you mean 'price'\?"),
         ({"target": "zzz"}, "its columns are a, b, price"),
+        ({"target": 1.5}, "no column 1.5: its columns are"),
         ({"target": 3}, "no column 3: its 3 columns are 0 to 2"),
         ({"target": "a", "columns": ["a", "b"]}, "'a' is both input and target"),
         ({"target": ["a", "b", "price"]}, "no input columns are left"),
@@ -305,6 +315,8 @@ def test_npy_is_mapped_with_targets_beside_or_within(tmp_path: Path) -> None:
     assert_array_equal(matrix(within), A[:, 1:])
     assert not matrix(within).flags.writeable
     assert_array_equal(matrix(read(tmp_path / "A.npy", target=2)), A[:, [0, 1, 3, 4]])
+    with pytest.raises(DataError, match=r"z\.npy: no such file"):
+        read(tmp_path / "A.npy", target=str(tmp_path / "z.npy"))
 
 
 def test_pictures_become_rows(tmp_path: Path) -> None:
@@ -340,6 +352,13 @@ def test_variables(tmp_path: Path, suffix: str) -> None:
         read(path)
     with pytest.raises(DataError, match="name those of X, y, X_test and y_test"):
         read(path, variables={"input": "pos"})
+
+
+def test_zip_that_is_no_npz(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as f:
+        f.writestr("x", "hello")
+    with pytest.raises(DataError, match="is no array"):
+        read(tmp_path / "a.npz")
 
 
 def test_keras_names(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.data.dataset import ColumnRef, Dataset, from_matrix
+from nbmlp.data.files import reading
 from nbmlp.errors import DataError
 
 __all__ = ["Variables", "read_mat", "read_npy", "read_npz"]
@@ -128,7 +129,8 @@ def read_npy(
     """
     y = None
     if isinstance(target, str) and target.endswith(".npy"):
-        y, target = _load_npy(Path(target)), None
+        with reading(Path(target)):
+            y, target = _load_npy(Path(target)), None
     return from_matrix(
         _load_npy(path),
         y=y,
@@ -172,6 +174,8 @@ def read_npz(
                     array: NDArray[Any] = arrays[name]
                 except ValueError as error:
                     raise _refusal(f"{path}[{name}]", error) from None
+                if not isinstance(array, np.ndarray):
+                    raise DataError(f"{path}[{name}] is no array.")
                 return array
 
             return _assemble(load, roles, path, target, columns, require_target)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,8 +97,8 @@ def _number(ref: str | int, names: Sequence[str], source: str) -> int:
     if isinstance(ref, str) and ref in names:
         return names.index(ref)
     try:
-        number = int(ref)
-    except ValueError:
+        number = int(ref) if isinstance(ref, str) else index(ref)
+    except (ValueError, TypeError):
         near = difflib.get_close_matches(str(ref), names, n=1, cutoff=0.5)
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         hint = f"did you mean {near[0]!r}?" if near else f"its columns are {shown}."
@@ -110,7 +111,7 @@ def _number(ref: str | int, names: Sequence[str], source: str) -> int:
 
 
 def _numbers(refs: ColumnRef, names: Sequence[str], source: str) -> list[int]:
-    each = [refs] if isinstance(refs, str | int) else list(refs)
+    each = list(refs) if isinstance(refs, Iterable) and not isinstance(refs, str) else [refs]
     return [_number(ref, names, source) for ref in each]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +16,8 @@ from nbmlp.errors import DataError
 __all__ = ["read_idx", "read_idx_folder"]
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+#: Deflate cannot pack more bytes than this into one.
+_MOST_PACKED = 1032
 _TEST_PREFIXES = ("t10k", "test")
 
 
@@ -42,10 +45,15 @@ def read_idx(path: Path) -> NDArray[Any]:
     with open_binary(path) as f:
         dtype, shape = _read_header(f, path)
         start = 4 + 4 * len(shape)
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         if not is_gzip(path):
             _check_size(path, path.stat().st_size - start, size)
             return np.asarray(np.memmap(path, dtype, mode="r", offset=start, shape=shape))
+        if size > _MOST_PACKED * path.stat().st_size:
+            raise DataError(
+                f"{path} is truncated or damaged: its header promises {size} bytes of data, more"
+                " than are packed in it; fetch it again."
+            )
         array = np.empty(shape, dtype)
         target = array.reshape(-1).view(np.uint8).data
         filled = 0

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from nbmlp.data.files import open_binary
@@ -126,8 +127,8 @@ def _clean(names: list[str], path: Path) -> tuple[str, ...]:
 def guess_layout(path: Path, header: bool | None = None, delimiter: str | None = None) -> Layout:
     """Look at the first lines of a text table.
 
-    Leading lines that begin with ``#`` are comments; the last of them gives the names if it has
-    as many fields as the data.
+    Leading lines that begin with ``#`` are comments; the last of them gives the names if there
+    is no other header and it has as many fields as the data.
 
     Parameters
     ----------
@@ -148,21 +149,22 @@ def guess_layout(path: Path, header: bool | None = None, delimiter: str | None =
         raise DataError(f"delimiter {delimiter!r} is not one character.")
     with open_binary(path) as stream:
         lines = decode(_whole_lines(stream.read(_HEAD_BYTES)), path).splitlines()
-    comments = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    filled = [n for n in range(comments, len(lines)) if lines[n].strip()][:_SAMPLE_LINES]
+    filled = [n for n, line in enumerate(lines) if line.strip()]
+    comments = list(takewhile(lambda n: lines[n].startswith("#"), filled))
+    filled = filled[len(comments) :][:_SAMPLE_LINES]
     if not filled:
         raise DataError(f"{path} holds no rows.")
     sample = [lines[n] for n in filled]
     if delimiter is None:
         delimiter = _guess_delimiter(sample, filled[0] + 1, path)
     first, *below = (fields for _, fields in rows("\n".join(sample), delimiter, 1, path))
-    if header or (header is None and not comments and _is_header(first, below)):
+    if header or (header is None and _is_header(first, below)):
         return Layout(delimiter, _clean(first, path), filled[0] + 1)
-    title = lines[comments - 1].lstrip("# ") if comments and header is None else ""
+    title = lines[comments[-1]].lstrip("# ") if comments and header is None else ""
     titles = [fields for _, fields in rows(title, delimiter, 1, path)]
     if titles and len(titles[0]) == len(first):
-        return Layout(delimiter, _clean(titles[0], path), comments)
-    return Layout(delimiter, tuple(f"x{j}" for j in range(len(first))), comments)
+        return Layout(delimiter, _clean(titles[0], path), filled[0])
+    return Layout(delimiter, tuple(f"x{j}" for j in range(len(first))), filled[0])
 
 
 def _whole_lines(head: bytes) -> bytes:
