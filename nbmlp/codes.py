@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from nbmlp.errors import SpecError, unknown_name
 
@@ -27,16 +27,15 @@ __all__ = [
 ]
 
 
-Literal = float | bool | str | None
 Built = TypeVar("Built")
 
 
 class Call(NamedTuple):
-    """A parsed ``name(args, key=value)``."""
+    """A parsed ``name(args, key=value)``; what the arguments must be is for the name to say."""
 
     name: str
-    args: tuple[Literal, ...]
-    kwargs: dict[str, Literal]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 def parse_call(text: str, kind: str) -> Call:
@@ -68,7 +67,7 @@ def parse_call(text: str, kind: str) -> Call:
     raise SpecError(f'{kind} {text!r} cannot be read: write a name, or "name(1.5)".')
 
 
-def _literal(node: ast.expr) -> Literal:
+def _literal(node: ast.expr) -> float | bool | str | None:
     value: object = ast.literal_eval(node)
     if value is None or isinstance(value, int | float | str):
         return value

@@ -39,7 +39,7 @@ def named_parameter(text: str) -> tuple[str, float]:
     """
     name, args, _ = parse_call(text, "setting")
     if args:
-        return name, float(args[0])  # type: ignore[arg-type]
+        return name, float(args[0])
     traits = ACTIVATIONS.get(name) or LOSSES.get(name)
     return name, traits.default if traits else 0.0
 
@@ -158,13 +158,14 @@ class ModelSpec:
     n_inputs: int
     n_outputs: int
     hidden: tuple[int, ...] = (100,)
-    activation: tuple[str, ...] | str = "relu"
+    # Types are those after the checks; what may be given besides is said above.
+    activation: tuple[str, ...] = "relu"  # type: ignore[assignment]
     output: str = "identity"
     loss: str = "squared_error"
     bias: bool = True
     init: str = "auto"
     dtype: str = "float32"
-    dropout: tuple[float, ...] | float = 0.0
+    dropout: tuple[float, ...] = 0.0  # type: ignore[assignment]
     input_dropout: float = 0.0
     dropout_scale_at: str = "training"
     label_smoothing: float = 0.0

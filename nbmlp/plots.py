@@ -1,0 +1,216 @@
+"""Pictures of a training. matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nbmlp.errors import DataError, missing_package
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["learning_curve"]
+
+Floats = NDArray[np.float64]
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+_TRAIN, _VALIDATION, _SCORE, _MARK = "#0072B2", "#D55E00", "#009E73", "#555555"
+#: Curves that span more than this factor get a logarithmic axis.
+_LOG_SPAN = 10.0
+#: Up to this many epochs, each gets a dot.
+_DOTS = 25
+#: Legends stand above their panel, where no curve runs through them.
+_ABOVE: dict[str, Any] = {
+    "loc": "lower right",
+    "bbox_to_anchor": (1.0, 1.0),
+    "ncols": 8,
+    "frameon": False,
+    "fontsize": "small",
+    "borderaxespad": 0.2,
+    "columnspacing": 1.2,
+    "handlelength": 1.6,
+}
+
+
+def learning_curve(
+    epoch: ArrayLike,
+    train_loss: ArrayLike,
+    *,
+    data_loss: ArrayLike | None = None,
+    val_loss: ArrayLike | None = None,
+    val_score: ArrayLike | None = None,
+    gradient_norms: ArrayLike | None = None,
+    best_epoch: int | None = None,
+    score_name: str = "score",
+    title: str = "",
+    path: str | os.PathLike[str] | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw losses, validation score and gradient norms over the epochs, one panel each.
+
+    Parameters
+    ----------
+    epoch : array_like of shape (epochs,)
+    train_loss : array_like of shape (epochs,)
+        Data part and penalty together.
+    data_loss : array_like of shape (epochs,), optional
+        The data part alone; drawn where the penalty is more than 1 % of the loss.
+    val_loss, val_score : array_like of shape (epochs,), optional
+        Left out when None or all NaN.
+    gradient_norms : array_like of shape (epochs, layers), optional
+        Left out likewise.
+    best_epoch : int, optional
+        Epoch to mark.
+    score_name : str
+        What the score is, e.g. ``"accuracy"``.
+    title : str
+        Above the first panel.
+    path : path-like, optional
+        File to write; its ending chooses the format (png, pdf, svg, ...).
+    ax : matplotlib.axes.Axes, optional
+        Draw the losses there, and nothing else.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Made without pyplot: nothing stays open and no display is needed.
+
+    Raises
+    ------
+    MissingPackageError
+        matplotlib is not installed.
+    DataError
+        No epoch has a finite loss, or the file cannot be written.
+    """
+    x = np.asarray(epoch, dtype=np.float64)
+    total, data = _curve(train_loss), _curve(data_loss)
+    if total is None:
+        raise DataError("there is no epoch with a finite loss to draw.")
+    if data is not None and np.allclose(total, data, rtol=0.01, equal_nan=True):
+        data = None
+    validation, score, norms = map(_curve, (val_loss, val_score, gradient_norms))
+    draw: list[Callable[[Axes], None]] = [
+        partial(_draw_losses, x=x, total=total, data=data, validation=validation)
+    ]
+    if score is not None:
+        draw.append(partial(_draw_score, x=x, score=score, name=score_name))
+    if norms is not None:
+        draw.append(partial(_draw_norms, x=x, norms=norms))
+    figure, axes = _panels(len(draw)) if ax is None else (_figure_of(ax), [ax])
+    for panel, draw_on in zip(axes, draw, strict=False):  # one only where the user gave one
+        draw_on(panel)
+        _dress(panel, x, best_epoch)
+    axes[0].set_title(title, loc="left")
+    axes[0].legend(**_ABOVE)
+    axes[-1].set_xlabel("epoch")
+    figure.align_ylabels(axes)
+    if path is not None:
+        _write(figure, path)
+    return figure
+
+
+def _curve(values: ArrayLike | None) -> Floats | None:
+    """The values where there is something to draw."""
+    if values is None:
+        return None
+    curve = np.asarray(values, dtype=np.float64)
+    return curve if np.isfinite(curve).any() else None
+
+
+def _panels(n: int) -> tuple[Figure, list[Axes]]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise missing_package("a learning curve", "matplotlib", "plot") from None
+    figure = Figure(figsize=(7.0, 2.2 + 1.9 * n), dpi=120, layout="constrained")
+    heights = [1.5] + [1.0] * (n - 1)
+    axes = figure.subplots(n, sharex=True, squeeze=False, height_ratios=heights)
+    return figure, list(axes[:, 0])
+
+
+def _figure_of(ax: Axes) -> Figure:
+    return ax.get_figure(root=True)  # type: ignore[return-value]
+
+
+def _draw_losses(
+    ax: Axes, x: Floats, total: Floats, data: Floats | None, validation: Floats | None
+) -> None:
+    label = "training" if data is None else "training, with penalty"
+    lines: list[tuple[Floats | None, dict[str, Any]]] = [
+        (total, {"color": _TRAIN, "label": label, "linestyle": "-" if data is None else ":"}),
+        (data, {"color": _TRAIN, "label": "training"}),
+        (validation, {"color": _VALIDATION, "label": "validation"}),
+    ]
+    shown = [(y, style) for y, style in lines if y is not None]
+    for y, style in shown:
+        _plot(ax, x, y, **style)
+    _choose_scale(ax, [y for y, _ in shown])
+    ax.set_ylabel("loss")
+
+
+def _draw_score(ax: Axes, x: Floats, score: Floats, name: str) -> None:
+    _plot(ax, x, score, color=_SCORE)
+    if np.nanmin(score) < -1 < np.nanmax(score):  # R2 of a net that has not learned yet
+        ax.set_ylim(bottom=-1)
+    ax.set_ylabel(f"validation {name}")
+
+
+def _draw_norms(ax: Axes, x: Floats, norms: Floats) -> None:
+    from matplotlib import colormaps
+
+    layers = norms.shape[1]
+    shades = colormaps["viridis"](np.linspace(0.0, 0.85, layers))
+    for i in range(layers):
+        _plot(ax, x, norms[:, i], color=shades[i], label=f"layer {i + 1}")
+    _choose_scale(ax, [norms])
+    ax.set_ylabel("gradient norm")
+    if layers <= 8:
+        ax.legend(**_ABOVE)
+
+
+def _plot(ax: Axes, x: Floats, y: Floats, **style: Any) -> None:
+    marker = "o" if x.size <= _DOTS else ""
+    ax.plot(x, y, linewidth=1.8, marker=marker, markersize=3.5, **style)
+
+
+def _choose_scale(ax: Axes, curves: list[Floats]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    values = np.concatenate([c.ravel() for c in curves])
+    values = values[np.isfinite(values)]
+    low, high = values.min(), values.max()
+    if low <= 0 or high <= _LOG_SPAN * low:
+        return
+    ax.set_yscale("log")
+    if high < 1e3 * low:  # few powers of ten: label the steps between them too
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _dress(ax: Axes, x: Floats, best_epoch: int | None) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    if best_epoch is not None:
+        label = f"best: epoch {best_epoch}"
+        ax.axvline(best_epoch, color=_MARK, linewidth=1.0, linestyle="--", zorder=1, label=label)
+    pad = 0.02 * np.ptp(x) or 0.5
+    ax.set_xlim(x.min() - pad, x.max() + pad)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.grid(alpha=0.3, linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _write(figure: Figure, path: str | os.PathLike[str]) -> None:
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"the picture {os.fspath(path)} cannot be written: {why}.") from error
