@@ -80,7 +80,7 @@ def _nearest(path: Path) -> str:
     except OSError:
         return f", nor is there a folder {path.parent}."
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
-    return f": did you mean {near[0]}?" if near else f" in {path.parent}."
+    return f": did you mean {near[0]}?" if near else f" in {path.parent.resolve()}."
 
 
 def is_gzip(path: Path) -> bool:
