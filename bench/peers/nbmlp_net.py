@@ -23,24 +23,19 @@ class Competitor(Peer):
         classify = net.output == "softmax"
         self.X, self.y = problem.X, problem.labels if classify else problem.Y
         self.model = MLP(
-            net.sizes[1:-1], task="classification" if classify else "regression",
+            net.sizes[1:-1], task="classes" if classify else "regression",
             activation=net.hidden, output=net.output, loss=net.loss, bias=net.bias,
             optimizer=SGD(net.rate), schedule="constant", batch_size=min(batch, net.rows),
-            epochs=1, shuffle=shuffle, threads=threads, dtype="float32",
+            shuffle=shuffle, threads=threads,
         )  # fmt: skip
-        # A first epoch makes the arrays that the common weights are put into.
-        self.epoch()
+        # A first pass over a few rows makes the net that the common weights are put into.
+        classes = np.arange(net.sizes[-1]) if classify else None
+        self.model.partial_fit(self.X[:1], self.y[:1], classes=classes)
         self.model.set_flat(flatten(problem.layers))
 
     def epoch(self) -> None:
         self.model.partial_fit(self.X, self.y)
 
     def layers(self) -> list[Layer]:
-        flat, found = self.model.get_flat(), []
-        for n_in, n_out in zip(self.net.sizes, self.net.sizes[1:], strict=False):
-            w, flat = flat[: n_in * n_out].reshape(n_in, n_out), flat[n_in * n_out :]
-            b = None
-            if self.net.bias:
-                b, flat = flat[:n_out], flat[n_out:]
-            found.append((w, b))
-        return found
+        biases = self.model.biases or [None] * len(self.model.weights)
+        return list(zip(self.model.weights, biases, strict=True))
