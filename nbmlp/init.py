@@ -33,9 +33,7 @@ def _orthogonal(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[np.f
     return np.asarray(q if n_in >= n_out else q.T)
 
 
-def draw(
-    init: str, n_in: int, n_out: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def draw(init: str, n_in: int, n_out: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """One weight matrix.
 
     Parameters

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from nbmlp import tuning
 from nbmlp.coding import TASKS, TargetCoding, choose_output
 from nbmlp.data import ColumnPlan, as_table, check_weights, check_X, split
+from nbmlp.diagnostics.gradients import GradientReport, check_gradients
 from nbmlp.errors import DataError, ModelFileError, NotFittedError, SpecError, unknown_name
 from nbmlp.init import initialise
 from nbmlp.io import model_file
@@ -183,9 +184,11 @@ class MLP:
             return self._columns.transform(X)
         return check_X(X, self.model_spec.n_inputs, dtype=self.model_spec.dtype)
 
-    def _rows(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> Rows:
+    def _rows(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, dtype: str | None = None
+    ) -> Rows:
         x = self._inputs(X)
-        targets = self.coding.encode(y, len(x), self.model_spec.dtype)
+        targets = self.coding.encode(y, len(x), dtype or self.model_spec.dtype)
         weights = None
         if sample_weight is not None:
             weights = check_weights(sample_weight, len(x), dtype=np.float64)
@@ -201,9 +204,7 @@ class MLP:
         else:
             n_inputs = check_X(X, dtype=self._settings.get("dtype", "float32")).shape[1]
         output, _ = choose_output("classes", 2, self._settings["output"], self._settings["loss"])
-        probe, _ = choose_output(
-            "regression", 0, self._settings["output"], self._settings["loss"]
-        )
+        probe, _ = choose_output("regression", 0, self._settings["output"], self._settings["loss"])
         scaled = self._columns is not None and probe == "identity"
         labels = y if classes is None else classes
         coding = TargetCoding.fit(labels, self.task, output == "softmax", scaled)
@@ -407,6 +408,16 @@ class MLP:
         loss, gradient = engine.loss_and_gradient()
         return loss, state.get_flat(gradient)
 
+    def check_gradients(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, **options: Any
+    ) -> GradientReport:
+        """Compare the gradient with finite differences in float64; a model not fitted yet gets
+        its first weights. Options: see :func:`nbmlp.diagnostics.gradients.check_gradients`."""
+        if self._state is None:
+            self._learn(X, y)
+        rows = self._rows(X, y, sample_weight, "float64")
+        return check_gradients(self.model_spec, self.train_spec, self._state_now, rows, **options)
+
     # -- files
 
     def _write(self, path: str | os.PathLike[str], kind: str) -> None:
@@ -451,7 +462,9 @@ class MLP:
             if extra["columns"] is not None:
                 model._columns = ColumnPlan.from_dict(extra["columns"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"the model's description does not fit together: {error}") from error
+            raise ModelFileError(
+                f"the model's description does not fit together: {error}"
+            ) from error
         return model
 
     def _resume(self, path: str | os.PathLike[str], train: TrainSpec) -> None:

@@ -276,7 +276,7 @@ class TrainSpec:
     optimizer: Optimizer = field(default_factory=Adam)
     schedule: Schedule = field(default_factory=Cosine)
     warmup: float = 0.0
-    batch_size: int | None = 100
+    batch_size: int | None = 32
     epochs: int = 30
     shuffle: bool = True
     l1: float = 0.0

@@ -97,4 +97,6 @@ def load(path: _Path, kind: str) -> Stored:
         extra = {n[6:]: a for n, a in arrays.items() if n.startswith("extra.")}
         return Stored(spec, train, state, dict(metadata["extra"]), extra)
     except (KeyError, TypeError, ValueError, NbmlpError) as error:
-        raise ModelFileError(f"{os.fspath(path)} is not a model that fits together: {error}") from error
+        raise ModelFileError(
+            f"{os.fspath(path)} is not a model that fits together: {error}"
+        ) from error

@@ -24,7 +24,15 @@ from numba.core.typing import signature
 
 from nbmlp import codes, tuning
 
-__all__ = ["cache_folder", "compiled_pieces", "inner", "parallel", "piece", "piece_address", "piece_function"]
+__all__ = [
+    "cache_folder",
+    "compiled_pieces",
+    "inner",
+    "parallel",
+    "piece",
+    "piece_address",
+    "piece_function",
+]
 
 Maker = Callable[[type], Callable[..., Any]]
 
@@ -103,7 +111,6 @@ def _entry(function: Callable[..., Any], **options: Any) -> Any:
 def parallel(function: Callable[..., Any]) -> Any:
     """A kernel with parallel regions, called from Python; releases the GIL."""
     return _entry(function, parallel=True)
-
 
 
 # ------------------------------------------------------------------------------- the cache

@@ -122,9 +122,7 @@ def _tile_function(module, target: Target, itemsize: int, rows: int, vectors: in
     builder.position_at_end(done)
     alphas, betas = _splat(builder, alpha, lanes), _splat(builder, beta, lanes)
     # beta == 0 must not read C: what lies there may be NaN.
-    builder.cbranch(
-        builder.fcmp_ordered("==", beta, ir.Constant(scalar, 0.0)), fresh, merge
-    )
+    builder.cbranch(builder.fcmp_ordered("==", beta, ir.Constant(scalar, 0.0)), fresh, merge)
     builder.position_at_end(fresh)
     for r in range(rows):
         for v in range(vectors):
@@ -325,9 +323,7 @@ def make_transpose(target: Target, itemsize: int) -> Callable[..., Any]:
         def row(base, stride, r):
             return _offset(builder, base, builder.mul(stride, ir.Constant(I64, r)))
 
-        x = [
-            builder.load(row(source, source_row, r), typ=vec, align=width) for r in range(lanes)
-        ]
+        x = [builder.load(row(source, source_row, r), typ=vec, align=width) for r in range(lanes)]
         step = 1
         while step < lanes:
             for i in range(lanes):

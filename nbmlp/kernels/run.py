@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from nbmlp.kernels.epoch import run_parallel
 from nbmlp.kernels.pieces import piece_address, piece_function
 
-__all__ = ["pool_size", "run", "threading_layer"]
+__all__ = ["pool_size", "prepare", "run", "threading_layer"]
 
 _lock = threading.Lock()
 _launched = False
@@ -60,6 +60,14 @@ def _prefer_omp() -> None:
     except ImportError:  # no OpenMP runtime on this machine
         return
     config.THREADING_LAYER = "omp"
+
+
+def prepare(piece: str, threads: int) -> None:
+    """Compile or load what :func:`run` needs, so that the first region is as quick as the rest."""
+    piece_address(piece, np.float64)
+    if threads > 1 and not run_parallel.signatures:
+        _prefer_omp()
+        run_parallel.compile((numba.int64, numba.int64, numba.int64))
 
 
 def run(piece: str, job: NDArray[Any], sync: NDArray[np.int64], threads: int) -> None:

@@ -13,7 +13,7 @@ from nbmlp import tuning
 from nbmlp.errors import NonFiniteError
 from nbmlp.kernels import records
 from nbmlp.kernels.pieces import piece_function
-from nbmlp.kernels.run import run
+from nbmlp.kernels.run import prepare, run
 from nbmlp.optimizers import Optimizer
 from nbmlp.plan import choose_threads, make_plan
 from nbmlp.predict import Pace, Rows, bind_rows
@@ -87,6 +87,9 @@ class Engine:
             self._bind_dropout(deterministic)
         if deterministic:
             self.work.set(rule=0)
+        prepare("train", self.threads)
+        for name in ("shuffle", "all_finite", "transpose"):
+            piece_function(name, np.float64 if name == "shuffle" else self.work.dtype)
 
     # -- tables
 

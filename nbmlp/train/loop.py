@@ -112,12 +112,20 @@ class Loop:
         with Interrupt() as interrupt, callbacks.around(self):
             first = Progress(self._state.epoch + 1, 0, self.n_samples, 0.0, math.nan)
             callbacks.on_progress(self, first)
+            self._prepare()
             if isinstance(self._train.optimizer, LBFGS):
                 minimise(self, self.engine, callbacks, interrupt)
             while self._state.epoch < self.epochs and not self._stop_reason:
                 if not self._one_epoch(callbacks, interrupt):
                     self.stop("interrupted")
             self.history.stop_reason = self._stop_reason or "epochs done"
+
+    def _prepare(self) -> None:
+        """Compile before the clock of the first epoch starts."""
+        assert self.engine
+        if self._validation and self._predictor:
+            few = self._validation.rows
+            self._predictor.outputs_and_loss(Rows(few.x[:1], None if few.y is None else few.y[:1]))
 
     def _one_epoch(self, callbacks: CallbackList, interrupt: Interrupt) -> bool:
         """One epoch; False when Ctrl-C ended it early."""
