@@ -13,7 +13,7 @@ assert "site-packages" in nbmlp.__file__, nbmlp.__file__
 assert resources.files("nbmlp").joinpath("py.typed").is_file()
 
 X, y = load_digits(return_X_y=True)
-net = nbmlp.MLP(hidden=(32,), epochs=10, seed=0).fit(X[:1400] / 16, y[:1400])
+net = nbmlp.MLP(hidden=(32,), batch_size=20, epochs=20, seed=0).fit(X[:1400] / 16, y[:1400])
 accuracy = net.evaluate(X[1400:] / 16, y[1400:])["accuracy"]
 assert accuracy > 0.9, accuracy
 

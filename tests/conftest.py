@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The same examples in every run, and none fails because the machine was busy.
-settings.register_profile("nbmlp", deadline=None, derandomize=True)
+settings.register_profile(
+    "nbmlp", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("nbmlp")
 
 

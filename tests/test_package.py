@@ -34,6 +34,16 @@ def test_import_is_light(heavy: str) -> None:
     assert done.returncode == 0, f"import nbmlp brought in {heavy}. {done.stderr}"
 
 
+def test_every_public_name_resolves() -> None:
+    assert [name for name in nbmlp.__all__ if not hasattr(nbmlp, name)] == []
+    assert set(nbmlp.__all__) <= set(dir(nbmlp))
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="MLPP"):
+        nbmlp.MLPP  # noqa: B018
+
+
 def test_version_heads_the_changelog() -> None:
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     assert nbmlp.__version__ in headings
