@@ -92,7 +92,7 @@ class MLP:
             rule = self.train_spec.optimizer.with_learning_rate(rate)
             self.train_spec = self.train_spec.with_(optimizer=rule)
         hidden = hidden if isinstance(hidden, int) else tuple(hidden)
-        self._settings = {"output": "auto", "loss": "auto", "hidden": hidden}
+        self._settings: dict[str, Any] = {"output": "auto", "loss": "auto", "hidden": hidden}
         self._settings |= {k: v for k, v in settings.items() if k in _MODEL}
         self.history = History()
         self._forget()
@@ -266,10 +266,10 @@ class MLP:
         """
         train = self.train_spec if epochs is None else self.train_spec.with_(epochs=epochs)
         X_val, y_val = None, None
-        if isinstance(validation, int | float) and not isinstance(validation, bool):
-            X, y, sample_weight, X_val, y_val = self._set_aside(X, y, sample_weight, validation)
-        elif validation is not None:
+        if isinstance(validation, tuple):
             X_val, y_val = validation
+        elif validation is not None:
+            X, y, sample_weight, X_val, y_val = self._set_aside(X, y, sample_weight, validation)
         before = self.__dict__.copy()
         try:
             if resume is None:

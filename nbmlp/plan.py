@@ -8,6 +8,7 @@ same bits.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from nbmlp import tuning
 from nbmlp.codes import ACTIVATIONS, LOSSES
@@ -136,7 +137,7 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
     activations = (*spec.activation, spec.output)
     layers: list[LayerPlan] = []
     offset = transposed = blocks = 0
-    for k, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for k, (n_in, n_out) in enumerate(pairwise(sizes)):
         depth, row = n_in + spec.bias, _stride(n_out, panel)
         hidden = k < len(sizes) - 2
         traits = ACTIVATIONS.get(named_parameter(activations[k])[0])
@@ -173,5 +174,5 @@ def choose_threads(spec: ModelSpec, rows: int, most: int) -> int:
     about as much as `tuning.FLOPS_PER_THREAD` floating-point operations.
     """
     sizes = spec.layer_sizes
-    flops = 6 * rows * sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+    flops = 6 * rows * sum(a * b for a, b in pairwise(sizes))
     return max(1, min(most, flops // tuning.FLOPS_PER_THREAD))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class State:
     slots: Arena
     step: int = 0
     epoch: int = 0
-    plateau: PlateauState = PlateauState()
+    plateau: PlateauState = field(default_factory=PlateauState)
 
     def matrices(self, arena: Arena | None = None) -> Iterator[Arena]:
         """Stored matrix of each layer (depth, n_out): weights and, as last row, the bias.

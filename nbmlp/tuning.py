@@ -1,4 +1,4 @@
-"""CPU features -> vector width, register tiles, blocking, threads: the one table of machine numbers.
+"""CPU features -> vector width, register tiles, blocking: the one table of machine numbers.
 
 Everything here is integer arithmetic over strings; neither numba nor llvmlite is imported
 until a target is asked for, so that ``import nbmlp`` stays light.

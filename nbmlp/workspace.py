@@ -116,7 +116,7 @@ class Workspace:
         a = self._rows_of(plan.a_row)
         self.activations.append(self._kept[-1].reshape(self.rows, plan.a_row))
         own = self.training and (plan.needs_z or plan.copies)
-        # Prediction has no use for z; a piece that stores it may do so over a, which it reads first.
+        # Prediction has no use for z: a piece that keeps it may do so over a, which it reads first.
         saved = self._rows_of(plan.a_row) if own else a
         self.layers[k : k + 1] = 0
         self.set_layer(

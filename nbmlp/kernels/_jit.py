@@ -94,7 +94,7 @@ def piece_address(name: str, dtype: Any) -> int:
 def piece_function(name: str, dtype: Any) -> Callable[..., Any]:
     """The same piece as a Python callable (ctypes: releases the GIL)."""
     piece_address(name, dtype)
-    return _KEEP[name, np.dtype(dtype).type.__name__].ctypes  # type: ignore[no-any-return]
+    return _KEEP[name, np.dtype(dtype).type.__name__].ctypes
 
 
 def compiled_pieces() -> list[tuple[str, str]]:

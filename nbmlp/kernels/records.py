@@ -48,7 +48,7 @@ LAYER = np.dtype(
         # functions
         ("forward", _i), ("backward", _i), ("act", _f),
         ("one", _i),  # column of a that the next layer's bias multiplies, or -1
-        # dropout behind this layer: whether; whether it copies a to `saved`; keep, scale of the kept
+        # dropout behind it: whether; whether it copies a to `saved`; share and factor of the kept
         ("drops", _i), ("copies", _i), ("keep", _f), ("factor", _f),
         # update blocks: rows of W computed and updated while hot
         ("block_rows", _i), ("blocks", _i), ("first_block", _i),

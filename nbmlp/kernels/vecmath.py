@@ -60,7 +60,7 @@ def vecmath(scalar: type) -> VecMath:
     mantissa, bias = (23, 127) if single else (52, 1023)
     magic = T(1.5 * 2.0**mantissa)  # adding it rounds to an integer that lies in the low bits
     magic_bits = int(np.asarray(magic).view(np.int32 if single else np.int64))
-    exponent_mask = int(0x7F800000) if single else int(0x7FF0000000000000)
+    exponent_mask = 0x7F800000 if single else 0x7FF0000000000000
     log2e = T(1.0 / math.log(2.0))
     # ln 2 in two parts, the first with trailing zeros so that n*ln2_high is exact.
     ln2_high = T(0.693359375) if single else T(0.6931471803691238)
