@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 import nbmlp
 
@@ -13,8 +14,9 @@ assert "site-packages" in nbmlp.__file__, nbmlp.__file__
 assert resources.files("nbmlp").joinpath("py.typed").is_file()
 
 X, y = load_digits(return_X_y=True)
-net = nbmlp.MLP(hidden=(32,), batch_size=20, epochs=20, seed=0).fit(X[:1400] / 16, y[:1400])
-accuracy = net.evaluate(X[1400:] / 16, y[1400:])["accuracy"]
+X_train, X_test, y_train, y_test = train_test_split(X / 16, y, test_size=400, random_state=0)
+net = nbmlp.MLP(hidden=(32,), epochs=20, seed=0).fit(X_train, y_train)
+accuracy = net.evaluate(X_test, y_test)["accuracy"]
 assert accuracy > 0.9, accuracy
 
 done = subprocess.run(
