@@ -20,7 +20,7 @@ class Result:
     Attributes
     ----------
     variant : str
-        The configuration that was fastest in the first pass.
+        The configuration that was fastest.
     threads : int
         Threads that it was given.
     rates : list of float
@@ -47,8 +47,8 @@ class Result:
 
     @property
     def rate(self) -> float:
-        """Median over the rounds."""
-        return median(self.rates)
+        """Median over the rounds; 0 before the first."""
+        return median(self.rates) if self.rates else 0.0
 
 
 @dataclass
@@ -112,10 +112,8 @@ class Run:
             values = asdict(cell)
             values["net"]["flops_per_sample"] = cell.net.flops_per_sample
             for name, result in cell.results.items():
-                if result.rates:
-                    share = self.fraction(cell, result.rate)
-                    values["results"][name]["samples_per_second"] = result.rate
-                    values["results"][name]["fraction_of_limit"] = share
+                values["results"][name]["samples_per_second"] = result.rate
+                values["results"][name]["fraction_of_limit"] = self.fraction(cell, result.rate)
             ratio = cell.ratio()
             values["ratio"], values["best_peer"] = ratio if ratio else (None, None)
             cells.append(values)
