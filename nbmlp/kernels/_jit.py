@@ -87,7 +87,8 @@ def piece_address(name: str, dtype: Any) -> int:
         )
         compiled._cache = _PieceCache(function, ".".join(key))
         compiled.compile()
-        _KEEP[key] = compiled
+        # Of two threads that compile at once the first wins: its address may be in use already.
+        _KEEP.setdefault(key, compiled)
     return int(_KEEP[key].address)
 
 

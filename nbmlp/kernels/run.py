@@ -33,7 +33,7 @@ _forked = False
 def _after_fork() -> None:
     global _lock, _forked
     _lock = threading.Lock()  # the parent's may be held by a thread that this child lacks
-    _forked = _launched
+    _forked = numba_pool._is_initialized  # by whomever: the pool's threads did not come along
 
 
 if hasattr(os, "register_at_fork"):
