@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -29,6 +30,8 @@ from nbmlp.train.loop import Loop, Validation, without_horizon
 
 __all__ = ["MLP"]
 
+#: Bytes are pictures: what a net learns from is their share of 255.
+_BYTE_SCALE = 1.0 / 255.0
 _FROM_DATA = ("n_inputs", "n_outputs")
 _MODEL = tuple(f.name for f in fields(ModelSpec) if f.name not in _FROM_DATA)
 _TRAIN = tuple(f.name for f in fields(TrainSpec))
@@ -65,6 +68,8 @@ class MLP:
         Views of each layer's W (inputs, outputs) and b (outputs,).
     classes : ndarray or None
         Labels in the order of the outputs.
+    notes : dict
+        Plain values that travel with the model's file, e.g. the names of its columns.
 
     Raises
     ------
@@ -95,14 +100,17 @@ class MLP:
         self._settings: dict[str, Any] = {"output": "auto", "loss": "auto", "hidden": hidden}
         self._settings |= {k: v for k, v in settings.items() if k in _MODEL}
         self.history = History()
+        self.notes: dict[str, Any] = {}
         self._forget()
-        self._specify(1, "regression", 2, 1)  # names and ranges are wrong now or never
+        # Names and ranges are wrong now or never; more goes with classes than with numbers.
+        self._specify(1, "regression" if self.task == "regression" else "classes", 2, 1)
 
     def _forget(self) -> None:
         self._spec: ModelSpec | None = None
         self._state: State | None = None
         self._coding: TargetCoding | None = None
         self._columns: ColumnPlan | None = None
+        self._scale = 1.0
         self._predictor: Predictor | None = None
 
     def __repr__(self) -> str:
@@ -192,7 +200,7 @@ class MLP:
         weights = None
         if sample_weight is not None:
             weights = check_weights(sample_weight, len(x), dtype=np.float64)
-        return Rows(x, targets, weights)
+        return Rows(x, targets, weights, self._scale)
 
     def _learn(self, X: Any, y: ArrayLike, classes: ArrayLike | None = None) -> None:
         """Shapes, labels, columns and first weights from the data."""
@@ -202,7 +210,9 @@ class MLP:
             self._columns = ColumnPlan.fit(X if table is None else table)
             n_inputs = len(self._columns.feature_names)
         else:
-            n_inputs = check_X(X, dtype=self._settings.get("dtype", "float32")).shape[1]
+            x = check_X(X, dtype=self._settings.get("dtype", "float32"))
+            n_inputs = x.shape[1]
+            self._scale = _BYTE_SCALE if x.dtype == np.uint8 else 1.0
         output, _ = choose_output("classes", 2, self._settings["output"], self._settings["loss"])
         probe, _ = choose_output("regression", 0, self._settings["output"], self._settings["loss"])
         scaled = self._columns is not None and probe == "identity"
@@ -240,7 +250,7 @@ class MLP:
         ----------
         X : array-like (rows, columns), Table or data frame
             float32, float64 and uint8 arrays are read where they lie, memory-mapped or not;
-            uint8 counts as value/255.
+            a model fitted on uint8 divides its inputs by 255, then and ever after.
         y : array-like (rows,) or (rows, targets)
             Labels of any kind, or numbers.
         validation : (X, y) or float, optional
@@ -270,21 +280,18 @@ class MLP:
             X_val, y_val = validation
         elif validation is not None:
             X, y, sample_weight, X_val, y_val = self._set_aside(X, y, sample_weight, validation)
-        before = self.__dict__.copy()
-        try:
+        carried: dict[str, NDArray[Any]] = {}
+        with self._unchanged_by_errors():
             if resume is None:
                 self._learn(X, y)
                 self.history = History()
             else:
-                self._resume(resume, train)
+                carried = self._resume(resume, train)
             rows = self._rows(X, y, sample_weight)
             held = None if X_val is None else self._validation(X_val, y_val)
             self._check_batch(train, len(rows))
-        except Exception:
-            self.__dict__.update(before)
-            raise
         self.train_spec = train
-        self._train(train, rows, held, callbacks)
+        self._train(train, rows, held, callbacks, carried)
         return self
 
     def partial_fit(
@@ -308,12 +315,23 @@ class MLP:
         -----
         Schedules over a whole training (cosine, one-cycle) do not apply: its end is unknown.
         """
-        if self._state is None:
-            self._learn(X, y, classes)
-        rows = self._rows(X, y, sample_weight)
+        with self._unchanged_by_errors():
+            if self._state is None:
+                self._learn(X, y, classes)
+            rows = self._rows(X, y, sample_weight)
         train = without_horizon(self.train_spec).with_(epochs=self._state_now.epoch + 1)
-        self._train(train, rows, None, ())
+        self._train(train, rows, None, (), {})
         return self
+
+    @contextmanager
+    def _unchanged_by_errors(self) -> Iterator[None]:
+        """What is wrong with the data is known before training: the model stays as it was."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.update(before)
+            raise
 
     @staticmethod
     def _check_batch(train: TrainSpec, n: int) -> None:
@@ -340,12 +358,17 @@ class MLP:
         return take(first), y[first], kept, take(second), y[second]
 
     def _train(
-        self, train: TrainSpec, rows: Rows, held: Validation | None, callbacks: Iterable[object]
+        self,
+        train: TrainSpec,
+        rows: Rows,
+        held: Validation | None,
+        callbacks: Iterable[object],
+        carried: dict[str, NDArray[Any]],
     ) -> None:
         self._predictor = None
         loop = Loop(
             self, self.model_spec, train, self._state_now, rows, self._threads, held,
-            self.history, lambda path: self._write(path, "checkpoint"),
+            self.history, lambda path, arrays: self._write(path, "checkpoint", arrays), carried,
         )  # fmt: skip
         self.history.score_name = "accuracy" if self.coding.labels is not None else "R2"
         loop.fit(CallbackList(callbacks))
@@ -362,7 +385,7 @@ class MLP:
 
     def outputs(self, X: Any) -> NDArray[Any]:
         """Outputs (rows, n_outputs) of the last layer, as they are."""
-        return self.predictor.outputs(Rows(self._inputs(X)))
+        return self.predictor.outputs(Rows(self._inputs(X), scale=self._scale))
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Labels, or numbers in the targets' units: (rows,) or (rows, targets).
@@ -420,13 +443,18 @@ class MLP:
 
     # -- files
 
-    def _write(self, path: str | os.PathLike[str], kind: str) -> None:
+    def _write(
+        self, path: str | os.PathLike[str], kind: str, arrays: Mapping[str, NDArray[Any]]
+    ) -> None:
         extra = {
             "coding": self.coding.to_dict(), "history": self.history.to_dict(),
             "columns": None if self._columns is None else self._columns.to_dict(),
-            "task": self.task, "standardise": self.standardise,
+            "task": self.task, "standardise": self.standardise, "scale": self._scale,
+            "notes": self.notes,
         }  # fmt: skip
-        stored = model_file.Stored(self.model_spec, self.train_spec, self._state_now, extra)
+        stored = model_file.Stored(
+            self.model_spec, self.train_spec, self._state_now, extra, dict(arrays)
+        )
         model_file.save(path, stored, kind)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -437,7 +465,7 @@ class MLP:
         ModelFileError
             It cannot be written; a file that was there is untouched.
         """
-        self._write(path, "model")
+        self._write(path, "model", {})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> MLP:
@@ -458,7 +486,9 @@ class MLP:
             model._settings = {k: getattr(stored.spec, k) for k in _MODEL}
             model.train_spec, model._spec, model._state = stored.train, stored.spec, stored.state
             model._coding = TargetCoding.from_dict(extra["coding"])
+            model._scale = float(extra["scale"])
             model.history = History.from_dict(extra["history"])
+            model.notes = dict(extra.get("notes", {}))
             if extra["columns"] is not None:
                 model._columns = ColumnPlan.from_dict(extra["columns"])
         except (KeyError, TypeError, ValueError) as error:
@@ -467,18 +497,24 @@ class MLP:
             ) from error
         return model
 
-    def _resume(self, path: str | os.PathLike[str], train: TrainSpec) -> None:
+    def _resume(self, path: str | os.PathLike[str], train: TrainSpec) -> dict[str, NDArray[Any]]:
+        """Take a checkpoint's state; returns what the callbacks of its training carried."""
         stored = model_file.load(path, "checkpoint")
         other = self._from_stored(stored)
-        same = stored.train.with_(epochs=train.epochs, threads=train.threads)
-        if same != train:
-            changed = [n for n in _TRAIN if getattr(same, n) != getattr(train, n)]
+        was, coding = stored.spec, other.coding
+        n_classes = 0 if coding.labels is None else len(coding.labels)
+        model = self._specify(was.n_inputs, coding.task, n_classes, was.n_outputs)
+        changed = [n for n in _MODEL if getattr(was, n) != getattr(model, n)]
+        kept = stored.train.with_(epochs=train.epochs, threads=train.threads)
+        changed += [n for n in _TRAIN if getattr(kept, n) != getattr(train, n)]
+        if changed:
             raise SpecError(
                 f"{os.fspath(path)} was written with another {', '.join(changed)}: resume with the"
                 " settings of the first fit."
             )
         self._spec, self._state, self._coding = other._spec, other._state, other._coding
-        self._columns, self.history = other._columns, other.history
+        self._columns, self._scale, self.history = other._columns, other._scale, other.history
+        return stored.arrays
 
 
 def _signature() -> inspect.Signature:

@@ -48,7 +48,14 @@ def record(epoch: int, **values: object) -> EpochRecord:
 class FakeRun:
     """A run whose weights after epoch e are [e] and whose losses are given."""
 
-    def __init__(self, epochs: int = 10, history: Iterable[EpochRecord] = ()) -> None:
+    def __init__(
+        self,
+        epochs: int = 10,
+        history: Iterable[EpochRecord] = (),
+        carry_at: int = 0,
+        carried: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        self.carry_at, self.carried = carry_at, carried or {}
         self.model = object()
         self.history = History(list(history), score_name="accuracy")
         self.epochs = epochs
@@ -78,13 +85,16 @@ class FakeRun:
         """Train as the loop does, until a callback stops it."""
         calls = CallbackList(callbacks)
         with calls.around(self):
+            calls.restore(self.carried)
             for r in records:
+                if self.reason:
+                    break
                 calls.on_progress(self, Progress(r.epoch, 50, 100, 2000.0, r.train_loss))
                 self.weights = np.array([float(r.epoch)])
                 self.history.append(r)
                 calls.on_epoch_end(self, r)
-                if self.reason:
-                    break
+                if r.epoch == self.carry_at:
+                    self.carried = calls.carry()
             self.history.stop_reason = self.reason or "epochs done"
         return self
 
@@ -264,15 +274,41 @@ class TestEarlyStopping:
     def test_resumed_training_stops_where_the_whole_one_does(self, cut):
         rows = scored(0.5, 0.8, 0.7, 0.6, 0.5, 0.4)
         whole = FakeRun().play([EarlyStopping(patience=3)], rows)
-        resumed = FakeRun(history=rows[:cut])
-        if cut <= 2:
-            resumed.play([EarlyStopping(patience=3)], rows[cut:])
-            assert resumed.weights == whole.weights == [2.0]
-        else:
-            with pytest.warns(TrainingWarning, match="the best epoch, 2, came before"):
-                resumed.play([EarlyStopping(patience=3)], rows[cut:])
-            assert resumed.weights == [5.0]
+        first = FakeRun(carry_at=cut).play([EarlyStopping(patience=3)], rows)
+        resumed = FakeRun(history=rows[:cut], carried=first.carried)
+        resumed.play([EarlyStopping(patience=3)], rows[cut:])
+        assert resumed.weights == whole.weights == [2.0]
         assert resumed.history.stop_reason == whole.history.stop_reason
+
+    def test_resumed_after_the_end_it_does_not_go_on(self):
+        rows = scored(0.8, 0.7, 0.6, 0.9)
+        whole = FakeRun(carry_at=3).play([EarlyStopping(patience=2)], rows)
+        resumed = FakeRun(history=rows[:3], carried=whole.carried)
+        resumed.play([EarlyStopping(patience=2)], rows[3:])
+        assert len(resumed.history) == 3
+        assert resumed.weights == whole.weights == [1.0]
+
+    def test_a_checkpoint_written_before_the_epoch_was_judged(self):
+        rows = scored(0.5, 0.4, 0.8, 0.1)
+        first = FakeRun(carry_at=2).play([EarlyStopping()], rows)
+        resumed = FakeRun(history=rows[:3], carried=first.carried)  # carries epoch 1, best is 3
+        assert resumed.play([EarlyStopping()], rows[3:]).weights == [3.0]
+
+    @pytest.mark.parametrize("carries", [False, True])
+    def test_a_best_epoch_that_was_not_kept(self, carries):
+        rows = scored(0.9, 0.5, 0.4)
+        other = FakeRun(carry_at=2).play([EarlyStopping()], scored(0.1, 0.2))
+        resumed = FakeRun(history=rows[:2], carried=other.carried if carries else {})
+        with pytest.warns(TrainingWarning, match="weights of the best epoch, 1, are not in the"):
+            resumed.play([EarlyStopping()], rows[2:])
+        assert resumed.weights == [3.0]
+
+    def test_the_second_of_two_gets_its_own(self):
+        rows = [record(i + 1, val_loss=v, data_loss=1.0 / (i + 1)) for i, v in enumerate([1.0, 2])]
+        team = [EarlyStopping("train_loss"), Diary("a", []), EarlyStopping("val_loss")]
+        first = FakeRun(carry_at=2).play(team, rows)
+        assert first.carried["EarlyStopping1.weights"] == [1.0]
+        assert first.carried["EarlyStopping0.weights"] == [2.0]
 
     @pytest.mark.parametrize(
         ("settings", "sentence"),

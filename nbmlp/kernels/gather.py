@@ -27,7 +27,7 @@ def _make_inputs(kind: str) -> Callable[[type], Any]:
     def maker(T: type) -> Any:
         source, orders, to = vector_of(kind), vector_of("int64"), make_vector(T)
         checked = kind != "uint8"
-        finite = vecmath(np.float64 if kind == "float64" else np.float32).is_finite
+        finite = vecmath(T).is_finite
 
         def inputs(
             x: int, x_row: int, order: int, start: int, rows: int, n: int,
@@ -35,7 +35,7 @@ def _make_inputs(kind: str) -> Callable[[type], Any]:
         ) -> int:  # fmt: skip
             """Copy rows (rows, n) times scale; column `one` (if >= 0) becomes 1.
 
-            Returns the first row with a value that is not finite, or -1.
+            Returns the first row with a value that is not finite or not in T, or -1.
             """
             bad = -1
             for r in range(rows):
@@ -44,8 +44,9 @@ def _make_inputs(kind: str) -> Callable[[type], Any]:
                 if checked:
                     good = True
                     for j in range(n):
-                        good &= finite(s[j])
-                        d[j] = T(s[j]) * T(scale)
+                        value = T(s[j])
+                        good &= finite(value)  # what is too large for T is infinite now
+                        d[j] = value * T(scale)
                     if bad < 0 and not good:
                         bad = r
                 else:

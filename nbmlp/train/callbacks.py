@@ -10,12 +10,13 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.checks import flag, number, whole
@@ -111,6 +112,13 @@ class Callback:
     def on_fit_end(self, run: Run) -> None:
         """After the last epoch, an interruption or an error."""
 
+    def carry(self) -> dict[str, NDArray[Any]]:
+        """Arrays that a checkpoint keeps for this callback, beside history and model."""
+        return {}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what :meth:`carry` gave; called after `on_fit_begin` of a resumed training."""
+
 
 class FunctionCallback(Callback):
     """A user's function, called after every epoch.
@@ -157,6 +165,25 @@ class CallbackList:
 
     def __init__(self, callbacks: Iterable[object] = ()) -> None:
         self.callbacks = [as_callback(c) for c in callbacks]
+        kinds = [type(c).__name__ for c in self.callbacks]
+        #: Of the first, second, ... callback of a class, whatever stands between them.
+        self._names = [f"{kind}{kinds[:i].count(kind)}" for i, kind in enumerate(kinds)]
+
+    def carry(self) -> dict[str, NDArray[Any]]:
+        """What all callbacks carry, by ``"EarlyStopping0.weights"``."""
+        return {
+            f"{name}.{key}": array
+            for name, callback in zip(self._names, self.callbacks, strict=True)
+            for key, array in callback.carry().items()
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Hand back what :meth:`carry` gave, to those callbacks that are still there."""
+        for name, callback in zip(self._names, self.callbacks, strict=True):
+            start = f"{name}."
+            own = {k.removeprefix(start): a for k, a in arrays.items() if k.startswith(start)}
+            if own:
+                callback.restore(own)
 
     @contextmanager
     def around(self, run: Run) -> Iterator[None]:
@@ -237,6 +264,8 @@ class EarlyStopping(Callback):
             self._improves(record)
         if len(run.history) and run.history[-1].epoch == self.best_epoch:
             self._keep(run)
+        if self._waited >= self.patience:
+            run.stop(f"early stopping at epoch {run.history[-1].epoch}")
 
     def on_epoch_end(self, run: Run, record: EpochRecord) -> None:
         """Keep the weights, or count towards the end."""
@@ -245,14 +274,25 @@ class EarlyStopping(Callback):
         elif self._waited >= self.patience:
             run.stop(f"early stopping at epoch {record.epoch}")
 
+    def carry(self) -> dict[str, NDArray[Any]]:
+        """The best weights so far, and their epoch."""
+        if self._weights is None:
+            return {}
+        return {"weights": self._weights, "epoch": np.array([self.best_epoch])}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take them back, unless the checkpoint's own epoch or another monitor's is the best."""
+        if self.restore_best and arrays["epoch"][0] == self.best_epoch:
+            self._weights = arrays["weights"]
+
     def on_fit_end(self, run: Run) -> None:
         """Put the best weights back."""
         if self._weights is not None:
             run.set_weights(self._weights)
         elif self.restore_best and self.best_epoch:
             message = (
-                f"the best epoch, {self.best_epoch}, came before this training was resumed:"
-                " its weights are gone and the last ones stay."
+                f"the weights of the best epoch, {self.best_epoch}, are not in the checkpoint"
+                " that this training resumed from: the last ones stay."
             )
             warnings.warn(message, TrainingWarning, stacklevel=2)
         self._weights = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -16,7 +17,7 @@ from nbmlp.kernels.pieces import piece_function
 from nbmlp.kernels.run import prepare, run
 from nbmlp.optimizers import Optimizer
 from nbmlp.plan import choose_threads, make_plan
-from nbmlp.predict import Pace, Rows, bind_rows
+from nbmlp.predict import Pace, Rows, bad_column, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, first_slots
 from nbmlp.workspace import Workspace
@@ -80,7 +81,9 @@ class Engine:
         self.joined = 0
         self._order = np.arange(len(rows), dtype=np.int64)
         self._snapshot = state.theta.copy()
-        self._pace = Pace(4 * plan.sub_batch, tuning.REGION_SECONDS)
+        # Two products back, one forth; an update moves some 30 bytes per parameter.
+        per_row = spec.n_parameters * (6 + 60 / self.batch)
+        self._pace = Pace(per_row, tuning.REGION_SECONDS)
         bind_rows(self.work, rows)
         self._bind_training()
         if any(spec.dropout) or spec.input_dropout:
@@ -214,10 +217,13 @@ class Engine:
             return None
         return tuple(float(v) for v in np.sqrt(self.work.layer_norms / self.steps_per_epoch))
 
-    def loss_and_gradient(self) -> tuple[float, NDArray[Any]]:
+    def loss_and_gradient(
+        self, between: Callable[[], None] = lambda: None
+    ) -> tuple[float, NDArray[Any]]:
         """Loss with penalty, and its gradient by the parameters, over all rows as one batch.
 
-        For an engine built as `deterministic`.
+        For an engine built as `deterministic`. `between` is called before each region and may
+        raise.
 
         Returns
         -------
@@ -228,8 +234,10 @@ class Engine:
         work = self.work
         work.set(cursor=0, batch_start=0, accumulated=0.0, loss_sum=0.0, weight_sum=0.0)
         self.refresh()
-        while not self.region():
-            pass
+        over = False
+        while not over:
+            between()
+            over = self.region()
         loss = work["loss_sum"] / (work["weight_sum"] if self.train.reduction == "mean" else 1.0)
         return float(loss) + self.penalty(), work.gradient
 
@@ -246,14 +254,16 @@ class Engine:
     # -- failures
 
     def _check(self, step: int) -> None:
-        status, theta = self.work["status"], self.state.theta
-        finite = piece_function("all_finite", self.work.dtype)(theta.ctypes.data, theta.size)
-        if status == records.STATUS.BAD_INPUT:
-            self._fail_on_data()
-        if not finite:
+        # Weights first: a bad row may come after the update that spoiled them.
+        if not (self._finite(self.state.theta) and self._finite(self.state.slots)):
             self._go_back(step)
-        if status == records.STATUS.BAD_OUTPUT:
+        if self.work["status"] == records.STATUS.BAD_INPUT:
+            self._fail_on_data()
+        if self.work["status"] == records.STATUS.BAD_OUTPUT:
             self._fail_on_output()
+
+    def _finite(self, arena: NDArray[Any]) -> bool:
+        return bool(piece_function("all_finite", self.work.dtype)(arena.ctypes.data, arena.size))
 
     def _data_row(self) -> int:
         row = self.work["bad_row"]
@@ -261,7 +271,7 @@ class Engine:
 
     def _fail_on_data(self) -> NoReturn:
         row = self._data_row()
-        column = int(np.argmin(np.isfinite(self.rows.x[row])))
+        column = bad_column(self.rows.x[row], self.work.dtype)
         raise NonFiniteError(
             f"X has {self.rows.x[row, column]} at row {row}, column {column}: training stopped"
             f" before update {self.state.step + 1}, the weights are as before it; mend or drop"
@@ -270,15 +280,17 @@ class Engine:
         )  # fmt: skip
 
     def _go_back(self, step: int) -> NoReturn:
-        """A weight has overflowed: back to the weights at the start of the region."""
-        layer = next(k + 1 for k, m in enumerate(self.state.matrices()) if not np.isfinite(m).all())
+        """A weight or slot has overflowed: back to the weights at the start of the region."""
+        arenas = zip(*map(self.state.matrices, (self.state.theta, *self.state.slots)), strict=True)
+        good = [all(np.isfinite(m).all() for m in found) for found in arenas]
+        layer = good.index(False) + 1
         lost, self.state.step = self.state.step - step, step
         np.copyto(self.state.theta, self._snapshot)
         first_slots(self.state, self.train.optimizer)
         raise NonFiniteError(
-            f"weights of layer {layer} became infinite or NaN; the weights of {lost} updates"
-            f" before, after update {step}, are restored: lower the learning rate or set"
-            " clip_norm.",
+            f"weights of layer {layer}, or what the optimizer keeps of its gradients, became"
+            f" infinite or NaN; the weights of {lost} updates before, after update {step}, are"
+            " restored: lower the learning rate or set clip_norm.",
             step=step, layer=layer,
         )  # fmt: skip
 

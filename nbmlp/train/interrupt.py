@@ -7,7 +7,11 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["Interrupt"]
+__all__ = ["Interrupt", "Interrupted"]
+
+
+class Interrupted(Exception):
+    """Ctrl-C was noticed at a place where training can end."""
 
 
 class Interrupt:
@@ -28,6 +32,11 @@ class Interrupt:
             self._before = signal.signal(signal.SIGINT, self._note)
             self._installed = True
         return self
+
+    def check(self) -> None:
+        """Raise :class:`Interrupted` once Ctrl-C was pressed."""
+        if self.asked:
+            raise Interrupted
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.asked = True

@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["minimise"]
 
 
-class _Interrupted(Exception):
-    """Ctrl-C between two evaluations."""
-
-
 def minimise(loop: Loop, engine: Engine, callbacks: CallbackList, interrupt: Interrupt) -> None:
     """Iterate until the planned epoch; each iteration is recorded as an epoch.
+
+    scipy does not hand out its memory of past steps. So that a resumed run has the same bits as
+    an undisturbed one, it repeats the iterations of the checkpoint from the first weights.
 
     Raises
     ------
@@ -35,40 +34,41 @@ def minimise(loop: Loop, engine: Engine, callbacks: CallbackList, interrupt: Int
 
     settings, state = engine.train.optimizer, engine.state
     assert isinstance(settings, LBFGS)
-    if state.epoch >= loop.epochs:
+    if state.epoch >= loop.epochs or loop.stop_reason:
         return
     accepted, start = state.get_flat(), time.perf_counter()
+    to_repeat = 0 if loop.first_weights is None else state.epoch
+    if loop.first_weights is None:
+        loop.first_weights = accepted
 
     def value(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        if interrupt.asked:
-            raise _Interrupted
         state.set_flat(flat)
-        loss, gradient = engine.loss_and_gradient()
+        loss, gradient = engine.loss_and_gradient(interrupt.check)
         return loss, state.get_flat(gradient).astype(np.float64)
 
     def after_iteration(intermediate_result: Any) -> None:
-        nonlocal accepted, start
+        nonlocal accepted, start, to_repeat
+        if to_repeat:
+            to_repeat -= 1
+            return
         state.set_flat(intermediate_result.x)
         accepted = state.get_flat()
-        state.epoch += 1
         state.step += 1
         data_loss = float(intermediate_result.fun) - engine.penalty()
-        loop.record(callbacks, data_loss, 1.0, time.perf_counter() - start, start)
+        loop.record(callbacks, interrupt, data_loss, 1.0, time.perf_counter() - start, start)
         start = time.perf_counter()
         if loop.stop_reason:
             raise StopIteration
 
     options = {
-        "maxiter": loop.epochs - state.epoch, "maxcor": int(settings.history),
+        "maxiter": loop.epochs - state.epoch + to_repeat, "maxcor": int(settings.history),
         "gtol": settings.tolerance, "ftol": 64 * np.finfo(float).eps, "maxfun": 100 * loop.epochs,
     }  # fmt: skip
     try:
         minimize(
-            value, accepted.astype(np.float64), method="L-BFGS-B", jac=True,
+            value, loop.first_weights.astype(np.float64), method="L-BFGS-B", jac=True,
             callback=after_iteration, options=options,
         )  # fmt: skip
-    except _Interrupted:
-        loop.stop("interrupted")
     finally:
         state.set_flat(accepted)  # not the line search's last trial
     if not loop.stop_reason:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList, Progress
 from nbmlp.train.engine import Engine
 from nbmlp.train.history import EpochRecord, History
-from nbmlp.train.interrupt import Interrupt
+from nbmlp.train.interrupt import Interrupt, Interrupted
 from nbmlp.train.lbfgs import minimise
 
 __all__ = ["Loop", "Validation", "without_horizon"]
+
+Arrays = Mapping[str, NDArray[Any]]
+_FIRST_WEIGHTS = "lbfgs.first"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class Loop:
     history : History
         Appended to.
     save_checkpoint : callable
-        Given a path, writes the model's checkpoint there.
+        Given a path and arrays to keep, writes the model's checkpoint there.
+    carried : mapping of str to ndarray
+        The arrays of the checkpoint that is resumed from; empty when none is.
     """
 
     def __init__(
@@ -60,13 +65,17 @@ class Loop:
         threads: int,
         validation: Validation | None,
         history: History,
-        save_checkpoint: Callable[[Path], None],
+        save_checkpoint: Callable[[Path, Arrays], None],
+        carried: Arrays,
     ) -> None:
         self.model, self.history, self.epochs = model, history, train.epochs
         self.n_samples, self.phase = len(rows), "compiling"
         self._train, self._state, self._validation = train, state, validation
         self._arguments = spec, train, state, rows, threads
         self._save_checkpoint, self._stop_reason = save_checkpoint, ""
+        self._callbacks, self._carried = CallbackList(), carried
+        #: Where an L-BFGS run began, which resuming it starts from; None before it begins.
+        self.first_weights = carried.get(_FIRST_WEIGHTS)
         self._engine: Engine | None = None
         self._predictor: Predictor | None = None
 
@@ -86,7 +95,10 @@ class Loop:
 
     def save_checkpoint(self, path: Path) -> None:
         """Write all that resuming needs, whole or not at all."""
-        self._save_checkpoint(path)
+        arrays = self._callbacks.carry()
+        if self.first_weights is not None:
+            arrays[_FIRST_WEIGHTS] = self.first_weights
+        self._save_checkpoint(path, arrays)
 
     @property
     def stop_reason(self) -> str:
@@ -109,15 +121,19 @@ class Loop:
 
     def fit(self, callbacks: CallbackList) -> None:
         """Train until the planned epoch, a callback's stop or Ctrl-C; raise what goes wrong."""
+        self._callbacks = callbacks
         with Interrupt() as interrupt, callbacks.around(self):
+            callbacks.restore(self._carried)
             first = Progress(self._state.epoch + 1, 0, self.n_samples, 0.0, math.nan)
             callbacks.on_progress(self, first)
             self._prepare()
-            if isinstance(self._train.optimizer, LBFGS):
-                minimise(self, self.engine, callbacks, interrupt)
-            while self._state.epoch < self.epochs and not self._stop_reason:
-                if not self._one_epoch(callbacks, interrupt):
-                    self.stop("interrupted")
+            try:
+                if isinstance(self._train.optimizer, LBFGS):
+                    minimise(self, self.engine, callbacks, interrupt)
+                while self._state.epoch < self.epochs and not self._stop_reason:
+                    self._one_epoch(callbacks, interrupt)
+            except Interrupted:
+                self.stop("interrupted")
             self.history.stop_reason = self._stop_reason or "epochs done"
 
     def _prepare(self) -> None:
@@ -125,17 +141,16 @@ class Loop:
         assert self.engine
         if self._validation and self._predictor:
             few = self._validation.rows
-            self._predictor.outputs_and_loss(Rows(few.x[:1], None if few.y is None else few.y[:1]))
+            first = Rows(few.x[:1], None if few.y is None else few.y[:1])
+            self._predictor.outputs_and_loss(first)
 
-    def _one_epoch(self, callbacks: CallbackList, interrupt: Interrupt) -> bool:
-        """One epoch; False when Ctrl-C ended it early."""
+    def _one_epoch(self, callbacks: CallbackList, interrupt: Interrupt) -> None:
         engine, start, trained = self.engine, time.perf_counter(), 0.0
         rates = self._rates()
         engine.start_epoch(rates)
         over = False
         while not over:
-            if interrupt.asked:
-                return False
+            interrupt.check()
             began = time.perf_counter()
             over = engine.region()
             trained += time.perf_counter() - began
@@ -147,9 +162,7 @@ class Loop:
                     engine.mean_loss,
                 ),
             )  # fmt: skip
-        self._state.epoch += 1
-        self.record(callbacks, engine.mean_loss, float(rates[-1]), trained, start)
-        return True
+        self.record(callbacks, interrupt, engine.mean_loss, float(rates[-1]), trained, start)
 
     def _rates(self) -> NDArray[np.float64]:
         """Learning rate of each of the next epoch's updates."""
@@ -160,13 +173,22 @@ class Loop:
         return train.optimizer.learning_rate * factor * self._state.plateau.factor
 
     def record(
-        self, callbacks: CallbackList, data_loss: float, rate: float, trained: float, start: float
+        self,
+        callbacks: CallbackList,
+        interrupt: Interrupt,
+        data_loss: float,
+        rate: float,
+        trained: float,
+        start: float,
     ) -> None:
-        """Validate, append the epoch to the history, tell the callbacks."""
+        """Validate, count the epoch and append it to the history, tell the callbacks."""
         engine, val_loss, val_score = self.engine, None, None
         if self._validation and self._predictor:
-            outputs, val_loss = self._predictor.outputs_and_loss(self._validation.rows)
+            outputs, val_loss = self._predictor.outputs_and_loss(
+                self._validation.rows, interrupt.check
+            )
             val_score = self._validation.score(outputs)
+        self._state.epoch += 1
         record = EpochRecord(
             epoch=self._state.epoch, data_loss=data_loss, penalty=engine.penalty(),
             val_loss=val_loss, val_score=val_score, learning_rate=rate,
