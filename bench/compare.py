@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +113,9 @@ class Bench:
         seconds = self.seconds / SCREEN_TURNS / 2
         ready = self._each(self.workers[name], lambda w: w.prepare(short, batch))
         turns = [self._each(ready, lambda w: w.run(seconds).rate) for _ in range(SCREEN_TURNS)]
-        sound = self._each(ready, Worker.release)
-        rates = {
-            w: max(turn[w] for turn in turns) for w in sound if all(w in turn for turn in turns)
-        }
+        released = self._each(ready, Worker.release)
+        sound = [w for w in released if all(w in turn for turn in turns)]
+        rates = {w: max(turn[w] for turn in turns) for w in sound}
         if not rates:
             raise PeerError(self.reasons.get(name, "no configuration"))
         ranked = sorted(rates, key=lambda worker: -rates[worker])
@@ -226,11 +226,12 @@ def run(args: argparse.Namespace) -> Run:
             net = NETS[name].with_rows(args.rows) if args.rows else NETS[name]
             for batch in args.batches:
                 outcome.cells.append(bench.measure(net, batch))
+                # A neighbour only ever lowers a peak: keep the highest.
+                peak = max(outcome.limit.all, fma.fma_gflops(threads))
+                outcome.limit = replace(outcome.limit, all=peak)
                 say(table(Run(outcome.machine, outcome.limit, {}, outcome.cells[-1:])))
     finally:
         bench.close()
-    # A neighbour only ever lowers a peak: keep the higher of before and after.
-    outcome.limit = max(outcome.limit, fma.measure(threads), key=lambda found: found.all)
     return outcome
 
 

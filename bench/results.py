@@ -12,6 +12,9 @@ from bench.peers import OURS, PEERS
 
 __all__ = ["Cell", "Result", "Run", "header", "notes", "table"]
 
+#: Cores that others may use, median over the turns, before the table says so.
+QUIET = 0.1
+
 
 @dataclass
 class Result:
@@ -205,4 +208,6 @@ def notes(run: Run) -> str:
             f"Other processes used {median(others):.2f} cores (median over the turns),"
             f" {max(others):.2f} at most."
         )
+        if median(others) > QUIET:
+            lines.append("The machine was NOT QUIET: take no figure and no ratio from this table.")
     return "\n".join(lines)

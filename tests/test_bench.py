@@ -162,6 +162,9 @@ def test_table_shows_rates_shares_threads_and_who_is_missing():
     assert "numpy WRONG: weights differ (B/100)" in told
     assert "way moved 3.0e-06" in told
     assert "0.10 cores" in told
+    assert "NOT QUIET" not in told
+    run.cells[0].others = [0.3]
+    assert "NOT QUIET" in results.notes(run)
     assert "400 on 2" in results.header(run)
 
 
