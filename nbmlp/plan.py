@@ -42,7 +42,9 @@ class LayerPlan:
     needs_z, copies : bool
         The derivative reads z; it reads what the activation was before dropout.
     block_rows, blocks, first_block : int
-        Update blocks: rows of W that are computed and updated while hot.
+        Update blocks: rows of W that a rule takes at once, the unit in which threads share W.
+    group : int
+        Blocks whose gradient is one product.
     """
 
     n_in: int
@@ -61,6 +63,7 @@ class LayerPlan:
     block_rows: int
     blocks: int
     first_block: int
+    group: int
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,6 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
         traits = ACTIVATIONS.get(named_parameter(activations[k])[0])
         needs_z = traits is not None and traits.needs_z
         transposed_row = _stride(n_in, panel) if k else 0
-        block_rows = max(1, tuning.UPDATE_BLOCK // row // panel) * panel
         layers.append(
             LayerPlan(
                 n_in=n_in, n_out=n_out, depth=depth, row=row, offset=offset,
@@ -151,7 +153,8 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
                 transposed_row=transposed_row, transposed_offset=transposed,
                 a_row=_stride(n_out + 1, panel), one=n_out if hidden and spec.bias else -1,
                 needs_z=needs_z, copies=drops[k] > 0 and not needs_z,
-                block_rows=block_rows, blocks=-(-depth // block_rows), first_block=blocks,
+                block_rows=panel, blocks=-(-depth // panel), first_block=blocks,
+                group=max(1, tuning.GRADIENT_BLOCK // (row * panel)),
             )
         )  # fmt: skip
         offset += depth * row

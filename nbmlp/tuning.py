@@ -19,9 +19,9 @@ ALIGN = 64
 #: Rows that one thread takes through all layers before the next rows (activations stay in L2).
 ROW_BLOCK = 96
 #: Rows of one sub-batch: a larger batch accumulates its gradient over several of them.
-SUB_BATCH = 1024
-#: Elements of one block of weights that is computed, regularised and updated while hot.
-UPDATE_BLOCK = 8192
+SUB_BATCH = 512
+#: Elements of weights whose gradient is computed in one product before they are updated.
+GRADIENT_BLOCK = 16384
 #: Seconds that one parallel region may take: Ctrl-C, progress and callbacks wait for its end.
 REGION_SECONDS = 0.15
 #: Floating-point operations of a step below which a further thread does not pay.

@@ -127,6 +127,7 @@ class Workspace:
             x_row=self.plan.x_row * size if first else int(below["a_row"]),
             a=a, a_row=plan.a_row * size, saved=saved, one=plan.one, act=parameter,
             block_rows=plan.block_rows, blocks=plan.blocks, first_block=plan.first_block,
+            group=plan.group,
             forward=self.piece(f"{name}.forward"), keep=1.0, factor=1.0,
         )  # fmt: skip
         if self.training or last:  # a prediction with a loss writes the last delta

@@ -226,10 +226,10 @@ def _transpose(job, layer, first, rows):
 
 
 @inner
-def _block(layer, index):
-    """First row and number of rows of an update block."""
-    first = index * layer.block_rows
-    return first, min(layer.block_rows, layer.depth - first)
+def _block(layer, low, high):
+    """First row and number of rows of the update blocks low..high."""
+    first = low * layer.block_rows
+    return first, min(high * layer.block_rows, layer.depth) - first
 
 
 @inner
@@ -251,36 +251,50 @@ def _sum_norms(job, layers, rank):
 
 
 @inner
+def _finish(job, layer, low, high, waits, rate, power1, power2):
+    """Penalty and update of blocks whose gradient is complete; or their norm, if all must wait."""
+    for b in range(low, high):
+        first, rows = _block(layer, b, b + 1)
+        _penalise(job, layer, first, rows)
+        if waits:
+            n = rows * layer.w_row // job.size
+            at = job.norms + (layer.first_block + b) * 8
+            _call(job.sum_squares, (layer.g + first * layer.w_row, n, at))
+        elif job.rule != 0:
+            _update(job, layer, first, rows, rate, power1, power2)
+
+
+@inner
+def _scale_and_update(job, layer, low, high, factor, rate, power1, power2):
+    for b in range(low, high):
+        first, rows = _block(layer, b, b + 1)
+        if factor != 1.0:
+            n = rows * layer.w_row // job.size
+            _call(job.scale, (layer.g + first * layer.w_row, n, factor))
+        if job.rule != 0:
+            _update(job, layer, first, rows, rate, power1, power2)
+
+
+@inner
 def _weights(job, layers, rank, size, m, scale, carry, last, rate, power1, power2, passed):
     """Second half of a step: this thread's blocks of every layer. `last`: the batch is complete."""
-    clips = last and (job.clip_norm > 0.0 or job.want_norms)
+    waits = last and (job.clip_norm > 0.0 or job.want_norms)
     for k in range(len(layers)):
         layer = layers[k]
         low, high = share(layer.blocks, 1, rank, size)
-        for b in range(low, high):
-            first, rows = _block(layer, b)
+        for start in range(low, high, layer.group):
+            end = min(start + layer.group, high)
+            first, rows = _block(layer, start, end)
             _gradient(job, layer, first, rows, m, scale, carry)
             if last:
-                _penalise(job, layer, first, rows)
-            if clips:
-                n = rows * layer.w_row // job.size
-                at = job.norms + (layer.first_block + b) * 8
-                _call(job.sum_squares, (layer.g + first * layer.w_row, n, at))
-            elif last and job.rule != 0:
-                _update(job, layer, first, rows, rate, power1, power2)
-    if clips:
+                _finish(job, layer, start, end, waits, rate, power1, power2)
+    if waits:
         passed = barrier(job.sync, size, passed)
         norm = _sum_norms(job, layers, rank)
+        factor = job.clip_norm / norm if job.clip_norm > 0.0 and norm > job.clip_norm else 1.0
         for k in range(len(layers)):
-            layer = layers[k]
-            low, high = share(layer.blocks, 1, rank, size)
-            for b in range(low, high):
-                first, rows = _block(layer, b)
-                if job.clip_norm > 0.0 and norm > job.clip_norm:
-                    n = rows * layer.w_row // job.size
-                    _call(job.scale, (layer.g + first * layer.w_row, n, job.clip_norm / norm))
-                if job.rule != 0:
-                    _update(job, layer, first, rows, rate, power1, power2)
+            low, high = share(layers[k].blocks, 1, rank, size)
+            _scale_and_update(job, layers[k], low, high, factor, rate, power1, power2)
     if last and job.rule != 0 and job.norm_bound > 0.0:
         passed = barrier(job.sync, size, passed)
         _bound_norms(job, layers, rank, size)

@@ -50,8 +50,8 @@ LAYER = np.dtype(
         ("one", _i),  # column of a that the next layer's bias multiplies, or -1
         # dropout behind it: whether; whether it copies a to `saved`; share and factor of the kept
         ("drops", _i), ("copies", _i), ("keep", _f), ("factor", _f),
-        # update blocks: rows of W computed and updated while hot
-        ("block_rows", _i), ("blocks", _i), ("first_block", _i),
+        # update blocks: rows of W that a rule takes at once; `group` of them are one product
+        ("block_rows", _i), ("blocks", _i), ("first_block", _i), ("group", _i),
     ],
     align=True,
 )  # fmt: skip
