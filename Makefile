@@ -15,7 +15,8 @@ help: ## Show this list
 
 demo: $(VENV)/.installed-demo ## Train on real handwritten digits, predict one, draw the curve
 	@mkdir -p demo
-	$(BIN)/nbmlp train --data digits --out demo/model.safetensors --plot demo/learning-curve.png
+	$(BIN)/nbmlp train --data digits --validation 0.1 --epochs 100 \
+	  --out demo/model.safetensors --plot demo/learning-curve.png
 	$(BIN)/nbmlp predict demo/model.safetensors --data digits --row 0
 
 test: $(VENV)/.installed-dev ## Install what the tests need and run them

@@ -1,0 +1,196 @@
+"""The commands and their options; the work is done in the modules beside this one."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from nbmlp import __version__
+from nbmlp.cli import failures, files
+from nbmlp.cli.options import DATA, GRADIENTS, TRAIN, Option, Source, pick
+
+__all__ = ["app", "main", "run"]
+
+app = typer.Typer(
+    name="nbmlp",
+    help="Multilayer perceptrons trained on CPUs, from files to predictions.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Config = Annotated[
+    str | None,
+    typer.Option(
+        help="TOML file with any of these settings, e.g. batch_size = 100; options override it.",
+        metavar="PATH",
+        rich_help_panel="Data",
+    ),
+]
+ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="File that train --out wrote.")]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        metavar="train|test",
+        help="Which part, where the data have a test part; test by default.",
+        rich_help_panel="Data",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def _with_options(options: Iterable[Option]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Let a command take `options` beside its own parameters, as the dict `values`."""
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        own = inspect.signature(command, eval_str=True)
+        kept = [p for p in own.parameters.values() if p.name != "values"]
+        known = {option.name for option in options}
+
+        def adapter(**given: Any) -> int:
+            values = {name: given.pop(name) for name in known}
+            return command(values=values, **given)
+
+        offered = [option.parameter() for option in options]
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept]
+        adapter.__signature__ = inspect.Signature(keyword + offered)  # type: ignore[attr-defined]
+        adapter.__name__ = command.__name__
+        # typer keeps the line breaks of all paragraphs but the first
+        adapter.__doc__ = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
+        return adapter
+
+    return decorate
+
+
+def _source(values: dict[str, Any]) -> Source:
+    return Source(**pick(DATA, {}, values))
+
+
+@app.callback(invoke_without_command=True)
+def _program(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"nbmlp {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@_with_options(TRAIN)
+def train(values: dict[str, Any], config: Config = None) -> int:
+    """Train a net on data and say how well it does on test data.
+
+    Where the data bring no test part, a fifth of the rows is set aside for it. Ctrl-C ends the
+    training early; the model so far is saved all the same, and the exit code is 1.
+    """
+    from nbmlp.cli import training
+
+    return training.train(pick(TRAIN, files.read_config(config), values), config)
+
+
+@app.command()
+@_with_options(DATA)
+def predict(
+    values: dict[str, Any],
+    model: ModelPath,
+    row: Annotated[
+        int | None, typer.Option(metavar="N", help="Only this row, counted from 0, in words.")
+    ] = None,
+    proba: Annotated[
+        bool, typer.Option("--proba", help="Add each class's probability to the CSV.")
+    ] = False,
+    out: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Write the CSV here instead of to stdout.")
+    ] = None,
+    part: Part = None,
+    json: Annotated[bool, typer.Option("--json", help="With --row: one JSON object.")] = False,
+) -> int:
+    """Predict rows with a trained model, as CSV; the data need the same columns as in training.
+
+    A target column may be there or not. Without --row all rows are predicted.
+    """
+    from nbmlp.cli import using
+
+    return using.predict(model, _source(values), row, proba, out, part, json)
+
+
+@app.command()
+@_with_options(DATA)
+def evaluate(
+    values: dict[str, Any], model: ModelPath, part: Part = None, json: Json = False
+) -> int:
+    """Measure a trained model on data with targets."""
+    from nbmlp.cli import using
+
+    return using.evaluate(model, _source(values), part, json)
+
+
+@app.command()
+def info(model: ModelPath, json: Json = False) -> int:
+    """Show what a model is and how it was trained."""
+    from nbmlp.cli import using
+
+    return using.info(model, json)
+
+
+@app.command("check-gradients")
+@_with_options(GRADIENTS)
+def check_gradients(values: dict[str, Any], config: Config = None, json: Json = False) -> int:
+    """Compare a net's gradients with finite differences in float64; nothing is trained.
+
+    Takes the first 256 rows at most. Exit code 1 if they differ.
+    """
+    from nbmlp.cli import training
+
+    settings = pick(GRADIENTS, files.read_config(config), values)
+    return training.check_gradients({**settings, "json": json})
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Without the program's name; none at all shows the help.
+
+    Returns
+    -------
+    int
+        0 done; 1 data, files or training went wrong, or Ctrl-C; 2 the command or a setting is
+        wrong. What was wrong is said in one sentence on stderr.
+    """
+    try:
+        with failures.plain_warnings():
+            done = app(list(arguments) or ["--help"], prog_name="nbmlp", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return failures.FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        done = _INTERRUPTED
+    except Exception as error:
+        text = failures.sentence(error)
+        if text is None:
+            raise
+        failures.say(text)
+        return failures.exit_code(error)
+    if done == _INTERRUPTED:
+        failures.say("interrupted.")
+        return failures.FAILED
+    return done or 0
+
+
+#: What typer makes of a KeyboardInterrupt.
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Entry of the ``nbmlp`` command; always raises SystemExit."""
+    raise SystemExit(run(sys.argv[1:]))

@@ -1,0 +1,232 @@
+"""What the commands print on stdout: small tables for people, one JSON object for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.box import ROUNDED
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nbmlp.cli.options import Outputs
+from nbmlp.cli.rows import Rows
+from nbmlp.train.history import brief_rate, brief_seconds
+
+if TYPE_CHECKING:
+    from nbmlp.data import Dataset
+    from nbmlp.diagnostics.gradients import GradientReport
+    from nbmlp.mlp import MLP
+
+__all__ = [
+    "describe",
+    "print_evaluation",
+    "print_gradients",
+    "print_info",
+    "print_json",
+    "print_training",
+    "results",
+]
+
+_SHORT = {"mean_squared_error": "mse", "mean_absolute_error": "mae"}
+_MOST_LISTED = 12
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """One object on one line, strict JSON: what is not finite becomes null."""
+    print(json.dumps(_plain(values), allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _print_pairs(title: str, pairs: list[tuple[str, str]]) -> None:
+    table = Table(title=Text(title), title_justify="left", show_header=False, box=ROUNDED)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(Text(name), Text(value))
+    Console().print(table)
+
+
+def _measures(model: MLP, data: Dataset) -> dict[str, float]:
+    assert data.y is not None
+    found = model.evaluate(data.X, data.y)
+    return {_SHORT.get(name, name): value for name, value in found.items()}
+
+
+def _worded(measures: Mapping[str, float]) -> list[tuple[str, str]]:
+    """The measures that people ask for first, as text."""
+    if "error" in measures:
+        return [("error", f"{measures['error']:.2%}"), ("loss", f"{measures['loss']:.4g}")]
+    return [
+        ("R2", f"{measures['r2']:.4f}"),
+        ("mean absolute error", f"{measures['mae']:.5g}"),
+        ("root mean squared error", f"{math.sqrt(measures['mse']):.5g}"),
+    ]
+
+
+def results(model: MLP, rows: Rows, seconds: float) -> dict[str, Any]:
+    """All that there is to say about a training, as plain values.
+
+    Parameters
+    ----------
+    model : MLP
+    rows : Rows
+    seconds : float
+        That the training took, compilation included.
+
+    Returns
+    -------
+    dict
+        ``train_error``, ``train_loss``, ..., ``test_error``, ... (regression: ``train_mse``,
+        ``train_mae``, ``train_r2``, ...), rows, seconds, speed, threads, settings.
+    """
+    history = model.history
+    found: dict[str, Any] = {}
+    for name, data in (("train", rows.train), ("test", rows.test)):
+        if data is not None:
+            found |= {f"{name}_{k}": v for k, v in _measures(model, data).items()}
+            found[f"{name}_rows"] = len(data)
+    found |= {
+        "epochs": model.history[-1].epoch if len(history) else 0,
+        "stop_reason": history.stop_reason,
+        "seconds": seconds,
+        "samples_per_second": float(np.median(history.samples_per_second)) if len(history) else 0.0,
+        "threads": history[-1].threads if len(history) else 0,
+        "spec": {"model": model.model_spec.to_dict(), "training": model.train_spec.to_dict()},
+    }
+    return found
+
+
+def describe(model: MLP) -> str:
+    """The net in a line."""
+    spec = model.model_spec
+    sizes = "-".join(map(str, spec.layer_sizes))
+    return f"{sizes}, {spec.output}, {spec.loss}, {spec.n_parameters:,} parameters"
+
+
+def _shown_part(name: str, result: Mapping[str, Any], origin: str) -> list[tuple[str, str]]:
+    measures = {k.removeprefix(f"{name}_"): v for k, v in result.items() if k.startswith(name)}
+    (first, value), *rest = _worded(measures)
+    rows = f"{measures['rows']:,} rows{origin}"
+    lines = [(f"{name} {first}", f"{value}  ({rows})")]
+    return lines if "error" in measures else [*lines, *((f"{name} {k}", v) for k, v in rest)]
+
+
+def print_training(model: MLP, rows: Rows, result: Mapping[str, Any], outputs: Outputs) -> None:
+    """The summary of a training.
+
+    Parameters
+    ----------
+    model, rows
+    result : dict
+        Of :func:`results`.
+    outputs : Outputs
+        What was written where.
+    """
+    pairs = [("net", describe(model)), *_shown_part("train", result, "")]
+    if rows.test is not None:
+        origin = " set aside, chosen at random" if rows.set_aside else ""
+        pairs += _shown_part("test", result, origin)
+    epochs = f"{result['epochs']} epochs" if result["epochs"] != 1 else "1 epoch"
+    if result["stop_reason"] != "epochs done":
+        epochs += f" ({result['stop_reason']})"
+    threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
+    pairs.append(("time", f"{brief_seconds(result['seconds'])}, {epochs}"))
+    pairs.append(("speed", f"{brief_rate(result['samples_per_second'])}, {threads}"))
+    written = {
+        "model": outputs.out, "learning curve": outputs.plot, "log": outputs.log,
+        "checkpoint": outputs.checkpoint,
+    }  # fmt: skip
+    pairs += [(name, path) for name, path in written.items() if path is not None]
+    _print_pairs(rows.train.source, pairs)
+
+
+def print_evaluation(model: MLP, data: Dataset, as_json: bool) -> None:
+    """Measures of a model on data with targets."""
+    measures = _measures(model, data)
+    if as_json:
+        print_json({"rows": len(data), **measures})
+    else:
+        _print_pairs(data.source, [("rows", f"{len(data):,}"), *_worded(measures)])
+
+
+def print_gradients(checked: GradientReport, as_json: bool, source: str) -> None:
+    """The result of a gradient check."""
+    if as_json:
+        blocks = [
+            {"name": b.name, "error": b.error, "checked": b.checked, "kinks": b.kinks}
+            for b in checked.blocks
+        ]
+        print_json({"passed": checked.passed, "tolerance": checked.tolerance, "blocks": blocks})
+    else:
+        print(f"{source}: {checked}")
+
+
+def _listed(values: list[Any]) -> str:
+    shown = ", ".join(map(str, values[:_MOST_LISTED]))
+    return shown if len(values) <= _MOST_LISTED else f"{shown}, ... ({len(values)} in all)"
+
+
+def print_info(model: MLP, path: str, as_json: bool) -> None:
+    """What a model is and how it was trained."""
+    origin: Mapping[str, Any] = model.notes.get("origin", {})
+    columns = list(model.column_plan.columns if model.column_plan else ())
+    columns = columns or list(origin.get("feature_names", ()))
+    labels = None if model.classes is None else model.classes.tolist()
+    settings = {"model": model.model_spec.to_dict(), "training": model.train_spec.to_dict()}
+    if as_json:
+        history = model.history.to_dict()
+        print_json(
+            {
+                "path": path, "task": model.coding.task, "labels": labels, "columns": columns,
+                "target": list(origin.get("target_names", ())), "source": origin.get("source"),
+                "standardised": model.column_plan is not None,
+                "parameters": model.model_spec.n_parameters, "spec": settings, "history": history,
+            }
+        )  # fmt: skip
+        return
+    _print_pairs(path, _about(model, origin, columns, labels))
+    for title, values in settings.items():
+        _print_pairs(f"{title} settings", [(k, _setting(v)) for k, v in values.items()])
+
+
+def _about(
+    model: MLP, origin: Mapping[str, Any], columns: list[str], labels: list[Any] | None
+) -> list[tuple[str, str]]:
+    pairs = [("net", describe(model)), ("task", model.coding.task)]
+    if labels is not None:
+        pairs.append(("labels", _listed(labels)))
+    if columns:
+        pairs.append(("columns", _listed(columns)))
+    if origin:
+        pairs.append(("target", _listed(list(origin["target_names"]))))
+        pairs.append(("trained on", str(origin["source"])))
+    prepared = "as they are" if model.column_plan is None else "standardised, text one-hot encoded"
+    pairs.append(("inputs", prepared))
+    lines = str(model.history).splitlines()
+    pairs.append(("history", lines[0].removeprefix("History: ").removesuffix(", epochs done")))
+    for line in lines[1:]:
+        name, _, value = line.strip().partition(" ")
+        pairs.append((name, value.strip()))
+    return pairs
+
+
+def _setting(value: Any) -> str:
+    """A setting as it is written on the command line."""
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{k}={v}" for k, v in value.items() if k != "name")
+        return f"{value['name']}({inner})" if inner else str(value["name"])
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

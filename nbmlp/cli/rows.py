@@ -1,0 +1,208 @@
+"""From options to rows: what to train on, what to test on, and what is wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.cli.options import Learning, Parts, Source
+from nbmlp.data import (
+    Dataset,
+    Labels,
+    Table,
+    check_y,
+    describe_nonfinite,
+    first_nonfinite,
+    infer_task,
+    read,
+    wants_plan,
+)
+from nbmlp.data.origin import Origin
+from nbmlp.errors import DataError, SpecError
+
+__all__ = ["Rows", "read_again", "read_training"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Data to train with.
+
+    Attributes
+    ----------
+    train : Dataset
+    test : Dataset or None
+    set_aside : bool
+        The test rows were drawn from the source.
+    """
+
+    train: Dataset
+    test: Dataset | None
+    set_aside: bool = False
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """Targets of the training rows."""
+        assert self.train.y is not None
+        return self.train.y
+
+    @property
+    def origin(self) -> Origin:
+        """What the model has to know to read such rows again."""
+        return Origin.of(self.train)
+
+
+def _form(source: Source) -> dict[str, Any]:
+    return {
+        "target": source.target, "columns": source.columns, "variables": source.variables,
+        "header": source.header, "delimiter": source.delimiter,
+    }  # fmt: skip
+
+
+def _name(source: Source) -> str:
+    if source.data is None:
+        raise SpecError("--data is missing: name a file, a folder with MNIST's files, or digits.")
+    return source.data
+
+
+def read_training(source: Source, parts: Parts, learning: Learning, seed: int) -> Rows:
+    """Read, check and divide the data of a training.
+
+    Parameters
+    ----------
+    source, parts, learning
+    seed : int
+        Of the draw of the test rows.
+
+    Raises
+    ------
+    DataError, SpecError
+        Whatever is wrong, with row and column of the file.
+    """
+    data = read(_name(source), **_form(source))
+    if data.y is None:
+        raise DataError(
+            f"{data.source}: which column is the target? Name it with --target; the columns are"
+            f" {', '.join(data.feature_names[:8])}{', ...' if len(data.feature_names) > 8 else ''}."
+        )
+    data = _prepared(data, learning)
+    classes = _check(data, learning.task)
+    rows = _divide(data, source, parts, seed, classes)
+    if rows.test is not None and not rows.set_aside:
+        _check(rows.test, "classes" if classes else "regression")
+        if classes:
+            _check_labels(rows.train, rows.test)
+    return rows
+
+
+def _prepared(data: Dataset, learning: Learning) -> Dataset:
+    """The data, as a Table where they are to be standardised."""
+    wanted = learning.standardise
+    if wanted is None:
+        wanted = wants_plan(data.X) or _large_targets(data, learning.task)
+    if not wanted or isinstance(data.X, Table):
+        return data
+    columns = dict(zip(data.feature_names, data.X.T, strict=True))
+    return replace(data, X=Table(columns))
+
+
+def _large_targets(data: Dataset, task: str) -> bool:
+    """Whether numeric targets need scaling, beside inputs that are no pictures."""
+    if isinstance(data.X, Table) or data.X.dtype == np.uint8 or data.y is None:
+        return False
+    kind = infer_task(data.y) if task == "auto" else task
+    if kind == "classes" or data.y.dtype.kind not in "iuf":
+        return False
+    return wants_plan(data.y.reshape(len(data.y), -1).astype(np.float64))
+
+
+def _check(data: Dataset, task: str) -> bool:
+    """Refuse what training would stumble over, by row and column; True for classes."""
+    if isinstance(data.X, Table):
+        _check_table(data.X, data.source)
+    elif (place := first_nonfinite(data.X)) is not None:
+        sentence = describe_nonfinite(data.X, place, data.source, data.feature_names)
+        raise DataError(sentence)
+    assert data.y is not None
+    name = f"{data.source}: {', '.join(data.target_names)}"
+    if task == "regression" or (task == "auto" and infer_task(data.y) == "regression"):
+        check_y(data.y, len(data), name=name, dtype=np.float64)
+        return False
+    if task == "classes" or task == "auto":
+        Labels.fit(data.y)
+    return True
+
+
+def _check_table(table: Table, source: str) -> None:
+    """NaN stands for a missing value, which a column plan fills in; infinities are mistakes."""
+    for name in table:
+        column = table[name]
+        if column.dtype.kind == "f" and np.isinf(column).any():
+            row = int(np.argmax(np.isinf(column)))
+            raise DataError(
+                f"{source}: column {name!r} is infinite at row {row} (counted from 0): mend it or"
+                " leave that row out."
+            )
+
+
+def _divide(data: Dataset, source: Source, parts: Parts, seed: int, classes: bool) -> Rows:
+    if parts.test is not None:
+        form = _form(source) | {"columns": None}
+        test = Origin.of(data).read(parts.test, **form)
+        return Rows(replace(data, test=None), _with_target(test))
+    if data.test is not None:
+        return Rows(replace(data, test=None), data.test)
+    if parts.test_fraction == 0:
+        return Rows(data, None)
+    if not 0 < parts.test_fraction < 1:
+        raise SpecError(f"test_fraction={parts.test_fraction!r} must lie in [0, 1).")
+    divided = data.split(parts.test_fraction, seed, stratify=classes)
+    return Rows(replace(divided, test=None), divided.test, set_aside=True)
+
+
+def _with_target(data: Dataset) -> Dataset:
+    if data.y is None:
+        raise DataError(f"{data.source} has no target column to compare with: add --target.")
+    return data
+
+
+def _check_labels(train: Dataset, test: Dataset) -> None:
+    assert train.y is not None
+    assert test.y is not None
+    Labels.fit(train.y).encode(test.y, f"{test.source}: {', '.join(test.target_names)}")
+
+
+def read_again(
+    notes: dict[str, Any], source: Source, part: str | None, targets: bool = False
+) -> Dataset:
+    """Read rows for a model that was trained here.
+
+    Parameters
+    ----------
+    notes : dict
+        Of the model.
+    source : Source
+    part : {"train", "test"} or None
+        Of a source with a test part; None takes the test part where there is one.
+    targets : bool
+        Whether targets must be there.
+
+    Raises
+    ------
+    DataError, SpecError
+    """
+    if part not in (None, "train", "test"):
+        raise SpecError(f"--part {part}: choose train or test.")
+    form = _form(source)
+    known = notes.get("origin")
+    if known is None:  # a model saved by Python code, which knows no names
+        data = read(_name(source), require_target=source.target is not None, **form)
+    else:
+        data = Origin.from_dict(known).read(_name(source), **form)
+    if part == "test" and data.test is None:
+        raise DataError(f"{data.source} has no test part: leave --part out.")
+    if part != "train" and data.test is not None:
+        data = data.test
+    return _with_target(data) if targets else data

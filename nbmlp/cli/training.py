@@ -1,0 +1,143 @@
+"""``nbmlp train``: read, train, save, draw, report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from nbmlp.cli import files, report
+from nbmlp.cli.failures import FAILED, say
+from nbmlp.cli.options import Learning, Outputs, Parts, Source
+from nbmlp.cli.rows import Rows, read_training
+from nbmlp.errors import SpecError
+
+if TYPE_CHECKING:
+    from nbmlp.mlp import MLP
+
+__all__ = ["check_gradients", "train"]
+
+Group = TypeVar("Group", Source, Parts, Learning, Outputs)
+
+
+def _take(cls: type[Group], values: dict[str, Any]) -> Group:
+    """The options of one group, out of `values`."""
+    names = [f.name for f in fields(cls) if f.name in values]
+    return cls(**{name: values.pop(name) for name in names})
+
+
+class _Task(NamedTuple):
+    """What the options ask for."""
+
+    source: Source
+    parts: Parts
+    learning: Learning
+    outputs: Outputs
+    model: MLP
+
+
+def _understand(values: dict[str, Any]) -> _Task:
+    """Settings checked, before any data are read."""
+    from nbmlp.mlp import MLP
+
+    values = dict(values)
+    source, parts = _take(Source, values), _take(Parts, values)
+    learning, outputs = _take(Learning, values), _take(Outputs, values)
+    settings = {**values, "task": learning.task, "learning_rate": learning.learning_rate}
+    return _Task(source, parts, learning, outputs, MLP(**settings))
+
+
+def _callbacks(learning: Learning, outputs: Outputs) -> list[object]:
+    from nbmlp.train.callbacks import Checkpoint, CSVLog, EarlyStopping, ProgressBar
+
+    found: list[object] = [] if outputs.quiet else [ProgressBar()]
+    if learning.early_stopping is not None:
+        found.append(EarlyStopping(patience=learning.early_stopping))
+    if outputs.log is not None:
+        found.append(CSVLog(outputs.log))
+    if outputs.checkpoint is not None:
+        found.append(Checkpoint(outputs.checkpoint))
+    return found
+
+
+def train(values: dict[str, Any], config: str | None) -> int:
+    """Train a model as the options say.
+
+    Parameters
+    ----------
+    values : dict
+        Of :data:`nbmlp.cli.options.TRAIN`, by name.
+    config : str or None
+        File that some came from; never written to.
+
+    Returns
+    -------
+    int
+        0, or 1 when Ctrl-C ended the training early.
+
+    Raises
+    ------
+    NbmlpError
+        Settings, data or files are wrong, or the training diverged; nothing was written then
+        but the log and the checkpoint of the epochs done.
+    """
+    task = _understand(values)
+    outputs, model = task.outputs, task.model
+    if outputs.resume and outputs.checkpoint is None:
+        raise SpecError("--resume needs --checkpoint, the file to go on from.")
+    written = {n: getattr(outputs, n) for n in ("out", "plot", "log", "checkpoint")}
+    files.check_outputs(written, (task.source.data, task.parts.test, config))
+    callbacks = _callbacks(task.learning, outputs)
+    rows = read_training(task.source, task.parts, task.learning, model.train_spec.seed)
+    model.notes["origin"] = rows.origin.to_dict()
+    began = time.perf_counter()
+    model.fit(
+        rows.train.X,
+        rows.targets,
+        validation=task.parts.validation,
+        callbacks=callbacks,
+        resume=outputs.checkpoint if outputs.resume else None,
+    )
+    seconds = time.perf_counter() - began
+    return _finish(model, rows, outputs, seconds)
+
+
+def _finish(model: MLP, rows: Rows, outputs: Outputs, seconds: float) -> int:
+    """Save first, so that nothing that goes wrong later costs the training."""
+    if outputs.out is not None:
+        model.save(outputs.out)
+    if outputs.plot is not None and len(model.history):
+        files.write_picture(outputs.plot, model.history.plot())
+    result = report.results(model, rows, seconds)
+    if outputs.json:
+        report.print_json(result)
+    elif not outputs.quiet:
+        report.print_training(model, rows, result, outputs)
+    if model.history.stop_reason != "interrupted":
+        return 0
+    epochs = f"{len(model.history)} of {model.train_spec.epochs} epochs"
+    kept = "nothing was saved" if outputs.out is None else f"the model so far is in {outputs.out}"
+    say(f"interrupted after {epochs}: {kept}.")
+    return FAILED
+
+
+def check_gradients(values: dict[str, Any]) -> int:
+    """Compare the gradient with finite differences on some rows of the data, without training.
+
+    Parameters
+    ----------
+    values : dict
+        Of :data:`nbmlp.cli.options.GRADIENTS` and perhaps ``json``, by name.
+
+    Returns
+    -------
+    int
+        0 if they agree, else 1.
+    """
+    task = _understand(values)
+    whole = Parts(test_fraction=0)
+    rows = read_training(task.source, whole, task.learning, task.model.train_spec.seed)
+    checked = task.model.check_gradients(rows.train.X, rows.targets)
+    report.print_gradients(checked, task.outputs.json, str(Path(rows.train.source).name))
+    return 0 if checked.passed else FAILED

@@ -1,0 +1,49 @@
+"""Commands about a model that exists: predict, evaluate, info."""
+
+from __future__ import annotations
+
+from nbmlp.cli import files, prediction, report
+from nbmlp.cli.options import Source
+from nbmlp.cli.rows import read_again
+from nbmlp.errors import SpecError
+from nbmlp.mlp import MLP
+
+__all__ = ["evaluate", "info", "predict"]
+
+
+def predict(
+    path: str,
+    source: Source,
+    row: int | None,
+    proba: bool,
+    out: str | None,
+    part: str | None,
+    as_json: bool,
+) -> int:
+    """Predict all rows as CSV, or one in words."""
+    if as_json and row is None:
+        raise SpecError("--json goes with --row; all rows are printed as CSV.")
+    if row is not None and (proba or out is not None):
+        raise SpecError("--row prints one row in words: leave --proba and --out away.")
+    files.check_outputs({"out": out}, (path, source.data))
+    model = MLP.load(path)
+    data = read_again(model.notes, source, part)
+    if row is not None:
+        prediction.print_row(model, data, row, as_json)
+    else:
+        prediction.predict_rows(model, data, proba).save(out)
+    return 0
+
+
+def evaluate(path: str, source: Source, part: str | None, as_json: bool) -> int:
+    """Measure a model on data."""
+    model = MLP.load(path)
+    data = read_again(model.notes, source, part, targets=True)
+    report.print_evaluation(model, data, as_json)
+    return 0
+
+
+def info(path: str, as_json: bool) -> int:
+    """Show a model."""
+    report.print_info(MLP.load(path), path, as_json)
+    return 0
