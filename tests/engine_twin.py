@@ -1,0 +1,265 @@
+"""Drive the compiled engine with the oracle's parameters, and draw its random numbers in NumPy.
+
+Orders and masks are written here once more, from the definition in kernels/rng.py, so that
+shuffled and dropped-out training can be compared with the oracle to the last digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import reference as ref
+from numpy.typing import NDArray
+
+from nbmlp.codes import LOSSES
+from nbmlp.plan import make_plan
+from nbmlp.predict import Predictor, Rows
+from nbmlp.spec import ModelSpec, TrainSpec, named_parameter
+from nbmlp.state import State, new_state
+from nbmlp.train.callbacks import CallbackList
+from nbmlp.train.engine import Engine
+from nbmlp.train.history import History
+from nbmlp.train.loop import Loop, Validation
+
+PLAIN = TrainSpec(optimizer="sgd(0.1)", schedule="constant", batch_size=None)
+
+# ------------------------------------------------------------------------------ random numbers
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def mix64(key: Any, counter: Any) -> NDArray[np.uint64]:
+    """SplitMix64's output for a counter (or an array of them) under a key."""
+    z = np.atleast_1d(np.uint64(key) + np.asarray(counter, np.uint64) * _GOLDEN)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def mix32(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """lowbias32 of every element."""
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+    return x ^ (x >> np.uint32(16))
+
+
+def shuffled(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order of an epoch's rows."""
+    with np.errstate(over="ignore"):
+        key = mix64(seed, epoch + 1)[0]
+        draws = mix64(key, np.arange(n)) >> np.uint64(32)
+    order = np.arange(n)
+    for i in range(n - 1, 0, -1):
+        j = (int(draws[i]) * (i + 1)) >> 32
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
+def kept_units(
+    key: int, stream: int, first: int, rows: int, width: int, keep: float
+) -> NDArray[np.bool_]:
+    """What dropout keeps of (rows, width); stream 0 is X, k hidden layer k."""
+    with np.errstate(over="ignore"):
+        layer = mix64(key, stream)[0]
+        base = (mix64(layer, first + np.arange(rows)) & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+        steps = np.arange(width, dtype=np.uint32) * np.uint32(0x9E3779B9)
+        return mix32(base[:, np.newaxis] + steps) <= np.uint32(max(keep * 2.0**32 - 1.0, 0.0))
+
+
+def masks_of(spec: ModelSpec, train: TrainSpec, step: int, rows: int) -> list[Any]:
+    """Masks of one update's batch as the oracle takes them: of X, then of each hidden layer."""
+    with np.errstate(over="ignore"):
+        key = int(mix64(train.seed, step)[0])
+    drops = (spec.input_dropout, *spec.dropout)
+    widths = spec.layer_sizes[:-1]
+    return [
+        kept_units(key, stream, 0, rows, width, 1.0 - drop) if drop else None
+        for stream, (width, drop) in enumerate(zip(widths, drops, strict=True))
+    ]
+
+
+# ------------------------------------------------------------------------------------ problems
+
+
+class Problem(NamedTuple):
+    """Parameters and data that engine and oracle read alike."""
+
+    params: ref.Params
+    X: NDArray[Any]  # of the net's dtype
+    Y: NDArray[Any]  # (rows, outputs) of the net's dtype
+    weights: NDArray[np.float64] | None = None
+
+    def wide(self) -> tuple[Any, ...]:
+        """X, Y and weights for the oracle, in float64."""
+        return self.X.astype(np.float64), self.Y.astype(np.float64), self.weights
+
+    def rows(self) -> Rows:
+        """X, Y and weights for the engine; bytes count as shares of 255."""
+        scale = 1.0 / 255.0 if self.X.dtype == np.uint8 else 1.0
+        return Rows(self.X, self.Y, self.weights, scale)
+
+
+def targets_for(spec: ModelSpec, rows: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Random targets that suit the loss of `spec`."""
+    shape = (rows, spec.n_outputs)
+    if spec.loss == "cross_entropy":
+        return ref.one_hot(rng.integers(0, spec.n_outputs, rows), spec.n_outputs)
+    if spec.loss == "binary_cross_entropy":
+        return rng.integers(0, 2, shape).astype(float)
+    if spec.loss == "poisson":
+        return rng.poisson(2.0, shape).astype(float)
+    return rng.normal(size=shape)
+
+
+def problem(
+    spec: ModelSpec, rows: int, seed: int = 0, weighted: bool = False, scale: float = 1.0
+) -> Problem:
+    """A random problem; all its numbers are exact in the net's dtype."""
+    rng = np.random.default_rng(seed)
+
+    def rounded(a: NDArray[np.float64]) -> NDArray[np.float64]:
+        return a.astype(spec.dtype).astype(np.float64)
+
+    params = ref.random_params(spec, rng, scale).map(rounded)
+    X = rng.normal(size=(rows, spec.n_inputs)).astype(spec.dtype)
+    Y = targets_for(spec, rows, rng).astype(spec.dtype)
+    return Problem(params, X, Y, rng.uniform(0.1, 3.0, rows) if weighted else None)
+
+
+def output_for(loss: str) -> str:
+    """The output that goes with a loss, identity where it may be any."""
+    return LOSSES[named_parameter(loss)[0]].canonical or "identity"
+
+
+# ---------------------------------------------------------------------------------- the engine
+
+
+def state_of(spec: ModelSpec, params: ref.Params, train: TrainSpec = PLAIN) -> State:
+    """Fresh state with the oracle's parameters."""
+    state = new_state(make_plan(spec, 1), train.optimizer)
+    state.set_flat(params.flat())
+    return state
+
+
+def engine_gradient(
+    spec: ModelSpec, train: TrainSpec, given: Problem, threads: int = 1
+) -> tuple[float, ref.Params]:
+    """Loss with penalty and its gradient, by the compiled engine."""
+    state = state_of(spec, given.params)
+    engine = Engine(spec, train, state, given.rows(), threads, deterministic=True)
+    loss, arena = engine.loss_and_gradient()
+    assert_padding_is_zero(state, arena)
+    return loss, ref.from_flat(spec, state.get_flat(arena).astype(np.float64))
+
+
+def assert_padding_is_zero(state: State, arena: NDArray[Any]) -> None:
+    """No kernel has left anything behind the columns of a matrix."""
+    for layer in state.plan.layers:
+        flat = arena[layer.offset : layer.offset + layer.depth * layer.row]
+        assert not flat.reshape(layer.depth, layer.row)[:, layer.n_out :].any()
+
+
+class Trained(NamedTuple):
+    """What a training by the engine left behind."""
+
+    params: list[ref.Params]  # after each epoch
+    history: History
+    state: State
+
+
+def engine_train(
+    spec: ModelSpec,
+    train: TrainSpec,
+    given: Problem,
+    threads: int = 1,
+    validation: Validation | None = None,
+) -> Trained:
+    """Train with the engine's own loop."""
+    state, history = state_of(spec, given.params, train), History()
+    flats: list[NDArray[Any]] = []
+
+    def keep(run: Any, record: Any) -> None:
+        flats.append(run.get_weights().astype(np.float64))
+
+    loop = Loop(
+        None, spec, train, state, given.rows(), threads, validation, history, lambda path: None
+    )
+    loop.fit(CallbackList([keep]))
+    assert_padding_is_zero(state, state.theta)
+    return Trained([ref.from_flat(spec, f) for f in flats], history, state)
+
+
+def engine_outputs(spec: ModelSpec, params: ref.Params, rows: Rows) -> tuple[NDArray[Any], float]:
+    """Outputs and loss (weighted mean) of a prediction."""
+    state = state_of(spec, params)
+    return Predictor(spec, state.plan, state, 1).outputs_and_loss(rows)
+
+
+# ----------------------------------------------------------------------------- oracle trainings
+
+
+class Cut(NamedTuple):
+    """The rows of one update, and what dropout keeps of them."""
+
+    rows: NDArray[np.int64]
+    masks: list[Any]
+
+
+def cuts_of(spec: ModelSpec, train: TrainSpec, n: int) -> list[list[Cut]]:
+    """All updates, epoch by epoch, as the engine draws them."""
+    size, step, epochs = train.batch_size or n, 0, []
+    for epoch in range(train.epochs):
+        order = shuffled(n, train.seed, epoch) if train.shuffle else np.arange(n)
+        cuts = []
+        for start in range(0, n, size):
+            rows = order[start : start + size]
+            cuts.append(Cut(rows, masks_of(spec, train, step, len(rows))))
+            step += 1
+        epochs.append(cuts)
+    return epochs
+
+
+def oracle_train(
+    spec: ModelSpec, train: TrainSpec, given: Problem, watch: Any = None
+) -> list[list[ref.Step]]:
+    """The same training by the oracle: its updates, epoch by epoch.
+
+    `watch` gets the epoch's updates and their rows, for a schedule that watches a loss.
+    """
+    epochs = cuts_of(spec, train, len(given.X))
+    orders = [np.concatenate([cut.rows for cut in cuts]) for cuts in epochs]
+    masks = [cut.masks for cuts in epochs for cut in cuts]
+    X, Y, weights = given.wide()
+    per_epoch = math.ceil(len(X) / (train.batch_size or len(X)))
+    steps: list[ref.Step] = []
+
+    def watched(params: ref.Params) -> float:
+        done = len(steps) // per_epoch
+        return watch(steps[-per_epoch:], epochs[done - 1])
+
+    for step in ref.train(
+        spec, train, given.params, X, Y, orders, masks, weights, watch=watched
+    ):  # fmt: skip
+        steps.append(step)
+    return [steps[i : i + per_epoch] for i in range(0, len(steps), per_epoch)]
+
+
+def mean_loss(
+    train: TrainSpec, given: Problem, steps: Iterable[ref.Step], cuts: Iterable[Cut]
+) -> float:
+    """Weighted mean over an epoch's rows of the loss that each had when it was trained on."""
+    total = weight = 0.0
+    for step, cut in zip(steps, cuts, strict=True):
+        w = len(cut.rows) if given.weights is None else float(given.weights[cut.rows].sum())
+        total += step.data * w if train.reduction == "mean" else step.data
+        weight += w
+    return total / weight
+
+
+def worst_error(got: ref.Params, expected: ref.Params) -> float:
+    """Largest relative error of a block."""
+    return max(ref.block_errors(got, expected))
+

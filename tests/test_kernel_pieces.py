@@ -1,0 +1,394 @@
+"""The pieces around them, called by address: products, data, random numbers, updates.
+
+Buffers are surrounded by NaN or a sentinel: a piece that reads a lane too many turns NaN, one
+that writes a lane too many is seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import reference as ref
+from buffers import SENTINEL, T32_T64, address, matrix, panel_of, panels_for
+from engine_twin import kept_units, mix64, shuffled
+from scipy import special
+
+from nbmlp.kernels.pieces import piece_function
+from nbmlp.state import aligned
+
+pytestmark = pytest.mark.kernels
+
+# ------------------------------------------------------------------------------------ gemm
+
+
+class Product:
+    """Operands of one product, NaN all around them; A as rows (NN) or as columns (TN)."""
+
+    def __init__(self, T, m, panels, depth, transposed, rng):
+        self.T, self.m, self.panels, self.depth = T, m, panels, depth
+        self.n = panels * panel_of(T)
+        shape = (depth, m) if transposed else (m, depth)
+        self.a = np.full((shape[0] + 1, shape[1] + 3), np.nan, T)
+        self.a[: shape[0], : shape[1]] = rng.normal(size=shape)
+        size, row = self.a.itemsize, self.a.strides[0]
+        self.a_row, self.a_col = (size, row) if transposed else (row, size)
+        a = self.a[: shape[0], : shape[1]]
+        self.A = (a.T if transposed else a).astype(np.float64)
+        self.b = matrix(T, depth, panels)
+        self.b[:depth, : self.n] = rng.normal(size=(depth, self.n))
+        self.B = self.b[:depth, : self.n].astype(np.float64)
+
+    def run(self, c, alpha=1.0, beta=0.0, first=0, rows=None):
+        """Rows `first`... of the product into the same rows of c."""
+        piece_function("gemm", self.T)(
+            address(self.a) + first * self.a_row, self.a_row, self.a_col,
+            address(self.b), self.b.strides[0], address(c) + first * c.strides[0], c.strides[0],
+            self.m if rows is None else rows, self.panels, self.depth, alpha, beta,
+        )  # fmt: skip
+        return c
+
+    def check(self, c, expected, alpha=1.0, slack=0.0):
+        """C is the product within the bound of a chain of depth roundings; around it is NaN."""
+        eps = float(np.finfo(self.T).eps)
+        bound = (self.depth + 2) * eps * (abs(alpha) * (np.abs(self.A) @ np.abs(self.B)) + slack)
+        assert (np.abs(c[: self.m, : self.n] - expected) <= bound + eps * np.abs(expected)).all()
+        assert np.isnan(c[self.m :]).all()
+        assert np.isnan(c[:, self.n :]).all()
+
+
+@T32_T64
+@pytest.mark.parametrize("transposed", [False, True], ids=["NN", "TN"])
+@pytest.mark.parametrize("depth", [1, 2, 3, 17, 100, 1025])
+def test_gemm_shapes(T, transposed, depth):
+    """Every number of rows and panels; beta = 0 does not read C, which is NaN."""
+    rng = np.random.default_rng(depth)
+    for m, panels in itertools.product(range(1, 41), range(1, 8)):
+        if depth > 100 and (m + panels) % 5:
+            continue
+        p = Product(T, m, panels, depth, transposed, rng)
+        p.check(p.run(matrix(T, m, panels)), p.A @ p.B)
+
+
+@T32_T64
+@pytest.mark.parametrize(
+    ("alpha", "beta"), [(1.0, 1.0), (-0.5, 0.0), (0.25, 0.25), (0.0, 2.0), (-3.0, 0.7)]
+)
+def test_gemm_alpha_and_beta(T, alpha, beta):
+    rng = np.random.default_rng(0)
+    for m, panels, transposed in itertools.product((1, 5, 23), (1, 2, 3, 4), (False, True)):
+        p = Product(T, m, panels, 9, transposed, rng)
+        c = matrix(T, m, panels)
+        before = rng.normal(size=(m, p.n)).astype(T)
+        c[:m, : p.n] = before
+        p.run(c, alpha, beta)
+        p.check(c, alpha * (p.A @ p.B) + beta * before, alpha, abs(beta) * np.abs(before))
+
+
+@T32_T64
+def test_gemm_rows_do_not_depend_on_how_they_are_cut(T):
+    """The bits of a row are the same alone, in a block and in the whole: threads cut rows."""
+    p = Product(T, 40, 5, 300, False, np.random.default_rng(3))
+    whole = p.run(matrix(T, 40, 5))
+    for cuts in ([(i, 1) for i in range(40)], [(0, 7), (7, 13), (20, 20)], [(0, 39), (39, 1)]):
+        parts = matrix(T, 40, 5)
+        for first, rows in cuts:
+            p.run(parts, first=first, rows=rows)
+        np.testing.assert_array_equal(parts, whole)
+
+
+@T32_T64
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_gemm_passes_on_what_is_not_finite(T, bad):
+    p = Product(T, 9, 2, 5, False, np.random.default_rng(3))
+    p.a[4, 2] = bad
+    c = p.run(matrix(T, 9, 2))[:9, : p.n]
+    assert not np.isfinite(c[4]).any()
+    assert np.isfinite(np.delete(c, 4, axis=0)).all()
+
+
+# ------------------------------------------------------------------------------- transpose
+
+
+@T32_T64
+@pytest.mark.parametrize("rows", [1, 2, 7, 15, 16, 17, 33, 48])
+@pytest.mark.parametrize("panels", [1, 2, 3])
+def test_transpose(T, rows, panels):
+    """Some rows of W from `first` on become columns; nothing else of the copy is touched."""
+    panel = panel_of(T)
+    for first in (0, panel, 2 * panel):
+        w = matrix(T, first + rows, panels)
+        columns = panels * panel
+        w[first : first + rows, :columns] = np.random.default_rng(0).normal(size=(rows, columns))
+        copy = matrix(T, columns, panels_for(T, first + rows), SENTINEL)
+        piece_function("transpose", T)(
+            address(w), w.strides[0], first, rows, panels, address(copy), copy.strides[0]
+        )
+        np.testing.assert_array_equal(
+            copy[:columns, first : first + rows], w[first : first + rows, :columns].T
+        )
+        copy[:columns, first : first + rows] = SENTINEL
+        assert (copy == SENTINEL).all()
+
+
+# ------------------------------------------------------------------------------------ data
+
+
+def run_inputs(x, T, order=None, start=0, rows=None, one=-1, scale=1.0):
+    """Gather into a sentinel-filled buffer; returns (bad row, buffer)."""
+    rows = len(x) - start if rows is None else rows
+    out = matrix(T, rows, panels_for(T, x.shape[1] + 1), SENTINEL)
+    bad = piece_function(f"inputs.{x.dtype.name}", T)(
+        address(x), x.strides[0], 0 if order is None else address(order), start, rows, x.shape[1],
+        address(out), out.strides[0], one, scale,
+    )  # fmt: skip
+    return bad, out
+
+
+@T32_T64
+@pytest.mark.parametrize("kind", ["float32", "float64", "uint8"])
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 300])
+def test_inputs(T, kind, n):
+    rng = np.random.default_rng(n)
+    x = rng.integers(0, 256, (23, n + 2)).astype(kind)[:, 1 : n + 1]  # a stride of its own
+    order = rng.permutation(23)
+    for order_or_none, start, one in itertools.product((None, order), (0, 6), (-1, n)):
+        bad, out = run_inputs(x, T, order_or_none, start, 11, one, 0.5)
+        rows = slice(start, start + 11) if order_or_none is None else order[start : start + 11]
+        assert bad == -1
+        np.testing.assert_array_equal(out[:11, :n], x[rows].astype(T) * T(0.5))
+        assert (out[:11, n] == (1.0 if one == n else SENTINEL)).all()
+        assert (out[:, n + 1 :] == SENTINEL).all()
+        assert (out[11:] == SENTINEL).all()
+
+
+@T32_T64
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_inputs_report_the_first_bad_row(T, kind, value):
+    x = np.ones((20, 33), kind)
+    assert run_inputs(x, T)[0] == -1
+    for column in (0, 15, 16, 32):
+        x[:] = 1.0
+        x[13, column] = x[7, 32] = value
+        assert run_inputs(x, T)[0] == 7
+        assert run_inputs(x, T, start=5)[0] == 2  # counted from the start
+        assert run_inputs(x, T, np.arange(20)[::-1].copy())[0] == 19 - 13
+
+
+def test_inputs_too_large_for_float32_are_bad():
+    x = np.ones((5, 3))
+    x[3, 1] = 1e39
+    assert run_inputs(x, np.float32)[0] == 3
+    assert run_inputs(x, np.float64)[0] == -1
+
+
+def run_targets(y, T, n, order=None, start=0, rows=None, given=None, scale=1.0, shift=0.0):
+    """Gather into a sentinel-filled buffer; returns (targets, weights)."""
+    rows = len(y) - start if rows is None else rows
+    kind = "labels" if y.dtype == np.int32 else y.dtype.name
+    out = matrix(T, rows, panels_for(T, n), SENTINEL)
+    weights = np.full(rows + 1, SENTINEL)
+    piece_function(f"targets.{kind}", T)(
+        address(y), y.strides[0], 0 if order is None else address(order), start, rows, n,
+        address(out), out.strides[0], 0 if given is None else address(given), address(weights),
+        scale, shift,
+    )  # fmt: skip
+    assert (out[:, n:] == SENTINEL).all()
+    assert (out[rows:] == SENTINEL).all()
+    assert weights[rows] == SENTINEL
+    return out[:rows, :n], weights[:rows]
+
+
+@T32_T64
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 16, 17])
+def test_targets_of_numbers(T, kind, n):
+    rng = np.random.default_rng(n)
+    y, given, order = rng.normal(size=(23, n)).astype(kind), rng.random(23), rng.permutation(23)
+    out, weights = run_targets(y, T, n)
+    np.testing.assert_array_equal(out, y.astype(T))
+    assert (weights == 1.0).all()
+    out, weights = run_targets(y, T, n, order, 6, 11, given, scale=0.9, shift=0.05)
+    rows = order[6:17]
+    eps = np.finfo(T).eps
+    np.testing.assert_allclose(out, y[rows].astype(T) * 0.9 + 0.05, rtol=4 * eps, atol=4 * eps)
+    np.testing.assert_array_equal(weights, given[rows])
+
+
+@T32_T64
+@pytest.mark.parametrize("n", [2, 10, 17])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_targets_of_labels(T, n, smoothing):
+    """One-hot rows, smoothed: t*(1 - s) + s/n."""
+    rng = np.random.default_rng(n)
+    y, order = rng.integers(0, n, 23).astype(np.int32), rng.permutation(23)
+    out, _ = run_targets(y, T, n, order, 3, 15, None, 1.0 - smoothing, smoothing / n)
+    expected = ref.one_hot(y[order[3:18]], n) * (1 - smoothing) + smoothing / n
+    np.testing.assert_allclose(out, expected, rtol=np.finfo(T).eps)
+
+
+@T32_T64
+def test_copy_rows(T):
+    n = 3 * panel_of(T) - 3
+    a = matrix(T, 7, 3)
+    a[:7, :n] = np.random.default_rng(0).normal(size=(7, n))
+    out = np.full((8, n + 2), SENTINEL, T)
+    piece_function("copy_rows", T)(address(a), a.strides[0], address(out), out.strides[0], 7, n)
+    np.testing.assert_array_equal(out[:7, :n], a[:7, :n])
+    assert (out[7:] == SENTINEL).all()
+    assert (out[:, n:] == SENTINEL).all()
+
+
+# --------------------------------------------------------------------------- random numbers
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 1000])
+def test_shuffle(n):
+    """A permutation, another one for each seed and epoch, and the one that NumPy draws."""
+    seen = set()
+    for seed, epoch in itertools.product((0, 1, 12345), range(4)):
+        order = np.full(n + 1, -9, np.int64)
+        piece_function("shuffle", np.float64)(address(order), n, seed, epoch)
+        assert order[n] == -9
+        np.testing.assert_array_equal(np.sort(order[:n]), np.arange(n))
+        np.testing.assert_array_equal(order[:n], shuffled(n, seed, epoch))
+        seen.add(order[:n].tobytes())
+    assert n < 1000 or len(seen) == 12
+
+
+def test_shuffle_puts_every_row_everywhere():
+    """5000 orders of 5 rows: each of the 120 comes about equally often."""
+    counts = {}
+    order = np.empty(5, np.int64)
+    for epoch in range(5000):
+        piece_function("shuffle", np.float64)(address(order), 5, 42, epoch)
+        counts[order.tobytes()] = counts.get(order.tobytes(), 0) + 1
+    expected = 5000 / 120
+    chi2 = sum((c - expected) ** 2 / expected for c in counts.values())
+    assert len(counts) == 120
+    assert chi2 < special.chdtri(119, 1e-6)
+
+
+def run_dropout(T, rows, n, key, stream, first, keep, factor, one=-1, saved=None):
+    a = matrix(T, rows, panels_for(T, n + 1), 3.0)
+    piece_function("dropout", T)(
+        address(a), a.strides[0], 0 if saved is None else address(saved), rows, n, key, stream,
+        first, keep, factor, one,
+    )  # fmt: skip
+    return a
+
+
+@T32_T64
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 300])
+@pytest.mark.parametrize("drop", [0.1, 0.5, 0.99])
+def test_dropout_masks_are_those_drawn_in_numpy(T, n, drop):
+    key = int(mix64(7, 3)[0])
+    signed = key - (1 << 64) if key >> 63 else key
+    a = run_dropout(T, 21, n, signed, 2, 96, 1.0 - drop, 2.0, one=n)
+    kept = kept_units(key, 2, 96, 21, n, 1.0 - drop)
+    np.testing.assert_array_equal(a[:21, :n], np.where(kept, T(6.0), T(0.0)))
+    assert (a[:21, n] == 1.0).all()
+    assert (a[21:] == 3.0).all()
+
+
+@T32_T64
+def test_dropout_that_keeps_all_and_the_copy(T):
+    n = 17
+    saved = matrix(T, 5, panels_for(T, n + 1), SENTINEL)
+    a = run_dropout(T, 5, n, 1, 1, 0, 1.0, 0.25, saved=saved)
+    assert (a[:5, :n] == 0.75).all()
+    assert (saved[:5, :n] == 3.0).all()
+    assert (saved[5:] == SENTINEL).all()
+    assert (run_dropout(T, 5, n, 1, 1, 0, 0.5, 1.0, saved=saved)[:5, :n] == 0).any()
+    assert (saved[:5, :n] == 3.0).all()
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.5, 0.9])
+def test_dropout_keeps_its_share(keep):
+    """Of 10^6 units, of each row, of each column, and of pairs of neighbours in both directions."""
+    rows, n = 1000, 1000
+    kept = kept_units(12345, 1, 0, rows, n, keep)
+    bound = 5.0 * math.sqrt(keep * (1 - keep))  # five deviations of one draw
+    assert abs(kept.mean() - keep) < bound / 1000
+    assert np.abs(kept.mean(axis=0) - keep).max() < bound / math.sqrt(rows)
+    assert np.abs(kept.mean(axis=1) - keep).max() < bound / math.sqrt(n)
+    both = keep**2
+    spread = 5.0 * math.sqrt(both * (1 - both)) / 1000
+    for pairs in (kept[1:] & kept[:-1], kept[:, 1:] & kept[:, :-1], kept[1:, 1:] & kept[:-1, :-1]):
+        assert abs(pairs.mean() - both) < spread
+    other = kept_units(12345, 2, 0, rows, n, keep)
+    assert abs((kept & other).mean() - both) < spread
+
+
+# ------------------------------------------------------------------------- around the update
+
+
+@T32_T64
+def test_penalise(T):
+    rng = np.random.default_rng(0)
+    w, g = rng.normal(size=(2, 40)).astype(T)
+    w[::7] = 0.0
+    expected = g + 0.3 * w.astype(float) + 0.1 * np.sign(w)
+    piece_function("penalise", T)(address(w), address(g), 39, 0.1, 0.3)
+    np.testing.assert_allclose(g[:39], expected[:39], rtol=8 * np.finfo(T).eps, atol=1e-7)
+    assert g[39] == expected[39] - 0.3 * w[39].astype(float) - 0.1 * np.sign(w[39])
+
+
+@T32_T64
+def test_clip_values_and_scale(T):
+    g = np.array([3.0, -3.0, 0.5, -0.5, 0.0, np.nan, np.inf, -np.inf, 9.0], T)
+    piece_function("clip_values", T)(address(g), 8, 1.5)
+    np.testing.assert_array_equal(g, [1.5, -1.5, 0.5, -0.5, 0.0, np.nan, 1.5, -1.5, 9.0])
+    piece_function("scale", T)(address(g), 3, 0.5)
+    np.testing.assert_array_equal(g[:4], [0.75, -0.75, 0.25, -0.5])
+
+
+@T32_T64
+@pytest.mark.parametrize("n", [16, 48, 4800])
+def test_sum_squares(T, n):
+    g = np.random.default_rng(n).normal(size=n + 1).astype(T)
+    out = np.full(2, SENTINEL)
+    piece_function("sum_squares", T)(address(g), n, address(out))
+    assert out[0] == pytest.approx(float((g[:n].astype(float) ** 2).sum()), rel=1e-14)
+    assert out[1] == SENTINEL
+
+
+def test_sum_squares_does_not_overflow_in_float32():
+    g, out = np.full(16, 1e30, np.float32), np.zeros(1)
+    piece_function("sum_squares", np.float32)(address(g), 16, address(out))
+    assert out[0] == pytest.approx(16e60, rel=1e-6)
+
+
+@T32_T64
+def test_max_norm(T):
+    """Columns of one panel beyond the bound come down to it, the others keep their bits."""
+    panel = panel_of(T)
+    w = matrix(T, 9, 1, SENTINEL)
+    w[:9, :panel] = np.random.default_rng(0).normal(size=(9, panel)) * np.linspace(0, 2, panel)
+    before, scratch = w.copy(), aligned(panel, T)
+    piece_function("max_norm", T)(address(w), w.strides[0], 9, address(scratch), 2.0)
+    norms = np.linalg.norm(before[:9, :panel].astype(float), axis=0)
+    small = norms <= 2.0
+    assert small.any()
+    assert not small.all()
+    np.testing.assert_array_equal(w[:9, :panel][:, small], before[:9, :panel][:, small])
+    np.testing.assert_allclose(
+        w[:9, :panel], ref.limit_norms(before[:9, :panel].astype(float), 2.0),
+        rtol=16 * np.finfo(T).eps,
+    )  # fmt: skip
+    assert (w[9:] == SENTINEL).all()
+    assert (w[:, panel:] == SENTINEL).all()
+
+
+@T32_T64
+def test_all_finite(T):
+    x = np.zeros(67, T)
+    x[66] = np.nan
+    assert piece_function("all_finite", T)(address(x), 66) == 1
+    for place, value in itertools.product((0, 15, 16, 65), (np.nan, np.inf, -np.inf)):
+        x[:66] = np.finfo(T).max
+        x[place] = value
+        assert piece_function("all_finite", T)(address(x), 66) == 0
