@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +147,160 @@ def outcomes(names: list[str], threads: list[int]) -> dict[str, list[dict[str, A
     """Outcomes of some cases, each for some numbers of threads in turn."""
     share_out_everything()
     return {name: [outcome(name, t) for t in threads] for name in names}
+
+
+# ----------------------------------------------------------------------- many at once
+
+FOUR = ("sub-batches", "dropout", "max_norm", "left over")
+
+
+def in_threads(functions: list[Callable[[], Any]]) -> list[Any]:
+    """Results of functions that start at the same moment, each in a Python thread."""
+    barrier = threading.Barrier(len(functions))
+
+    def begin(function: Callable[[], Any]) -> Any:
+        barrier.wait()
+        return function()
+
+    with ThreadPoolExecutor(len(functions)) as pool:
+        return [f.result() for f in [pool.submit(begin, f) for f in functions]]
+
+
+def bits(name: str, threads: int = 5) -> list[str]:
+    found = outcome(name, threads)
+    return [found["weights"], found["predictions"]]
+
+
+def layer() -> str | None:
+    from nbmlp.kernels.run import threading_layer
+
+    return threading_layer()
+
+
+@job
+def layer_loads() -> str:
+    """The layer that a parallel region of somebody else gets."""
+    run_other_numba()
+    return str(numba_layer())
+
+
+def run_other_numba() -> None:
+    from numba import njit, prange
+
+    @njit(parallel=True)
+    def total(x: np.ndarray) -> float:
+        found = 0.0
+        for i in prange(len(x)):
+            found += x[i]
+        return found
+
+    assert total(np.ones(1000)) == 1000.0
+
+
+def numba_layer() -> str:
+    import numba
+
+    return str(numba.threading_layer())
+
+
+@job
+def four_at_once(rounds: int) -> dict[str, Any]:
+    """Four models fitted at once, cold at first; then each alone; then all predicting at once."""
+    share_out_everything()
+    together = [in_threads([partial(bits, name) for name in FOUR]) for _ in range(rounds)]
+    alone = [bits(name) for name in FOUR]
+    models = [train(name, 2) for name in FOUR]
+    expected = [digest(model.outputs(X)) for model, X in models]
+
+    def predict(model: Any, X: np.ndarray) -> list[str]:
+        return [digest(model.outputs(X)) for _ in range(20)]
+
+    same = models[0]  # one model in two threads
+    predicted = in_threads([partial(predict, *m) for m in [*models, same]])
+    return {
+        "layer": layer(),
+        "fits differ": [found for found in together if found != alone],
+        "predictions differ": [
+            i
+            for i, (found, one) in enumerate(zip(predicted, [*expected, expected[0]], strict=True))
+            if set(found) != {one}
+        ],
+    }
+
+
+def _forked(function: Callable[[], Any]) -> Any:
+    """What a function returns in a forked child."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, json.dumps(function()).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        text = pipe.read()
+    _, status = os.waitpid(child, 0)
+    return json.loads(text) if text else f"the forked child ended with status {status}"
+
+
+@job
+def fork_after_fit() -> dict[str, Any]:
+    """Fit and predict in a child forked after a fit, in its own child, and in a pool."""
+    share_out_everything()
+    model, X = train("dropout", 5)
+    expected = {"new": bits("sub-batches"), "old": digest(model.outputs(X))}
+
+    def use() -> dict[str, Any]:
+        return {"new": bits("sub-batches"), "old": digest(model.outputs(X))}
+
+    found = [_forked(use), _forked(lambda: _forked(use)), use()]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        found += [{**expected, "new": new} for new in pool.map(bits, ["sub-batches"] * 2)]
+    return {"layer": layer(), "expected": expected, "differ": [f for f in found if f != expected]}
+
+
+@job
+def fork_while_fitting() -> dict[str, Any]:
+    """Fork again and again while another thread holds the regions' lock."""
+    share_out_everything()
+    expected = bits("left over")
+    done = threading.Event()
+
+    def keep_fitting() -> None:
+        while not done.is_set():
+            bits("sub-batches")
+
+    thread = threading.Thread(target=keep_fitting)
+    thread.start()
+    try:
+        found = [_forked(lambda: bits("left over")) for _ in range(5)]
+    finally:
+        done.set()
+        thread.join()
+    return {"expected": expected, "differ": [f for f in found if f != expected]}
+
+
+@job
+def fork_after_other_numba() -> dict[str, Any]:
+    """The parent has imported nbmlp and run parallel regions, but none of ours."""
+    share_out_everything()
+    import_module("nbmlp.mlp")
+    run_other_numba()
+    found = _forked(lambda: bits("dropout"))
+    return {"expected": bits("dropout"), "found": found, "layer": numba_layer()}
+
+
+@job
+def spawned() -> dict[str, Any]:
+    """Fit in spawned processes and in joblib's, after a fit in this one."""
+    from joblib import Parallel, delayed
+
+    expected = bits("dropout", 2)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.map(bits, ["dropout"] * 2)
+    found += Parallel(n_jobs=2)(delayed(bits)("dropout") for _ in range(2))
+    return {"expected": expected, "differ": [f for f in found if f != expected]}
 
 
 def main() -> None:

@@ -1,0 +1,70 @@
+"""Python threads, forks, more threads than cores, each threading layer: no hang, the same bits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import children
+
+
+def environment(layer: str) -> dict[str, str]:
+    """More threads than cores, on a threading layer; pip puts tbb where the loader never looks."""
+    libraries = f"{Path(sys.prefix) / 'lib'}{os.pathsep}{os.environ.get('LD_LIBRARY_PATH', '')}"
+    return {
+        "NUMBA_NUM_THREADS": "8", "NUMBA_THREADING_LAYER": layer, "LD_LIBRARY_PATH": libraries,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["omp", "workqueue", "tbb"])
+def layer(request) -> str:
+    """A threading layer that this machine has; skipped, visibly, where it has not."""
+    try:
+        loaded = children.run("layer_loads", environment(request.param))
+    except AssertionError as error:
+        if request.param == "workqueue" or "threading layer" not in str(error):
+            raise  # workqueue comes with Numba
+        pytest.skip(f"{request.param} cannot be loaded here")
+    assert loaded == request.param
+    return request.param
+
+
+def test_four_python_threads(layer):
+    found = children.run("four_at_once", environment(layer), rounds=3)
+    assert found == {"layer": layer, "fits differ": [], "predictions differ": []}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+class TestFork:
+    def test_after_a_fit(self, layer):
+        found = children.run("fork_after_fit", environment(layer))
+        assert found["differ"] == []
+        assert found["layer"] == layer
+
+    def test_while_another_thread_fits(self, layer):
+        found = children.run("fork_while_fitting", environment(layer))
+        assert found["differ"] == []
+
+    def test_after_regions_of_other_numba_code(self, layer):
+        found = children.run("fork_after_other_numba", environment(layer))
+        assert found["found"] == found["expected"]
+        assert found["layer"] == layer
+
+
+def test_spawned_processes():
+    assert children.run("spawned")["differ"] == []
+
+
+def test_openmp_is_taken_unless_the_user_chose():
+    environment = {"NUMBA_THREADING_LAYER": "default", "NUMBA_NUM_THREADS": "2"}
+    assert children.run("four_at_once", environment, rounds=1)["layer"] == "omp"
+
+
+def test_layers_agree(layer):
+    """Not only with themselves: with one thread and no layer at all."""
+    found = children.run("outcomes", environment(layer), names=["sub-batches"], threads=[5, 1])
+    assert found["sub-batches"][0]["weights"] == found["sub-batches"][1]["weights"]
+    assert found["sub-batches"][0]["threads"] != [1] * 5
