@@ -120,7 +120,7 @@ class RMSpropGains(RMSprop):
 
     increase: float = 1.3
     decrease: float = 0.5
-    min_gain: float = 0.01
+    min_gain: float = 0.1
     max_gain: float = 50.0
 
     name: ClassVar[str] = "rmsprop_gains"

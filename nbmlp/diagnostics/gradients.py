@@ -112,6 +112,7 @@ def check_gradients(
         rows.x[:_MOST_ROWS],
         None if rows.y is None else rows.y[:_MOST_ROWS],
         None if rows.weights is None else rows.weights[:_MOST_ROWS],
+        rows.scale,
     )
     probe = _Probe(spec, train, twin, few)
     gradient = probe.gradient()
