@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 from nbmlp.data.files import reading
 from nbmlp.errors import DataError, SpecError, missing_package
@@ -85,13 +85,9 @@ def _check_folder(path: Path, name: str) -> None:
 
 def write_picture(path: str, figure: Any) -> None:
     """Save matplotlib's figure; the ending chooses the format. Raises DataError."""
-
-    def save(file: BinaryIO) -> None:
-        figure.savefig(file, format=Path(path).suffix[1:].lower())
-
     try:
         with atomic_write(path) as file:
-            save(file)
+            figure.savefig(file, format=Path(path).suffix[1:].lower())
     except OSError as error:
         raise DataError(save_failure(path, error)) from None
 

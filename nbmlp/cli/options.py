@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nbmlp.checks import number, whole
 from nbmlp.codes import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS
 from nbmlp.errors import SpecError, unknown_name
 from nbmlp.optimizers import OPTIMIZERS
@@ -72,6 +73,11 @@ class Parts:
     test_fraction: float = 0.2
     validation: float | None = None
 
+    def __post_init__(self) -> None:
+        number("test_fraction", self.test_fraction, high=1.0)
+        if self.validation is not None:
+            number("validation", self.validation, high=1.0, closed_low=False)
+
 
 @dataclass(frozen=True)
 class Learning:
@@ -94,6 +100,10 @@ class Learning:
     standardise: bool | None = None
     learning_rate: float | None = None
     early_stopping: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.early_stopping is not None:
+            whole("early_stopping", self.early_stopping)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nbmlp.data import Dataset
     from nbmlp.mlp import MLP
 
-__all__ = ["Predictions", "predict_rows", "print_row"]
+__all__ = ["Predictions", "pick_row", "predict_rows", "print_row"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def predict_rows(model: MLP, data: Dataset, proba: bool) -> Predictions:
     found = model.predict(data.X)
     width = 1 if found.ndim == 1 else found.shape[1]
     known = tuple(model.notes.get("origin", {}).get("target_names", ()))
-    names = known if len(known) == width else ("prediction",) * width
+    numbered = tuple(f"prediction {j + 1}" for j in range(width))
+    names = known if len(known) == width else numbered if width > 1 else ("prediction",)
     columns = _texts(found)
     if proba:
         shares = model.predict_proba(data.X)

@@ -52,12 +52,14 @@ def _plain(value: Any) -> Any:
 
 
 def _print_pairs(title: str, pairs: list[tuple[str, str]]) -> None:
-    table = Table(title=Text(title), title_justify="left", show_header=False, box=ROUNDED)
+    table = Table(show_header=False, box=ROUNDED)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in pairs:
         table.add_row(Text(name), Text(value))
-    Console().print(table)
+    console = Console()
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    console.print(table)
 
 
 def _measures(model: MLP, data: Dataset) -> dict[str, float]:

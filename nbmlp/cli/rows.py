@@ -156,8 +156,6 @@ def _divide(data: Dataset, source: Source, parts: Parts, seed: int, classes: boo
         return Rows(replace(data, test=None), data.test)
     if parts.test_fraction == 0:
         return Rows(data, None)
-    if not 0 < parts.test_fraction < 1:
-        raise SpecError(f"test_fraction={parts.test_fraction!r} must lie in [0, 1).")
     divided = data.split(parts.test_fraction, seed, stratify=classes)
     return Rows(replace(divided, test=None), divided.test, set_aside=True)
 
