@@ -7,10 +7,12 @@ shuffled and dropped-out training can be compared with the oracle to the last di
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import reference as ref
 from numpy.typing import NDArray
 
@@ -144,12 +146,21 @@ def state_of(spec: ModelSpec, params: ref.Params, train: TrainSpec = PLAIN) -> S
     return state
 
 
+@contextmanager
+def all_threads() -> Iterator[None]:
+    """Small nets too run on as many threads as they are given."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nbmlp.train.engine.choose_threads", lambda spec, rows, most: most)
+        yield
+
+
 def engine_gradient(
     spec: ModelSpec, train: TrainSpec, given: Problem, threads: int = 1
 ) -> tuple[float, ref.Params]:
-    """Loss with penalty and its gradient, by the compiled engine."""
+    """Loss with penalty and its gradient, by the compiled engine on so many threads."""
     state = state_of(spec, given.params)
-    engine = Engine(spec, train, state, given.rows(), threads, deterministic=True)
+    with all_threads():
+        engine = Engine(spec, train, state, given.rows(), threads, deterministic=True)
     loss, arena = engine.loss_and_gradient()
     assert_padding_is_zero(state, arena)
     return loss, ref.from_flat(spec, state.get_flat(arena).astype(np.float64))
@@ -177,7 +188,7 @@ def engine_train(
     threads: int = 1,
     validation: Validation | None = None,
 ) -> Trained:
-    """Train with the engine's own loop."""
+    """Train with the engine's own loop on so many threads."""
     state, history = state_of(spec, given.params, train), History()
     flats: list[NDArray[Any]] = []
 
@@ -185,9 +196,11 @@ def engine_train(
         flats.append(run.get_weights().astype(np.float64))
 
     loop = Loop(
-        None, spec, train, state, given.rows(), threads, validation, history, lambda path: None
-    )
-    loop.fit(CallbackList([keep]))
+        None, spec, train, state, given.rows(), threads, validation, history,
+        save_checkpoint=lambda path, arrays: None, carried={},
+    )  # fmt: skip
+    with all_threads():
+        loop.fit(CallbackList([keep]))
     assert_padding_is_zero(state, state.theta)
     return Trained([ref.from_flat(spec, f) for f in flats], history, state)
 

@@ -30,14 +30,6 @@ PAIRS = [(loss, output) for loss in RESIDUAL for output in codes.OUTPUTS]
 PAIRS += [(loss, output_for(loss)) for loss in LOGIT]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def two_threads():
-    """Small nets too run on as many threads as they are given."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nbmlp.train.engine.choose_threads", lambda spec, rows, most: most)
-        yield
-
-
 def tolerance(spec):
     return 1e-12 if spec.dtype == "float64" else 2e-5 + 1e-5 * len(spec.hidden)
 
