@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp import tuning
-from nbmlp.coding import TASKS, TargetCoding, choose_output
-from nbmlp.data import ColumnPlan, as_table, check_weights, check_X, split
+from nbmlp.coding import TargetCoding
+from nbmlp.data import ColumnPlan, as_table, check_length, split
 from nbmlp.diagnostics.gradients import GradientReport, check_gradients
-from nbmlp.errors import DataError, ModelFileError, NotFittedError, SpecError, unknown_name
-from nbmlp.init import initialise
+from nbmlp.errors import ModelFileError, NotFittedError, SpecError
 from nbmlp.io import model_file
-from nbmlp.plan import make_plan
+from nbmlp.net import Net
+from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Predictor, Rows
+from nbmlp.settings import MODEL_SETTINGS, TRAIN_SETTINGS, Settings, signature
 from nbmlp.spec import ModelSpec, TrainSpec
-from nbmlp.state import State, new_state
 from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
 from nbmlp.train.history import History
@@ -30,12 +28,7 @@ from nbmlp.train.loop import Loop, Validation, without_horizon
 
 __all__ = ["MLP"]
 
-#: Bytes are pictures: what a net learns from is their share of 255.
-_BYTE_SCALE = 1.0 / 255.0
-_FROM_DATA = ("n_inputs", "n_outputs")
-_MODEL = tuple(f.name for f in fields(ModelSpec) if f.name not in _FROM_DATA)
-_TRAIN = tuple(f.name for f in fields(TrainSpec))
-_OWN = ("task", "standardise", "learning_rate")
+Arrays = Mapping[str, NDArray[Any]]
 
 
 class MLP:
@@ -62,12 +55,6 @@ class MLP:
     ----------
     history : History
         Of the last fit and the partial fits after it.
-    model_spec, train_spec : ModelSpec, TrainSpec
-        The settings; `model_spec` needs a fit, which tells inputs and outputs.
-    weights, biases : list of ndarray
-        Views of each layer's W (inputs, outputs) and b (outputs,).
-    classes : ndarray or None
-        Labels in the order of the outputs.
     notes : dict
         Plain values that travel with the model's file, e.g. the names of its columns.
 
@@ -82,89 +69,63 @@ class MLP:
     >>> model.predict(X_new)
     """
 
+    __signature__ = signature()
+
     def __init__(self, hidden: int | Iterable[int] = (100,), **settings: Any) -> None:
-        valid = {*_MODEL, *_TRAIN, *_OWN}
-        for name in settings:
-            if name not in valid:
-                raise unknown_name("setting", name, valid)
-        self.task = str(settings.pop("task", "auto"))
-        if self.task not in TASKS:
-            raise unknown_name("task", self.task, TASKS)
-        self.standardise = bool(settings.pop("standardise", False))
-        rate = settings.pop("learning_rate", None)
-        self.train_spec = TrainSpec(**{k: v for k, v in settings.items() if k in _TRAIN})
-        if rate is not None:
-            rule = self.train_spec.optimizer.with_learning_rate(rate)
-            self.train_spec = self.train_spec.with_(optimizer=rule)
-        hidden = hidden if isinstance(hidden, int) else tuple(hidden)
-        self._settings: dict[str, Any] = {"output": "auto", "loss": "auto", "hidden": hidden}
-        self._settings |= {k: v for k, v in settings.items() if k in _MODEL}
+        self._settings = Settings.parse(hidden, settings)
         self.history = History()
         self.notes: dict[str, Any] = {}
-        self._forget()
-        # Names and ranges are wrong now or never; more goes with classes than with numbers.
-        self._specify(1, "regression" if self.task == "regression" else "classes", 2, 1)
-
-    def _forget(self) -> None:
-        self._spec: ModelSpec | None = None
-        self._state: State | None = None
-        self._coding: TargetCoding | None = None
-        self._columns: ColumnPlan | None = None
-        self._scale = 1.0
+        self._net: Net | None = None
         self._predictor: Predictor | None = None
+        self._engine: Engine | None = None
 
     def __repr__(self) -> str:
-        if self._spec is None:
-            return f"MLP(hidden={self._settings['hidden']}, not fitted)"
-        sizes = "-".join(map(str, self._spec.layer_sizes))
+        if self._net is None:
+            return f"MLP(hidden={self._settings.model['hidden']}, not fitted)"
+        spec, epochs = self._net.spec, self._net.state.epoch
         return (
-            f"MLP({sizes}, {self._spec.output}, {self._spec.loss},"
-            f" {self._spec.n_parameters} parameters, {self._state_now.epoch} epochs)"
+            f"MLP({'-'.join(map(str, spec.layer_sizes))}, {spec.output}, {spec.loss},"
+            f" {spec.n_parameters} parameters, {epochs} epochs)"
         )
 
     # -- settings and parameters
 
-    def _specify(self, n_inputs: int, task: str, n_classes: int, n_outputs: int) -> ModelSpec:
-        output, loss = choose_output(
-            task, n_classes, self._settings["output"], self._settings["loss"]
-        )
-        settings = {**self._settings, "output": output, "loss": loss}
-        return ModelSpec(n_inputs=n_inputs, n_outputs=n_outputs, **settings)
+    @property
+    def train_spec(self) -> TrainSpec:
+        """How it is trained."""
+        return self._settings.train
 
     @property
     def model_spec(self) -> ModelSpec:
-        """The net's settings, shapes included."""
-        if self._spec is None:
-            raise NotFittedError("this model has not seen data yet: call fit first.")
-        return self._spec
+        """The net's settings, shapes included; known after the first data."""
+        return self.net.spec
 
     @property
-    def _state_now(self) -> State:
-        if self._state is None:
-            raise NotFittedError("this model has no parameters yet: call fit or load first.")
-        return self._state
+    def net(self) -> Net:
+        """Parameters, and how data become rows of inputs and targets."""
+        if self._net is None:
+            raise NotFittedError("this model has not seen data yet: call fit or load first.")
+        return self._net
 
     @property
     def coding(self) -> TargetCoding:
         """How targets become outputs and back."""
-        if self._coding is None:
-            raise NotFittedError("this model has not seen targets yet: call fit first.")
-        return self._coding
+        return self.net.coding
 
     @property
     def column_plan(self) -> ColumnPlan | None:
         """How raw columns become inputs; None when inputs are taken as they are."""
-        return self._columns
+        return self.net.columns
 
     @property
     def weights(self) -> list[NDArray[Any]]:
         """Views W (inputs, outputs) of each layer; may be written to."""
-        return self._state_now.weights()
+        return self.net.state.weights()
 
     @property
     def biases(self) -> list[NDArray[Any]]:
         """Views b (outputs,) of each layer; empty without biases."""
-        return self._state_now.biases()
+        return self.net.state.biases()
 
     @property
     def classes(self) -> NDArray[Any] | None:
@@ -174,62 +135,21 @@ class MLP:
 
     def get_flat(self) -> NDArray[Any]:
         """Copy of all parameters in one vector: W1 row by row, b1, W2, b2, ..."""
-        return self._state_now.get_flat()
+        return self.net.state.get_flat()
 
     def set_flat(self, values: ArrayLike) -> None:
         """Set all parameters from one vector; raises DataError on a wrong length or a NaN."""
-        self._state_now.set_flat(values)
+        self.net.state.set_flat(values)
+
+    def build(self, X: Any, y: ArrayLike, classes: ArrayLike | None = None) -> MLP:
+        """Shapes, labels and first weights from data, without training. Returns itself."""
+        self._net = Net.learn(self._settings, X, y, classes)
+        self.history, self._predictor, self._engine = History(), None, None
+        return self
 
     @property
     def _threads(self) -> int:
         return self.train_spec.threads or tuning.available_threads()
-
-    # -- data
-
-    def _inputs(self, X: Any) -> NDArray[Any]:
-        """X as the kernels read it, through the column plan if there is one."""
-        if self._columns is not None:
-            return self._columns.transform(X)
-        return check_X(X, self.model_spec.n_inputs, dtype=self.model_spec.dtype)
-
-    def _rows(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, dtype: str | None = None
-    ) -> Rows:
-        x = self._inputs(X)
-        targets = self.coding.encode(y, len(x), dtype or self.model_spec.dtype)
-        weights = None
-        if sample_weight is not None:
-            weights = check_weights(sample_weight, len(x), dtype=np.float64)
-        return Rows(x, targets, weights, self._scale)
-
-    def _learn(self, X: Any, y: ArrayLike, classes: ArrayLike | None = None) -> None:
-        """Shapes, labels, columns and first weights from the data."""
-        self._forget()
-        table = as_table(X)
-        if table is not None or self.standardise:
-            self._columns = ColumnPlan.fit(X if table is None else table)
-            n_inputs = len(self._columns.feature_names)
-        else:
-            x = check_X(X, dtype=self._settings.get("dtype", "float32"))
-            n_inputs = x.shape[1]
-            self._scale = _BYTE_SCALE if x.dtype == np.uint8 else 1.0
-        output, _ = choose_output("classes", 2, self._settings["output"], self._settings["loss"])
-        probe, _ = choose_output("regression", 0, self._settings["output"], self._settings["loss"])
-        scaled = self._columns is not None and probe == "identity"
-        labels = y if classes is None else classes
-        coding = TargetCoding.fit(labels, self.task, output == "softmax", scaled)
-        n_classes = 0 if coding.labels is None else len(coding.labels)
-        self._coding = coding
-        self._spec = self._specify(n_inputs, coding.task, n_classes, coding.n_outputs)
-        if self._spec.output == "softmax" and coding.task == "classes" and coding.n_outputs == 1:
-            raise SpecError("softmax over one unit is constant: leave output to 'auto'.")
-        plan = make_plan(self._spec, 1)
-        self._state = new_state(plan, self.train_spec.optimizer)
-        initialise(self._state, self._spec, self.train_spec.seed)
-
-    def _validation(self, X: Any, y: Any) -> Validation:
-        rows = self._rows(X, y, None)
-        return Validation(rows, lambda outputs: self.coding.score(y, outputs))
 
     # -- training
 
@@ -280,18 +200,18 @@ class MLP:
             X_val, y_val = validation
         elif validation is not None:
             X, y, sample_weight, X_val, y_val = self._set_aside(X, y, sample_weight, validation)
-        carried: dict[str, NDArray[Any]] = {}
         with self._unchanged_by_errors():
+            carried: Arrays = {}
             if resume is None:
-                self._learn(X, y)
-                self.history = History()
+                self.build(X, y)
             else:
                 carried = self._resume(resume, train)
-            rows = self._rows(X, y, sample_weight)
+            rows = self.net.rows(X, y, sample_weight)
             held = None if X_val is None else self._validation(X_val, y_val)
-            self._check_batch(train, len(rows))
-        self.train_spec = train
+            _check_batch(train, len(rows))
+            self._settings.train = train
         self._train(train, rows, held, callbacks, carried)
+        self._engine = None  # its buffers are not needed until the next fit
         return self
 
     def partial_fit(
@@ -316,10 +236,10 @@ class MLP:
         Schedules over a whole training (cosine, one-cycle) do not apply: its end is unknown.
         """
         with self._unchanged_by_errors():
-            if self._state is None:
-                self._learn(X, y, classes)
-            rows = self._rows(X, y, sample_weight)
-        train = without_horizon(self.train_spec).with_(epochs=self._state_now.epoch + 1)
+            if self._net is None:
+                self.build(X, y, classes)
+            rows = self.net.rows(X, y, sample_weight)
+        train = without_horizon(self.train_spec).with_(epochs=self.net.state.epoch + 1)
         self._train(train, rows, None, (), {})
         return self
 
@@ -333,29 +253,23 @@ class MLP:
             self.__dict__.update(before)
             raise
 
-    @staticmethod
-    def _check_batch(train: TrainSpec, n: int) -> None:
-        if train.batch_size is not None and train.batch_size > n:
-            raise SpecError(
-                f"batch_size={train.batch_size} is larger than the {n} rows of the data: give"
-                f" {n} or less, or None for all rows."
-            )
-
     def _set_aside(self, X: Any, y: Any, weights: Any, share: float) -> tuple[Any, ...]:
         table = as_table(X)
-        y = np.asarray(y)
+        data, y = (np.asarray(X) if table is None else table), np.asarray(y)
+        check_length(y, len(data))
         stratify = None
-        if y.ndim == 1 and (self.task == "classes" or y.dtype.kind in "biuUO"):
+        if y.ndim == 1 and (self._settings.task == "classes" or y.dtype.kind in "biuUO"):
             stratify = y if np.unique(y.astype(str)).size <= len(y) // 10 else None
         first, second = split(len(y), share, self.train_spec.seed, stratify)
-        if len(table if table is not None else np.asarray(X)) != len(y):
-            raise DataError(f"X and y have different lengths; y has {len(y)}.")
 
         def take(rows: NDArray[Any]) -> Any:
-            return np.asarray(X)[rows] if table is None else table.take(rows)
+            return data[rows] if table is None else table.take(rows)  # type: ignore[index]
 
         kept = None if weights is None else np.asarray(weights)[first]
         return take(first), y[first], kept, take(second), y[second]
+
+    def _validation(self, X: Any, y: Any) -> Validation:
+        return Validation(self.net.rows(X, y), lambda outputs: self.coding.score(y, outputs))
 
     def _train(
         self,
@@ -363,29 +277,44 @@ class MLP:
         rows: Rows,
         held: Validation | None,
         callbacks: Iterable[object],
-        carried: dict[str, NDArray[Any]],
+        carried: Arrays,
     ) -> None:
-        self._predictor = None
-        loop = Loop(
-            self, self.model_spec, train, self._state_now, rows, self._threads, held,
-            self.history, lambda path, arrays: self._write(path, "checkpoint", arrays), carried,
-        )  # fmt: skip
         self.history.score_name = "accuracy" if self.coding.labels is not None else "R2"
-        loop.fit(CallbackList(callbacks))
+
+        def engine() -> Engine:
+            if self._engine is None or not self._engine.rebind(train, rows):
+                net, full = self.net, isinstance(train.optimizer, LBFGS)
+                self._engine = Engine(
+                    net.spec, train, net.state, rows, self._threads, deterministic=full
+                )
+            return self._engine
+
+        def save(path: str | os.PathLike[str], arrays: Arrays) -> None:
+            self._write(path, "checkpoint", arrays)
+
+        loop = Loop(
+            self, train, self.net.state, len(rows), engine, lambda: self.predictor, held,
+            self.history, save, carried,
+        )  # fmt: skip
+        try:
+            loop.fit(CallbackList(callbacks))
+        except BaseException:
+            self._engine = None
+            raise
 
     # -- using
 
     @property
     def predictor(self) -> Predictor:
         """The forward pass with its buffers, kept between calls."""
-        if self._predictor is None:
-            state = self._state_now
-            self._predictor = Predictor(self.model_spec, state.plan, state, self._threads)
+        net = self.net
+        if self._predictor is None or self._predictor.state is not net.state:
+            self._predictor = Predictor(net.spec, net.state.plan, net.state, self._threads)
         return self._predictor
 
     def outputs(self, X: Any) -> NDArray[Any]:
         """Outputs (rows, n_outputs) of the last layer, as they are."""
-        return self.predictor.outputs(Rows(self._inputs(X), scale=self._scale))
+        return self.predictor.outputs(self.net.rows(X))
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Labels, or numbers in the targets' units: (rows,) or (rows, targets).
@@ -413,8 +342,7 @@ class MLP:
             ``accuracy`` as fractions; for numbers ``mean_squared_error``,
             ``mean_absolute_error`` and ``r2`` in the targets' units.
         """
-        rows = self._rows(X, y, sample_weight)
-        outputs, loss = self.predictor.outputs_and_loss(rows)
+        outputs, loss = self.predictor.outputs_and_loss(self.net.rows(X, y, sample_weight))
         return {"loss": loss, **self.coding.evaluate(y, outputs, sample_weight)}
 
     def loss_and_gradient(
@@ -424,37 +352,32 @@ class MLP:
 
         Nothing is dropped or clipped; the order of the gradient is that of :meth:`get_flat`.
         """
-        rows, state = self._rows(X, y, sample_weight), self._state_now
+        net, rows = self.net, self.net.rows(X, y, sample_weight)
         engine = Engine(
-            self.model_spec, self.train_spec, state, rows, self._threads, deterministic=True
+            net.spec, self.train_spec, net.state, rows, self._threads, deterministic=True
         )
         loss, gradient = engine.loss_and_gradient()
-        return loss, state.get_flat(gradient)
+        return loss, net.state.get_flat(gradient)
 
     def check_gradients(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, **options: Any
     ) -> GradientReport:
         """Compare the gradient with finite differences in float64; a model not fitted yet gets
         its first weights. Options: see :func:`nbmlp.diagnostics.gradients.check_gradients`."""
-        if self._state is None:
-            self._learn(X, y)
-        rows = self._rows(X, y, sample_weight, "float64")
-        return check_gradients(self.model_spec, self.train_spec, self._state_now, rows, **options)
+        if self._net is None:
+            self.build(X, y)
+        rows = self.net.rows(X, y, sample_weight, "float64")
+        return check_gradients(self.net.spec, self.train_spec, self.net.state, rows, **options)
 
     # -- files
 
-    def _write(
-        self, path: str | os.PathLike[str], kind: str, arrays: Mapping[str, NDArray[Any]]
-    ) -> None:
+    def _write(self, path: str | os.PathLike[str], kind: str, arrays: Arrays) -> None:
+        net, settings = self.net, self._settings
         extra = {
-            "coding": self.coding.to_dict(), "history": self.history.to_dict(),
-            "columns": None if self._columns is None else self._columns.to_dict(),
-            "task": self.task, "standardise": self.standardise, "scale": self._scale,
-            "notes": self.notes,
+            **net.to_dict(), "history": self.history.to_dict(), "notes": self.notes,
+            "task": settings.task, "standardise": settings.standardise,
         }  # fmt: skip
-        stored = model_file.Stored(
-            self.model_spec, self.train_spec, self._state_now, extra, dict(arrays)
-        )
+        stored = model_file.Stored(net.spec, self.train_spec, net.state, extra, dict(arrays))
         model_file.save(path, stored, kind)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -483,53 +406,38 @@ class MLP:
         extra = stored.extra
         try:
             model = cls(task=extra["task"], standardise=extra["standardise"])
-            model._settings = {k: getattr(stored.spec, k) for k in _MODEL}
-            model.train_spec, model._spec, model._state = stored.train, stored.spec, stored.state
-            model._coding = TargetCoding.from_dict(extra["coding"])
-            model._scale = float(extra["scale"])
+            model._settings.model = {k: getattr(stored.spec, k) for k in MODEL_SETTINGS}
+            model._settings.train = stored.train
+            model._net = Net.from_dict(stored.spec, stored.state, extra)
             model.history = History.from_dict(extra["history"])
-            model.notes = dict(extra.get("notes", {}))
-            if extra["columns"] is not None:
-                model._columns = ColumnPlan.from_dict(extra["columns"])
+            model.notes = dict(extra["notes"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(
-                f"the model's description does not fit together: {error}"
-            ) from error
+            reason = f"the model's description does not fit together: {error}"
+            raise ModelFileError(reason) from error
         return model
 
-    def _resume(self, path: str | os.PathLike[str], train: TrainSpec) -> dict[str, NDArray[Any]]:
+    def _resume(self, path: str | os.PathLike[str], train: TrainSpec) -> Arrays:
         """Take a checkpoint's state; returns what the callbacks of its training carried."""
         stored = model_file.load(path, "checkpoint")
         other = self._from_stored(stored)
-        was, coding = stored.spec, other.coding
-        n_classes = 0 if coding.labels is None else len(coding.labels)
-        model = self._specify(was.n_inputs, coding.task, n_classes, was.n_outputs)
-        changed = [n for n in _MODEL if getattr(was, n) != getattr(model, n)]
+        was, labels = stored.spec, other.coding.labels
+        n_classes = 0 if labels is None else len(labels)
+        now = self._settings.specify(was.n_inputs, other.coding.task, n_classes, was.n_outputs)
+        changed = [n for n in MODEL_SETTINGS if getattr(was, n) != getattr(now, n)]
         kept = stored.train.with_(epochs=train.epochs, threads=train.threads)
-        changed += [n for n in _TRAIN if getattr(kept, n) != getattr(train, n)]
+        changed += [n for n in TRAIN_SETTINGS if getattr(kept, n) != getattr(train, n)]
         if changed:
             raise SpecError(
                 f"{os.fspath(path)} was written with another {', '.join(changed)}: resume with the"
                 " settings of the first fit."
             )
-        self._spec, self._state, self._coding = other._spec, other._state, other._coding
-        self._columns, self._scale, self.history = other._columns, other._scale, other.history
+        self._net, self.history, self._engine = other.net, other.history, None
         return stored.arrays
 
 
-def _signature() -> inspect.Signature:
-    """What help() shows: every setting with its default, from the specs themselves."""
-    parameter = inspect.Parameter
-    shown = [parameter("hidden", parameter.POSITIONAL_OR_KEYWORD, default=(100,))]
-    own = {"task": "auto", "standardise": False, "learning_rate": None}
-    defaults = {**own, "output": "auto", "loss": "auto"}
-    train = TrainSpec()
-    for f in fields(ModelSpec):
-        if f.name in _MODEL and f.name != "hidden":
-            defaults.setdefault(f.name, f.default)
-    defaults |= {name: getattr(train, name) for name in _TRAIN}
-    shown += [parameter(n, parameter.KEYWORD_ONLY, default=v) for n, v in defaults.items()]
-    return inspect.Signature(shown)
-
-
-MLP.__signature__ = _signature()  # type: ignore[attr-defined]
+def _check_batch(train: TrainSpec, n: int) -> None:
+    if train.batch_size is not None and train.batch_size > n:
+        raise SpecError(
+            f"batch_size={train.batch_size} is larger than the {n} rows of the data: give"
+            f" {n} or less, or None for all rows."
+        )

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -301,6 +302,82 @@ def spawned() -> dict[str, Any]:
         found = pool.map(bits, ["dropout"] * 2)
     found += Parallel(n_jobs=2)(delayed(bits)("dropout") for _ in range(2))
     return {"expected": expected, "differ": [f for f in found if f != expected]}
+
+
+# ------------------------------------------------------------------------------ Ctrl-C
+
+#: Nets whose training is interrupted: settings, rows, rows to validate on.
+INTERRUPTED: dict[str, dict[str, Any]] = {
+    "mini-batches": {"hidden": (300,), "n": 20000, "batch_size": 100, "dropout": 0.1},
+    "one row each": {"hidden": (300, 300), "n": 2000, "batch_size": 1, "optimizer": "adam(1e-5)"},
+    "full batch, wide": {"hidden": (1000, 1000), "n": 6000, "batch_size": None},
+    "long validation": {"hidden": (300,), "n": 100, "batch_size": 50, "held": 200_000},
+    "lbfgs": {"hidden": (300,), "n": 20000, "optimizer": "lbfgs"},
+}
+
+
+def random_rows(n: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(n)
+    return rng.random((n, 784), dtype=np.float32), rng.integers(0, 10, n)
+
+
+def whole_steps(settings: dict[str, Any], X: np.ndarray, y: np.ndarray, steps: int) -> np.ndarray:
+    """Parameters after exactly so many updates, undisturbed."""
+    from nbmlp import MLP
+    from nbmlp.predict import Pace
+    from nbmlp.train.engine import Engine
+
+    lbfgs = settings.get("optimizer") == "lbfgs"
+    batch = settings.get("batch_size") or len(X)
+    epochs, rest = (steps, 0) if lbfgs else divmod(steps, -(-len(X) // batch))
+    model = MLP(**settings)
+    if epochs:
+        model.fit(X, y, epochs=epochs)
+    else:
+        model.build(X, y)
+    if rest:
+        train, rows = model.train_spec, model.net.rows(X, y)
+        engine = Engine(model.model_spec, train, model.net.state, rows, 2)
+        engine.start_epoch(np.full(engine.steps_per_epoch, train.optimizer.learning_rate))
+        engine._pace = Pace(1.0, 0.0)
+        engine._pace.rows = rest * batch
+        engine.region()
+    assert model.net.state.step == steps
+    return model.get_flat()
+
+
+@job
+def interruptible(case: str) -> None:
+    """Train until Ctrl-C as often as asked to on standard input; tell when and where it ended."""
+    from nbmlp import MLP
+    from nbmlp.train.callbacks import Callback
+
+    class Tell(Callback):
+        told = False
+
+        def on_progress(self, run: Any, progress: Any) -> None:
+            if run.phase == "training" and not self.told:
+                self.told = True
+                print("training", flush=True)
+
+    settings = {"schedule": "constant", **INTERRUPTED[case]}
+    X, y = random_rows(settings.pop("n"))
+    held = random_rows(settings.pop("held", 10))
+    MLP(**settings).fit(X[:200], y[:200], epochs=1, validation=held)  # compile
+    for _ in sys.stdin:
+        model = MLP(**settings, epochs=10**6)
+        model.fit(X, y, callbacks=[Tell()], validation=held)
+        ended = time.monotonic()
+        found, step = model.get_flat(), model.net.state.step
+        expected = whole_steps(settings, X, y, step)
+        report = {
+            "ended": ended,
+            "reason": model.history.stop_reason,
+            "step": step,
+            "whole steps": bool(np.array_equal(found, expected)),
+            "usable": bool(np.isfinite(model.partial_fit(X[:200], y[:200]).outputs(X[:9])).all()),
+        }
+        print(json.dumps(report), flush=True)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,15 +17,15 @@ import pytest
 import reference as ref
 from numpy.typing import NDArray
 
+from nbmlp import MLP
 from nbmlp.codes import LOSSES
 from nbmlp.plan import make_plan
 from nbmlp.predict import Predictor, Rows
 from nbmlp.spec import ModelSpec, TrainSpec, named_parameter
 from nbmlp.state import State, new_state
-from nbmlp.train.callbacks import CallbackList
+from nbmlp.train.callbacks import Callback
 from nbmlp.train.engine import Engine
 from nbmlp.train.history import History
-from nbmlp.train.loop import Loop, Validation
 
 PLAIN = TrainSpec(optimizer="sgd(0.1)", schedule="constant", batch_size=None)
 
@@ -181,28 +182,40 @@ class Trained(NamedTuple):
     state: State
 
 
+class _From(Callback):
+    """Begins with the weights given and keeps those after each epoch."""
+
+    def __init__(self, first: NDArray[np.float64]) -> None:
+        self.first, self.after = first, []
+
+    def on_fit_begin(self, run: Any) -> None:
+        run.set_weights(self.first)
+
+    def on_epoch_end(self, run: Any, record: Any) -> None:
+        self.after.append(run.get_weights().astype(np.float64))
+
+
 def engine_train(
     spec: ModelSpec,
     train: TrainSpec,
     given: Problem,
     threads: int = 1,
-    validation: Validation | None = None,
+    validation: Problem | None = None,
 ) -> Trained:
-    """Train with the engine's own loop on so many threads."""
-    state, history = state_of(spec, given.params, train), History()
-    flats: list[NDArray[Any]] = []
-
-    def keep(run: Any, record: Any) -> None:
-        flats.append(run.get_weights().astype(np.float64))
-
-    loop = Loop(
-        None, spec, train, state, given.rows(), threads, validation, history,
-        save_checkpoint=lambda path, arrays: None, carried={},
-    )  # fmt: skip
+    """Train from the oracle's parameters, by the public class on so many threads."""
+    settings = {f.name: getattr(part, f.name) for part in (spec, train) for f in fields(part)}
+    del settings["n_inputs"], settings["n_outputs"]
+    model = MLP(**settings | {"task": "regression", "threads": threads})
+    held = None if validation is None else (validation.X, validation.Y)
+    weights = _From(given.params.flat())
     with all_threads():
-        loop.fit(CallbackList([keep]))
+        model.fit(
+            given.X, given.Y, sample_weight=given.weights, validation=held, callbacks=[weights]
+        )
+    assert model.model_spec == spec
+    state = model.net.state
     assert_padding_is_zero(state, state.theta)
-    return Trained([ref.from_flat(spec, f) for f in flats], history, state)
+    return Trained([ref.from_flat(spec, f) for f in weights.after], model.history, state)
 
 
 def engine_outputs(spec: ModelSpec, params: ref.Params, rows: Rows) -> tuple[NDArray[Any], float]:

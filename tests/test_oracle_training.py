@@ -14,7 +14,6 @@ import pytest
 import reference as ref
 from engine_twin import (
     Problem,
-    Validation,
     cuts_of,
     engine_outputs,
     engine_train,
@@ -168,13 +167,13 @@ def test_on_plateau_watches_the_training_loss():
 
 
 def test_on_plateau_watches_the_validation_loss():
-    given, held = problem(SPEC, ROWS), problem(SPEC, 31, seed=9, weighted=True)
+    given, held = problem(SPEC, ROWS), problem(SPEC, 31, seed=9)
 
     def val_loss(params):
         return ref.loss_and_gradient(SPEC, PLATEAU, params, *held.wide()).data
 
     trained, epochs = compare(
-        SPEC, PLATEAU, given, validation=Validation(held.rows(), lambda outputs: 0.0),
+        SPEC, PLATEAU, given, validation=held,
         watch=lambda steps, cuts: val_loss(steps[-1].params),
     )  # fmt: skip
     assert trained.state.plateau.factor < 0.5
@@ -258,13 +257,9 @@ DROPS = {
 @pytest.mark.parametrize("drops", DROPS.values(), ids=DROPS)
 def test_dropout(drops, activation, scale_at, threads):
     """The masks are those drawn in NumPy; predictions use no mask but the right scale."""
-    spec = ModelSpec(
-        7, 3, (17, 5), activation, dtype="float64", dropout_scale_at=scale_at, **drops
-    )
+    spec = ModelSpec(7, 3, (17, 5), activation, dtype="float64", dropout_scale_at=scale_at, **drops)
     given, held = problem(spec, ROWS), problem(spec, 31, seed=9)
-    trained, _ = compare(
-        spec, TRAIN, given, threads, Validation(held.rows(), lambda outputs: 0.0)
-    )
+    trained, _ = compare(spec, TRAIN, given, threads, held)
     expected = ref.loss_and_gradient(spec, TRAIN, trained.params[-1], *held.wide()).data
     assert trained.history[-1].val_loss == pytest.approx(expected, rel=TOLERANCE)
 

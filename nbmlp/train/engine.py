@@ -96,6 +96,16 @@ class Engine:
 
     # -- tables
 
+    def rebind(self, train: TrainSpec, rows: Rows) -> bool:
+        """Take other rows of the same kind and number; False where a new engine is needed."""
+        old = self.rows
+        same = train.with_(epochs=self.train.epochs) == self.train
+        if not (same and len(rows) == len(old) and rows.x.dtype == old.x.dtype):
+            return False
+        self.rows = rows
+        bind_rows(self.work, rows)
+        return True
+
     def _bind_training(self) -> None:
         work, train = self.work, self.train
         name = "adam" if train.optimizer.name == "adamw" else train.optimizer.name

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Predictor, Rows
 from nbmlp.schedules import Constant, Cosine, OneCycle, OnPlateau, warmup_factor
-from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.spec import TrainSpec
 from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList, Progress
 from nbmlp.train.engine import Engine
@@ -44,8 +44,12 @@ class Loop:
     ----------
     model : MLP
         For callbacks.
-    spec, train, state, rows, threads
-        As for :class:`Engine`.
+    train : TrainSpec
+    state : State
+    n_samples : int
+        Rows of an epoch.
+    engine, predictor : callables
+        Build (or hand out) an engine over the data, and a predictor of the same state.
     validation : Validation or None
     history : History
         Appended to.
@@ -58,20 +62,20 @@ class Loop:
     def __init__(
         self,
         model: Any,
-        spec: ModelSpec,
         train: TrainSpec,
         state: State,
-        rows: Rows,
-        threads: int,
+        n_samples: int,
+        engine: Callable[[], Engine],
+        predictor: Callable[[], Predictor],
         validation: Validation | None,
         history: History,
         save_checkpoint: Callable[[Path, Arrays], None],
         carried: Arrays,
     ) -> None:
         self.model, self.history, self.epochs = model, history, train.epochs
-        self.n_samples, self.phase = len(rows), "compiling"
+        self.n_samples, self.phase = n_samples, "compiling"
         self._train, self._state, self._validation = train, state, validation
-        self._arguments = spec, train, state, rows, threads
+        self._build_engine, self._build_predictor = engine, predictor
         self._save_checkpoint, self._stop_reason = save_checkpoint, ""
         self._callbacks, self._carried = CallbackList(), carried
         #: Where an L-BFGS run began, which resuming it starts from; None before it begins.
@@ -111,11 +115,9 @@ class Loop:
     def engine(self) -> Engine:
         """The bound engine; built on first use, which compiles what the spec needs."""
         if self._engine is None:
-            spec, train, state, rows, threads = self._arguments
-            full = isinstance(train.optimizer, LBFGS)
-            self._engine = Engine(spec, train, state, rows, threads, deterministic=full)
+            self._engine = self._build_engine()
             if self._validation:
-                self._predictor = Predictor(spec, state.plan, state, threads)
+                self._predictor = self._build_predictor()
             self.phase = "training"
         return self._engine
 

@@ -1,0 +1,120 @@
+"""A net and how raw data become its rows: what is learned from data, saved and loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nbmlp.coding import TargetCoding
+from nbmlp.data import ColumnPlan, as_table, check_weights, check_X
+from nbmlp.errors import SpecError
+from nbmlp.init import initialise
+from nbmlp.plan import make_plan
+from nbmlp.predict import Rows
+from nbmlp.settings import Settings
+from nbmlp.spec import ModelSpec
+from nbmlp.state import State, new_state
+
+__all__ = ["Net"]
+
+#: Bytes are pictures: what a net learns from is their share of 255.
+_BYTE_SCALE = 1.0 / 255.0
+
+
+@dataclass
+class Net:
+    """Shapes, parameters, and the way in and out.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+    state : State
+    coding : TargetCoding
+    columns : ColumnPlan or None
+        How raw columns become inputs; None when inputs are taken as they are.
+    scale : float
+        Factor on inputs that are taken as they are.
+    """
+
+    spec: ModelSpec
+    state: State
+    coding: TargetCoding
+    columns: ColumnPlan | None = None
+    scale: float = 1.0
+
+    @classmethod
+    def learn(
+        cls, settings: Settings, X: Any, y: ArrayLike, classes: ArrayLike | None = None
+    ) -> Net:
+        """Shapes, labels, columns and first weights from data.
+
+        Parameters
+        ----------
+        settings : Settings
+        X, y
+            As for :meth:`nbmlp.MLP.fit`.
+        classes : array-like, optional
+            All labels that will ever come, instead of those of `y`.
+        """
+        table, columns, scale = as_table(X), None, 1.0
+        if table is not None or settings.standardise:
+            columns = ColumnPlan.fit(X if table is None else table)
+            n_inputs = len(columns.feature_names)
+        else:
+            x = check_X(X, dtype=settings.model.get("dtype", "float32"))
+            n_inputs, scale = x.shape[1], _BYTE_SCALE if x.dtype == np.uint8 else 1.0
+        softmax = settings.output_and_loss("classes", 2)[0] == "softmax"
+        linear = settings.output_and_loss("regression", 0)[0] == "identity"
+        labels = y if classes is None else classes
+        coding = TargetCoding.fit(labels, settings.task, softmax, columns is not None and linear)
+        n_classes = 0 if coding.labels is None else len(coding.labels)
+        spec = settings.specify(n_inputs, coding.task, n_classes, coding.n_outputs)
+        if spec.output == "softmax" and coding.n_outputs == 1:
+            raise SpecError("softmax over one unit is constant: leave output to 'auto'.")
+        state = new_state(make_plan(spec, 1), settings.train.optimizer)
+        initialise(state, spec, settings.train.seed)
+        return cls(spec, state, coding, columns, scale)
+
+    def inputs(self, X: Any) -> NDArray[Any]:
+        """X as the kernels read it, through the column plan if there is one."""
+        if self.columns is not None:
+            return self.columns.transform(X)
+        return check_X(X, self.spec.n_inputs, dtype=self.spec.dtype)
+
+    def rows(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        dtype: str | None = None,
+    ) -> Rows:
+        """Checked data for engine and predictor; numeric targets in `dtype` (default: the net's).
+
+        Raises
+        ------
+        DataError
+            Wrong shapes, types or lengths, unseen labels, targets or weights that are not finite.
+        """
+        x, targets, weights = self.inputs(X), None, None
+        if y is not None:
+            targets = self.coding.encode(y, len(x), dtype or self.spec.dtype)
+        if sample_weight is not None:
+            weights = check_weights(sample_weight, len(x), dtype=np.float64)
+        return Rows(x, targets, weights, self.scale)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is neither spec nor state, as plain values for JSON."""
+        columns = None if self.columns is None else self.columns.to_dict()
+        return {"coding": self.coding.to_dict(), "columns": columns, "scale": self.scale}
+
+    @classmethod
+    def from_dict(cls, spec: ModelSpec, state: State, values: dict[str, Any]) -> Net:
+        """The inverse of :meth:`to_dict`."""
+        columns = values["columns"]
+        return cls(
+            spec, state, TargetCoding.from_dict(values["coding"]),
+            None if columns is None else ColumnPlan.from_dict(columns), float(values["scale"]),
+        )  # fmt: skip

@@ -1,0 +1,80 @@
+"""Whole trainings on real data: what a user of each kind would run, with the error they get."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nbmlp
+from nbmlp.plan import make_plan
+
+
+def test_mnist_with_the_defaults_is_below_two_percent(data_dir: Path) -> None:
+    data = nbmlp.read(data_dir / "mnist")
+    model = nbmlp.MLP(300, batch_size=100, epochs=30).fit(data.X, data.y)
+    assert data.X.dtype == np.uint8
+    assert model.evaluate(data.test.X, data.test.y)["error"] <= 0.020
+
+
+@pytest.mark.parametrize(("l2", "bound"), [(2e-6, 0.057), (1e-3, 0.12)])
+def test_gains_optimizer_on_mnist(data_dir: Path, l2: float, bound: float) -> None:
+    """The optimizer with per-weight gains, sigmoids and squared error, 30 epochs of batch 100."""
+    data = nbmlp.read(data_dir / "mnist")
+    model = nbmlp.MLP(
+        300,
+        activation="logistic",
+        output="logistic",
+        loss="squared_error",
+        optimizer=nbmlp.RMSpropGains(0.001, increase=1.3, decrease=0.5),
+        schedule="constant",
+        batch_size=100,
+        epochs=30,
+        l2=l2,
+    ).fit(data.X, data.y)
+    assert model.evaluate(data.test.X, data.test.y)["error"] <= bound
+    assert model.check_gradients(data.X[:100], data.y[:100], entries=20).passed
+
+
+def test_digit_table_in_one_full_batch(data_dir: Path) -> None:
+    """42,000 rows as one update within 8 MB of workspace; mini-batches as classes."""
+    data = nbmlp.read(data_dir / "digit-recognizer" / "train.csv.gz", target="label")
+    assert data.X.shape == (42000, 784)
+    assert data.X.dtype == np.uint8
+    model = nbmlp.MLP(
+        250, bias=False, init="uniform(-0.1, 0.1)", activation="logistic", output="logistic",
+        loss="squared_error", batch_size=None, epochs=3, optimizer="sgd(0.5)",
+        schedule="constant",
+    )  # fmt: skip
+    model.fit(data.X, data.y / 10.0)
+    assert model.history[0].epoch == 1
+    assert model.history.train_loss[-1] < model.history.train_loss[0]
+    assert make_plan(model.model_spec, len(data)).workspace_bytes <= 8 * 2**20
+
+
+def test_adult_from_raw_rows(data_dir: Path) -> None:
+    data = nbmlp.read(data_dir / "adult" / "adult.csv.gz", target=-1).split(0.2, seed=1)
+    model = nbmlp.MLP(32, epochs=5, batch_size=100).fit(data.X, data.y)
+    assert model.evaluate(data.test.X, data.test.y)["error"] < 0.16
+    assert set(np.unique(model.predict(data.test.X))) == {"<=50K", ">50K"}
+
+
+def test_housing_from_raw_rows(data_dir: Path) -> None:
+    source = data_dir / "california-housing" / "housing.csv"
+    data = nbmlp.read(source, target="median_house_value").split(0.2, seed=1)
+    model = nbmlp.MLP((64, 64), epochs=20, batch_size=64, task="regression").fit(data.X, data.y)
+    measures = model.evaluate(data.test.X, data.test.y)
+    assert measures["r2"] > 0.75
+    assert measures["mean_absolute_error"] < 50_000  # dollars
+
+
+def test_tables_are_read_in_seconds(data_dir: Path) -> None:
+    """Printed for the record: python -m pytest -s -k tables_are_read tests/test_real_data.py"""
+    start = time.perf_counter()
+    data = nbmlp.read(data_dir / "digit-recognizer" / "train.csv.gz", target="label")
+    print(f"\n42,000 x 785 from .csv.gz: {time.perf_counter() - start:.2f} s")
+    assert np.bincount(data.y.astype(int)).tolist() == [
+        4132, 4684, 4177, 4351, 4072, 3795, 4137, 4401, 4063, 4188,
+    ]  # fmt: skip
