@@ -15,7 +15,8 @@ help: ## Show this list
 
 demo: $(VENV)/.installed-demo ## Train on real handwritten digits, predict one, draw the curve
 	@mkdir -p demo
-	$(BIN)/nbmlp train --data digits --validation 0.1 --epochs 100 \
+	$(BIN)/nbmlp train --data digits --hidden 300 --input-dropout 0.2 --learning-rate 0.003 \
+	  --epochs 200 --validation 0.1 \
 	  --out demo/model.safetensors --plot demo/learning-curve.png
 	$(BIN)/nbmlp predict demo/model.safetensors --data digits --row 0
 
