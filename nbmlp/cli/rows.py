@@ -83,9 +83,10 @@ def read_training(source: Source, parts: Parts, learning: Learning, seed: int) -
     """
     data = read(_name(source), **_form(source))
     if data.y is None:
+        names = data.feature_names
+        shown = ", ".join(names[:8]) + (" and so on" if len(names) > 8 else "")
         raise DataError(
-            f"{data.source}: which column is the target? Name it with --target; the columns are"
-            f" {', '.join(data.feature_names[:8])}{', ...' if len(data.feature_names) > 8 else ''}."
+            f"{data.source} needs a target column, named with --target: its columns are {shown}."
         )
     data = _prepared(data, learning)
     classes = _check(data, learning.task)

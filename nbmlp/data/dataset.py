@@ -100,7 +100,7 @@ def _number(ref: str | int, names: Sequence[str], source: str) -> int:
         number = int(ref) if isinstance(ref, str) else index(ref)
     except (ValueError, TypeError):
         near = difflib.get_close_matches(str(ref), names, n=1, cutoff=0.5)
-        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        shown = ", ".join(names[:8]) + (" and so on" if len(names) > 8 else "")
         hint = f"did you mean {near[0]!r}?" if near else f"its columns are {shown}."
         raise DataError(f"{source} has no column {ref!r}: {hint}") from None
     if not -len(names) <= number < len(names):
