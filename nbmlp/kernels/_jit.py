@@ -9,6 +9,7 @@ as long to compile, and a new topology compiles nothing.
 # mypy: disable-error-code="no-untyped-call, misc, no-any-return"
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -181,6 +182,8 @@ class _PieceCache(caching.Cache):
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # a torn or foreign file is as good as none
+            with contextlib.suppress(OSError):
+                self.flush()  # a torn index would fail again when the new code is saved
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
