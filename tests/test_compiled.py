@@ -1,0 +1,240 @@
+"""What is compiled, how often, and where it is kept: each in child processes with a cache folder.
+
+Run as a script, this file is the child: it trains the specs that are named and tells what it
+compiled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: One set of functions; what differs below is only shape, cut, data and threads.
+BASE = {"activation": "relu", "optimizer": "adam", "epochs": 2, "batch_size": 20}
+TOPOLOGIES = {
+    "base": {"hidden": (8,)},
+    "deep": {"hidden": (7, 6, 5, 4, 3)},
+    "wide": {"hidden": (513,)},
+    "narrow": {"hidden": (1, 1)},
+    "whole batch": {"hidden": (16, 17), "batch_size": None},
+    "single rows": {"hidden": (8,), "batch_size": 1},
+    "left over": {"hidden": (8,), "batch_size": 33},
+    "sub-batches": {"hidden": (8,), "batch_size": 3000, "rows": 3100},
+    "three targets": {"hidden": (8,), "outputs": 3},
+    "no bias": {"hidden": (8, 5), "bias": False},
+    "in order": {"hidden": (8,), "shuffle": False, "schedule": "exponential", "warmup": 1},
+    "many columns": {"hidden": (8,), "columns": 300, "weighted": True},
+    "two threads": {"hidden": (96, 96), "batch_size": 500, "rows": 2000, "threads": 2},
+}
+#: Each brings functions of its own.
+OTHERS = {
+    "no hidden layer, double": {"hidden": (), "dtype": "float64"},
+    "bytes": {"hidden": (8,), "inputs": "uint8", "activation": "tanh"},
+    "single precision data": {"hidden": (8,), "inputs": "float32", "activation": "silu"},
+    "momentum, penalties": {"hidden": (8,), "optimizer": "sgd(momentum=0.9)", "l1": 0.1, "l2": 0.1},
+    "two activations": {"hidden": (8, 4), "activation": ("elu", "mish"), "optimizer": "adamw"},
+    "huber, clipped": {"hidden": (8,), "loss": "huber", "clip_norm": 1.0, "clip_value": 0.5},
+    "max_norm, dropout": {"hidden": (8,), "max_norm": 1.0, "dropout": 0.2, "output": "softplus"},
+    "poisson, norms": {"hidden": (8,), "loss": "poisson", "gradient_norms": True},
+}
+SPECS = {name: {**BASE, **settings} for name, settings in (TOPOLOGIES | OTHERS).items()}
+
+
+# ------------------------------------------------------------------------------- the child
+
+
+def train(settings):
+    """Fit and predict; returns the sum of the outputs."""
+    from nbmlp import MLP
+
+    settings = dict(settings)
+    shape = settings.pop("rows", 100), settings.pop("columns", 5)
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, shape).astype(settings.pop("inputs", "float64"))
+    X = X if X.dtype == np.uint8 else X / 255
+    y = rng.random((shape[0], settings.pop("outputs", 1)))
+    weights = rng.random(shape[0]) if settings.pop("weighted", False) else None
+    model = MLP(task="regression", **settings).fit(X, y, sample_weight=weights)
+    model.evaluate(X, y)
+    return float(model.predict(X).sum())
+
+
+def child(names):
+    """Train the specs; tell each one's result and all pieces known after it."""
+    from nbmlp.kernels import _jit
+    from nbmlp.kernels.epoch import run_parallel
+    from nbmlp.kernels.pieces import cache_folder, compiled_pieces
+
+    results, known = {}, {}
+    for name in names:
+        results[name] = train(SPECS[name])
+        known[name] = compiled_pieces()
+    return {
+        "results": results,
+        "known": known,
+        "compiled": sorted(".".join(k) for k, piece in _jit._KEEP.items() if not piece.cache_hits),
+        "loaded": sorted(".".join(k) for k, piece in _jit._KEEP.items() if piece.cache_hits),
+        "loops": [len(run_parallel.signatures), sum(run_parallel.stats.cache_misses.values())],
+        "folder": str(cache_folder()),
+    }
+
+
+def run(cache, *names, root=ROOT, **env):
+    """What a child with a cache folder says."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")} | env
+    env |= {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(root), "NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, __file__, *names], env=env, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+# -------------------------------------------------------------------------------- the tests
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def cold(cache):
+    """All specs, one after the other, with nothing compiled before."""
+    return run(cache, *SPECS)
+
+
+def added(report):
+    """Pieces that each spec added to those before it."""
+    before, new = set(), {}
+    for name in SPECS:
+        now = {tuple(piece) for piece in report["known"][name]}
+        new[name] = now - before
+        before = now
+    return new
+
+
+def test_another_topology_compiles_nothing(cold):
+    new = added(cold)
+    assert new["base"]
+    assert {name: new[name] for name in TOPOLOGIES if name != "base"} == {
+        name: set() for name in TOPOLOGIES if name != "base"
+    }
+
+
+def test_one_loop_serves_all(cold):
+    """The training and the prediction loop exist once, whatever the element type."""
+    known = [tuple(piece) for piece in cold["known"][list(SPECS)[-1]]]
+    assert len(known) == len(set(known))
+    assert [name for name, _ in known].count("train") == 1
+    assert [name for name, _ in known].count("infer") == 1
+    assert cold["loops"] == [1, 1]
+    assert cold["loaded"] == []
+
+
+#: Pieces that any training or prediction may need.
+ANY = {"gemm", "transpose", "train", "infer", "shuffle", "all_finite", "copy_rows"}
+#: Pieces that a setting needs.
+NEEDS = {
+    "l1": {"penalise"}, "l2": {"penalise"}, "clip_value": {"clip_values"}, "max_norm": {"max_norm"},
+    "clip_norm": {"sum_squares", "scale"}, "gradient_norms": {"sum_squares"},
+    "dropout": {"dropout"},
+}  # fmt: skip
+SPEC_WITHOUT_TYPE = {"train", "infer", "shuffle"}
+
+
+def used_by(settings):
+    """Pieces that a spec has a use for."""
+    activations = settings["activation"]
+    names = {activations} if isinstance(activations, str) else set(activations)
+    loss = settings.get("loss", "squared_error")
+    names |= {settings.get("output", "exp" if loss == "poisson" else "identity")}
+    names = names if settings["hidden"] else names - {activations}
+    rule = settings["optimizer"].partition("(")[0].replace("adamw", "adam")
+    pieces = ANY | {f"{name}.{way}" for name in names for way in ("forward", "backward")}
+    pieces |= {f"{loss}.loss", f"{rule}.rule", f"inputs.{settings.get('inputs', 'float64')}"}
+    pieces |= {f"targets.{settings.get('dtype', 'float32')}"}
+    return pieces.union(*(NEEDS[name] for name in settings if name in NEEDS))
+
+
+def test_a_spec_compiles_what_it_uses_and_no_more(cold):
+    for name, pieces in added(cold).items():
+        settings = SPECS[name]
+        assert {piece for piece, _ in pieces} <= used_by(settings), name
+        kinds = {kind for piece, kind in pieces if piece not in SPEC_WITHOUT_TYPE}
+        assert kinds <= {settings.get("dtype", "float32")}, name
+
+
+def test_a_second_process_compiles_nothing(cache, cold):
+    warm = run(cache, *SPECS)
+    assert warm["compiled"] == []
+    assert warm["loops"] == [1, 0]
+    assert warm["loaded"] == cold["compiled"]
+    assert warm["results"] == cold["results"]
+
+
+def test_training_goes_on_where_nothing_can_be_written(cold, tmp_path):
+    """A file where the folder should be: not even root can make one there."""
+    (tmp_path / "file").write_text("no folder")
+    report = run(tmp_path / "file", "base")
+    assert report["results"]["base"] == cold["results"]["base"]
+    assert report["loaded"] == []
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def halve(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def scramble(path):
+    path.write_bytes(bytes(255 - b for b in path.read_bytes()))
+
+
+def test_a_damaged_cache_is_renewed(cache, cold, tmp_path):
+    """Every file torn in one of three ways, of some pieces the index, of others the code."""
+    copy = tmp_path / "cache"
+    shutil.copytree(cache, copy)
+    for i, index in enumerate(sorted(copy.rglob("*.nbi"))):
+        code = next(index.parent.glob(f"{index.stem}.*.nbc"))
+        (empty, halve, scramble)[i // 2 % 3]((index, code)[i % 2])
+    report = run(copy, "base")
+    assert report["results"]["base"] == cold["results"]["base"]
+    assert report["loaded"] == []
+    healed = run(copy, "base")
+    assert healed["compiled"] == []
+    assert healed["results"]["base"] == cold["results"]["base"]
+
+
+FEATURES = ["+sse2", "+sse2,+avx2,+fma", "+sse2,+avx2,+fma,+avx512f,+avx512vl"]
+
+
+def test_each_instruction_set_has_its_own_folder(tmp_path):
+    folders = [run(tmp_path, NUMBA_CPU_FEATURES=features)["folder"] for features in FEATURES]
+    assert len(set(folders)) == len(FEATURES)
+    assert run(tmp_path, NUMBA_CPU_FEATURES=FEATURES[0])["folder"] == folders[0]
+    assert all(folder.startswith(str(tmp_path)) for folder in folders)
+
+
+def test_other_sources_have_their_own_folder(tmp_path):
+    shutil.copytree(ROOT / "nbmlp", tmp_path / "nbmlp", ignore=shutil.ignore_patterns("*.pyc"))
+    before = run(tmp_path / "cache", root=tmp_path)["folder"]
+    assert run(tmp_path / "cache", root=ROOT)["folder"] == before
+    with open(tmp_path / "nbmlp" / "kernels" / "optim.py", "a") as file:
+        file.write("# a change\n")
+    assert run(tmp_path / "cache", root=tmp_path)["folder"] != before
+
+
+if __name__ == "__main__":
+    print(json.dumps(child(sys.argv[1:])))
