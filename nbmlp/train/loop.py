@@ -129,6 +129,7 @@ class Loop:
             first = Progress(self._state.epoch + 1, 0, self.n_samples, 0.0, math.nan)
             callbacks.on_progress(self, first)
             self._prepare()
+            callbacks.on_progress(self, first)  # compiled: the first epoch may take a while
             try:
                 if isinstance(self._train.optimizer, LBFGS):
                     minimise(self, self.engine, callbacks, interrupt)
