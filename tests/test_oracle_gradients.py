@@ -146,6 +146,16 @@ def test_rows_of_weight_zero_count_for_nothing():
     assert max(ref.block_errors(gradient, expected.gradient)) <= 1e-12
 
 
+def test_rows_without_any_weight_have_no_loss_and_no_gradient():
+    """As in a gradient check whose few rows happen to be such."""
+    spec = ModelSpec(5, 3, (4,), "tanh", dtype="float64")
+    given = problem(spec, 7, weighted=True)
+    given.weights[:] = 0.0
+    loss, gradient = engine_gradient(spec, PLAIN, given)
+    assert loss == 0.0
+    assert not gradient.flat().any()
+
+
 # --------------------------------------------------------------------------- cross product
 
 TWO_SHAPES = [(17, (16, 3), 5, 20), (45, (33,), 16, 130)]

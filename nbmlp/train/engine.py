@@ -248,7 +248,8 @@ class Engine:
         while not over:
             between()
             over = self.region()
-        loss = work["loss_sum"] / (work["weight_sum"] if self.train.reduction == "mean" else 1.0)
+        weight = work["weight_sum"] if self.train.reduction == "mean" else 1.0
+        loss = work["loss_sum"] / (weight or 1.0)  # rows without weight have no loss
         return float(loss) + self.penalty(), work.gradient
 
     def penalty(self) -> float:
