@@ -12,9 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from nbmlp import tuning
 from nbmlp.coding import TargetCoding
-from nbmlp.data import ColumnPlan, as_table, check_length, split
+from nbmlp.data import (
+    ColumnPlan,
+    as_table,
+    check_length,
+    describe_nonfinite,
+    first_nonfinite,
+    split,
+)
 from nbmlp.diagnostics.gradients import GradientReport, check_gradients
-from nbmlp.errors import ModelFileError, NotFittedError, SpecError
+from nbmlp.errors import DataError, ModelFileError, NotFittedError, SpecError
 from nbmlp.io import model_file
 from nbmlp.net import Net
 from nbmlp.optimizers import LBFGS
@@ -269,7 +276,10 @@ class MLP:
         return take(first), y[first], kept, take(second), y[second]
 
     def _validation(self, X: Any, y: Any) -> Validation:
-        return Validation(self.net.rows(X, y), lambda outputs: self.coding.score(y, outputs))
+        rows = self.net.rows(X, y)
+        if (place := first_nonfinite(rows.x)) is not None:
+            raise DataError(describe_nonfinite(rows.x, place, "validation X"))
+        return Validation(rows, lambda outputs: self.coding.score(y, outputs))
 
     def _train(
         self,

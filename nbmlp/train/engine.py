@@ -190,6 +190,11 @@ class Engine:
     def start_epoch(self, rates: NDArray[np.float64]) -> None:
         """Draw the order and set the learning rate of each of the epoch's updates."""
         work, state = self.work, self.state
+        if not self._finite(state.theta):
+            raise NonFiniteError(
+                "the weights have NaN or infinite values before any update: set finite ones.",
+                step=state.step,
+            )
         if self.train.shuffle:
             shuffle = piece_function("shuffle", np.float64)
             shuffle(self._order.ctypes.data, len(self._order), self.train.seed, state.epoch)
