@@ -48,7 +48,9 @@ class Optimizer:
         for name in self._fractions:
             number(f"{self.name}: {name}", getattr(self, name), high=1.0)
         for name in self._positive:
-            number(f"{self.name}: {name}", getattr(self, name), closed_low=False)
+            # A smaller epsilon is 0 in float32, and 0/0 where a gradient is 0.
+            low = 1e-30 if name == "epsilon" else 0.0
+            number(f"{self.name}: {name}", getattr(self, name), low, closed_low=low > 0)
 
     @property
     def slots(self) -> tuple[tuple[str, float], ...]:

@@ -49,10 +49,13 @@ def mix32(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return x ^ (x >> np.uint32(16))
 
 
+ORDERS, MASKS = 0x6F72646572, 0x6D61736B73  # what the random numbers are for
+
+
 def shuffled(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The order of an epoch's rows."""
     with np.errstate(over="ignore"):
-        key = mix64(seed, epoch + 1)[0]
+        key = mix64(mix64(seed, ORDERS), epoch)[0]
         draws = mix64(key, np.arange(n)) >> np.uint64(32)
     order = np.arange(n)
     for i in range(n - 1, 0, -1):
@@ -75,7 +78,7 @@ def kept_units(
 def masks_of(spec: ModelSpec, train: TrainSpec, step: int, rows: int) -> list[Any]:
     """Masks of one update's batch as the oracle takes them: of X, then of each hidden layer."""
     with np.errstate(over="ignore"):
-        key = int(mix64(train.seed, step)[0])
+        key = int(mix64(mix64(train.seed, MASKS), step)[0])
     drops = (spec.input_dropout, *spec.dropout)
     widths = spec.layer_sizes[:-1]
     return [

@@ -371,7 +371,7 @@ class TestOptimizers:
             ("adam(True)", "adam: learning_rate=True must be a number in [0, inf)."),
             ({"name": "adam", "epsilon": [1]}, "adam: epsilon=[1] must be a number in [0, inf)."),
             ("adam(beta1=1)", "adam: beta1=1.0 must be a number in [0, 1)."),
-            ("adam(epsilon=0)", "adam: epsilon=0.0 must be a number in (0, inf)."),
+            ("adam(epsilon=0)", "adam: epsilon=0.0 must be a number in [1e-30, inf)."),
             ("adamw(weight_decay=-1)", "adamw: weight_decay=-1 must be a number in [0, inf)."),
             ("sgd(nesterov=True)", "sgd: nesterov=True needs momentum above 0, e.g. momentum=0.9."),
             ("sgd(nesterov=1)", "sgd: nesterov=1 must be True or False."),

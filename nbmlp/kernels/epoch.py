@@ -17,7 +17,7 @@ from numba import prange
 from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner, parallel, piece
 from nbmlp.kernels.records import FLAGS, JOB, LAYER, LINE, STATUS
-from nbmlp.kernels.rng import mix64
+from nbmlp.kernels.rng import step_key
 from nbmlp.kernels.team import barrier, join, share
 from nbmlp.kernels.vecmath import vector_of
 
@@ -365,7 +365,7 @@ def _make_train(_: type) -> Any:
         while cursor < stop:
             batch_end = min(batch_start + job.batch, job.n_rows)
             m = min(job.sub_batch, batch_end - cursor)
-            key = mix64(job.seed, step)
+            key = step_key(job.seed, step)
             low, high = share(m, _ROW_GRAIN, rank, size)
             _rows(job, layers, key, cursor, cursor - batch_start, low, high, flag)
             passed = barrier(job.sync, size, passed)

@@ -15,10 +15,11 @@ from nbmlp import tuning
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels.vecmath import make_vector, vector_of
 
-__all__ = ["mix64"]
+__all__ = ["mix64", "step_key"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_ORDERS, _MASKS = np.uint64(0x6F72646572), np.uint64(0x6D61736B73)
 _S30, _S27, _S31, _S32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
 
 
@@ -29,6 +30,18 @@ def mix64(key, counter):
     z = (z ^ (z >> _S30)) * _M1
     z = (z ^ (z >> _S27)) * _M2
     return z ^ (z >> _S31)
+
+
+@inner
+def _key(seed, purpose, counter):
+    """Key of an epoch's order or a step's masks; purposes never share one."""
+    return mix64(mix64(seed, purpose), counter)
+
+
+@inner
+def step_key(seed, step):
+    """Key of the dropout masks of one update."""
+    return _key(seed, _MASKS, step)
 
 
 @inner
@@ -48,7 +61,7 @@ def _shuffle(_: type) -> Any:
     def shuffle(order: int, n: int, seed: int, epoch: int) -> int:
         """Fill order (n,) int64 with a permutation of 0..n-1 (Fisher and Yates)."""
         x = orders(order, n)
-        key = mix64(seed, np.uint64(epoch) + np.uint64(1))
+        key = _key(seed, _ORDERS, epoch)
         for i in range(n):
             x[i] = i
         for i in range(n - 1, 0, -1):
