@@ -108,10 +108,10 @@ class TargetCoding:
             if self.n_outputs > 1:
                 return codes
             return codes.astype(dtype)[:, np.newaxis]
+        if self.scale is None:
+            return check_y(y, n_rows, self.n_outputs, dtype=dtype)
         values = check_y(y, n_rows, self.n_outputs, dtype=np.float64)
-        if self.scale is not None:
-            values = self.scale.transform(values)
-        return np.ascontiguousarray(values, dtype)
+        return np.ascontiguousarray(self.scale.transform(values), dtype)
 
     def decode(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Labels, or numbers in the targets' units."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp import tuning
+from nbmlp.checks import number
 from nbmlp.coding import TargetCoding
 from nbmlp.data import (
     ColumnPlan,
@@ -202,10 +204,14 @@ class MLP:
             The data or the loss became NaN or infinite; the model has the last good weights.
         """
         train = self.train_spec if epochs is None else self.train_spec.with_(epochs=epochs)
+        team = CallbackList(callbacks)
         X_val, y_val = None, None
-        if isinstance(validation, tuple):
+        if isinstance(validation, tuple | list) and len(validation) == 2:
             X_val, y_val = validation
         elif validation is not None:
+            if not isinstance(validation, Real):
+                raise SpecError("validation must be (X, y) or a share of the rows, e.g. 0.1.")
+            number("validation", validation, high=1.0, closed_low=False)
             X, y, sample_weight, X_val, y_val = self._set_aside(X, y, sample_weight, validation)
         with self._unchanged_by_errors():
             carried: Arrays = {}
@@ -217,7 +223,7 @@ class MLP:
             held = None if X_val is None else self._validation(X_val, y_val)
             _check_batch(train, len(rows))
             self._settings.train = train
-        self._train(train, rows, held, callbacks, carried)
+        self._train(train, rows, held, team, carried)
         self._engine = None  # its buffers are not needed until the next fit
         return self
 
@@ -247,7 +253,7 @@ class MLP:
                 self.build(X, y, classes)
             rows = self.net.rows(X, y, sample_weight)
         train = without_horizon(self.train_spec).with_(epochs=self.net.state.epoch + 1)
-        self._train(train, rows, None, (), {})
+        self._train(train, rows, None, CallbackList(), {})
         return self
 
     @contextmanager
@@ -286,7 +292,7 @@ class MLP:
         train: TrainSpec,
         rows: Rows,
         held: Validation | None,
-        callbacks: Iterable[object],
+        callbacks: CallbackList,
         carried: Arrays,
     ) -> None:
         self.history.score_name = "accuracy" if self.coding.labels is not None else "R2"
@@ -307,7 +313,7 @@ class MLP:
             self.history, save, carried,
         )  # fmt: skip
         try:
-            loop.fit(CallbackList(callbacks))
+            loop.fit(callbacks)
         except BaseException:
             self._engine = None
             raise

@@ -68,8 +68,8 @@ class Net:
             n_inputs, scale = x.shape[1], _BYTE_SCALE if x.dtype == np.uint8 else 1.0
         softmax = settings.output_and_loss("classes", 2)[0] == "softmax"
         linear = settings.output_and_loss("regression", 0)[0] == "identity"
-        labels = y if classes is None else classes
-        coding = TargetCoding.fit(labels, settings.task, softmax, columns is not None and linear)
+        labels, task = (y, settings.task) if classes is None else (classes, "classes")
+        coding = TargetCoding.fit(labels, task, softmax, columns is not None and linear)
         n_classes = 0 if coding.labels is None else len(coding.labels)
         spec = settings.specify(n_inputs, coding.task, n_classes, coding.n_outputs)
         if spec.output == "softmax" and coding.n_outputs == 1:

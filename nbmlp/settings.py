@@ -60,7 +60,8 @@ class Settings:
         train = TrainSpec(**{k: v for k, v in given.items() if k in TRAIN_SETTINGS})
         if own["learning_rate"] is not None:
             train = train.with_(optimizer=train.optimizer.with_learning_rate(own["learning_rate"]))
-        model = _AUTO | {"hidden": hidden if isinstance(hidden, int) else tuple(hidden)}
+        several = isinstance(hidden, Iterable) and not isinstance(hidden, str)
+        model = _AUTO | {"hidden": tuple(hidden) if several else hidden}  # type: ignore[arg-type]
         model |= {k: v for k, v in given.items() if k in MODEL_SETTINGS}
         settings = cls(model, train, str(own["task"]), flag("standardise", own["standardise"]))
         # Names and ranges are wrong now or never; more goes with classes than with numbers.

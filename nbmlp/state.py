@@ -82,9 +82,12 @@ class State:
         Raises
         ------
         DataError
-            When there are too few or too many numbers, or one is not finite.
+            When they are no numbers, too few or too many, or one is not finite.
         """
-        flat = np.asarray(values, self.theta.dtype).ravel()
+        try:
+            flat = np.asarray(values, self.theta.dtype).ravel()
+        except (TypeError, ValueError):
+            raise DataError("the parameters given are not one vector of numbers.") from None
         total = sum(layer.depth * layer.n_out for layer in self.plan.layers)
         if flat.size != total:
             raise DataError(f"{flat.size} numbers were given; this net has {total} parameters.")

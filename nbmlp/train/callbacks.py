@@ -164,6 +164,8 @@ class CallbackList:
     """
 
     def __init__(self, callbacks: Iterable[object] = ()) -> None:
+        if not isinstance(callbacks, Iterable):
+            raise SpecError(f"callbacks={callbacks!r}: give a list of them.")
         self.callbacks = [as_callback(c) for c in callbacks]
         kinds = [type(c).__name__ for c in self.callbacks]
         #: Of the first, second, ... callback of a class, whatever stands between them.
