@@ -20,6 +20,7 @@ from nbmlp.plan import choose_threads, make_plan
 from nbmlp.predict import Pace, Rows, bad_column, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, first_slots
+from nbmlp.train.crew import Crew
 from nbmlp.workspace import Workspace
 
 __all__ = ["Engine"]
@@ -84,6 +85,7 @@ class Engine:
         # Two products back, one forth; an update moves some 30 bytes per parameter.
         per_row = spec.n_parameters * (6 + 60 / self.batch)
         self._pace = Pace(per_row, tuning.REGION_SECONDS)
+        self._crew = Crew(self.threads, fixed=train.threads is not None)
         bind_rows(self.work, rows)
         self._bind_training()
         if any(spec.dropout) or spec.input_dropout:
@@ -217,9 +219,11 @@ class Engine:
         work = self.work
         np.copyto(self._snapshot, self.state.theta)
         before, step, start = work["cursor"], work["step"], time.perf_counter()
-        work.set(rows_limit=self._pace.rows)
-        run("train", work.job, work.sync, self.threads)
-        self._pace.measure(work["cursor"] - before, time.perf_counter() - start)
+        work.set(rows_limit=-(-self._pace.rows // 8) if self._crew.trying else self._pace.rows)
+        run("train", work.job, work.sync, self._crew.threads)
+        rows, seconds = work["cursor"] - before, time.perf_counter() - start
+        self._pace.measure(rows, seconds)
+        self._crew.measure(rows, seconds)
         self.joined = work["joined"]
         if work["rule"]:
             self.state.step = work["step"]
