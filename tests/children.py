@@ -10,6 +10,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -118,9 +119,13 @@ CASES: dict[str, dict[str, Any]] = {
 
 def train(name: str, threads: int) -> tuple[Any, np.ndarray]:
     """The model of one case and its inputs."""
+    return train_with(CASES[name], threads)
+
+
+def train_with(changes: dict[str, Any], threads: int) -> tuple[Any, np.ndarray]:
     from nbmlp import MLP
 
-    settings = {"hidden": (24,), "batch_size": 50, "epochs": 3, "seed": 4, **CASES[name]}
+    settings = {"hidden": (24,), "batch_size": 50, "epochs": 3, "seed": 4, **changes}
     n, columns = settings.pop("n", 430), settings.pop("columns", 20)
     X, y = rows(n, columns, settings.pop("kind", "float32"))
     y = y % settings.pop("classes", 3)
@@ -132,7 +137,10 @@ def train(name: str, threads: int) -> tuple[Any, np.ndarray]:
 
 def outcome(name: str, threads: int) -> dict[str, Any]:
     """All that must not depend on threads, and the number of threads that ran."""
-    model, X = train(name, threads)
+    return told(*train(name, threads))
+
+
+def told(model: Any, X: np.ndarray) -> dict[str, Any]:
     records = [r.to_row() for r in model.history]
     clocks = ("samples_per_second", "seconds", "threads")
     return {
@@ -148,6 +156,49 @@ def outcomes(names: list[str], threads: list[int]) -> dict[str, list[dict[str, A
     """Outcomes of some cases, each for some numbers of threads in turn."""
     share_out_everything()
     return {name: [outcome(name, t) for t in threads] for name in names}
+
+
+def random_settings(draw: random.Random) -> dict[str, Any]:
+    """A case that nobody chose; the seed may be unlucky, so that training may even fail."""
+    from nbmlp.codes import ACTIVATIONS
+    from nbmlp.optimizers import OPTIMIZERS
+
+    n = draw.randint(60, 3000)
+    return {
+        "n": n,
+        "columns": draw.choice([6, 15, 16, 17, 45, 300]),
+        "hidden": [draw.choice([1, 2, 15, 16, 17, 45, 130]) for _ in range(draw.randint(0, 4))],
+        "activation": draw.choice([a for a in ACTIVATIONS if a != "exp"]),
+        "optimizer": draw.choice(list(OPTIMIZERS)),
+        "batch_size": draw.choice([None, 1 + n // 50, min(n, 33), n // 2]),
+        "dtype": draw.choice(["float32", "float64"]),
+        "kind": draw.choice(["float32", "float64", "uint8"]),
+        "bias": draw.random() < 0.8,
+        "dropout": draw.choice([0.0, 0.2]),
+        "input_dropout": draw.choice([0.0, 0.1]),
+        "l1": draw.choice([0.0, 1e-4]),
+        "l2": draw.choice([0.0, 1e-3]),
+        "label_smoothing": draw.choice([0.0, 0.1]),
+        "classes": draw.choice([2, 3]),
+        "weighted": draw.random() < 0.3,
+        "reduction": draw.choice(["mean", "mean", "sum"]),
+    }
+
+
+@job
+def random_outcomes(seed: int, threads: list[int]) -> list[list[dict[str, Any]]]:
+    """Outcomes of ten random cases, each for some numbers of threads in turn."""
+    from nbmlp.errors import NonFiniteError
+
+    share_out_everything()
+    draw, found = random.Random(seed), []
+    while len(found) < 10:
+        case = random_settings(draw)
+        try:
+            found.append([told(*train_with(case, t)) for t in threads])
+        except NonFiniteError:
+            continue
+    return found
 
 
 # ----------------------------------------------------------------------- many at once
@@ -262,7 +313,7 @@ def fork_after_fit() -> dict[str, Any]:
 
 
 @job
-def fork_while_fitting() -> dict[str, Any]:
+def fork_while_fitting(forks: int) -> dict[str, Any]:
     """Fork again and again while another thread holds the regions' lock."""
     share_out_everything()
     expected = bits("left over")
@@ -275,7 +326,7 @@ def fork_while_fitting() -> dict[str, Any]:
     thread = threading.Thread(target=keep_fitting)
     thread.start()
     try:
-        found = [_forked(lambda: bits("left over")) for _ in range(5)]
+        found = [_forked(lambda: bits("left over")) for _ in range(forks)]
     finally:
         done.set()
         thread.join()

@@ -291,4 +291,3 @@ def mean_loss(
 def worst_error(got: ref.Params, expected: ref.Params) -> float:
     """Largest relative error of a block."""
     return max(ref.block_errors(got, expected))
-

@@ -45,7 +45,7 @@ class TestFork:
         assert found["layer"] == layer
 
     def test_while_another_thread_fits(self, layer):
-        found = children.run("fork_while_fitting", environment(layer))
+        found = children.run("fork_while_fitting", environment(layer), forks=5)
         assert found["differ"] == []
 
     def test_after_regions_of_other_numba_code(self, layer):

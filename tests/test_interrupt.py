@@ -18,12 +18,14 @@ from nbmlp.train.interrupt import Interrupt, Interrupted
 from tests import children
 
 
-def interrupt_often(name: str, times: int, seed: int) -> list[dict[str, Any]]:
+def interrupt_often(
+    name: str, times: int, seed: int, patience: float = 120.0
+) -> list[dict[str, Any]]:
     """Reports of a child that gets SIGINT at so many seeded moments; with seconds until the end."""
     moments = random.Random(seed)
     child = children.start("interruptible", case=name)
     reports = []
-    watchdog = threading.Timer(120, child.kill)
+    watchdog = threading.Timer(patience, child.kill)
     watchdog.start()
     try:
         with child:
