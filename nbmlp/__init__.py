@@ -19,9 +19,8 @@ _HOMES = {
     "nbmlp.schedules": (
         "Constant", "Cosine", "Exponential", "InverseScaling", "OnPlateau", "OneCycle", "Step",
     ),
-    "nbmlp.train.callbacks": (
-        "CSVLog", "Callback", "Checkpoint", "EarlyStopping", "Progress", "ProgressBar",
-    ),
+    "nbmlp.train.callbacks": ("Callback", "Progress"),
+    "nbmlp.train.standard": ("CSVLog", "Checkpoint", "EarlyStopping", "ProgressBar"),
     "nbmlp.train.history": ("EpochRecord", "History"),
     "nbmlp.data": ("ColumnPlan", "Dataset", "Table", "read"),
     "nbmlp.errors": (

@@ -221,7 +221,7 @@ class MLP:
                 carried = self._resume(resume, train)
             rows = self.net.rows(X, y, sample_weight)
             held = None if X_val is None else self._validation(X_val, y_val)
-            _check_batch(train, len(rows))
+            train.batch_rows(len(rows))
             self._settings.train = train
         self._train(train, rows, held, team, carried)
         self._engine = None  # its buffers are not needed until the next fit
@@ -449,11 +449,3 @@ class MLP:
             )
         self._net, self.history, self._engine = other.net, other.history, None
         return stored.arrays
-
-
-def _check_batch(train: TrainSpec, n: int) -> None:
-    if train.batch_size is not None and train.batch_size > n:
-        raise SpecError(
-            f"batch_size={train.batch_size} is larger than the {n} rows of the data: give"
-            f" {n} or less, or None for all rows."
-        )

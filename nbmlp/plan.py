@@ -124,6 +124,12 @@ def _stride(n: int, panel: int) -> int:
     return (_panels(n, panel) | 1) * panel
 
 
+def _most_rows(sizes: tuple[int, ...]) -> int:
+    """Rows of a sub-batch, fewer for nets whose rows cost much."""
+    flops = 6 * sum(a * b for a, b in pairwise(sizes))
+    return max(8, min(tuning.SUB_BATCH, tuning.SUB_BATCH_FLOPS // flops))
+
+
 def make_plan(spec: ModelSpec, batch: int) -> Plan:
     """Lay out a net for updates of at most `batch` rows.
 
@@ -165,7 +171,7 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
         itemsize=itemsize, layers=tuple(layers), n_parameters=offset, n_transposed=transposed,
         x_row=_stride(sizes[0] + 1, panel), x_one=sizes[0] if spec.bias else -1,
         target_row=_stride(sizes[-1], panel),
-        sub_batch=max(1, min(batch, tuning.SUB_BATCH)), row_block=tuning.ROW_BLOCK,
+        sub_batch=max(1, min(batch, _most_rows(sizes))), row_block=tuning.ROW_BLOCK,
         n_blocks=blocks, fused_output=canonical == spec.output,
     )  # fmt: skip
 

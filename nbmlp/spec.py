@@ -234,6 +234,9 @@ class ModelSpec:
         return _from_dict(cls, values)
 
 
+DEFAULT_BATCH = 32
+
+
 @dataclass(frozen=True)
 class TrainSpec:
     """How to train.
@@ -247,7 +250,8 @@ class TrainSpec:
     warmup : float
         Epochs over which the learning rate rises linearly from 0.
     batch_size : int or None
-        Rows of one update; None = all. A left-over smaller batch is trained on too.
+        Rows of one update; None = all. A left-over smaller batch is trained on too. The
+        default takes all rows of data that have fewer.
     epochs : int
         Passes over the data.
     shuffle : bool
@@ -276,7 +280,7 @@ class TrainSpec:
     optimizer: Optimizer = field(default_factory=Adam)
     schedule: Schedule = field(default_factory=Cosine)
     warmup: float = 0.0
-    batch_size: int | None = 32
+    batch_size: int | None = DEFAULT_BATCH
     epochs: int = 30
     shuffle: bool = True
     l1: float = 0.0
@@ -319,6 +323,23 @@ class TrainSpec:
         for name in ("weight_decay", "max_norm", "clip_norm", "clip_value"):
             if getattr(self, name):
                 raise SpecError(f"{name} does not go with lbfgs, whose line search owns the step.")
+
+    def batch_rows(self, n_rows: int) -> int:
+        """Rows of one update on data of `n_rows` rows.
+
+        Raises
+        ------
+        SpecError
+            A batch larger than the data, unless it is the default, which takes all then.
+        """
+        if self.batch_size is None or (n_rows < self.batch_size == DEFAULT_BATCH):
+            return n_rows
+        if self.batch_size > n_rows:
+            raise SpecError(
+                f"batch_size={self.batch_size} is larger than the {n_rows} rows of the data: give"
+                f" {n_rows} or less, or None for all rows."
+            )
+        return self.batch_size
 
     @property
     def decay(self) -> float:

@@ -20,6 +20,8 @@ ALIGN = 64
 ROW_BLOCK = 96
 #: Rows of one sub-batch: a larger batch accumulates its gradient over several of them.
 SUB_BATCH = 512
+#: Floating-point operations of a sub-batch: Ctrl-C waits for its end (0.1 s on a slow core).
+SUB_BATCH_FLOPS = 4_000_000_000
 #: Elements of weights whose gradient is computed in one product before they are updated.
 GRADIENT_BLOCK = 16384
 #: Seconds that one parallel region may take: Ctrl-C, progress and callbacks wait for its end.

@@ -16,19 +16,10 @@ import numpy as np
 import pytest
 
 from nbmlp.errors import DataError, SpecError, TrainingWarning
-from nbmlp.train.callbacks import (
-    Callback,
-    CallbackList,
-    Checkpoint,
-    CSVLog,
-    EarlyStopping,
-    FunctionCallback,
-    Progress,
-    ProgressBar,
-    as_callback,
-)
+from nbmlp.train.callbacks import Callback, CallbackList, FunctionCallback, Progress, as_callback
 from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.progress import LineDisplay, Status, open_display
+from nbmlp.train.standard import Checkpoint, CSVLog, EarlyStopping, ProgressBar
 
 ROOT = Path(__file__).parent.parent
 
@@ -523,5 +514,5 @@ class TestProgressBar:
         assert text.rindex("\x1b[?25h") > text.rindex("epoch  1/10")
 
     def test_rich_is_not_imported_before_it_is_needed(self):
-        code = "import sys, nbmlp.train.callbacks; sys.exit('rich' in sys.modules)"
+        code = "import sys, nbmlp.train.standard; sys.exit('rich' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

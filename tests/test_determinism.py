@@ -13,7 +13,8 @@ from nbmlp import MLP
 from nbmlp.errors import SpecError
 from nbmlp.optimizers import OPTIMIZERS
 from nbmlp.schedules import SCHEDULES
-from nbmlp.train.callbacks import Callback, Checkpoint, EarlyStopping
+from nbmlp.train.callbacks import Callback
+from nbmlp.train.standard import Checkpoint, EarlyStopping
 from tests import children
 
 THREADS = [1, 2, 5, 5]

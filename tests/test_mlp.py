@@ -17,8 +17,8 @@ from nbmlp.data import Table
 from nbmlp.errors import DataError, ModelFileError, NbmlpError, NotFittedError, SpecError
 from nbmlp.plan import make_plan
 from nbmlp.predict import Pace
-from nbmlp.train.callbacks import EarlyStopping
 from nbmlp.train.engine import Engine
+from nbmlp.train.standard import EarlyStopping
 from tests import children
 
 FAST = {"hidden": (9,), "epochs": 2, "batch_size": 25, "seed": 1}

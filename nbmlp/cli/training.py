@@ -49,7 +49,7 @@ def _understand(values: dict[str, Any]) -> _Task:
 
 
 def _callbacks(learning: Learning, outputs: Outputs) -> list[object]:
-    from nbmlp.train.callbacks import Checkpoint, CSVLog, EarlyStopping, ProgressBar
+    from nbmlp.train.standard import Checkpoint, CSVLog, EarlyStopping, ProgressBar
 
     found: list[object] = [] if outputs.quiet else [ProgressBar()]
     if learning.early_stopping is not None:

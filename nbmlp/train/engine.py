@@ -75,6 +75,7 @@ class Engine:
                 gradient_norms=False,
             )  # fmt: skip
         self.spec, self.train, self.state, self.rows = spec, train, state, rows
+        # partial_fit may come with fewer rows than a batch.
         self.batch = min(train.batch_size or len(rows), len(rows))
         plan = make_plan(spec, self.batch)
         self.threads = choose_threads(spec, plan.sub_batch, threads)

@@ -1,0 +1,261 @@
+"""The callbacks that come with nbmlp: early stopping, checkpoints, CSV log, progress bar."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.checks import flag, number, whole
+from nbmlp.errors import DataError, TrainingWarning, unknown_name
+from nbmlp.train.callbacks import Callback, Progress, Run
+from nbmlp.train.history import MONITORS, EpochRecord, choose_monitor
+from nbmlp.train.progress import Status, open_display
+
+__all__ = ["CSVLog", "Checkpoint", "EarlyStopping", "ProgressBar"]
+
+
+class EarlyStopping(Callback):
+    """Stop when nothing has improved for a while, and go back to the best epoch's weights.
+
+    Parameters
+    ----------
+    monitor : str
+        ``"val_score"``, ``"val_loss"``, ``"train_loss"``, or ``"auto"``: the first of them that
+        is recorded.
+    patience : int
+        Epochs in a row without improvement after which to stop.
+    min_delta : float
+        Least change that counts as an improvement.
+    restore_best : bool
+        Put the weights of the best epoch back when training ends, for whatever reason. Costs
+        one copy of the parameters.
+
+    Attributes
+    ----------
+    best_epoch : int
+        Best epoch so far; 0 before the first.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "auto",
+        patience: int = 10,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+    ) -> None:
+        if monitor not in ("auto", *MONITORS):
+            raise unknown_name("monitor", monitor, ("auto", *MONITORS))
+        self.monitor = monitor
+        self.patience = whole("patience", patience)
+        self.min_delta = number("min_delta", min_delta)
+        self.restore_best = flag("restore_best", restore_best)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best_epoch = 0
+        self._best = -math.inf
+        self._watched = self.monitor
+        self._waited = 0
+        self._weights: NDArray[Any] | None = None
+
+    def on_fit_begin(self, run: Run) -> None:
+        """Take the epochs of a resumed training into account."""
+        self._reset()
+        for record in run.history:
+            self._improves(record)
+        if len(run.history) and run.history[-1].epoch == self.best_epoch:
+            self._keep(run)
+        if self._waited >= self.patience:
+            run.stop(f"early stopping at epoch {run.history[-1].epoch}")
+
+    def on_epoch_end(self, run: Run, record: EpochRecord) -> None:
+        """Keep the weights, or count towards the end."""
+        if self._improves(record):
+            self._keep(run)
+        elif self._waited >= self.patience:
+            run.stop(f"early stopping at epoch {record.epoch}")
+
+    def carry(self) -> dict[str, NDArray[Any]]:
+        """The best weights so far, and their epoch."""
+        if self._weights is None:
+            return {}
+        return {"weights": self._weights, "epoch": np.array([self.best_epoch])}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take them back, unless the checkpoint's own epoch or another monitor's is the best."""
+        if self.restore_best and arrays["epoch"][0] == self.best_epoch:
+            self._weights = arrays["weights"]
+
+    def on_fit_end(self, run: Run) -> None:
+        """Put the best weights back."""
+        if self._weights is not None:
+            run.set_weights(self._weights)
+        elif self.restore_best and self.best_epoch:
+            message = (
+                f"the weights of the best epoch, {self.best_epoch}, are not in the checkpoint"
+                " that this training resumed from: the last ones stay."
+            )
+            warnings.warn(message, TrainingWarning, stacklevel=2)
+        self._weights = None
+
+    def _keep(self, run: Run) -> None:
+        if self.restore_best:
+            self._weights = run.get_weights()
+
+    def _improves(self, record: EpochRecord) -> bool:
+        """Whether the epoch is the best so far; counts the epochs since. NaN never is."""
+        self._watched = choose_monitor(record, self._watched)
+        value = MONITORS[self._watched] * getattr(record, self._watched)
+        better = value > self._best + self.min_delta
+        if better:
+            self._best, self.best_epoch = value, record.epoch
+        self._waited = 0 if better else self._waited + 1
+        return bool(better)
+
+
+class Checkpoint(Callback):
+    """Write all that resuming needs into one file, replaced whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        Always the same file; its folder must exist.
+    every : int
+        Epochs between two writings; the last epoch planned is always written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
+        self.path = Path(path)
+        self.every = whole("every", every)
+
+    def on_fit_begin(self, run: Run) -> None:
+        """Refuse a place that cannot be written before any time is spent."""
+        if not self.path.parent.is_dir():
+            raise DataError(f"checkpoint {self.path}: the folder {self.path.parent} is missing.")
+        if self.path.is_dir():
+            raise DataError(f"checkpoint {self.path} is a folder: name a file.")
+
+    def on_epoch_end(self, run: Run, record: EpochRecord) -> None:
+        """Write when it is due."""
+        if record.epoch % self.every == 0 or record.epoch == run.epochs:
+            run.save_checkpoint(self.path)
+
+
+class CSVLog(Callback):
+    """One line per epoch in a CSV file, readable at any moment.
+
+    A resumed training writes the epochs of its history again before it goes on, so that the
+    file never holds an epoch twice or one that the checkpoint did not know.
+
+    Parameters
+    ----------
+    path : path-like
+        Replaced when a training begins.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file: TextIO | None = None
+
+    def on_fit_begin(self, run: Run) -> None:
+        """Open the file."""
+        with self._named_errors():
+            self._file = self.path.open("w", newline="", encoding="utf-8")
+        self._columns: list[str] = []
+        for record in run.history:
+            self.on_epoch_end(run, record)
+
+    def on_epoch_end(self, run: Run, record: EpochRecord) -> None:
+        """Write a line, and the header before the first one."""
+        assert self._file is not None
+        row = record.to_row()
+        with self._named_errors():
+            if not self._columns:
+                self._columns = list(row)
+                csv.writer(self._file).writerow(row)
+            csv.writer(self._file).writerow(row.get(name) for name in self._columns)
+            self._file.flush()
+
+    def on_fit_end(self, run: Run) -> None:
+        """Close the file."""
+        if self._file is not None:
+            with self._named_errors():
+                self._file.close()
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"log {self.path} cannot be written: {error.strerror}.") from error
+
+
+class ProgressBar(Callback):
+    """Show on standard error how training goes.
+
+    A live bar where that is a terminal and rich is installed, else a plain line per epoch, at
+    most one a second.
+
+    Parameters
+    ----------
+    stream : text stream, optional
+        Another place than standard error.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream
+
+    def on_fit_begin(self, run: Run) -> None:
+        """Open the display."""
+        self._display = open_display(self.stream or sys.stderr)
+        if run.phase == "compiling":
+            self._display.compiling()
+
+    def on_progress(self, run: Run, progress: Progress) -> None:
+        """Show how far the epoch is, or that kernels are being compiled."""
+        if run.phase == "compiling":
+            self._display.compiling()
+            return
+        rate, loss = progress.samples_per_second, progress.loss_so_far
+        last = run.history[-1] if len(run.history) else None
+        self._display.within_epoch(
+            self._status(run, progress.epoch, progress.rows_done, rate, loss, last)
+        )
+
+    def on_epoch_end(self, run: Run, record: EpochRecord) -> None:
+        """Show the epoch."""
+        rate, loss = record.samples_per_second, record.train_loss
+        self._display.after_epoch(
+            self._status(run, record.epoch, run.n_samples, rate, loss, record)
+        )
+
+    def on_fit_end(self, run: Run) -> None:
+        """Leave the terminal in order, and say why training ended if not as planned."""
+        finished = len(run.history) and run.history[-1].epoch >= run.epochs
+        self._display.close("" if finished else run.history.stop_reason)
+
+    @staticmethod
+    def _status(
+        run: Run, epoch: int, rows: int, rate: float, loss: float, last: EpochRecord | None
+    ) -> Status:
+        return Status(
+            epoch=epoch,
+            epochs=run.epochs,
+            done=(epoch - 1) * run.n_samples + rows,
+            total=run.epochs * run.n_samples,
+            rate=rate,
+            loss=loss,
+            val_loss=last.val_loss if last else None,
+            val_score=last.val_score if last else None,
+            score_name=run.history.score_name,
+        )
