@@ -74,6 +74,7 @@ JOB = np.dtype(
         ("fused_output", _i), ("loss_parameter", _f), ("dropout", _i), ("rule", _i),
         ("penalise", _i), ("clip_values", _i), ("scale", _i), ("sum_squares", _i), ("max_norm", _i),
         # training
+        ("plain", _i),  # gradient descent without anything added: one product updates W
         ("mean", _i), ("l1", _f), ("l2", _f), ("decay", _f), ("clip_value", _f), ("clip_norm", _f),
         ("norm_bound", _f), ("want_norms", _i), ("rates", _i), ("first_step", _i),
         ("beta1", _f), ("beta2", _f), ("h0", _f), ("h1", _f), ("h2", _f), ("h3", _f), ("h4", _f),

@@ -28,6 +28,21 @@ def _gradient(job, layer, first, rows, m, scale, carry):
 
 
 @inner
+def _descend(job, layer, first, rows, m, step):
+    """Plain gradient descent as one product: W <- W - step * x'.dz; g is never written."""
+    _call(
+        job.gemm,
+        (
+            layer.x + first * job.size, job.size, layer.x_row, layer.dz, layer.dz_row,
+            layer.w + first * layer.w_row, layer.w_row, rows, layer.panels_out, m, -step, 1.0,
+        ),
+    )  # fmt: skip
+    weights = min(rows, layer.n_in - first)
+    if layer.wt != 0 and weights > 0 and job.norm_bound == 0.0:
+        _transpose(job, layer, first, weights)
+
+
+@inner
 def _penalise(job, layer, first, rows):
     """Penalty and clipping by value; a bias row, the last, is clipped but not penalised."""
     offset = first * layer.w_row
@@ -129,12 +144,16 @@ def _scale_and_update(job, layer, low, high, factor, rate, power1, power2):
 def run_weights(job, layers, rank, size, m, scale, carry, last, rate, power1, power2, passed):
     """Second half of a step: this thread's blocks of every layer. `last`: the batch is complete."""
     waits = last and (job.clip_norm > 0.0 or job.want_norms)
+    at_once = last and job.plain and not carry
     for k in range(len(layers)):
         layer = layers[k]
         low, high = share(layer.blocks, 1, rank, size)
         for start in range(low, high, layer.group):
             end = min(start + layer.group, high)
             first, rows = _block(layer, start, end)
+            if at_once:
+                _descend(job, layer, first, rows, m, scale * rate)
+                continue
             _gradient(job, layer, first, rows, m, scale, carry)
             if last:
                 _finish(job, layer, start, end, waits, rate, power1, power2)

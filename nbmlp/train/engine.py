@@ -15,7 +15,7 @@ from nbmlp.errors import NonFiniteError
 from nbmlp.kernels import records
 from nbmlp.kernels.pieces import piece_function
 from nbmlp.kernels.run import prepare, run
-from nbmlp.optimizers import Optimizer
+from nbmlp.optimizers import SGD, Optimizer
 from nbmlp.plan import choose_threads, make_plan
 from nbmlp.predict import Pace, Rows, bad_column, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
@@ -125,6 +125,9 @@ class Engine:
             slots = self.state.slots.ctypes.data + layer.offset * self.state.plan.itemsize
             work.set_layer(k, slots=slots)
         self._bind_rule(name, train.optimizer)
+        touched = train.l1 or train.l2 or train.decay or train.clip_value or train.clip_norm
+        plain = isinstance(train.optimizer, SGD) and not train.optimizer.momentum
+        work.set(plain=plain and not touched and not train.gradient_norms)
         needed = {
             "penalise": train.l1 > 0 or train.l2 > 0, "clip_values": train.clip_value,
             "scale": train.clip_norm, "sum_squares": train.clip_norm or train.gradient_norms,
