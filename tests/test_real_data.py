@@ -12,13 +12,6 @@ import nbmlp
 from nbmlp.plan import make_plan
 
 
-def test_mnist_with_the_defaults_is_below_two_percent(data_dir: Path) -> None:
-    data = nbmlp.read(data_dir / "mnist")
-    model = nbmlp.MLP(300, batch_size=100, epochs=30).fit(data.X, data.y)
-    assert data.X.dtype == np.uint8
-    assert model.evaluate(data.test.X, data.test.y)["error"] <= 0.020
-
-
 @pytest.mark.parametrize(("l2", "bound"), [(2e-6, 0.057), (1e-3, 0.12)])
 def test_gains_optimizer_on_mnist(data_dir: Path, l2: float, bound: float) -> None:
     """The optimizer with per-weight gains, sigmoids and squared error, 30 epochs of batch 100."""
