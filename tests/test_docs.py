@@ -22,8 +22,6 @@ BLOCK = re.compile(
     r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE
 )
 FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
-#: Pages that are announced and not written yet; one that is there comes off the list.
-AWAITED: set[str] = set()
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 #: Words in code font that name a file of the project.
 NAMED = re.compile(r"`((?:nbmlp|tests|bench|docs|\.ci)/[\w./-]*)`")
@@ -109,8 +107,6 @@ def broken(link: str, page: Path) -> bool:
         return False  # elsewhere: not for tests
     path, _, anchor = link.partition("#")
     target = (page.parent / path).resolve() if path else page
-    if target in AWAITED:
-        return target.exists()
     return not target.exists() or bool(anchor and anchor not in anchors(target))
 
 
