@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,35 @@ from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
 from nbmlp.train.interrupt import Interrupt
 
-if TYPE_CHECKING:
-    from nbmlp.train.loop import Loop
-
-__all__ = ["minimise"]
+__all__ = ["Epochs", "minimise"]
 
 
-def minimise(loop: Loop, engine: Engine, callbacks: CallbackList, interrupt: Interrupt) -> None:
+class Epochs(Protocol):
+    """What counts and records iterations: the loop."""
+
+    epochs: int
+    first_weights: NDArray[Any] | None
+
+    @property
+    def stop_reason(self) -> str:
+        """Why somebody has asked for the end; empty as long as nobody has."""
+
+    def stop(self, reason: str) -> None:
+        """Ask for the end."""
+
+    def record(
+        self,
+        callbacks: CallbackList,
+        interrupt: Interrupt,
+        data_loss: float,
+        rate: float,
+        trained: float,
+        start: float,
+    ) -> None:
+        """Count an epoch and tell the callbacks."""
+
+
+def minimise(loop: Epochs, engine: Engine, callbacks: CallbackList, interrupt: Interrupt) -> None:
     """Iterate until the planned epoch; each iteration is recorded as an epoch.
 
     scipy does not hand out its memory of past steps. So that a resumed run has the same bits as
