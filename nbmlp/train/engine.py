@@ -92,7 +92,7 @@ class Engine:
         if any(spec.dropout) or spec.input_dropout:
             self._bind_dropout(deterministic)
         if deterministic:
-            self.work.set(rule=0)
+            self.work.set(rule=0, plain=0)
         prepare("train", self.threads)
         for name in ("shuffle", "all_finite", "transpose"):
             piece_function(name, np.float64 if name == "shuffle" else self.work.dtype)
