@@ -55,6 +55,29 @@ def _opaque(builder, value):
     return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
 
 
+def _merge(builder, sums, c, alpha, beta, fused: bool):
+    """C = alpha * sums + beta * C, C's first row at c[0], its rows c[1] bytes apart."""
+    vec = sums[0][0].type
+    lanes, width = vec.count, vec.count * (4 if vec.element == FLOAT[4] else 8)
+    alphas, betas = _splat(builder, alpha, lanes), _splat(builder, beta, lanes)
+    places = [
+        (total, _offset(builder, _offset(builder, c[0], row), ir.Constant(I64, v * width)))
+        for r, totals in enumerate(sums)
+        for row in [builder.mul(c[1], ir.Constant(I64, r))]
+        for v, total in enumerate(totals)
+    ]
+    # beta == 0 must not read C: what lies there may be NaN.
+    fresh = builder.fcmp_ordered("==", beta, ir.Constant(alpha.type, 0.0))
+    with builder.if_else(fresh) as (store, merge):
+        with store:
+            for total, place in places:
+                builder.store(builder.fmul(alphas, total), place, align=width)
+        with merge:
+            for total, place in places:
+                old = builder.fmul(betas, builder.load(place, typ=vec, align=width))
+                builder.store(_fma(builder, alphas, total, old, fused), place, align=width)
+
+
 def _tile_function(module, target: Target, itemsize: int, rows: int, vectors: int):
     """Emit ``C = alpha * A.B + beta * C`` for one register tile as a private function.
 
@@ -74,9 +97,7 @@ def _tile_function(module, target: Target, itemsize: int, rows: int, vectors: in
     fn.linkage = "internal"
     fn.attributes.add("noinline")
     depth, a0, a_row, a_col, b0, b_row, c0, c_row, alpha, beta = fn.args
-    entry, loop, done, fresh, merge, end = (
-        fn.append_basic_block(n) for n in ("entry", "loop", "done", "fresh", "merge", "end")
-    )
+    entry, loop, done = (fn.append_basic_block(n) for n in ("entry", "loop", "done"))
     width = lanes * itemsize
     builder = ir.IRBuilder(entry)
     zero = ir.Constant(vec, [0.0] * lanes)
@@ -113,28 +134,8 @@ def _tile_function(module, target: Target, itemsize: int, rows: int, vectors: in
             acc[r][v].add_incoming(zero, entry)
             acc[r][v].add_incoming(new[r][v], loop)
 
-    def out(r, v):
-        return _offset(
-            builder, c0,
-            builder.add(builder.mul(c_row, ir.Constant(I64, r)), ir.Constant(I64, v * width)),
-        )  # fmt: skip
-
     builder.position_at_end(done)
-    alphas, betas = _splat(builder, alpha, lanes), _splat(builder, beta, lanes)
-    # beta == 0 must not read C: what lies there may be NaN.
-    builder.cbranch(builder.fcmp_ordered("==", beta, ir.Constant(scalar, 0.0)), fresh, merge)
-    builder.position_at_end(fresh)
-    for r in range(rows):
-        for v in range(vectors):
-            builder.store(builder.fmul(alphas, new[r][v]), out(r, v), align=width)
-    builder.branch(end)
-    builder.position_at_end(merge)
-    for r in range(rows):
-        for v in range(vectors):
-            old = builder.fmul(betas, builder.load(out(r, v), typ=vec, align=width))
-            builder.store(_fma(builder, alphas, new[r][v], old, target.fma), out(r, v), align=width)
-    builder.branch(end)
-    builder.position_at_end(end)
+    _merge(builder, new, (c0, c_row), alpha, beta, target.fma)
     builder.ret_void()
     return fn
 

@@ -1,121 +1,130 @@
-"""One update rule per piece, over flat vectors, and what goes before and after an update.
-
-Every rule has the signature of :data:`RULE_ARGUMENTS`; slot k lies `stride` bytes after slot k-1.
-"""
+"""One update rule per piece, over flat vectors, and what goes before and after an update."""
 
 # mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from nbmlp import tuning
-from nbmlp.kernels._jit import piece
+from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels.vecmath import make_vector, vecmath
 
-#: w, g (n); slots; bytes between slots; n; learning rate; decoupled decay; beta1^t and beta2^t
-#: (rules that correct a bias); six settings of the rule.
-RULE_ARGUMENTS = "w g slots stride n rate decay power1 power2 h0 h1 h2 h3 h4 h5"
+
+def _rule(name: str) -> Callable[[Callable[[type], Any]], None]:
+    """Register ``update(x, d, s0, s1, s2, rate, decay, powers, h)`` as the piece of a rule.
+
+    x, d (n): weights and gradient; s0, s1, s2 (n): the rule's slots, as many as it has; rate:
+    learning rate; decay: decoupled weight decay; powers: beta1^t, beta2^t; h: six settings.
+    """
+
+    def register(make_update: Callable[[type], Any]) -> None:
+        @piece(f"{name}.rule")
+        def make(T: type) -> Any:
+            update, vector = make_update(T), make_vector(T)
+
+            def rule(
+                w: int, g: int, slots: int, stride: int, n: int, rate: float, decay: float,
+                power1: float, power2: float, h0: float, h1: float, h2: float, h3: float,
+                h4: float, h5: float,
+            ) -> int:  # fmt: skip
+                """Update n elements; slot k lies `stride` bytes after slot k-1."""
+                update(
+                    vector(w, n), vector(g, n), vector(slots, n), vector(slots + stride, n),
+                    vector(slots + 2 * stride, n), rate, decay, (power1, power2),
+                    (h0, h1, h2, h3, h4, h5),
+                )  # fmt: skip
+                return 0
+
+            return rule
+
+    return register
 
 
-@piece("sgd.rule")
+@_rule("sgd")
 def _sgd(T: type) -> Any:
-    vector = make_vector(T)
-
-    def rule(
-        w: int, g: int, slots: int, stride: int, n: int, rate: float, decay: float,
-        power1: float, power2: float, h0: float, h1: float, h2: float, h3: float, h4: float,
-        h5: float,
-    ) -> int:  # fmt: skip
-        """h0 = momentum, h1 = 1 for Nesterov."""
-        x, d = vector(w, n), vector(g, n)
-        shrink, step, mu = T(1.0 - rate * decay), T(rate), T(h0)
-        if h0 == 0.0:
-            for i in range(n):
+    @inner
+    def update(x, d, v, s1, s2, rate, decay, powers, h):
+        """h: momentum, 1 for Nesterov."""
+        shrink, step, mu = T(1.0 - rate * decay), T(rate), T(h[0])
+        if h[0] == 0.0:
+            for i in range(len(x)):
                 x[i] = x[i] * shrink - step * d[i]
-            return 0
-        v = vector(slots, n)
-        if h1 == 0.0:
-            for i in range(n):
+        elif h[1] == 0.0:
+            for i in range(len(x)):
                 v[i] = mu * v[i] + d[i]
                 x[i] = x[i] * shrink - step * v[i]
         else:
-            for i in range(n):
+            for i in range(len(x)):
                 v[i] = mu * v[i] + d[i]
                 x[i] = x[i] * shrink - step * (d[i] + mu * v[i])
-        return 0
 
-    return rule
+    return update
 
 
-@piece("rmsprop.rule")
+@_rule("rmsprop")
 def _rmsprop(T: type) -> Any:
-    vector = make_vector(T)
-
-    def rule(
-        w: int, g: int, slots: int, stride: int, n: int, rate: float, decay: float,
-        power1: float, power2: float, h0: float, h1: float, h2: float, h3: float, h4: float,
-        h5: float,
-    ) -> int:  # fmt: skip
-        """h0 = rho, h1 = epsilon."""
-        x, d, s = vector(w, n), vector(g, n), vector(slots, n)
-        shrink, step, rho, fresh, eps = T(1.0 - rate * decay), T(rate), T(h0), T(1.0 - h0), T(h1)
-        for i in range(n):
+    @inner
+    def update(x, d, s, s1, s2, rate, decay, powers, h):
+        """h: rho, epsilon."""
+        shrink, step = T(1.0 - rate * decay), T(rate)
+        rho, fresh, eps = T(h[0]), T(1.0 - h[0]), T(h[1])
+        for i in range(len(x)):
             s[i] = rho * s[i] + fresh * d[i] * d[i]
             x[i] = x[i] * shrink - step * d[i] / (math.sqrt(s[i]) + eps)
-        return 0
 
-    return rule
+    return update
 
 
-@piece("rmsprop_gains.rule")
+@functools.cache
+def _sign_of(T: type) -> Any:
+    zero, one = T(0), T(1)
+
+    @inner
+    def sign_of(x):
+        return one if x > zero else (-one if x < zero else zero)
+
+    return sign_of
+
+
+@_rule("rmsprop_gains")
 def _rmsprop_gains(T: type) -> Any:
-    vector = make_vector(T)
+    sign_of, zero, one = _sign_of(T), T(0), T(1)
 
-    def rule(
-        w: int, g: int, slots: int, stride: int, n: int, rate: float, decay: float,
-        power1: float, power2: float, h0: float, h1: float, h2: float, h3: float, h4: float,
-        h5: float,
-    ) -> int:  # fmt: skip
-        """h0 = rho, h1 = epsilon; h2 = increase, h3 = decrease; h4, h5 = limits of the gain."""
-        x, d, s = vector(w, n), vector(g, n), vector(slots, n)
-        gain, last = vector(slots + stride, n), vector(slots + 2 * stride, n)
-        shrink, step, rho, fresh = T(1.0 - rate * decay), T(rate), T(h0), T(1.0 - h0)
-        eps, up, down, least, most = T(h1), T(h2), T(h3), T(h4), T(h5)
-        zero, one = T(0), T(1)
-        for i in range(n):
+    @inner
+    def update(x, d, s, gain, last, rate, decay, powers, h):
+        """h: rho, epsilon, increase, decrease, limits of the gain."""
+        shrink, step = T(1.0 - rate * decay), T(rate)
+        rho, fresh, eps = T(h[0]), T(1.0 - h[0]), T(h[1])
+        up, down, least, most = T(h[2]), T(h[3]), T(h[4]), T(h[5])
+        for i in range(len(x)):
             s[i] = rho * s[i] + fresh * d[i] * d[i]
-            sign = one if d[i] > zero else (-one if d[i] < zero else zero)
+            sign = sign_of(d[i])
             agree = sign * last[i]
             y = gain[i] * (up if agree > zero else (down if agree < zero else one))
             y = y if y > least else least
             gain[i] = y if y < most else most
             last[i] = sign
             x[i] = x[i] * shrink - step * gain[i] * d[i] / (math.sqrt(s[i]) + eps)
-        return 0
 
-    return rule
+    return update
 
 
-@piece("rprop.rule")
+@_rule("rprop")
 def _rprop(T: type) -> Any:
-    vector = make_vector(T)
+    sign_of, zero, one = _sign_of(T), T(0), T(1)
 
-    def rule(
-        w: int, g: int, slots: int, stride: int, n: int, rate: float, decay: float,
-        power1: float, power2: float, h0: float, h1: float, h2: float, h3: float, h4: float,
-        h5: float,
-    ) -> int:  # fmt: skip
-        """h0 = increase, h1 = decrease, h2, h3 = limits; rate / h4 is the schedule's factor."""
-        x, d = vector(w, n), vector(g, n)
-        length, last = vector(slots, n), vector(slots + stride, n)
-        shrink, factor = T(1.0 - rate * decay), T(rate / h4)
-        up, down, least, most = T(h0), T(h1), T(h2), T(h3)
-        zero, one = T(0), T(1)
-        for i in range(n):
-            sign = one if d[i] > zero else (-one if d[i] < zero else zero)
+    @inner
+    def update(x, d, length, last, s2, rate, decay, powers, h):
+        """h: increase, decrease, limits, first step; rate / first step is the schedule's factor."""
+        shrink, factor = T(1.0 - rate * decay), T(rate / h[4])
+        up, down, least, most = T(h[0]), T(h[1]), T(h[2]), T(h[3])
+        for i in range(len(x)):
+            sign = sign_of(d[i])
             agree = sign * last[i]
             y = length[i] * (up if agree > zero else (down if agree < zero else one))
             y = y if y > least else least
@@ -123,52 +132,37 @@ def _rprop(T: type) -> Any:
             sign = zero if agree < zero else sign
             last[i] = sign
             x[i] = x[i] * shrink - factor * sign * length[i]
-        return 0
 
-    return rule
+    return update
 
 
-@piece("adagrad.rule")
+@_rule("adagrad")
 def _adagrad(T: type) -> Any:
-    vector = make_vector(T)
-
-    def rule(
-        w: int, g: int, slots: int, stride: int, n: int, rate: float, decay: float,
-        power1: float, power2: float, h0: float, h1: float, h2: float, h3: float, h4: float,
-        h5: float,
-    ) -> int:  # fmt: skip
-        """h0 = epsilon."""
-        x, d, s = vector(w, n), vector(g, n), vector(slots, n)
-        shrink, step, eps = T(1.0 - rate * decay), T(rate), T(h0)
-        for i in range(n):
+    @inner
+    def update(x, d, s, s1, s2, rate, decay, powers, h):
+        """h: epsilon."""
+        shrink, step, eps = T(1.0 - rate * decay), T(rate), T(h[0])
+        for i in range(len(x)):
             s[i] += d[i] * d[i]
             x[i] = x[i] * shrink - step * d[i] / (math.sqrt(s[i]) + eps)
-        return 0
 
-    return rule
+    return update
 
 
-@piece("adam.rule")
+@_rule("adam")
 def _adam(T: type) -> Any:
-    vector = make_vector(T)
-
-    def rule(
-        w: int, g: int, slots: int, stride: int, n: int, rate: float, decay: float,
-        power1: float, power2: float, h0: float, h1: float, h2: float, h3: float, h4: float,
-        h5: float,
-    ) -> int:  # fmt: skip
-        """h0 = beta1, h1 = beta2, h2 = epsilon; power1, power2 = their powers."""
-        x, d, m, v = vector(w, n), vector(g, n), vector(slots, n), vector(slots + stride, n)
-        shrink, step = T(1.0 - rate * decay), T(rate / (1.0 - power1))
-        root = T(1.0 / math.sqrt(1.0 - power2))
-        b1, b2, f1, f2, eps = T(h0), T(h1), T(1.0 - h0), T(1.0 - h1), T(h2)
-        for i in range(n):
+    @inner
+    def update(x, d, m, v, s2, rate, decay, powers, h):
+        """h: beta1, beta2, epsilon."""
+        shrink, step = T(1.0 - rate * decay), T(rate / (1.0 - powers[0]))
+        root = T(1.0 / math.sqrt(1.0 - powers[1]))
+        b1, b2, f1, f2, eps = T(h[0]), T(h[1]), T(1.0 - h[0]), T(1.0 - h[1]), T(h[2])
+        for i in range(len(x)):
             m[i] = b1 * m[i] + f1 * d[i]
             v[i] = b2 * v[i] + f2 * d[i] * d[i]
             x[i] = x[i] * shrink - step * m[i] / (math.sqrt(v[i]) * root + eps)
-        return 0
 
-    return rule
+    return update
 
 
 # --------------------------------------------------------------------- around the rule
