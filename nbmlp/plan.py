@@ -179,8 +179,8 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
 def choose_threads(spec: ModelSpec, rows: int, most: int) -> int:
     """Threads for steps of so many rows: one when a barrier would cost more than it shares out.
 
-    Measured crossover (docs/architecture.md): two barriers and the exchange of cache lines cost
-    about as much as `tuning.FLOPS_PER_THREAD` floating-point operations.
+    `tuning.FLOPS_PER_THREAD` is an estimate of what two barriers and the exchange of cache lines
+    cost; long trainings measure instead (train/crew.py).
     """
     sizes = spec.layer_sizes
     flops = 6 * rows * sum(a * b for a, b in pairwise(sizes))
