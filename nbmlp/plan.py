@@ -14,7 +14,11 @@ from nbmlp import tuning
 from nbmlp.codes import ACTIVATIONS, LOSSES
 from nbmlp.spec import ModelSpec, named_parameter
 
-__all__ = ["LayerPlan", "Plan", "choose_threads", "make_plan"]
+__all__ = ["LayerPlan", "Plan", "choose_columns", "choose_threads", "make_plan"]
+
+
+#: Blocks of inputs, if a layer has more panels of units than that, below which it is flat.
+_FLAT = 4
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class LayerPlan:
         Update blocks: rows of W that a rule takes at once, the unit in which threads share W.
     group : int
         Blocks whose gradient is one product.
+    narrow, flat : bool
+        So few units that its products run along the other axis; so few inputs that threads share
+        its columns.
     """
 
     n_in: int
@@ -64,6 +71,8 @@ class LayerPlan:
     blocks: int
     first_block: int
     group: int
+    narrow: bool
+    flat: bool
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,8 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
                 needs_z=needs_z, copies=drops[k] > 0 and not needs_z,
                 block_rows=panel, blocks=-(-depth // panel), first_block=blocks,
                 group=max(1, tuning.GRADIENT_BLOCK // (row * panel)),
+                narrow=k > 0 and not hidden and n_out <= tuning.NARROW,
+                flat=_panels(depth, panel) < min(_FLAT, _panels(n_out, panel)),
             )
         )  # fmt: skip
         offset += depth * row
@@ -185,3 +196,23 @@ def choose_threads(spec: ModelSpec, rows: int, most: int) -> int:
     sizes = spec.layer_sizes
     flops = 6 * rows * sum(a * b for a, b in pairwise(sizes))
     return max(1, min(most, flops // tuning.FLOPS_PER_THREAD))
+
+
+def choose_columns(spec: ModelSpec, plan: Plan, threads: int) -> tuple[bool, ...]:
+    """Which layers several threads cut by columns; empty where cutting rows is better.
+
+    Cutting rows sends half of the weights from core to core in every step, whatever the batch;
+    cutting columns sends activations, and leaves the threads uneven shares. So columns pay for
+    small batches of wide layers (`tuning.COLUMN_ROWS`, measured).
+    """
+    wide = tuple(layer.panels_out >= tuning.COLUMN_PANELS * threads for layer in plan.layers)
+    if threads == 1 or not any(wide):
+        return ()
+    costs = [layer.n_in * layer.n_out for layer in plan.layers]
+    uneven = [
+        cost * (-(-layer.panels_out // threads) * threads / layer.panels_out - 1.0)
+        for layer, cost, own in zip(plan.layers, costs, wide, strict=True)
+        if own
+    ]
+    rows = tuning.COLUMN_ROWS / (1.0 + sum(uneven) / sum(costs) / tuning.COLUMN_COST)
+    return wide if plan.sub_batch <= rows else ()

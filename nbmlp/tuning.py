@@ -22,6 +22,14 @@ ROW_BLOCK = 96
 SUB_BATCH = 512
 #: Floating-point operations of a sub-batch: Ctrl-C waits for its end (0.1 s on a slow core).
 SUB_BATCH_FLOPS = 4_000_000_000
+#: Rows of a step up to which threads share the columns of even layers instead of the rows ...
+COLUMN_ROWS = 300
+#: ... and the share of a step that columns cost more than rows even then.
+COLUMN_COST = 0.01
+#: Panels that each thread needs for that; a layer with fewer is cut by rows.
+COLUMN_PANELS = 3
+#: Most units of an output layer whose products run along the other axis.
+NARROW = 4
 #: Elements of weights whose gradient is computed in one product before they are updated.
 GRADIENT_BLOCK = 16384
 #: Seconds that one parallel region may take: Ctrl-C, progress and callbacks wait for its end.

@@ -38,13 +38,21 @@ class Workspace:
         Most threads that will run.
     training : bool
         With gradients and deltas; else forward only.
+    columns : tuple of bool
+        Layers that threads cut by columns; empty for steps cut by rows.
     """
 
     def __init__(
-        self, plan: Plan, spec: ModelSpec, state: State, threads: int, training: bool
+        self,
+        plan: Plan,
+        spec: ModelSpec,
+        state: State,
+        threads: int,
+        training: bool,
+        columns: tuple[bool, ...] = (),
     ) -> None:
         self.plan, self.spec, self.state = plan, spec, state
-        self.threads, self.training = threads, training
+        self.threads, self.training, self.columns = threads, training, columns
         self.dtype = state.theta.dtype.type
         # Prediction: each thread has its own block of rows; training: the sub-batch's rows.
         self.rows = plan.sub_batch if training else threads * plan.row_block
@@ -61,6 +69,8 @@ class Workspace:
         self._bind_job()
         for k, layer in enumerate(plan.layers):
             self._bind_layer(k, layer)
+        if training and plan.layers[-1].narrow:
+            self._bind_narrow(plan.layers[-1])
 
     # -- memory
 
@@ -89,11 +99,14 @@ class Workspace:
         loss, parameter = named_parameter(spec.loss)
         doubles = [aligned(self.rows, np.float64) for _ in range(2)]
         self._kept += doubles
+        inputs = self._new(self.rows * plan.x_row * (self.threads if self.columns else 1))
         self.set(
             layers=self.layers.ctypes.data, n_layers=len(plan.layers), size=size,
             n_inputs=spec.n_inputs, n_outputs=spec.n_outputs,
             sub_batch=plan.sub_batch, row_block=plan.row_block,
-            x_buffer=self._rows_of(plan.x_row), x_buffer_row=plan.x_row * size, x_one=plan.x_one,
+            x_buffer=inputs.ctypes.data, x_buffer_row=plan.x_row * size, x_one=plan.x_one,
+            columns=bool(self.columns),
+            x_own=self.rows * plan.x_row * size if self.columns else 0,
             target=self._rows_of(plan.target_row), target_row=plan.target_row * size,
             weights=doubles[0].ctypes.data, values=doubles[1].ctypes.data,
             norms=self.norms.ctypes.data, n_blocks=plan.n_blocks,
@@ -125,9 +138,11 @@ class Workspace:
             w=state.theta.ctypes.data + plan.offset * size, w_row=plan.row * size,
             x=int(self.job["x_buffer"][0]) if first else int(below["a"]),
             x_row=self.plan.x_row * size if first else int(below["a_row"]),
+            x_own=self["x_own"] if first else 0,
+            columns=bool(self.columns) and self.columns[k],
             a=a, a_row=plan.a_row * size, saved=saved, one=plan.one, act=parameter,
             block_rows=plan.block_rows, blocks=plan.blocks, first_block=plan.first_block,
-            group=plan.group,
+            group=plan.group, flat=plan.flat, narrow=plan.narrow and self.training,
             forward=self.piece(f"{name}.forward"), keep=1.0, factor=1.0,
         )  # fmt: skip
         if self.training or last:  # a prediction with a loss writes the last delta
@@ -139,6 +154,14 @@ class Workspace:
             if not first:
                 start = self.transposed.ctypes.data + plan.transposed_offset * size
                 self.set_layer(k, wt=start, wt_row=plan.transposed_row * size)
+
+    def _bind_narrow(self, plan: LayerPlan) -> None:
+        row = int(self.layers["x_row"][-1])
+        turned = self._new(plan.n_out * row // self.plan.itemsize)
+        self.set(
+            narrow_forward=self.piece("narrow_forward"), turn=self.piece("turn"),
+            turned=turned.ctypes.data, turned_row=row,
+        )  # fmt: skip
 
     def piece(self, name: str) -> int:
         """Address of a piece for this element type."""

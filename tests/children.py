@@ -92,6 +92,19 @@ def rows(n: int, columns: int = 20, kind: str = "float32") -> tuple[np.ndarray, 
     return (X * 40 + 128).clip(0, 255).astype(np.uint8) if kind == "uint8" else X.astype(kind), y
 
 
+#: Layers so wide and batches so small that five threads cut them by columns ...
+COLUMNS = {"hidden": (300, 17, 260), "columns": 30, "batch_size": 12, "n": 150}
+#: ... in steps of all kinds.
+_BY_COLUMNS: dict[str, dict[str, Any]] = {
+    "plain": {"optimizer": "sgd", "activation": "gelu"},
+    "all at once": {
+        "dropout": 0.2, "input_dropout": 0.1, "optimizer": "adamw", "l1": 1e-4, "l2": 1e-3,
+        "clip_value": 0.01, "max_norm": 2.0,
+    },
+    "wide output": {"outputs": 250, "task": "regression", "bias": False, "activation": "silu"},
+    "narrow output": {"classes": 2, "optimizer": "rmsprop", "kind": "uint8"},
+    "float64": {"dtype": "float64", "optimizer": "sgd(0.1, momentum=0.9)", "loss": "squared_error"},
+}  # fmt: skip
 #: What is trained in the tests of determinism: settings, rows, and what else fit is given.
 CASES: dict[str, dict[str, Any]] = {
     "float32": {},
@@ -114,6 +127,7 @@ CASES: dict[str, dict[str, Any]] = {
     "one unit": {"classes": 2, "label_smoothing": 0.1, "activation": "mish"},
     "regression": {"task": "regression", "loss": "huber", "optimizer": "rmsprop"},
     "lbfgs": {"optimizer": "lbfgs", "n": 1100},
+    **{f"columns, {name}": {**COLUMNS, **more} for name, more in _BY_COLUMNS.items()},
 }
 
 
@@ -129,6 +143,8 @@ def train_with(changes: dict[str, Any], threads: int) -> tuple[Any, np.ndarray]:
     n, columns = settings.pop("n", 430), settings.pop("columns", 20)
     X, y = rows(n, columns, settings.pop("kind", "float32"))
     y = y % settings.pop("classes", 3)
+    if outputs := settings.pop("outputs", 0):
+        y = np.sin(X[:, :1] + np.arange(outputs) + y[:, None])
     weight = np.random.default_rng(1).random(n) if settings.pop("weighted", False) else None
     model = MLP(threads=threads, **settings)
     model.fit(X, y, sample_weight=weight, validation=(X[:50], y[:50]))

@@ -16,6 +16,7 @@ from buffers import SENTINEL, T32_T64, address, matrix, panel_of, panels_for
 from engine_twin import kept_units, mix64, shuffled
 from scipy import special
 
+from nbmlp import tuning
 from nbmlp.kernels.pieces import piece_function
 from nbmlp.state import aligned
 
@@ -272,11 +273,11 @@ def test_shuffle_puts_every_row_everywhere():
     assert chi2 < special.chdtri(119, 1e-6)
 
 
-def run_dropout(T, rows, n, key, stream, first, keep, factor, one=-1, saved=None):
+def run_dropout(T, rows, n, key, stream, first, keep, factor, one=-1, saved=None, column=0):
     a = matrix(T, rows, panels_for(T, n + 1), 3.0)
     piece_function("dropout", T)(
         address(a), a.strides[0], 0 if saved is None else address(saved), rows, n, key, stream,
-        first, keep, factor, one,
+        first, column, keep, factor, one,
     )  # fmt: skip
     return a
 
@@ -292,6 +293,14 @@ def test_dropout_masks_are_those_drawn_in_numpy(T, n, drop):
     np.testing.assert_array_equal(a[:21, :n], np.where(kept, T(6.0), T(0.0)))
     assert (a[:21, n] == 1.0).all()
     assert (a[21:] == 3.0).all()
+
+
+@T32_T64
+def test_dropout_of_some_columns_draws_what_it_draws_for_all(T):
+    panel = panel_of(T)
+    whole = run_dropout(T, 9, 5 * panel, 3, 1, 4, 0.5, 2.0)
+    part = run_dropout(T, 9, 2 * panel, 3, 1, 4, 0.5, 2.0, column=3 * panel)
+    np.testing.assert_array_equal(part[:9, : 2 * panel], whole[:9, 3 * panel : 5 * panel])
 
 
 @T32_T64
@@ -323,27 +332,87 @@ def test_dropout_keeps_its_share(keep):
     assert abs((kept & other).mean() - both) < spread
 
 
-# ------------------------------------------------------------------------- around the update
+# ------------------------------------------------------------------------- parts of matrices
+
+
+def in_part(T, m):
+    """Arguments (address, rows, row, panels) of the second and third panel of three rows of m."""
+    return address(m) + tuning.PANEL_BYTES, 3, m.strides[0], 2
+
+
+def outside(T, m):
+    """A copy of m, SENTINEL where :func:`in_part` points."""
+    rest = m.copy()
+    rest[:3, panel_of(T) : 3 * panel_of(T)] = SENTINEL
+    return rest
 
 
 @T32_T64
 def test_penalise(T):
     rng = np.random.default_rng(0)
-    w, g = rng.normal(size=(2, 40)).astype(T)
-    w[::7] = 0.0
-    expected = g + 0.3 * w.astype(float) + 0.1 * np.sign(w)
-    piece_function("penalise", T)(address(w), address(g), 39, 0.1, 0.3)
-    np.testing.assert_allclose(g[:39], expected[:39], rtol=8 * np.finfo(T).eps, atol=1e-7)
-    assert g[39] == expected[39] - 0.3 * w[39].astype(float) - 0.1 * np.sign(w[39])
+    w, g = rng.normal(size=(2, 5, 5 * panel_of(T))).astype(T)
+    w, g = (np.ascontiguousarray(m) for m in (w, g))
+    w[:, ::7] = 0.0
+    before, expected = outside(T, g), g + 0.3 * w.astype(float) + 0.1 * np.sign(w)
+    at, *part = in_part(T, w)
+    piece_function("penalise", T)(at, in_part(T, g)[0], *part, 0.1, 0.3)
+    inside = np.s_[:3, panel_of(T) : 3 * panel_of(T)]
+    np.testing.assert_allclose(g[inside], expected[inside], rtol=8 * np.finfo(T).eps, atol=1e-7)
+    np.testing.assert_array_equal(outside(T, g), before)
 
 
 @T32_T64
 def test_clip_values_and_scale(T):
-    g = np.array([3.0, -3.0, 0.5, -0.5, 0.0, np.nan, np.inf, -np.inf, 9.0], T)
-    piece_function("clip_values", T)(address(g), 8, 1.5)
-    np.testing.assert_array_equal(g, [1.5, -1.5, 0.5, -0.5, 0.0, np.nan, 1.5, -1.5, 9.0])
-    piece_function("scale", T)(address(g), 3, 0.5)
-    np.testing.assert_array_equal(g[:4], [0.75, -0.75, 0.25, -0.5])
+    g = matrix(T, 4, 4, 9.0)
+    n, before = panel_of(T), outside(T, g)
+    g[0, n : n + 8] = [3.0, -3.0, 0.5, -0.5, 0.0, np.nan, np.inf, -np.inf]
+    piece_function("clip_values", T)(*in_part(T, g), 1.5)
+    found = [1.5, -1.5, 0.5, -0.5, 0.0, np.nan, 1.5, -1.5]
+    np.testing.assert_array_equal(g[0, n : n + 8], found)
+    assert (g[1:3, n : 3 * n] == 1.5).all()
+    piece_function("scale", T)(*in_part(T, g), 0.5)
+    np.testing.assert_array_equal(g[0, n : n + 8], np.array(found) / 2)
+    assert (g[1:3, n : 3 * n] == 0.75).all()
+    np.testing.assert_array_equal(outside(T, g), before)
+
+
+# ------------------------------------------------------------------------- narrow outputs
+
+
+@T32_T64
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("units", [1, 16, 50, 250])
+def test_narrow_forward(T, n, units):
+    rng, panels = np.random.default_rng(units), panels_for(T, units)
+    x, wt = matrix(T, 5, panels, 0.7), matrix(T, n, panels, 0.0)
+    x[:5, :units], wt[:n, :units] = rng.normal(size=(5, units)), rng.normal(size=(n, units))
+    bias, z = matrix(T, 1, 1), matrix(T, 5, 1, SENTINEL)
+    bias[0, :n] = rng.normal(size=n)
+    for offset in (bias[0, :n].astype(float), 0.0):
+        piece_function("narrow_forward", T)(
+            address(x), x.strides[0], address(wt), wt.strides[0],
+            address(bias) if np.any(offset) else 0, address(z), z.strides[0], 5, n, panels,
+        )  # fmt: skip
+        expected = x[:5, :units].astype(float) @ wt[:n, :units].astype(float).T + offset
+        np.testing.assert_allclose(z[:5, :n], expected, rtol=0, atol=units * np.finfo(T).eps)
+        z[:5, :n] = SENTINEL
+        assert (z == SENTINEL).all()
+
+
+@T32_T64
+def test_turn(T):
+    s, c = matrix(T, 3, 2, 0.0), matrix(T, 20, 1, np.nan)
+    s[:3, :20] = np.arange(60).reshape(3, 20)
+    turn = piece_function("turn", T)
+    turn(address(s), s.strides[0], address(c), c.strides[0], 20, 3, 0.5, 0.0)
+    np.testing.assert_array_equal(c[:20, :3], s[:3, :20].T / 2)
+    turn(address(s), s.strides[0], address(c), c.strides[0], 20, 3, 1.0, 2.0)
+    np.testing.assert_array_equal(c[:20, :3], 2 * s[:3, :20].T)
+    assert np.isnan(c[20:]).all()
+    assert np.isnan(c[:, 3:]).all()
+
+
+# ------------------------------------------------------------------------- around the update
 
 
 @T32_T64

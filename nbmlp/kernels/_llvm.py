@@ -1,4 +1,4 @@
-"""The intrinsics: microkernel, transpose, atomics, calls by address. Nothing else knows LLVM IR.
+"""The intrinsics: microkernel, transpose, threads, calls by address. Nothing else knows LLVM IR.
 
 Addresses travel as int64 and every intrinsic turns them into pointers itself, so that Numba's
 type system sees integers and floats only. Vector values never leave an intrinsic.
@@ -176,6 +176,39 @@ def make_tile_call(target: Target, itemsize: int) -> Callable[..., Any]:
     return tile
 
 
+def make_dot(target: Target, itemsize: int) -> Callable[..., Any]:
+    """``dot(x, w, vectors)``: sum of products of whole vectors, the lanes added up at last."""
+    lanes, scalar = target.lanes(itemsize), FLOAT[itemsize]
+    vec, width = ir.VectorType(scalar, lanes), ir.Constant(I64, target.vector_bytes)
+
+    def codegen(context, builder, sig, args):
+        x, w, vectors = args
+        total = cgutils.alloca_once_value(builder, ir.Constant(vec, [0.0] * lanes))
+        with cgutils.for_range(builder, vectors) as loop:
+            at = builder.mul(loop.index, width)
+            a, b = (
+                builder.load(
+                    _offset(builder, builder.inttoptr(base, ir.PointerType()), at),
+                    typ=vec, align=target.vector_bytes,
+                )
+                for base in (x, w)
+            )  # fmt: skip
+            builder.store(_fma(builder, a, b, builder.load(total, typ=vec), target.fma), total)
+        sums, half = builder.load(total, typ=vec), lanes // 2
+        while half:
+            turned = [(j + half) % lanes for j in range(lanes)]
+            mask = ir.Constant(ir.VectorType(I32, lanes), turned)
+            sums = builder.fadd(sums, builder.shuffle_vector(sums, sums, mask))
+            half //= 2
+        return builder.extract_element(sums, ir.Constant(I32, 0))
+
+    @intrinsic
+    def dot(tyctx, x, w, vectors):
+        return NUMBA_FLOAT[itemsize](types.int64, types.int64, types.int64), codegen
+
+    return dot
+
+
 # ------------------------------------------------------------------------------- addresses
 
 
@@ -290,6 +323,20 @@ def pause(tyctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+@intrinsic
+def prefetch(tyctx, address):
+    """Ask for the cache line at `address`, which need not be readable."""
+
+    def codegen(context, builder, sig, args):
+        signature = ir.FunctionType(ir.VoidType(), [ir.PointerType(), I32, I32, I32])
+        fn = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
+        read, keep, data = (ir.Constant(I32, n) for n in (0, 3, 1))
+        builder.call(fn, [builder.inttoptr(args[0], ir.PointerType()), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
 
 
 @intrinsic

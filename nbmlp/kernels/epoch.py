@@ -1,8 +1,9 @@
 """The fused loop: gather, forward, loss, backward, barrier, gradient and update, barrier.
 
 Many steps run inside one parallel region. In the first half of a step every thread takes its own
-rows through all layers (weights are read only); in the second every thread owns blocks of each
-weight matrix, sums their gradient over all rows and updates them at once. The loop handles
+rows through all layers (or its own columns, for small batches; weights are read only); in the
+second every thread owns a part of each weight matrix, sums its gradient over all rows and updates
+it at once. The loop handles
 addresses and counts only: whatever touches floats is a piece, so that one compiled loop serves
 every topology, activation, loss, rule and element type.
 """
@@ -18,6 +19,7 @@ from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner, parallel, piece
 from nbmlp.kernels.records import FLAGS, JOB, LAYER, LINE, STATUS
 from nbmlp.kernels.rng import step_key
+from nbmlp.kernels.step_columns import run_columns_back, run_columns_forward
 from nbmlp.kernels.step_rows import (
     gather_inputs,
     gather_targets,
@@ -79,17 +81,26 @@ def _make_train(_: type) -> Any:
         accumulated, status, row = job.accumulated, _OK, -1
         loss_sum, weight_sum = job.loss_sum, job.weight_sum
         stop = min(job.n_rows, cursor + job.rows_limit)
+        columns = job.columns and size > 1
         passed = 0
         while cursor < stop:
             batch_end = min(batch_start + job.batch, job.n_rows)
             m = min(job.sub_batch, batch_end - cursor)
             key = step_key(job.seed, step)
-            low, high = share(m, _ROW_GRAIN, rank, size)
-            run_rows(job, layers, key, cursor, cursor - batch_start, low, high, flag)
+            place = cursor - batch_start
+            if columns:
+                passed = run_columns_forward(
+                    job, layers, key, cursor, place, m, rank, size, flag, passed
+                )
+            else:
+                low, high = share(m, _ROW_GRAIN, rank, size)
+                run_rows(job, layers, key, cursor, place, low, high, flag)
             passed = barrier(job.sync, size, passed)
             status, row = _worst(job, size)
             if status != _OK:
                 break
+            if columns:
+                passed = run_columns_back(job, layers, key, place, m, rank, size, passed)
             loss, weight = _add_up(job, m)
             loss_sum += loss
             weight_sum += weight
@@ -102,7 +113,7 @@ def _make_train(_: type) -> Any:
                 rate = _doubles(job.rates, step - job.first_step + 1)[step - job.first_step]
                 power1, power2 = _powers(job, step + 1)
             passed = run_weights(
-                job, layers, rank, size, m, scale, cursor > batch_start, last, rate,
+                job, layers, rank, size, columns, m, scale, place > 0, last, rate,
                 power1, power2, passed,
             )  # fmt: skip
             passed = barrier(job.sync, size, passed)
@@ -128,7 +139,7 @@ def _infer_block(job, layers, block, first, flag):
     low = block * job.row_block
     rows = min(job.row_block, job.n_rows - low)
     last = layers[len(layers) - 1]
-    bad = gather_inputs(job, 0, low - first, first, rows, 0)
+    bad = gather_inputs(job, 0, low - first, first, rows, 0, 0)
     if bad >= 0:
         flag[0], flag[1] = _BAD_INPUT, low + bad
         return

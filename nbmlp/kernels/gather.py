@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
 
@@ -15,6 +16,16 @@ __all__ = ["INPUT_KINDS", "TARGET_KINDS"]
 
 INPUT_KINDS = ("float32", "float64", "uint8")
 TARGET_KINDS = ("float32", "float64", "labels")
+
+_LINE = 64  # bytes of a cache line
+#: Rows from the one that is copied to the one that is asked for: memory answers meanwhile.
+_AHEAD = 2
+
+
+@inner
+def _fetch(address, nbytes):
+    for line in range(0, nbytes, _LINE):
+        _llvm.prefetch(address + line)
 
 
 @inner
@@ -25,6 +36,7 @@ def _place(orders, order, start, r):
 
 def _make_inputs(kind: str) -> Callable[[type], Any]:
     def maker(T: type) -> Any:
+        size = np.dtype(kind).itemsize
         source, orders, to = vector_of(kind), vector_of("int64"), make_vector(T)
         checked = kind != "uint8"
         finite = vecmath(T).is_finite
@@ -39,6 +51,8 @@ def _make_inputs(kind: str) -> Callable[[type], Any]:
             """
             bad = -1
             for r in range(rows):
+                later = min(r + _AHEAD, rows - 1)
+                _fetch(x + _place(orders, order, start, later) * x_row, n * size)
                 s = source(x + _place(orders, order, start, r) * x_row, n)
                 d = to(out + r * out_row, n + 1)
                 if checked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbmlp.kernels import activations, epoch, gather, gemm, losses, optim, rng
+from nbmlp.kernels import activations, epoch, gather, gemm, losses, narrow, optim, rng
 from nbmlp.kernels._jit import cache_folder, compiled_pieces, piece_address, piece_function
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "gather",
     "gemm",
     "losses",
+    "narrow",
     "optim",
     "piece_address",
     "piece_function",

@@ -43,8 +43,12 @@ LAYER = np.dtype(
         ("wt", _i), ("wt_row", _i),  # transposed copy (n_out, n_in), 0 for the first layer
         # activations of the sub-batch: input (rows, depth), output (rows, n_out)
         ("x", _i), ("x_row", _i), ("a", _i), ("a_row", _i),
+        ("x_own", _i),  # bytes between the threads' copies of x, 0 where they share one
         ("saved", _i),  # what the derivative reads: a itself, z, or a before dropout
         ("dz", _i), ("dz_row", _i),
+        ("narrow", _i),  # its few units are computed along the other axis
+        ("flat", _i),  # its weights are always shared by panels
+        ("columns", _i),  # in a step cut by columns: each thread has its own panels of this layer
         # functions
         ("forward", _i), ("backward", _i), ("act", _f),
         ("one", _i),  # column of a that the next layer's bias multiplies, or -1
@@ -66,15 +70,18 @@ JOB = np.dtype(
         # cuts
         ("batch", _i), ("sub_batch", _i), ("row_block", _i), ("rows_limit", _i),
         # workspace of the sub-batch
-        ("x_buffer", _i), ("x_buffer_row", _i), ("x_one", _i),
+        ("x_buffer", _i), ("x_buffer_row", _i), ("x_own", _i), ("x_one", _i),
         ("target", _i), ("target_row", _i), ("weights", _i), ("values", _i),
         ("norms", _i), ("n_blocks", _i), ("layer_norms", _i), ("scratch", _i),
         # pieces
         ("inputs", _i), ("targets", _i), ("gemm", _i), ("transpose", _i), ("loss", _i),
+        # of a narrow output layer: its pieces, and where its gradient lies before it is turned
+        ("narrow_forward", _i), ("turn", _i), ("turned", _i), ("turned_row", _i),
         ("fused_output", _i), ("loss_parameter", _f), ("dropout", _i), ("rule", _i),
         ("penalise", _i), ("clip_values", _i), ("scale", _i), ("sum_squares", _i), ("max_norm", _i),
         # training
         ("plain", _i),  # gradient descent without anything added: one product updates W
+        ("columns", _i),  # several threads cut a step by columns, not by rows
         ("mean", _i), ("l1", _f), ("l2", _f), ("decay", _f), ("clip_value", _f), ("clip_norm", _f),
         ("norm_bound", _f), ("want_norms", _i), ("rates", _i), ("first_step", _i),
         ("beta1", _f), ("beta2", _f), ("h0", _f), ("h1", _f), ("h2", _f), ("h3", _f), ("h4", _f),

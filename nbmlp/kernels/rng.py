@@ -81,11 +81,12 @@ def _dropout(T: type) -> Any:
 
     def dropout(
         a: int, row: int, saved: int, rows: int, n: int,
-        seed: int, stream: int, first: int, keep: float, factor: float, one: int,
+        seed: int, stream: int, first: int, column: int, keep: float, factor: float, one: int,
     ) -> int:  # fmt: skip
         """Multiply a (rows, n) by factor where a unit is kept, by 0 where not.
 
-        seed, stream: the step's key and the layer; first: the block's first row within the batch.
+        seed, stream: the step's key and the layer; first: the block's first row within the batch;
+        column: its first column within the layer.
         A non-zero `saved` receives a copy of what a was; column `one` (if >= 0) stays 1.
         """
         width = (n + panel - 1) // panel * panel
@@ -99,6 +100,7 @@ def _dropout(T: type) -> Any:
                 for j in range(width):
                     copy[j] = x[j]
             base = np.uint32(mix64(key, first + r) & np.uint64(0xFFFFFFFF))
+            base += np.uint32(column) * np.uint32(0x9E3779B9)
             for j in range(width):
                 draw = _mix32(np.uint32(base + np.uint32(j) * np.uint32(0x9E3779B9)))
                 x[j] = f * x[j] if draw <= bound else zero

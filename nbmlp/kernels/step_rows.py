@@ -1,4 +1,8 @@
-"""First half of a step: rows through gather, forward, loss and backward. Weights are only read."""
+"""First half of a step: gather, forward, loss, backward. Weights are only read.
+
+What a thread computes of a layer is a rectangle: some rows of the batch by some panels of units.
+Here it is its own rows by all panels, all layers deep; `step_columns` cuts the other way.
+"""
 
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, misc"
 from __future__ import annotations
@@ -6,39 +10,85 @@ from __future__ import annotations
 from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner
 from nbmlp.kernels.records import STATUS
+from nbmlp.tuning import PANEL_BYTES
 
-__all__ = ["gather_inputs", "gather_targets", "run_forward", "run_loss", "run_rows"]
+__all__ = [
+    "backward_layer",
+    "derive_output",
+    "forward_layer",
+    "gather_inputs",
+    "gather_targets",
+    "run_forward",
+    "run_loss",
+    "run_rows",
+]
 
 _call = _llvm.call
 _BAD_INPUT, _BAD_OUTPUT = STATUS.BAD_INPUT, STATUS.BAD_OUTPUT
 
 
 @inner
-def run_forward(job, layers, key, first, rows, place):
-    """Rows `first`... of the sub-batch (row `place`... of the batch) through all layers."""
-    last = len(layers) - 1
-    for k in range(len(layers)):
-        layer = layers[k]
-        a = layer.a + first * layer.a_row
-        saved = layer.saved + first * layer.a_row
+def _columns(job, layer, low, high):
+    """Units in the panels low..high of a layer, and the column of ones counted from the first."""
+    panel = PANEL_BYTES // job.size
+    n = min(high * panel, layer.n_out) - low * panel
+    one = layer.one - low * panel if layer.one >= 0 and high == layer.panels_out else -1
+    return n, one
+
+
+@inner
+def _multiply(job, layer, first, rows, low, high, mine):
+    """z = x.W for rows `first`... by panels low..high."""
+    x = layer.x + mine * layer.x_own + first * layer.x_row
+    z = layer.a + first * layer.a_row + low * PANEL_BYTES
+    if layer.narrow:
+        bias = layer.w + layer.n_in * layer.w_row if layer.depth > layer.n_in else 0
         _call(
-            job.gemm,
+            job.narrow_forward,
             (
-                layer.x + first * layer.x_row, layer.x_row, job.size, layer.w, layer.w_row,
-                a, layer.a_row, rows, layer.panels_out, layer.depth, 1.0, 0.0,
+                x, layer.x_row, layer.wt, layer.wt_row, bias, z, layer.a_row, rows, layer.n_out,
+                layer.panels_in,
             ),
         )  # fmt: skip
-        if k == last and job.fused_output:
-            return
-        _call(layer.forward, (a, saved, layer.a_row, rows, layer.n_out, layer.act, layer.one))
-        if layer.drops:
-            _call(
-                job.dropout,
-                (
-                    a, layer.a_row, saved if layer.copies else 0, rows, layer.n_out, key, k + 1,
-                    place, layer.keep, layer.factor, layer.one,
-                ),
-            )  # fmt: skip
+        return
+    _call(
+        job.gemm,
+        (
+            x, layer.x_row, job.size, layer.w + low * PANEL_BYTES, layer.w_row,
+            z, layer.a_row, rows, high - low, layer.depth, 1.0, 0.0,
+        ),
+    )  # fmt: skip
+
+
+@inner
+def forward_layer(job, layers, k, key, first, rows, place, low, high, mine):
+    """Panels low..high of layer k's output, for rows `first`... of the sub-batch.
+
+    place: the first row's place in the batch; mine: which thread's copy of the inputs is read.
+    """
+    layer = layers[k]
+    at = first * layer.a_row + low * PANEL_BYTES
+    a, saved = layer.a + at, layer.saved + at
+    _multiply(job, layer, first, rows, low, high, mine)
+    if k == len(layers) - 1 and job.fused_output:
+        return
+    n, one = _columns(job, layer, low, high)
+    _call(layer.forward, (a, saved, layer.a_row, rows, n, layer.act, one))
+    if layer.drops:
+        _call(
+            job.dropout,
+            (
+                a, layer.a_row, saved if layer.copies else 0, rows, n, key, k + 1, place,
+                low * (PANEL_BYTES // job.size), layer.keep, layer.factor, one,
+            ),
+        )  # fmt: skip
+
+
+@inner
+def run_forward(job, layers, key, first, rows, place):
+    """Rows `first`... of the sub-batch (row `place`... of the batch) through all layers."""
+    for k in range(len(layers)):
+        forward_layer(job, layers, k, key, first, rows, place, 0, layers[k].panels_out, 0)
 
 
 @inner
@@ -56,42 +106,52 @@ def run_loss(job, layer, first, rows):
 
 
 @inner
-def _backward(job, layers, key, first, rows, place):
-    """Deltas of all layers, from the last to the first."""
-    if not job.fused_output:
-        _derive(layers[len(layers) - 1], first, rows)
-    for k in range(len(layers) - 1, 0, -1):
-        above, layer = layers[k], layers[k - 1]
-        dz = layer.dz + first * layer.dz_row
+def backward_layer(job, layers, k, key, first, rows, place, low, high):
+    """Panels low..high of layer k's deltas, from all deltas of the layer above."""
+    above, layer = layers[k + 1], layers[k]
+    dz = layer.dz + first * layer.dz_row + low * PANEL_BYTES
+    _call(
+        job.gemm,
+        (
+            above.dz + first * above.dz_row, above.dz_row, job.size,
+            above.wt + low * PANEL_BYTES, above.wt_row,
+            dz, layer.dz_row, rows, high - low, above.n_out, 1.0, 0.0,
+        ),
+    )  # fmt: skip
+    n, _ = _columns(job, layer, low, high)
+    if layer.drops:
         _call(
-            job.gemm,
+            job.dropout,
             (
-                above.dz + first * above.dz_row, above.dz_row, job.size, above.wt, above.wt_row,
-                dz, layer.dz_row, rows, layer.panels_out, above.n_out, 1.0, 0.0,
+                dz, layer.dz_row, 0, rows, n, key, k + 1, place,
+                low * (PANEL_BYTES // job.size), layer.keep, layer.factor, -1,
             ),
         )  # fmt: skip
-        if layer.drops:
-            _call(
-                job.dropout,
-                (
-                    dz, layer.dz_row, 0, rows, layer.n_out, key, k, place, layer.keep,
-                    layer.factor, -1,
-                ),
-            )  # fmt: skip
-        _derive(layer, first, rows)
+    _derive(layer, first, rows, low, n)
 
 
 @inner
-def _derive(layer, first, rows):
-    """da at dz becomes dz."""
-    dz, saved = layer.dz + first * layer.dz_row, layer.saved + first * layer.a_row
-    _call(layer.backward, (dz, layer.dz_row, saved, layer.a_row, rows, layer.n_out, layer.act))
+def _derive(layer, first, rows, low, n):
+    """da at dz becomes dz, for n columns from panel `low` on."""
+    dz = layer.dz + first * layer.dz_row + low * PANEL_BYTES
+    saved = layer.saved + first * layer.a_row + low * PANEL_BYTES
+    _call(layer.backward, (dz, layer.dz_row, saved, layer.a_row, rows, n, layer.act))
 
 
 @inner
-def gather_inputs(job, key, start, first, rows, place):
-    """Gather rows `start + first`... of the epoch; returns the first bad row, or -1."""
-    buffer = job.x_buffer + first * job.x_buffer_row
+def derive_output(job, layer, first, rows):
+    """Deltas of the last layer, where the loss has left the derivative by its activations."""
+    if not job.fused_output:
+        _derive(layer, first, rows, 0, layer.n_out)
+
+
+@inner
+def gather_inputs(job, key, start, first, rows, place, mine):
+    """Gather rows `start + first`... of the epoch into the copy `mine`.
+
+    Returns the first bad row, or -1.
+    """
+    buffer = job.x_buffer + mine * job.x_own + first * job.x_buffer_row
     bad = _call(
         job.inputs,
         (
@@ -103,8 +163,8 @@ def gather_inputs(job, key, start, first, rows, place):
         _call(
             job.dropout,
             (
-                buffer, job.x_buffer_row, 0, rows, job.n_inputs, key, 0, place, job.input_keep,
-                job.input_factor, job.x_one,
+                buffer, job.x_buffer_row, 0, rows, job.n_inputs, key, 0, place, 0,
+                job.input_keep, job.input_factor, job.x_one,
             ),
         )  # fmt: skip
     return bad
@@ -129,7 +189,7 @@ def run_rows(job, layers, key, start, offset, low, high, flag):
     for first in range(low, high, job.row_block):
         rows = min(job.row_block, high - first)
         place = offset + first
-        bad = gather_inputs(job, key, start, first, rows, place)
+        bad = gather_inputs(job, key, start, first, rows, place, 0)
         status = _BAD_INPUT
         if bad < 0:
             gather_targets(job, start, first, rows)
@@ -139,4 +199,6 @@ def run_rows(job, layers, key, start, offset, low, high, flag):
         if bad >= 0:
             flag[0], flag[1] = status, start + first + bad
             return
-        _backward(job, layers, key, first, rows, place)
+        derive_output(job, layers[len(layers) - 1], first, rows)
+        for k in range(len(layers) - 2, -1, -1):
+            backward_layer(job, layers, k, key, first, rows, place, 0, layers[k].panels_out)

@@ -1,4 +1,8 @@
-"""Second half of a step: each thread's blocks of every W, from gradient to transposed copy."""
+"""Second half of a step: each thread's part of every W, from gradient to transposed copy.
+
+What a thread owns of a layer is a rectangle of W: some blocks of rows by all panels of columns, or
+all blocks by some panels, in a step that is cut by columns.
+"""
 
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, misc"
 from __future__ import annotations
@@ -7,6 +11,7 @@ from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner
 from nbmlp.kernels.team import barrier, share
 from nbmlp.kernels.vecmath import vector_of
+from nbmlp.tuning import PANEL_BYTES
 
 __all__ = ["run_weights"]
 
@@ -15,79 +20,105 @@ _doubles = vector_of("float64")
 
 
 @inner
-def _gradient(job, layer, first, rows, m, scale, carry):
-    """g[first:first+rows] = scale * (x'.dz + previous sum) over the m rows of the sub-batch."""
+def _turned_product(job, layer, c, first, rows, m, alpha, beta):
+    """The same of a narrow layer: c' has a row for each unit; it is computed, then turned."""
+    at = first * job.size
     _call(
         job.gemm,
         (
-            layer.x + first * job.size, job.size, layer.x_row, layer.dz, layer.dz_row,
-            layer.g + first * layer.w_row, layer.w_row, rows, layer.panels_out, m,
-            scale, scale if carry else 0.0,
+            layer.dz, job.size, layer.dz_row, layer.x + at, layer.x_row, job.turned + at,
+            job.turned_row, layer.n_out, (rows * job.size + PANEL_BYTES - 1) // PANEL_BYTES, m,
+            1.0, 0.0,
+        ),
+    )  # fmt: skip
+    _call(
+        job.turn,
+        (
+            job.turned + at, job.turned_row, c + first * layer.w_row, layer.w_row, rows,
+            layer.n_out, alpha, beta,
         ),
     )  # fmt: skip
 
 
 @inner
-def _descend(job, layer, first, rows, m, step):
+def _product(job, layer, c, first, rows, low, high, m, alpha, beta, mine):
+    """c <- alpha * x'.dz + beta * c for rows `first`... of W by panels low..high.
+
+    m: rows of the sub-batch; mine: which thread's copy of the inputs is read.
+    """
+    if layer.narrow:
+        _turned_product(job, layer, c, first, rows, m, alpha, beta)
+        return
+    at = low * PANEL_BYTES
+    _call(
+        job.gemm,
+        (
+            layer.x + mine * layer.x_own + first * job.size, job.size, layer.x_row,
+            layer.dz + at, layer.dz_row, c + first * layer.w_row + at, layer.w_row,
+            rows, high - low, m, alpha, beta,
+        ),
+    )  # fmt: skip
+
+
+@inner
+def _descend(job, layer, first, rows, low, high, m, step, mine):
     """Plain gradient descent as one product: W <- W - step * x'.dz; g is never written."""
-    _call(
-        job.gemm,
-        (
-            layer.x + first * job.size, job.size, layer.x_row, layer.dz, layer.dz_row,
-            layer.w + first * layer.w_row, layer.w_row, rows, layer.panels_out, m, -step, 1.0,
-        ),
-    )  # fmt: skip
-    weights = min(rows, layer.n_in - first)
-    if layer.wt != 0 and weights > 0 and job.norm_bound == 0.0:
-        _transpose(job, layer, first, weights)
+    _product(job, layer, layer.w, first, rows, low, high, m, -step, 1.0, mine)
+    _transpose(job, layer, first, rows, low, high)
 
 
 @inner
-def _penalise(job, layer, first, rows):
+def _penalise(job, layer, first, rows, low, high):
     """Penalty and clipping by value; a bias row, the last, is clipped but not penalised."""
-    offset = first * layer.w_row
-    g, n = layer.g + offset, rows * layer.w_row // job.size
-    weights = min(rows, layer.n_in - first) * layer.w_row // job.size
+    offset = first * layer.w_row + low * PANEL_BYTES
+    g, panels = layer.g + offset, high - low
+    weights = min(rows, layer.n_in - first)
     if job.l1 != 0.0 or job.l2 != 0.0:
-        _call(job.penalise, (layer.w + offset, g, weights, job.l1, job.l2))
+        _call(job.penalise, (layer.w + offset, g, weights, layer.w_row, panels, job.l1, job.l2))
     if job.clip_value > 0.0:
-        _call(job.clip_values, (g, n, job.clip_value))
+        _call(job.clip_values, (g, rows, layer.w_row, panels, job.clip_value))
 
 
 @inner
-def _apply(job, layer, first, rows, rate, decay, power1, power2):
-    """The update rule on some rows of one layer."""
-    offset = first * layer.w_row
+def _apply(job, layer, first, rows, low, high, rate, decay, power1, power2):
+    """The update rule on some rows and panels of one layer."""
+    offset = first * layer.w_row + low * PANEL_BYTES
     _call(
         job.rule,
         (
             layer.w + offset, layer.g + offset, layer.slots + offset, job.slot_stride,
-            rows * layer.w_row // job.size, rate, decay, power1, power2,
+            rows, layer.w_row, high - low, rate, decay, power1, power2,
             job.h0, job.h1, job.h2, job.h3, job.h4, job.h5,
         ),
     )  # fmt: skip
 
 
 @inner
-def _update(job, layer, first, rows, rate, power1, power2):
+def _update(job, layer, first, rows, low, high, rate, power1, power2):
     """Update some rows of one layer, then their transposed copy."""
     weights = min(rows, layer.n_in - first)
     if weights == rows or job.decay == 0.0:
-        _apply(job, layer, first, rows, rate, job.decay, power1, power2)
+        _apply(job, layer, first, rows, low, high, rate, job.decay, power1, power2)
     else:
         if weights > 0:
-            _apply(job, layer, first, weights, rate, job.decay, power1, power2)
-        _apply(job, layer, first + weights, rows - weights, rate, 0.0, power1, power2)
-    if layer.wt != 0 and weights > 0 and job.norm_bound == 0.0:
-        _transpose(job, layer, first, weights)
+            _apply(job, layer, first, weights, low, high, rate, job.decay, power1, power2)
+        _apply(job, layer, first + weights, rows - weights, low, high, rate, 0.0, power1, power2)
+    _transpose(job, layer, first, rows, low, high)
 
 
 @inner
-def _transpose(job, layer, first, rows):
-    _call(
-        job.transpose,
-        (layer.w, layer.w_row, first, rows, layer.panels_out, layer.wt, layer.wt_row),
-    )
+def _transpose(job, layer, first, rows, low, high):
+    """Refresh the transposed copy, which has no bias; max-norm does it later, once for all."""
+    weights = min(rows, layer.n_in - first)
+    if layer.wt != 0 and weights > 0 and job.norm_bound == 0.0:
+        wt = layer.wt + low * (PANEL_BYTES // job.size) * layer.wt_row
+        _call(
+            job.transpose,
+            (
+                layer.w + low * PANEL_BYTES, layer.w_row, first, weights, high - low,
+                wt, layer.wt_row,
+            ),
+        )  # fmt: skip
 
 
 @inner
@@ -95,6 +126,20 @@ def _block(layer, low, high):
     """First row and number of rows of the update blocks low..high."""
     first = low * layer.block_rows
     return first, min(high * layer.block_rows, layer.depth) - first
+
+
+@inner
+def _rectangle(layer, columns, whole, rank, size):
+    """One thread's part of W: first block, behind the last, first panel, behind the last.
+
+    A flat layer (few inputs, many units) has too few blocks of rows to share them; but a norm
+    of the `whole` gradient is summed by blocks.
+    """
+    if (layer.columns and columns) or (layer.flat and not whole):
+        low, high = share(layer.panels_out, 1, rank, size)
+        return 0, layer.blocks, low, high
+    low, high = share(layer.blocks, 1, rank, size)
+    return low, high, 0, layer.panels_out
 
 
 @inner
@@ -116,54 +161,64 @@ def _sum_norms(job, layers, rank):
 
 
 @inner
-def _finish(job, layer, low, high, waits, rate, power1, power2):
-    """Penalty and update of blocks whose gradient is complete; or their norm, if all must wait."""
-    for b in range(low, high):
-        first, rows = _block(layer, b, b + 1)
-        _penalise(job, layer, first, rows)
-        if waits:
-            n = rows * layer.w_row // job.size
-            at = job.norms + (layer.first_block + b) * 8
-            _call(job.sum_squares, (layer.g + first * layer.w_row, n, at))
-        elif job.rule != 0:
-            _update(job, layer, first, rows, rate, power1, power2)
+def _finish(job, layer, b, low, high, waits, rate, power1, power2):
+    """Penalty and update of a block whose gradient is complete; or its norm, if all must wait."""
+    first, rows = _block(layer, b, b + 1)
+    _penalise(job, layer, first, rows, low, high)
+    if waits:
+        n = rows * layer.w_row // job.size
+        at = job.norms + (layer.first_block + b) * 8
+        _call(job.sum_squares, (layer.g + first * layer.w_row, n, at))
+    elif job.rule != 0:
+        _update(job, layer, first, rows, low, high, rate, power1, power2)
 
 
 @inner
-def _scale_and_update(job, layer, low, high, factor, rate, power1, power2):
-    for b in range(low, high):
-        first, rows = _block(layer, b, b + 1)
-        if factor != 1.0:
-            n = rows * layer.w_row // job.size
-            _call(job.scale, (layer.g + first * layer.w_row, n, factor))
-        if job.rule != 0:
-            _update(job, layer, first, rows, rate, power1, power2)
+def _scale_and_update(job, layer, b, factor, rate, power1, power2):
+    first, rows = _block(layer, b, b + 1)
+    if factor != 1.0:
+        _call(
+            job.scale,
+            (layer.g + first * layer.w_row, rows, layer.w_row, layer.panels_out, factor),
+        )
+    if job.rule != 0:
+        _update(job, layer, first, rows, 0, layer.panels_out, rate, power1, power2)
 
 
 @inner
-def run_weights(job, layers, rank, size, m, scale, carry, last, rate, power1, power2, passed):
-    """Second half of a step: this thread's blocks of every layer. `last`: the batch is complete."""
-    waits = last and (job.clip_norm > 0.0 or job.want_norms)
+def run_weights(
+    job, layers, rank, size, columns, m, scale, carry, last, rate, power1, power2, passed
+):
+    """Second half of a step: this thread's part of every layer. `last`: the batch is complete.
+
+    columns: the step is cut by columns; then there is no norm of the whole gradient to wait for.
+    """
+    whole = job.clip_norm > 0.0 or job.want_norms
+    waits = last and whole
     at_once = last and job.plain and not carry
+    mine = rank if columns else 0
+    beta = scale if carry else 0.0
     for k in range(len(layers)):
         layer = layers[k]
-        low, high = share(layer.blocks, 1, rank, size)
-        for start in range(low, high, layer.group):
-            end = min(start + layer.group, high)
-            first, rows = _block(layer, start, end)
+        start, stop, low, high = _rectangle(layer, columns, whole, rank, size)
+        for block in range(start, stop, layer.group):
+            end = min(block + layer.group, stop)
+            first, rows = _block(layer, block, end)
             if at_once:
-                _descend(job, layer, first, rows, m, scale * rate)
+                _descend(job, layer, first, rows, low, high, m, scale * rate, mine)
                 continue
-            _gradient(job, layer, first, rows, m, scale, carry)
+            _product(job, layer, layer.g, first, rows, low, high, m, scale, beta, mine)
             if last:
-                _finish(job, layer, start, end, waits, rate, power1, power2)
+                for b in range(block, end):
+                    _finish(job, layer, b, low, high, waits, rate, power1, power2)
     if waits:
         passed = barrier(job.sync, size, passed)
         norm = _sum_norms(job, layers, rank)
         factor = job.clip_norm / norm if job.clip_norm > 0.0 and norm > job.clip_norm else 1.0
         for k in range(len(layers)):
-            low, high = share(layers[k].blocks, 1, rank, size)
-            _scale_and_update(job, layers[k], low, high, factor, rate, power1, power2)
+            start, stop = share(layers[k].blocks, 1, rank, size)
+            for b in range(start, stop):
+                _scale_and_update(job, layers[k], b, factor, rate, power1, power2)
     if last and job.rule != 0 and job.norm_bound > 0.0:
         passed = barrier(job.sync, size, passed)
         _bound_norms(job, layers, rank, size)
@@ -173,14 +228,13 @@ def run_weights(job, layers, rank, size, m, scale, carry, last, rate, power1, po
 @inner
 def _bound_norms(job, layers, rank, size):
     """Max-norm: whole columns, so whole panels are shared instead of rows."""
-    panel = 64
     for k in range(len(layers)):
         layer = layers[k]
         low, high = share(layer.panels_out, 1, rank, size)
         for p in range(low, high):
-            w = layer.w + p * panel
-            scratch = job.scratch + rank * 2 * panel
+            w = layer.w + p * PANEL_BYTES
+            scratch = job.scratch + rank * 2 * PANEL_BYTES
             _call(job.max_norm, (w, layer.w_row, layer.n_in, scratch, job.norm_bound))
             if layer.wt != 0:
-                wt = layer.wt + p * (panel // job.size) * layer.wt_row
+                wt = layer.wt + p * (PANEL_BYTES // job.size) * layer.wt_row
                 _call(job.transpose, (w, layer.w_row, 0, layer.n_in, 1, wt, layer.wt_row))

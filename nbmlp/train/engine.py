@@ -16,7 +16,7 @@ from nbmlp.kernels import records
 from nbmlp.kernels.pieces import piece_function
 from nbmlp.kernels.run import prepare, run
 from nbmlp.optimizers import SGD, Optimizer
-from nbmlp.plan import choose_threads, make_plan
+from nbmlp.plan import choose_columns, choose_threads, make_plan
 from nbmlp.predict import Pace, Rows, bad_column, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, first_slots
@@ -79,7 +79,9 @@ class Engine:
         self.batch = min(train.batch_size or len(rows), len(rows))
         plan = make_plan(spec, self.batch)
         self.threads = choose_threads(spec, plan.sub_batch, threads)
-        self.work = Workspace(plan, spec, state, self.threads, training=True)
+        whole_norm = train.clip_norm is not None or train.gradient_norms
+        columns = () if whole_norm else choose_columns(spec, plan, self.threads)
+        self.work = Workspace(plan, spec, state, self.threads, training=True, columns=columns)
         self.joined = 0
         self._order = np.arange(len(rows), dtype=np.int64)
         self._snapshot = state.theta.copy()

@@ -1,0 +1,64 @@
+"""An output layer of one to four units, whose panels would be nearly all padding.
+
+Its products run along the other axis: z as dot products with rows of W', the gradient as rows of
+W' (one per unit) that are turned into columns at last.
+"""
+
+# mypy: disable-error-code="no-untyped-call, no-untyped-def"
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nbmlp import tuning
+from nbmlp.kernels import _llvm
+from nbmlp.kernels._jit import piece
+from nbmlp.kernels.vecmath import make_vector
+
+__all__: list[str] = []
+
+
+@piece("narrow_forward")
+def _make_narrow_forward(T: type) -> Any:
+    target, vector = tuning.detect(), make_vector(T)
+    dot = _llvm.make_dot(target, np.dtype(T).itemsize)
+    per_panel = tuning.PANEL_BYTES // target.vector_bytes
+
+    def narrow_forward(
+        x: int, x_row: int, wt: int, wt_row: int, bias: int, z: int, z_row: int,
+        rows: int, n: int, panels: int,
+    ) -> int:  # fmt: skip
+        """z (rows, n) = x (rows, panels) . wt' (n, panels) + bias (n), or + 0 if its address is 0.
+
+        What lies in x behind the last unit must be finite; there wt is 0.
+        """
+        vectors = panels * per_panel
+        for r in range(rows):
+            out = vector(z + r * z_row, n)
+            for j in range(n):
+                out[j] = dot(x + r * x_row, wt + j * wt_row, vectors)
+                if bias != 0:
+                    out[j] += vector(bias, n)[j]
+        return 0
+
+    return narrow_forward
+
+
+@piece("turn")
+def _make_turn(T: type) -> Any:
+    vector = make_vector(T)
+
+    def turn(
+        s: int, s_row: int, c: int, c_row: int, rows: int, n: int, alpha: float, beta: float
+    ) -> int:
+        """c (rows, n) = alpha * s' (n, rows) + beta * c; with beta = 0 c is not read."""
+        a, b = T(alpha), T(beta)
+        for j in range(n):
+            column = vector(s + j * s_row, rows)
+            for r in range(rows):
+                out = vector(c + r * c_row, n)
+                out[j] = a * column[r] if beta == 0.0 else a * column[r] + b * out[j]
+        return 0
+
+    return turn

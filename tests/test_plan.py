@@ -1,0 +1,57 @@
+"""How a plan shares work: by rows, by columns, along the other axis."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbmlp.plan import choose_columns, make_plan
+from nbmlp.spec import ModelSpec
+
+
+def columns(sizes: tuple[int, ...], batch: int, threads: int) -> tuple[bool, ...]:
+    spec = ModelSpec(sizes[0], sizes[-1], sizes[1:-1])
+    return choose_columns(spec, make_plan(spec, batch), threads)
+
+
+class TestColumns:
+    def test_small_batches_of_wide_layers(self):
+        assert columns((784, 300, 10), 20, 2) == (True, False)
+        assert columns((784, 512, 512, 10), 100, 2) == (True, True, False)
+
+    @pytest.mark.parametrize(
+        ("sizes", "batch", "threads"),
+        [
+            ((784, 300, 10), 20, 1),
+            ((784, 300, 10), 1000, 2),
+            ((784, 300, 10), 20, 8),  # 19 panels among 8
+            ((784, 45, 16), 20, 2),
+        ],
+    )
+    def test_else_rows(self, sizes, batch, threads):
+        assert columns(sizes, batch, threads) == ()
+
+    def test_uneven_shares_end_it_sooner(self):
+        """19 panels are 10 + 9, 20 are 10 + 10."""
+        assert columns((784, 304, 10), 100, 2) == ()
+        assert columns((784, 320, 10), 100, 2) == (True, False)
+
+    @pytest.mark.parametrize("threads", [2, 5])
+    def test_the_cases_of_the_determinism_tests_are_cut_by_columns(self, threads):
+        assert columns((30, 300, 17, 260, 3), 12, threads) == (True, False, True, False)
+        assert columns((30, 300, 17, 260, 250), 12, threads)[-1]
+
+
+class TestShapes:
+    def test_narrow_outputs(self):
+        def narrow(*sizes):
+            spec = ModelSpec(sizes[0], sizes[-1], sizes[1:-1])
+            return [layer.narrow for layer in make_plan(spec, 20).layers]
+
+        assert narrow(784, 250, 1) == [False, True]
+        assert narrow(5, 3, 2, 4) == [False, False, True]
+        assert narrow(5, 3, 5) == [False, False]
+        assert narrow(5, 1) == [False]  # it has no transposed copy
+
+    def test_flat_layers(self):
+        spec = ModelSpec(5, 1, (50, 300))
+        assert [layer.flat for layer in make_plan(spec, 20).layers] == [True, False, False]
