@@ -63,8 +63,10 @@ def _worst(job, size):
 
 
 @inner
-def _powers(job, step):
-    return job.beta1**step, job.beta2**step
+def _pace(job, step):
+    """Learning rate of a step, and the powers of beta1 and beta2 at its end."""
+    rate = _doubles(job.rates, step - job.first_step + 1)[step - job.first_step]
+    return rate, job.beta1 ** (step + 1), job.beta2 ** (step + 1)
 
 
 @piece("train")
@@ -107,15 +109,10 @@ def _make_train(_: type) -> Any:
             accumulated += weight
             last = cursor + m == batch_end
             scale = 1.0 / accumulated if last and job.mean and accumulated > 0.0 else 1.0
-            rate = 0.0
-            power1, power2 = 0.0, 0.0
-            if last and job.rule != 0:
-                rate = _doubles(job.rates, step - job.first_step + 1)[step - job.first_step]
-                power1, power2 = _powers(job, step + 1)
+            pace = _pace(job, step) if last and job.rule != 0 else (0.0, 0.0, 0.0)
             passed = run_weights(
-                job, layers, rank, size, columns, m, scale, place > 0, last, rate,
-                power1, power2, passed,
-            )  # fmt: skip
+                job, layers, rank, size, columns, m, scale, place > 0, last, pace, passed
+            )
             passed = barrier(job.sync, size, passed)
             cursor += m
             if last:

@@ -18,10 +18,7 @@ from nbmlp.tuning import PANEL_BYTES
 def _rule(name: str) -> Callable[[Callable[[type], Any]], None]:
     """Register ``update(x, d, s0, s1, s2, rate, decay, powers, h)`` as the piece of a rule.
 
-    It gets one panel at a time: an element is computed alike wherever threads cut the matrix, and
-    a loop of known length becomes whole vectors without a remainder.
-
-    x, d: weights and gradient; s0, s1, s2: the rule's slots, as many as it has; rate:
+    x, d (n): weights and gradient; s0, s1, s2 (n): the rule's slots, as many as it has; rate:
     learning rate; decay: decoupled weight decay; powers: beta1^t, beta2^t; h: six settings.
     """
 
@@ -29,7 +26,7 @@ def _rule(name: str) -> Callable[[Callable[[type], Any]], None]:
         @piece(f"{name}.rule")
         def make(T: type) -> Any:
             update, vector = make_update(T), make_vector(T)
-            n = PANEL_BYTES // np.dtype(T).itemsize
+            panel = PANEL_BYTES // np.dtype(T).itemsize
 
             def rule(
                 w: int, g: int, slots: int, stride: int, rows: int, row: int, panels: int,
@@ -37,15 +34,14 @@ def _rule(name: str) -> Callable[[Callable[[type], Any]], None]:
                 h0: float, h1: float, h2: float, h3: float, h4: float, h5: float,
             ) -> int:  # fmt: skip
                 """Update rows, `row` bytes apart; slot k lies `stride` bytes after slot k-1."""
-                for r in range(rows):
-                    for p in range(panels):
-                        at = r * row + p * PANEL_BYTES
-                        slot = slots + at
-                        update(
-                            vector(w + at, n), vector(g + at, n), vector(slot, n),
-                            vector(slot + stride, n), vector(slot + 2 * stride, n),
-                            rate, decay, (power1, power2), (h0, h1, h2, h3, h4, h5),
-                        )  # fmt: skip
+                n = panels * panel
+                for at in range(0, rows * row, row):
+                    slot = slots + at
+                    update(
+                        vector(w + at, n), vector(g + at, n), vector(slot, n),
+                        vector(slot + stride, n), vector(slot + 2 * stride, n),
+                        rate, decay, (power1, power2), (h0, h1, h2, h3, h4, h5),
+                    )  # fmt: skip
                 return 0
 
             return rule
@@ -178,18 +174,16 @@ def _adam(T: type) -> Any:
 
 @piece("penalise")
 def _penalise(T: type) -> Any:
-    vector, n = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
+    vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
 
     def penalise(w: int, g: int, rows: int, row: int, panels: int, l1: float, l2: float) -> int:
         """g += l2*w + l1*sign(w)."""
-        a, b, zero = T(l1), T(l2), T(0)
-        for r in range(rows):
-            for p in range(panels):
-                at = r * row + p * PANEL_BYTES
-                x, d = vector(w + at, n), vector(g + at, n)
-                for i in range(n):
-                    sign = a if x[i] > zero else (-a if x[i] < zero else zero)
-                    d[i] += b * x[i] + sign
+        a, b, zero, n = T(l1), T(l2), T(0), panels * panel
+        for at in range(0, rows * row, row):
+            x, d = vector(w + at, n), vector(g + at, n)
+            for i in range(n):
+                sign = a if x[i] > zero else (-a if x[i] < zero else zero)
+                d[i] += b * x[i] + sign
         return 0
 
     return penalise
@@ -197,16 +191,15 @@ def _penalise(T: type) -> Any:
 
 @piece("clip_values")
 def _clip_values(T: type) -> Any:
-    vector, n = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
+    vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
 
     def clip_values(g: int, rows: int, row: int, panels: int, bound: float) -> int:
         """Each entry of g into [-bound, bound]; NaN stays."""
-        c = T(bound)
-        for r in range(rows):
-            for p in range(panels):
-                d = vector(g + r * row + p * PANEL_BYTES, n)
-                for i in range(n):
-                    d[i] = c if d[i] > c else (-c if d[i] < -c else d[i])
+        c, n = T(bound), panels * panel
+        for at in range(0, rows * row, row):
+            d = vector(g + at, n)
+            for i in range(n):
+                d[i] = c if d[i] > c else (-c if d[i] < -c else d[i])
         return 0
 
     return clip_values
@@ -214,16 +207,15 @@ def _clip_values(T: type) -> Any:
 
 @piece("scale")
 def _scale(T: type) -> Any:
-    vector, n = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
+    vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
 
     def scale(g: int, rows: int, row: int, panels: int, factor: float) -> int:
         """g *= factor."""
-        c = T(factor)
-        for r in range(rows):
-            for p in range(panels):
-                d = vector(g + r * row + p * PANEL_BYTES, n)
-                for i in range(n):
-                    d[i] *= c
+        c, n = T(factor), panels * panel
+        for at in range(0, rows * row, row):
+            d = vector(g + at, n)
+            for i in range(n):
+                d[i] *= c
         return 0
 
     return scale

@@ -21,7 +21,7 @@ _doubles = vector_of("float64")
 
 @inner
 def _turned_product(job, layer, c, first, rows, m, alpha, beta):
-    """The same of a narrow layer: c' has a row for each unit; it is computed, then turned."""
+    """The product of a narrow layer: c' has a row for each unit; it is computed, then turned."""
     at = first * job.size
     _call(
         job.gemm,
@@ -41,11 +41,12 @@ def _turned_product(job, layer, c, first, rows, m, alpha, beta):
 
 
 @inner
-def _product(job, layer, c, first, rows, low, high, m, alpha, beta, mine):
-    """c <- alpha * x'.dz + beta * c for rows `first`... of W by panels low..high.
+def _product(job, layer, c, part, m, alpha, beta, mine):
+    """c <- alpha * x'.dz + beta * c for a part (first row, rows, first panel, behind the last).
 
     m: rows of the sub-batch; mine: which thread's copy of the inputs is read.
     """
+    first, rows, low, high = part
     if layer.narrow:
         _turned_product(job, layer, c, first, rows, m, alpha, beta)
         return
@@ -61,27 +62,23 @@ def _product(job, layer, c, first, rows, low, high, m, alpha, beta, mine):
 
 
 @inner
-def _descend(job, layer, first, rows, low, high, m, step, mine):
-    """Plain gradient descent as one product: W <- W - step * x'.dz; g is never written."""
-    _product(job, layer, layer.w, first, rows, low, high, m, -step, 1.0, mine)
-    _transpose(job, layer, first, rows, low, high)
-
-
-@inner
-def _penalise(job, layer, first, rows, low, high):
+def _penalise(job, layer, part):
     """Penalty and clipping by value; a bias row, the last, is clipped but not penalised."""
+    first, rows, low, high = part
     offset = first * layer.w_row + low * PANEL_BYTES
-    g, panels = layer.g + offset, high - low
+    w, g, panels = layer.w + offset, layer.g + offset, high - low
     weights = min(rows, layer.n_in - first)
     if job.l1 != 0.0 or job.l2 != 0.0:
-        _call(job.penalise, (layer.w + offset, g, weights, layer.w_row, panels, job.l1, job.l2))
+        _call(job.penalise, (w, g, weights, layer.w_row, panels, job.l1, job.l2))
     if job.clip_value > 0.0:
         _call(job.clip_values, (g, rows, layer.w_row, panels, job.clip_value))
 
 
 @inner
-def _apply(job, layer, first, rows, low, high, rate, decay, power1, power2):
-    """The update rule on some rows and panels of one layer."""
+def _apply(job, layer, part, decay, pace):
+    """The update rule on a part of one layer."""
+    first, rows, low, high = part
+    rate, power1, power2 = pace
     offset = first * layer.w_row + low * PANEL_BYTES
     _call(
         job.rule,
@@ -94,31 +91,30 @@ def _apply(job, layer, first, rows, low, high, rate, decay, power1, power2):
 
 
 @inner
-def _update(job, layer, first, rows, low, high, rate, power1, power2):
-    """Update some rows of one layer, then their transposed copy."""
+def _update(job, layer, part, pace):
+    """Update a part of one layer (a bias without decay), then its transposed copy."""
+    first, rows, low, high = part
     weights = min(rows, layer.n_in - first)
     if weights == rows or job.decay == 0.0:
-        _apply(job, layer, first, rows, low, high, rate, job.decay, power1, power2)
+        _apply(job, layer, part, job.decay, pace)
     else:
-        if weights > 0:
-            _apply(job, layer, first, weights, low, high, rate, job.decay, power1, power2)
-        _apply(job, layer, first + weights, rows - weights, low, high, rate, 0.0, power1, power2)
-    _transpose(job, layer, first, rows, low, high)
+        bias = first + weights, rows - weights, low, high
+        _apply(job, layer, (first, weights, low, high), job.decay, pace)
+        _apply(job, layer, bias, 0.0, pace)
+    _transpose(job, layer, part)
 
 
 @inner
-def _transpose(job, layer, first, rows, low, high):
+def _transpose(job, layer, part):
     """Refresh the transposed copy, which has no bias; max-norm does it later, once for all."""
+    first, rows, low, high = part
     weights = min(rows, layer.n_in - first)
     if layer.wt != 0 and weights > 0 and job.norm_bound == 0.0:
-        wt = layer.wt + low * (PANEL_BYTES // job.size) * layer.wt_row
-        _call(
-            job.transpose,
-            (
-                layer.w + low * PANEL_BYTES, layer.w_row, first, weights, high - low,
-                wt, layer.wt_row,
-            ),
-        )  # fmt: skip
+        w, wt = (
+            layer.w + low * PANEL_BYTES,
+            layer.wt + low * (PANEL_BYTES // job.size) * layer.wt_row,
+        )
+        _call(job.transpose, (w, layer.w_row, first, weights, high - low, wt, layer.wt_row))
 
 
 @inner
@@ -161,37 +157,36 @@ def _sum_norms(job, layers, rank):
 
 
 @inner
-def _finish(job, layer, b, low, high, waits, rate, power1, power2):
+def _finish(job, layer, b, low, high, waits, pace):
     """Penalty and update of a block whose gradient is complete; or its norm, if all must wait."""
     first, rows = _block(layer, b, b + 1)
-    _penalise(job, layer, first, rows, low, high)
+    part = first, rows, low, high
+    _penalise(job, layer, part)
     if waits:
         n = rows * layer.w_row // job.size
         at = job.norms + (layer.first_block + b) * 8
         _call(job.sum_squares, (layer.g + first * layer.w_row, n, at))
     elif job.rule != 0:
-        _update(job, layer, first, rows, low, high, rate, power1, power2)
+        _update(job, layer, part, pace)
 
 
 @inner
-def _scale_and_update(job, layer, b, factor, rate, power1, power2):
+def _scale_and_update(job, layer, b, factor, pace):
     first, rows = _block(layer, b, b + 1)
+    panels = layer.panels_out
     if factor != 1.0:
-        _call(
-            job.scale,
-            (layer.g + first * layer.w_row, rows, layer.w_row, layer.panels_out, factor),
-        )
+        g = layer.g + first * layer.w_row
+        _call(job.scale, (g, rows, layer.w_row, panels, factor))
     if job.rule != 0:
-        _update(job, layer, first, rows, 0, layer.panels_out, rate, power1, power2)
+        _update(job, layer, (first, rows, 0, panels), pace)
 
 
 @inner
-def run_weights(
-    job, layers, rank, size, columns, m, scale, carry, last, rate, power1, power2, passed
-):
+def run_weights(job, layers, rank, size, columns, m, scale, carry, last, pace, passed):
     """Second half of a step: this thread's part of every layer. `last`: the batch is complete.
 
     columns: the step is cut by columns; then there is no norm of the whole gradient to wait for.
+    pace: learning rate, beta1^t, beta2^t.
     """
     whole = job.clip_norm > 0.0 or job.want_norms
     waits = last and whole
@@ -204,13 +199,16 @@ def run_weights(
         for block in range(start, stop, layer.group):
             end = min(block + layer.group, stop)
             first, rows = _block(layer, block, end)
+            part = first, rows, low, high
             if at_once:
-                _descend(job, layer, first, rows, low, high, m, scale * rate, mine)
+                # Plain gradient descent is one product: W <- W - rate * scale * x'.dz.
+                _product(job, layer, layer.w, part, m, -scale * pace[0], 1.0, mine)
+                _transpose(job, layer, part)
                 continue
-            _product(job, layer, layer.g, first, rows, low, high, m, scale, beta, mine)
+            _product(job, layer, layer.g, part, m, scale, beta, mine)
             if last:
                 for b in range(block, end):
-                    _finish(job, layer, b, low, high, waits, rate, power1, power2)
+                    _finish(job, layer, b, low, high, waits, pace)
     if waits:
         passed = barrier(job.sync, size, passed)
         norm = _sum_norms(job, layers, rank)
@@ -218,7 +216,7 @@ def run_weights(
         for k in range(len(layers)):
             start, stop = share(layers[k].blocks, 1, rank, size)
             for b in range(start, stop):
-                _scale_and_update(job, layers[k], b, factor, rate, power1, power2)
+                _scale_and_update(job, layers[k], b, factor, pace)
     if last and job.rule != 0 and job.norm_bound > 0.0:
         passed = barrier(job.sync, size, passed)
         _bound_norms(job, layers, rank, size)
