@@ -7,6 +7,7 @@ same bits.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -52,6 +53,8 @@ class LayerPlan:
     narrow, flat : bool
         So few units that its products run along the other axis; so few inputs that threads share
         its columns.
+    chunks : int
+        Parts of the inputs over which its products are summed; else 1.
     """
 
     n_in: int
@@ -73,6 +76,7 @@ class LayerPlan:
     group: int
     narrow: bool
     flat: bool
+    chunks: int
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,10 @@ def _stride(n: int, panel: int) -> int:
     return (_panels(n, panel) | 1) * panel
 
 
+def _chunked(n_in: int, n_out: int, panel: int) -> bool:
+    return n_out <= panel and _panels(n_in, panel) >= tuning.CHUNKS
+
+
 def _most_rows(sizes: tuple[int, ...]) -> int:
     """Rows of a sub-batch, fewer for nets whose rows cost much."""
     flops = 6 * sum(a * b for a, b in pairwise(sizes))
@@ -171,6 +179,7 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
                 block_rows=panel, blocks=-(-depth // panel), first_block=blocks,
                 group=max(1, tuning.GRADIENT_BLOCK // (row * panel)),
                 narrow=k > 0 and not hidden and n_out <= tuning.NARROW,
+                chunks=tuning.CHUNKS if not hidden and _chunked(n_in, n_out, panel) else 1,
                 flat=_panels(depth, panel) < min(_FLAT, _panels(n_out, panel)),
             )
         )  # fmt: skip
@@ -206,11 +215,12 @@ def choose_columns(spec: ModelSpec, plan: Plan, threads: int) -> tuple[bool, ...
     small batches of wide layers (`tuning.COLUMN_ROWS`, measured).
     """
     wide = tuple(layer.panels_out >= tuning.COLUMN_PANELS * threads for layer in plan.layers)
-    if threads == 1 or not any(wide):
+    if threads == 1 or threads > tuning.CHUNKS or not any(wide):
         return ()
     costs = [layer.n_in * layer.n_out for layer in plan.layers]
+    most = -(-tuning.CHUNKS // threads) / tuning.CHUNKS  # of all chunks, in one thread's share
     uneven = [
-        cost * (-(-layer.panels_out // threads) * threads / layer.panels_out - 1.0)
+        cost * (math.ceil(layer.panels_out * most) * threads / layer.panels_out - 1.0)
         for layer, cost, own in zip(plan.layers, costs, wide, strict=True)
         if own
     ]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmlp import tuning
 from nbmlp.codes import LOSSES
 from nbmlp.kernels import records
 from nbmlp.kernels.pieces import piece_address
@@ -69,6 +70,8 @@ class Workspace:
         self._bind_job()
         for k, layer in enumerate(plan.layers):
             self._bind_layer(k, layer)
+        if columns and plan.layers[-1].chunks > 1:
+            self._bind_chunks(plan.layers[-1].chunks)
         if training and plan.layers[-1].narrow:
             self._bind_narrow(plan.layers[-1])
 
@@ -142,7 +145,8 @@ class Workspace:
             columns=bool(self.columns) and self.columns[k],
             a=a, a_row=plan.a_row * size, saved=saved, one=plan.one, act=parameter,
             block_rows=plan.block_rows, blocks=plan.blocks, first_block=plan.first_block,
-            group=plan.group, flat=plan.flat, narrow=plan.narrow and self.training,
+            group=plan.group, flat=plan.flat, chunks=plan.chunks,
+            narrow=plan.narrow and self.training,
             forward=self.piece(f"{name}.forward"), keep=1.0, factor=1.0,
         )  # fmt: skip
         if self.training or last:  # a prediction with a loss writes the last delta
@@ -154,6 +158,13 @@ class Workspace:
             if not first:
                 start = self.transposed.ctypes.data + plan.transposed_offset * size
                 self.set_layer(k, wt=start, wt_row=plan.transposed_row * size)
+
+    def _bind_chunks(self, chunks: int) -> None:
+        rows = self._new(chunks * self.rows * tuning.PANEL_BYTES // self.plan.itemsize)
+        self.set(
+            sum_chunks=self.piece("sum_chunks"), partial=rows.ctypes.data,
+            partial_own=self.rows * tuning.PANEL_BYTES,
+        )  # fmt: skip
 
     def _bind_narrow(self, plan: LayerPlan) -> None:
         row = int(self.layers["x_row"][-1])

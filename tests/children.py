@@ -93,7 +93,7 @@ def rows(n: int, columns: int = 20, kind: str = "float32") -> tuple[np.ndarray, 
 
 
 #: Layers so wide and batches so small that five threads cut them by columns ...
-COLUMNS = {"hidden": (300, 17, 260), "columns": 30, "batch_size": 12, "n": 150}
+COLUMNS = {"hidden": (300, 17, 260), "columns": 30, "batch_size": 6, "n": 80}
 #: ... in steps of all kinds.
 _BY_COLUMNS: dict[str, dict[str, Any]] = {
     "plain": {"optimizer": "sgd", "activation": "gelu"},
@@ -102,7 +102,11 @@ _BY_COLUMNS: dict[str, dict[str, Any]] = {
         "clip_value": 0.01, "max_norm": 2.0,
     },
     "wide output": {"outputs": 250, "task": "regression", "bias": False, "activation": "silu"},
-    "narrow output": {"classes": 2, "optimizer": "rmsprop", "kind": "uint8"},
+    "chunks": {"hidden": (33, 300), "optimizer": "sgd(0.1, momentum=0.9)"},
+    "narrow output": {
+        "hidden": (300,), "classes": 2, "optimizer": "rmsprop", "kind": "uint8", "dropout": 0.1,
+    },
+    "narrow chunks, no bias": {"hidden": (270,), "classes": 2, "bias": False},
     "float64": {"dtype": "float64", "optimizer": "sgd(0.1, momentum=0.9)", "loss": "squared_error"},
 }  # fmt: skip
 #: What is trained in the tests of determinism: settings, rows, and what else fit is given.

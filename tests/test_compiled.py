@@ -162,7 +162,7 @@ def used_by(settings):
     rule = settings["optimizer"].partition("(")[0].replace("adamw", "adam")
     pieces = ANY | {f"{name}.{way}" for name in names for way in ("forward", "backward")}
     pieces |= {f"{loss}.loss", f"{rule}.rule", f"inputs.{settings.get('inputs', 'float64')}"}
-    pieces |= {"narrow_forward", "turn"}
+    pieces |= {"narrow_forward", "turn", "sum_chunks"}
     pieces |= {f"targets.{settings.get('dtype', 'float32')}"}
     return pieces.union(*(NEEDS[name] for name in settings if name in NEEDS))
 

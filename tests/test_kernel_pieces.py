@@ -17,6 +17,7 @@ from engine_twin import kept_units, mix64, shuffled
 from scipy import special
 
 from nbmlp import tuning
+from nbmlp.codes import ACTIVATIONS
 from nbmlp.kernels.pieces import piece_function
 from nbmlp.state import aligned
 
@@ -334,6 +335,9 @@ def test_dropout_keeps_its_share(keep):
 
 # ------------------------------------------------------------------------- parts of matrices
 
+#: Panels of a row as different threads may cut them.
+CUTS = ((0, 9), (0, 4, 9), (0, 1, 2, 5, 9))
+
 
 def in_part(T, m):
     """Arguments (address, rows, row, panels) of the second and third panel of three rows of m."""
@@ -382,7 +386,8 @@ def test_clip_values_and_scale(T):
 @T32_T64
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("units", [1, 16, 50, 250])
-def test_narrow_forward(T, n, units):
+@pytest.mark.parametrize("add", [0, 1])
+def test_narrow_forward(T, n, units, add):
     rng, panels = np.random.default_rng(units), panels_for(T, units)
     x, wt = matrix(T, 5, panels, 0.7), matrix(T, n, panels, 0.0)
     x[:5, :units], wt[:n, :units] = rng.normal(size=(5, units)), rng.normal(size=(n, units))
@@ -391,12 +396,27 @@ def test_narrow_forward(T, n, units):
     for offset in (bias[0, :n].astype(float), 0.0):
         piece_function("narrow_forward", T)(
             address(x), x.strides[0], address(wt), wt.strides[0],
-            address(bias) if np.any(offset) else 0, address(z), z.strides[0], 5, n, panels,
+            address(bias) if np.any(offset) else 0, address(z), z.strides[0], 5, n, panels, add,
         )  # fmt: skip
         expected = x[:5, :units].astype(float) @ wt[:n, :units].astype(float).T + offset
-        np.testing.assert_allclose(z[:5, :n], expected, rtol=0, atol=units * np.finfo(T).eps)
+        expected += SENTINEL * add
+        np.testing.assert_allclose(z[:5, :n], expected, rtol=0, atol=99 * units * np.finfo(T).eps)
         z[:5, :n] = SENTINEL
         assert (z == SENTINEL).all()
+
+
+@T32_T64
+def test_sum_chunks_adds_from_the_first_on(T):
+    parts = np.random.default_rng(0).normal(size=(tuning.CHUNKS, 6, panel_of(T))).astype(T)
+    z = matrix(T, 6, 1, SENTINEL)
+    own, row = parts.strides[:2]
+    piece_function("sum_chunks", T)(address(parts), own, row, address(z), z.strides[0], 6, 3)
+    expected = parts[0, :, :3].copy()
+    for part in parts[1:]:
+        expected += part[:, :3]
+    np.testing.assert_array_equal(z[:6, :3], expected)
+    z[:6, :3] = SENTINEL
+    assert (z == SENTINEL).all()
 
 
 @T32_T64
@@ -461,3 +481,47 @@ def test_all_finite(T):
         x[:66] = np.finfo(T).max
         x[place] = value
         assert piece_function("all_finite", T)(address(x), 66) == 0
+
+
+@T32_T64
+@pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"softmax"}))
+def test_activations_do_not_depend_on_the_cut(T, name):
+    """An element may fall into a loop's vector body or behind it, by where its panel lies."""
+    panel, found = panel_of(T), []
+    z = np.random.default_rng(0).normal(scale=3.0, size=(5, 10 * panel)).astype(T)
+    for cut in CUTS:
+        a, saved, d = matrix(T, 4, 9), matrix(T, 4, 9, 0.5), matrix(T, 4, 9)
+        a[:], d[:] = z, z[::-1]
+        for low, high in itertools.pairwise(cut):
+            at, n = low * tuning.PANEL_BYTES, (high - low) * panel
+            row = a.strides[0]
+            piece_function(f"{name}.forward", T)(
+                address(a) + at, address(saved) + at, row, 4, n, 0.3, -1
+            )
+            s = saved if ACTIVATIONS[name].needs_z else a
+            piece_function(f"{name}.backward", T)(
+                address(d) + at, row, address(s) + at, row, 4, n, 0.3
+            )
+        found.append((a.tobytes(), d.tobytes()))
+    assert found == [found[0]] * len(CUTS)
+
+
+@T32_T64
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "rmsprop_gains", "rprop", "adagrad", "adam"])
+def test_rules_do_not_depend_on_the_cut(T, name):
+    rng, found = np.random.default_rng(1), []
+    first = rng.normal(size=(5, 5, 10 * panel_of(T))).astype(T)
+    for cut in CUTS:
+        arena = aligned(first.size, T).reshape(first.shape)  # w, g and three slots
+        arena[:] = first
+        arena[2:] **= 2
+        for low, high in itertools.pairwise(cut):
+            w, g, slots = (address(arena[k]) + low * tuning.PANEL_BYTES for k in range(3))
+            piece_function(f"{name}.rule", T)(
+                w, g, slots, arena.strides[0], 4, arena.strides[1], high - low,
+                0.01, 0.1, 0.9, 0.999, 0.9, 0.8, 0.01, 0.5, 0.3, 0.01,
+            )  # fmt: skip
+        assert not np.array_equal(arena[0, :4], first[0, :4])
+        assert np.array_equal(arena[0, 4:], first[0, 4:])
+        found.append(arena.tobytes())
+    assert found == [found[0]] * len(CUTS)

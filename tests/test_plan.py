@@ -37,8 +37,8 @@ class TestColumns:
 
     @pytest.mark.parametrize("threads", [2, 5])
     def test_the_cases_of_the_determinism_tests_are_cut_by_columns(self, threads):
-        assert columns((30, 300, 17, 260, 3), 12, threads) == (True, False, True, False)
-        assert columns((30, 300, 17, 260, 250), 12, threads)[-1]
+        assert columns((30, 300, 17, 260, 3), 6, threads) == (True, False, True, False)
+        assert columns((30, 300, 17, 260, 250), 6, threads)[-1]
 
 
 class TestShapes:

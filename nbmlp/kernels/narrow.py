@@ -27,19 +27,21 @@ def _make_narrow_forward(T: type) -> Any:
 
     def narrow_forward(
         x: int, x_row: int, wt: int, wt_row: int, bias: int, z: int, z_row: int,
-        rows: int, n: int, panels: int,
+        rows: int, n: int, panels: int, add: int,
     ) -> int:  # fmt: skip
         """z (rows, n) = x (rows, panels) . wt' (n, panels) + bias (n), or + 0 if its address is 0.
 
-        What lies in x behind the last unit must be finite; there wt is 0.
+        With `add` = 1 that is added to z. What lies in x behind the last unit must be finite;
+        there wt is 0.
         """
         vectors = panels * per_panel
         for r in range(rows):
             out = vector(z + r * z_row, n)
             for j in range(n):
-                out[j] = dot(x + r * x_row, wt + j * wt_row, vectors)
+                total = dot(x + r * x_row, wt + j * wt_row, vectors)
                 if bias != 0:
-                    out[j] += vector(bias, n)[j]
+                    total += vector(bias, n)[j]
+                out[j] = out[j] + total if add else total
         return 0
 
     return narrow_forward

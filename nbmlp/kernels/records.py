@@ -47,6 +47,7 @@ LAYER = np.dtype(
         ("saved", _i),  # what the derivative reads: a itself, z, or a before dropout
         ("dz", _i), ("dz_row", _i),
         ("narrow", _i),  # its few units are computed along the other axis
+        ("chunks", _i),  # its products are summed over so many parts of its inputs
         ("flat", _i),  # its weights are always shared by panels
         ("columns", _i),  # in a step cut by columns: each thread has its own panels of this layer
         # functions
@@ -75,6 +76,8 @@ JOB = np.dtype(
         ("norms", _i), ("n_blocks", _i), ("layer_norms", _i), ("scratch", _i),
         # pieces
         ("inputs", _i), ("targets", _i), ("gemm", _i), ("transpose", _i), ("loss", _i),
+        # of outputs summed over chunks: the sums of each chunk, bytes from one to the next
+        ("sum_chunks", _i), ("partial", _i), ("partial_own", _i),
         # of a narrow output layer: its pieces, and where its gradient lies before it is turned
         ("narrow_forward", _i), ("turn", _i), ("turned", _i), ("turned_row", _i),
         ("fused_output", _i), ("loss_parameter", _f), ("dropout", _i), ("rule", _i),

@@ -13,6 +13,8 @@ from nbmlp.kernels.records import STATUS
 from nbmlp.tuning import PANEL_BYTES
 
 __all__ = [
+    "activate_layer",
+    "add_chunk",
     "backward_layer",
     "derive_output",
     "forward_layer",
@@ -37,41 +39,42 @@ def _columns(job, layer, low, high):
 
 
 @inner
-def _multiply(job, layer, first, rows, low, high, mine):
-    """z = x.W for rows `first`... by panels low..high."""
-    x = layer.x + mine * layer.x_own + first * layer.x_row
-    z = layer.a + first * layer.a_row + low * PANEL_BYTES
+def add_chunk(job, layer, c, x, rows, low, high, z, z_row, add):
+    """z = x.W over chunk c of the inputs, for panels low..high; with `add` = 1 added to z."""
+    panel = PANEL_BYTES // job.size
+    start = c * layer.panels_in // layer.chunks
+    end = (c + 1) * layer.panels_in // layer.chunks
+    last = c == layer.chunks - 1
+    x += start * PANEL_BYTES
     if layer.narrow:
-        bias = layer.w + layer.n_in * layer.w_row if layer.depth > layer.n_in else 0
+        bias = layer.w + layer.n_in * layer.w_row if last and layer.depth > layer.n_in else 0
         _call(
             job.narrow_forward,
             (
-                x, layer.x_row, layer.wt, layer.wt_row, bias, z, layer.a_row, rows, layer.n_out,
-                layer.panels_in,
+                x, layer.x_row, layer.wt + start * PANEL_BYTES, layer.wt_row, bias, z, z_row,
+                rows, layer.n_out, end - start, add,
             ),
         )  # fmt: skip
         return
+    w = layer.w + start * panel * layer.w_row + low * PANEL_BYTES
+    depth = (layer.depth if last else end * panel) - start * panel
     _call(
         job.gemm,
         (
-            x, layer.x_row, job.size, layer.w + low * PANEL_BYTES, layer.w_row,
-            z, layer.a_row, rows, high - low, layer.depth, 1.0, 0.0,
+            x, layer.x_row, job.size, w, layer.w_row, z, z_row, rows, high - low, depth,
+            1.0, float(add),
         ),
     )  # fmt: skip
 
 
 @inner
-def forward_layer(job, layers, k, key, first, rows, place, low, high, mine):
-    """Panels low..high of layer k's output, for rows `first`... of the sub-batch.
-
-    place: the first row's place in the batch; mine: which thread's copy of the inputs is read.
-    """
+def activate_layer(job, layers, k, key, first, rows, place, low, high):
+    """Activation and dropout of panels low..high of layer k, for rows `first`... ."""
     layer = layers[k]
-    at = first * layer.a_row + low * PANEL_BYTES
-    a, saved = layer.a + at, layer.saved + at
-    _multiply(job, layer, first, rows, low, high, mine)
     if k == len(layers) - 1 and job.fused_output:
         return
+    at = first * layer.a_row + low * PANEL_BYTES
+    a, saved = layer.a + at, layer.saved + at
     n, one = _columns(job, layer, low, high)
     _call(layer.forward, (a, saved, layer.a_row, rows, n, layer.act, one))
     if layer.drops:
@@ -82,6 +85,20 @@ def forward_layer(job, layers, k, key, first, rows, place, low, high, mine):
                 low * (PANEL_BYTES // job.size), layer.keep, layer.factor, one,
             ),
         )  # fmt: skip
+
+
+@inner
+def forward_layer(job, layers, k, key, first, rows, place, low, high, mine):
+    """Panels low..high of layer k's output, for rows `first`... of the sub-batch.
+
+    place: the first row's place in the batch; mine: which thread's copy of the inputs is read.
+    """
+    layer = layers[k]
+    x = layer.x + mine * layer.x_own + first * layer.x_row
+    z = layer.a + first * layer.a_row + low * PANEL_BYTES
+    for c in range(layer.chunks):
+        add_chunk(job, layer, c, x, rows, low, high, z, layer.a_row, 1 if c > 0 else 0)
+    activate_layer(job, layers, k, key, first, rows, place, low, high)
 
 
 @inner

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner
+from nbmlp.kernels.step_columns import own_panels
 from nbmlp.kernels.team import barrier, share
 from nbmlp.kernels.vecmath import vector_of
 from nbmlp.tuning import PANEL_BYTES
@@ -131,7 +132,13 @@ def _rectangle(layer, columns, whole, rank, size):
     A flat layer (few inputs, many units) has too few blocks of rows to share them; but a norm
     of the `whole` gradient is summed by blocks.
     """
-    if (layer.columns and columns) or (layer.flat and not whole):
+    if columns and layer.columns:
+        low, high = own_panels(layer.panels_out, rank, size)
+        return 0, layer.blocks, low, high
+    if columns and layer.chunks > 1:  # the rows of the units below that are this thread's own
+        low, high = own_panels(layer.panels_in, rank, size)
+        return low, high if rank < size - 1 else layer.blocks, 0, layer.panels_out
+    if layer.flat and not whole:
         low, high = share(layer.panels_out, 1, rank, size)
         return 0, layer.blocks, low, high
     low, high = share(layer.blocks, 1, rank, size)
