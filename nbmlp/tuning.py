@@ -38,7 +38,7 @@ GRADIENT_BLOCK = 16384
 #: Seconds that one parallel region may take: Ctrl-C, progress and callbacks wait for its end.
 REGION_SECONDS = 0.15
 #: Floating-point operations of a step below which a further thread does not pay.
-FLOPS_PER_THREAD = 200_000
+FLOPS_PER_THREAD = 60_000
 
 
 @dataclass(frozen=True)
