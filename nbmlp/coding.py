@@ -117,7 +117,7 @@ class TargetCoding:
         """Labels, or numbers in the targets' units."""
         if self.labels is not None:
             one = self.n_outputs == 1
-            codes = (outputs[:, 0] > 0.5).astype(int) if one else outputs.argmax(axis=1)
+            codes = (outputs[:, 0] > 0.5).view(np.int8) if one else outputs.argmax(axis=1)
             return self.labels.decode(codes)
         values = outputs if self.scale is None else self.scale.inverse(outputs)
         return values[:, 0] if self.vector and self.n_outputs == 1 else values
@@ -135,7 +135,12 @@ class TargetCoding:
         if output not in ("logistic", "softmax"):
             raise SpecError(f"predict_proba needs a logistic or softmax output, not {output!r}.")
         if self.n_outputs == 1:
-            return np.hstack([1.0 - outputs, outputs])
+            both = np.empty((len(outputs), 2), outputs.dtype)
+            both[:, 1:] = outputs
+            np.subtract(1, outputs, out=both[:, :1])
+            return both
+        if output == "softmax":
+            return outputs
         total = outputs.sum(axis=1, keepdims=True)
         return outputs / np.where(total > 0, total, 1.0)
 

@@ -196,14 +196,13 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
     )  # fmt: skip
 
 
-def choose_threads(spec: ModelSpec, rows: int, most: int) -> int:
+def choose_threads(spec: ModelSpec, rows: int, most: int, training: bool = True) -> int:
     """Threads for steps of so many rows: one when a barrier would cost more than it shares out.
 
     `tuning.FLOPS_PER_THREAD` is an estimate of what two barriers and the exchange of cache lines
     cost; long trainings measure instead (train/crew.py).
     """
-    sizes = spec.layer_sizes
-    flops = 6 * rows * sum(a * b for a, b in pairwise(sizes))
+    flops = (6 if training else 2) * rows * spec.n_weights
     return max(1, min(most, flops // tuning.FLOPS_PER_THREAD))
 
 

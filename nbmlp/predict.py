@@ -17,7 +17,7 @@ from nbmlp.kernels import records
 from nbmlp.kernels.run import run
 from nbmlp.plan import Plan, choose_threads
 from nbmlp.spec import ModelSpec
-from nbmlp.state import State
+from nbmlp.state import State, address
 from nbmlp.workspace import Workspace
 
 __all__ = ["Pace", "Predictor", "Rows", "bad_column", "bind_rows"]
@@ -50,9 +50,8 @@ def bind_rows(work: Workspace, rows: Rows) -> None:
     """Point a job at data."""
     x, y = rows.x, rows.y
     work.set(
-        x=x.ctypes.data, x_row=x.strides[0], n_rows=len(x),
-        x_scale=rows.scale,
-        inputs=work.piece(f"inputs.{x.dtype.name}"),
+        x=address(x), x_row=x.strides[0], n_rows=len(x), x_scale=rows.scale,
+        inputs=work.input_piece(x.dtype),
         given=0 if rows.weights is None else rows.weights.ctypes.data,
     )  # fmt: skip
     if y is not None:
@@ -112,6 +111,8 @@ class Predictor:
         self.spec, self.state, self.threads = spec, state, threads
         self._work = Workspace(plan, spec, state, threads, training=False)
         self._lock = threading.Lock()
+        self._pace = Pace(2 * spec.n_parameters, tuning.REGION_SECONDS)
+        self._work.set(copy_rows=self._work.piece("copy_rows"))
         if spec.dropout_scale_at == "predict":
             self._scale_kept()
 
@@ -147,11 +148,12 @@ class Predictor:
         """
         out = np.empty((len(rows), self.spec.n_outputs), self._work.dtype)
         sums = self._run(rows, out, True, between)
-        return out, float(sums[0] / sums[1])
+        return out, sums[0] / sums[1]
 
     def _run(
         self, rows: Rows, out: NDArray[Any], loss: bool, between: Callable[[], None]
-    ) -> NDArray[np.float64]:
+    ) -> tuple[float, ...]:
+        """Fill `out`; returns the sums of weighted losses and of weights, if `loss`."""
         if not self._lock.acquire(blocking=False):  # another thread predicts with these buffers
             other = Predictor(self.spec, self._work.plan, self.state, self.threads)
             return other._run(rows, out, loss, between)
@@ -162,31 +164,37 @@ class Predictor:
 
     def _run_locked(
         self, rows: Rows, out: NDArray[Any], loss: bool, between: Callable[[], None]
-    ) -> NDArray[np.float64]:
+    ) -> tuple[float, ...]:
         work = self._work
-        blocks = -(-len(rows) // work.plan.row_block)
-        sums = np.zeros((blocks if loss else 0, 2))
         bind_rows(work, rows)
-        fused_loss = work.spec.loss.partition("(")[0]
-        work.set(
-            out=out.ctypes.data, out_row=out.strides[0], copy_rows=work.piece("copy_rows"),
-            norms=sums.ctypes.data, n_blocks=blocks,
-            loss=work.piece(f"{fused_loss}.loss") if loss else 0, cursor=0,
-        )  # fmt: skip
-        threads = choose_threads(self.spec, len(rows), self.threads)
-        pace = Pace(2 * self.spec.n_parameters, tuning.REGION_SECONDS)
+        work.set(out=address(out), out_row=out.strides[0], loss=0, cursor=0)
+        sums = self._bind_loss(len(rows)) if loss else None
+        threads = choose_threads(self.spec, len(rows), self.threads, training=False)
         while work["cursor"] < len(rows):
             between()
-            before, start = work["cursor"], time.perf_counter()
-            limit = -(-pace.rows // work.plan.row_block) * work.plan.row_block
-            work.set(rows_limit=limit)
-            run("infer", work.job, work.sync, threads)
-            if work["status"] == records.STATUS.BAD_INPUT:
-                row = work["bad_row"]
-                column = bad_column(rows.x[row], work.dtype)
-                raise DataError(
-                    f"X has {rows.x[row, column]} at row {row}, column {column}: predictions need"
-                    f" finite numbers that fit into {work.spec.dtype}."
-                )
-            pace.measure(work["cursor"] - before, time.perf_counter() - start)
-        return sums.sum(axis=0) if loss else sums
+            self._region(rows, threads)
+        return (0.0, 0.0) if sums is None else tuple(sums.sum(axis=0))
+
+    def _bind_loss(self, n_rows: int) -> NDArray[np.float64]:
+        """Where each block's sums of losses and weights go, (blocks, 2)."""
+        work = self._work
+        sums = np.zeros((-(-n_rows // work.plan.row_block), 2))
+        name = work.spec.loss.partition("(")[0]
+        work.set(norms=sums.ctypes.data, n_blocks=len(sums), loss=work.piece(f"{name}.loss"))
+        return sums
+
+    def _region(self, rows: Rows, threads: int) -> None:
+        """Some rows, for a moment."""
+        work, block = self._work, self._work.plan.row_block
+        before, start = work["cursor"], time.perf_counter()
+        work.set(rows_limit=-(-self._pace.rows // block) * block)
+        run("infer", work.task, threads)
+        if work["status"] == records.STATUS.BAD_INPUT:
+            row = work["bad_row"]
+            column = bad_column(rows.x[row], work.dtype)
+            raise DataError(
+                f"X has {rows.x[row, column]} at row {row}, column {column}: predictions need"
+                f" finite numbers that fit into {work.spec.dtype}."
+            )
+        if before or work["cursor"] < len(rows):  # a few rows tell nothing of the pace of many
+            self._pace.measure(work["cursor"] - before, time.perf_counter() - start)

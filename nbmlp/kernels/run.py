@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from nbmlp.kernels.epoch import run_parallel
 from nbmlp.kernels.pieces import piece_address, piece_function
 
-__all__ = ["pool_size", "prepare", "run", "threading_layer"]
+__all__ = ["Task", "pool_size", "prepare", "run", "threading_layer"]
 
 _lock = threading.Lock()
 _launched = False
@@ -70,36 +71,52 @@ def prepare(piece: str, threads: int) -> None:
         run_parallel.compile((numba.int64, numba.int64, numba.int64))
 
 
-def run(piece: str, job: NDArray[Any], sync: NDArray[np.int64], threads: int) -> None:
+@dataclass(frozen=True)
+class Task:
+    """What a region works on.
+
+    Attributes
+    ----------
+    job : ndarray of JOB, shape (1,)
+        Its fields under "out" say afterwards what happened; ``joined`` how many threads took part.
+    sync : ndarray of int64
+        The team's area, with room for as many threads as will ever run.
+    address : int
+        Of the job.
+    """
+
+    job: NDArray[Any]
+    sync: NDArray[np.int64]
+    address: int
+
+
+def run(piece: str, task: Task, threads: int) -> None:
     """Run a region to its end.
 
     Parameters
     ----------
     piece : str
         ``"train"`` or ``"infer"``.
-    job : ndarray of JOB, shape (1,)
-        Its fields under "out" say afterwards what happened; ``joined`` how many threads took part.
-    sync : ndarray of int64
-        The team's area, with room for `threads`.
+    task : Task
     threads : int
         Most threads to use.
     """
     global _launched
-    sync[:] = 0
     threads = min(threads, pool_size())
     if threads > 1 and not _forked and _lock.acquire(blocking=False):
         try:
             _prefer_omp()
-            job["threads"] = threads
+            task.sync[:] = 0
+            task.job["threads"] = threads
             before = numba.get_num_threads()
             numba.set_num_threads(threads)
             try:
-                run_parallel(piece_address(piece, np.float64), job.ctypes.data, threads)
+                run_parallel(piece_address(piece, np.float64), task.address, threads)
             finally:
                 numba.set_num_threads(before)
             _launched = True
         finally:
             _lock.release()
         return
-    job["threads"] = 1
-    piece_function(piece, np.float64)(job.ctypes.data, 0)
+    task.job["threads"] = 1
+    piece_function(piece, np.float64)(task.address, 0)

@@ -226,7 +226,7 @@ class Engine:
         np.copyto(self._snapshot, self.state.theta)
         before, step, start = work["cursor"], work["step"], time.perf_counter()
         work.set(rows_limit=-(-self._pace.rows // 8) if self._crew.trying else self._pace.rows)
-        run("train", work.job, work.sync, self._crew.threads)
+        run("train", work.task, self._crew.threads)
         rows, seconds = work["cursor"] - before, time.perf_counter() - start
         self._pace.measure(rows, seconds)
         self._crew.measure(rows, seconds)
