@@ -21,9 +21,9 @@ import numpy as np
 
 from bench import limit as fma
 from bench import machine
-from bench.nets import NETS, Layer, Net, make_problem
+from bench.nets import NETS, Layer, Net, draw_nets, make_problem
 from bench.peers import PEERS, Variant
-from bench.results import Cell, Result, Run, header, notes, table
+from bench.results import Cell, Result, Run, header, notes, summary, table
 from bench.worker import PeerError, Worker
 from nbmlp.tuning import available_threads
 
@@ -200,7 +200,12 @@ def whole(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
-    p.add_argument("--nets", default="A,B,D,E", type=lambda t: names_of(t, list(NETS)))
+    p.add_argument(
+        "--nets", default="A,B,C,D,E", type=lambda t: names_of(t, [*NETS, "random"]),
+        help="letters, or 'random' for nets and batches drawn from the seed",
+    )  # fmt: skip
+    p.add_argument("--seed", default=0, type=int, help="of the random nets")
+    p.add_argument("--count", default=12, type=whole, help="number of random nets")
     p.add_argument(
         "--batches", default="20,100,1000,10000", type=lambda t: [whole(b) for b in t.split(",")]
     )
@@ -222,24 +227,30 @@ def run(args: argparse.Namespace) -> Run:
     say(header(outcome))
     bench = Bench(args.peers, args.rounds, args.seconds)
     try:
-        for name in args.nets:
-            net = NETS[name].with_rows(args.rows) if args.rows else NETS[name]
-            for batch in args.batches:
-                outcome.cells.append(bench.measure(net, batch))
-                # A neighbour only ever lowers a peak: keep the highest.
-                peak = max(outcome.limit.all, fma.fma_gflops(threads))
-                outcome.limit = replace(outcome.limit, all=peak)
-                say(table(Run(outcome.machine, outcome.limit, {}, outcome.cells[-1:])))
+        for net, batch in cells_of(args):
+            outcome.cells.append(bench.measure(net, batch))
+            # A neighbour only ever lowers a peak: keep the highest.
+            peak = max(outcome.limit.all, fma.fma_gflops(threads))
+            outcome.limit = replace(outcome.limit, all=peak)
+            say(table(Run(outcome.machine, outcome.limit, {}, outcome.cells[-1:])))
     finally:
         bench.close()
     return outcome
+
+
+def cells_of(args: argparse.Namespace) -> list[tuple[Net, int]]:
+    """Nets and batch sizes to measure."""
+    cells = [(NETS[name], batch) for name in args.nets if name in NETS for batch in args.batches]
+    if "random" in args.nets:
+        cells += draw_nets(args.seed, args.count)
+    return [(net.with_rows(args.rows) if args.rows else net, batch) for net, batch in cells]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 1 if a peer's weights were wrong, else 0."""
     args = parser().parse_args(argv)
     outcome = run(args)
-    print(header(outcome), table(outcome), notes(outcome), sep="\n\n")
+    print(header(outcome), table(outcome), summary(outcome), notes(outcome), sep="\n\n")
     if args.json:
         args.json.write_text(json.dumps(outcome.to_dict(), indent=1) + "\n", encoding="utf-8")
     if args.png:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NETS", "Array", "Layer", "Net", "Problem", "make_problem"]
+__all__ = ["NETS", "Array", "Layer", "Net", "Problem", "draw_nets", "make_problem"]
 
 Array = NDArray[np.float32]
 #: Weights [in, out] and biases [out] of one layer; None in a net without biases.
@@ -75,6 +75,42 @@ NETS: dict[str, Net] = {
         Net("E", (784, 512, 512, 10), "relu", "softmax", "cross_entropy", 0.01, 20_000),
     )
 }
+
+
+#: Floating-point operations of one epoch of a drawn net, and the fewest batches in it.
+DRAWN_FLOPS, DRAWN_BATCHES = 2e10, 4
+
+
+def draw_nets(seed: int, count: int) -> list[tuple[Net, int]]:
+    """Nets and batch sizes that nobody has chosen.
+
+    One to five hidden layers; widths (inputs, hidden, outputs) from 4 to 1024 and batches from 8
+    to 4096, all log-uniform; activations and losses evenly.
+
+    Parameters
+    ----------
+    seed, count : int
+        The same seed gives the same nets, and more of them the same first ones.
+    """
+    rng = np.random.default_rng(seed)
+
+    def between(low: int, high: int, n: int | None = None) -> NDArray[np.int64]:
+        return np.rint(np.exp(rng.uniform(np.log(low), np.log(high), n))).astype(np.int64)
+
+    drawn = []
+    for i in range(count):
+        sizes = tuple(int(n) for n in between(4, 1024, int(rng.integers(1, 6)) + 2))
+        batch = int(between(8, 4096))
+        hidden = str(rng.choice(["relu", "logistic"]))
+        output, loss = [("softmax", "cross_entropy"), ("identity", "squared_error")][
+            rng.integers(2)
+        ]
+        # A step that stays finite: the curvature grows with the width of the layer below.
+        rate = min(0.05, 2.0 / max(sizes))
+        net = Net(f"R{seed}.{i + 1}", sizes, hidden, output, loss, rate, 1)
+        rows = int(np.clip(DRAWN_FLOPS / net.flops_per_sample, DRAWN_BATCHES * batch, 60_000))
+        drawn.append((net.with_rows(rows), batch))
+    return drawn
 
 
 @dataclass(frozen=True)

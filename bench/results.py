@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Any
 
 from bench.limit import Limit
 from bench.nets import Net
 from bench.peers import OURS, PEERS
 
-__all__ = ["Cell", "Result", "Run", "header", "notes", "table"]
+__all__ = ["Cell", "Result", "Run", "header", "notes", "summary", "table"]
 
 #: Cores that others may use, median over the turns, before the table says so.
 QUIET = 0.1
@@ -87,12 +87,18 @@ class Cell:
 
     def ratio(self) -> tuple[float, str] | None:
         """Ours over the fastest rival, median of the ratios round by round; and its name."""
-        ours = self.results.get(OURS)
-        if ours is None or ours.wrong or not self.rivals:
+        if not self.rivals:
             return None
         best = max(self.rivals, key=lambda name: self.rivals[name].rate)
-        pairs = zip(ours.rates, self.rivals[best].rates, strict=True)
-        return median(a / b for a, b in pairs), best
+        ratio = self.ratio_to(best)
+        return None if ratio is None else (ratio, best)
+
+    def ratio_to(self, name: str) -> float | None:
+        """Ours over one rival, median of the ratios round by round."""
+        ours = self.results.get(OURS)
+        if ours is None or ours.wrong or name not in self.rivals:
+            return None
+        return median(a / b for a, b in zip(ours.rates, self.rivals[name].rates, strict=True))
 
 
 @dataclass
@@ -173,6 +179,26 @@ def _entry(run: Run, cell: Cell, name: str) -> str:
         return "WRONG"
     share = 100 * run.fraction(cell, result.rate)
     return f"{thousands(result.rate)} {share:.0f}% x{result.threads}"
+
+
+def summary(run: Run) -> str:
+    """Geometric mean and least of the ratios: to the best rival of each cell, and to each."""
+    lines = []
+    best = [ratio[0] for cell in run.cells if (ratio := cell.ratio())]
+    if best:
+        lines.append(f"ours / best: {_spread(best)}")
+    for name in PEERS:
+        each = [ratio for cell in run.cells if (ratio := cell.ratio_to(name)) is not None]
+        if each:
+            lines.append(f"ours / {name}: {_spread(each)}")
+    return "\n".join(lines)
+
+
+def _spread(ratios: list[float]) -> str:
+    return (
+        f"geometric mean {geometric_mean(ratios):.2f}, least {min(ratios):.2f}"
+        f" ({len(ratios)} cells)"
+    )
 
 
 def notes(run: Run) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench import compare, limit, results
-from bench.nets import NETS, Net, make_problem
+from bench.nets import NETS, Net, draw_nets, make_problem
 from bench.peers import OURS, PEERS, Entry, Variant, openblas_paths, thread_counts, xla
 from bench.peers.numpy_net import Competitor
 from bench.suites import training
@@ -99,6 +99,33 @@ def test_flops_count_three_products_less_one_at_the_input():
     # 784-300-10: forward 2*(235200 + 3000), dW the same, sent back 2*3000.
     assert NETS["B"].flops_per_sample == 4 * 238_200 + 2 * 3_000
     assert NETS["E"].flops_per_sample == 4 * (784 * 512 + 512 * 522) + 2 * 512 * 522
+
+
+def test_drawn_nets():
+    drawn = draw_nets(7, 40)
+    assert draw_nets(7, 40) == drawn
+    assert draw_nets(7, 3) == drawn[:3]
+    assert draw_nets(8, 3) != drawn[:3]
+    assert {len(net.sizes) for net, _ in drawn} == {3, 4, 5, 6, 7}
+    assert all(4 <= n <= 1024 for net, _ in drawn for n in net.sizes)
+    assert all(8 <= batch <= 4096 <= 20 * net.rows for net, batch in drawn)
+    assert {(net.hidden, net.output) for net, _ in drawn} == {
+        (h, o) for h in ("relu", "logistic") for o in ("softmax", "identity")
+    }
+
+
+def test_summary_of_ratios():
+    run = results.Run({}, limit.Limit(1, 1.0, 1.0, 1.0, 1.0, "generic", 1.0), {})
+    for ours, jax, numpy in (([4.0, 4.0], [1.0, 4.0], [1.0, 1.0]), ([9.0], [3.0], [9.0])):
+        found = {"nbmlp": ours, "jax": jax, "numpy": numpy}
+        cell = results.Cell(NETS["A"], 20)
+        cell.results = {name: results.Result("", 1, rates) for name, rates in found.items()}
+        run.cells.append(cell)
+    text = results.summary(run)
+    assert "ours / best: geometric mean 1.58, least 1.00 (2 cells)" in text
+    assert "ours / jax: geometric mean 2.74, least 2.50 (2 cells)" in text
+    assert "ours / numpy: geometric mean 2.00, least 1.00 (2 cells)" in text
+    assert "torch" not in text
 
 
 def test_deviation_sees_one_wrong_array():
