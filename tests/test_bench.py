@@ -11,7 +11,7 @@ from bench import compare, limit, results
 from bench.nets import NETS, Net, draw_nets, make_problem
 from bench.peers import OURS, PEERS, Entry, Variant, openblas_paths, thread_counts, xla
 from bench.peers.numpy_net import Competitor
-from bench.suites import training
+from bench.suites import common, correctness, training
 
 # No second layer behind a relu: where all units before it rest, z is 0, the kink itself, and a
 # central difference gives half the slope.
@@ -245,15 +245,32 @@ def test_a_bad_option_is_told_in_one_sentence(option, value, capsys):
     assert "choose from" in last or "whole number above 0" in last
 
 
-def test_asv_suite_runs_on_any_peer(monkeypatch):
-    monkeypatch.setattr(training, "load_peer", lambda name: Competitor())
-    monkeypatch.setattr(training, "ROWS", 200)
-    monkeypatch.setattr(training, "TURN", 0.01)
-    suite = training.Training()
-    nets, batches = suite.params
-    assert [list(NETS)[i] for i in nets] == ["A", "B", "D", "E"]
-    suite.setup(nets[0], batches[0])
+def test_asv_suites_track_what_they_train(monkeypatch):
+    monkeypatch.setattr(common, "load_peer", lambda name: Competitor())
+    monkeypatch.setattr(common, "UPDATES", 2)
+    monkeypatch.setattr(common, "FEWEST_ROWS", 40)
+    monkeypatch.setattr(common, "NET_BY_SIZES", {"5-8-1": TINY["linear"]})
+    common._whole.cache_clear()
+    common.trainer.cache_clear()
+    assert common.problem("5-8-1", 20).X.shape == (40, 5)
+    suite = training.Epoch()
+    suite.setup("5-8-1", 20)
     before = suite.peer.layers()[0][0].copy()
-    suite.time_epoch(nets[0], batches[0])
+    suite.time_epoch("5-8-1", 20)
     assert not np.array_equal(suite.peer.layers()[0][0], before)
-    assert suite.track_samples_per_second(nets[0], batches[0]) > 0
+
+
+def test_asv_suites_name_the_nets_and_read_one_table():
+    nets, batches = training.Throughput.params
+    assert nets[1] == "784-300-10"
+    assert batches == [1, 8, 20, 100, 256, 1000, 2000, 10_000]
+    net = NETS["B"]
+    table = {(nets[1], 100, 1): 1e5, (nets[1], 100, common.all_threads()): 2e5}, 600.0
+    assert training.Throughput().track_samples_per_second(table, nets[1], 100) == 2e5
+    share = training.Throughput().track_fraction_of_peak(table, nets[1], 100)
+    assert share == pytest.approx(2e5 * net.flops_per_sample / 600e9)
+
+
+def test_asv_prediction_is_the_reference_s():
+    assert 0 < correctness.Prediction().track_same_prediction() < 1e-5
+    assert correctness.expected().sum(axis=1) == pytest.approx(1)

@@ -1,49 +1,73 @@
-"""Epochs of the nets of bench.nets through the public API, over the commits.
-
-The clock's figure is the gate; samples per second are shown beside it (asv reads a higher
-`track_*` as worse).
-"""
+"""Training throughput against batch size: plain SGD in float32, shuffled epochs, the public API."""
 
 from __future__ import annotations
 
-import sys
-import time
-from pathlib import Path
+from itertools import product
 
-# At the end: an installed nbmlp, the commit under test, must win over the one beside this folder.
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+from .common import BATCHES, NET_BY_SIZES, all_threads, samples_per_second, trainer
 
-from bench.nets import NETS, make_problem
-from bench.peers import OURS, load_peer
-
-ROWS = 20_000
-TURN = 0.3
+#: Samples per second by net, batch size and threads; GFLOP/s of all threads.
+Measured = tuple[dict[tuple[str, int, int], float], float]
 
 
-class Training:
-    """Nets by number (0 = A ... 4 = E), batch sizes, plain SGD in float32, all threads."""
+class _Rates:
+    """Measures every rate once per commit, and the machine's limit in the same minute."""
 
     param_names = ("net", "batch_size")
-    params = ([0, 1, 3, 4], [20, 100, 1000, 10_000])
-    timeout = 300
-    warmup_time = 0.0
+    params = (list(NET_BY_SIZES), BATCHES)
 
-    def setup(self, net: int, batch_size: int) -> None:
-        from nbmlp.tuning import available_threads
+    def setup_cache(self) -> Measured:
+        from bench.limit import measure
 
-        self.peer = load_peer(OURS)
-        problem = make_problem(list(NETS.values())[net].with_rows(ROWS))
-        self.peer.prepare(problem, batch_size, available_threads(), shuffle=True)
-        self.peer.epoch()  # compile or load from the cache
+        limit = measure(all_threads()).all
+        rates = {}
+        for net, batch, threads in product(NET_BY_SIZES, BATCHES, {1, all_threads()}):
+            peer, rows = trainer(net, batch, threads)
+            rates[net, batch, threads] = samples_per_second(peer.epoch, rows)
+        return rates, limit
 
-    def time_epoch(self, net: int, batch_size: int) -> None:
-        self.peer.epoch()
+    setup_cache.timeout = 600  # type: ignore[attr-defined]
 
-    def track_samples_per_second(self, net: int, batch_size: int) -> float:
-        epochs, start = 0, time.perf_counter()
-        while time.perf_counter() - start < TURN:
-            self.peer.epoch()
-            epochs += 1
-        return epochs * ROWS / (time.perf_counter() - start)
+
+class Throughput(_Rates):
+    """All threads."""
+
+    def track_samples_per_second(self, measured: Measured, net: str, batch_size: int) -> float:
+        rates, _ = measured
+        return rates[net, batch_size, all_threads()]
+
+    def track_fraction_of_peak(self, measured: Measured, net: str, batch_size: int) -> float:
+        """Matrix products only, of the limit measured in the same minute."""
+        rates, limit = measured
+        flops = rates[net, batch_size, all_threads()] * NET_BY_SIZES[net].flops_per_sample
+        return flops / (limit * 1e9)
 
     track_samples_per_second.unit = "samples/s"  # type: ignore[attr-defined]
+    track_fraction_of_peak.unit = "of the FMA limit"  # type: ignore[attr-defined]
+
+
+class Threads(_Rates):
+    """What all threads gain over one."""
+
+    def track_speedup(self, measured: Measured, net: str, batch_size: int) -> float:
+        rates, _ = measured
+        return rates[net, batch_size, all_threads()] / rates[net, batch_size, 1]
+
+    track_speedup.unit = "times one thread"  # type: ignore[attr-defined]
+
+
+class Epoch:
+    """The gate: one epoch by the clock, all threads."""
+
+    param_names = _Rates.param_names
+    params = _Rates.params
+    timeout = 300
+    warmup_time = 0.05
+    sample_time = 0.05
+    repeat = (3, 10, 1.0)
+
+    def setup(self, net: str, batch_size: int) -> None:
+        self.peer, _ = trainer(net, batch_size, all_threads())
+
+    def time_epoch(self, net: str, batch_size: int) -> None:
+        self.peer.epoch()
