@@ -8,10 +8,13 @@ EXTRAS_dev := dev,cli,plot
 EXTRAS_bench := bench,cli,plot
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak dev clean
+# What the dashboard shows: the last two commits, or any range of git's.
+COMMITS ?= HEAD~2..HEAD
+
+.PHONY: help demo test lint bench compare dashboard soak dev clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-demo ## Train on real handwritten digits, predict one, draw the curve
 	@mkdir -p demo
@@ -28,8 +31,18 @@ lint: $(VENV)/.installed-dev ## Check style, types and the floors
 	$(BIN)/mypy --strict nbmlp/
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-bench ## Compare speeds with the peers that are installed
+bench: $(VENV)/.installed-bench ## Run the benchmarks once, quickly, on this checkout
+	$(BIN)/asv machine --yes
+	$(BIN)/asv run --quick --show-stderr --python=same --dry-run $(ARGS)
+
+compare: $(VENV)/.installed-bench ## Compare speeds with the peers that are installed
 	$(BIN)/python -m bench.compare $(ARGS)
+
+dashboard: $(VENV)/.installed-bench ## Benchmark COMMITS in environments of their own, build the site
+	$(BIN)/asv machine --yes
+	$(BIN)/asv run --skip-existing-successful --show-stderr $(COMMITS) $(ARGS)
+	$(BIN)/asv publish
+	$(BIN)/python -m bench.dashboard .asv/html
 
 soak: $(VENV)/.installed-dev ## Run the long tests
 	$(BIN)/python -m pytest -m soak tests/soak $(ARGS)
