@@ -223,7 +223,7 @@ class MLP:
             held = None if X_val is None else self._validation(X_val, y_val)
             train.batch_rows(len(rows))
             self._settings.train = train
-        self._train(train, rows, held, team, carried)
+        self._train(train, train.epochs, rows, held, team, carried)
         self._engine = None  # its buffers are not needed until the next fit
         return self
 
@@ -252,9 +252,13 @@ class MLP:
             if self._net is None:
                 self.build(X, y, classes)
             rows = self.net.rows(X, y, sample_weight)
-        train = without_horizon(self.train_spec).with_(epochs=self.net.state.epoch + 1)
-        self._train(train, rows, None, CallbackList(), {})
+        train = without_horizon(self.train_spec)
+        self._train(train, self.net.state.epoch + 1, rows, None, CallbackList(), {})
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickles and copies take along: all but the buffers, which are made anew."""
+        return self.__dict__ | {"_predictor": None, "_engine": None}
 
     @contextmanager
     def _unchanged_by_errors(self) -> Iterator[None]:
@@ -290,6 +294,7 @@ class MLP:
     def _train(
         self,
         train: TrainSpec,
+        epochs: int,
         rows: Rows,
         held: Validation | None,
         callbacks: CallbackList,
@@ -309,7 +314,7 @@ class MLP:
             self._write(path, "checkpoint", arrays)
 
         loop = Loop(
-            self, train, self.net.state, len(rows), engine, lambda: self.predictor, held,
+            self, train, epochs, self.net.state, len(rows), engine, lambda: self.predictor, held,
             self.history, save, carried,
         )  # fmt: skip
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from nbmlp.workspace import Workspace
 __all__ = ["Pace", "Predictor", "Rows", "bad_column", "bind_rows"]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Rows:
     """Data as the kernels take them; nothing is copied.
 
@@ -108,17 +107,22 @@ class Predictor:
     """
 
     def __init__(self, spec: ModelSpec, plan: Plan, state: State, threads: int) -> None:
-        self.spec, self.state, self.threads = spec, state, threads
-        self._work = Workspace(plan, spec, state, threads, training=False)
-        self._lock = threading.Lock()
+        self.spec, self.plan, self.state, self.threads = spec, plan, state, threads
+        self._dtype = state.theta.dtype
         self._pace = Pace(2 * spec.n_parameters, tuning.REGION_SECONDS)
-        self._work.set(copy_rows=self._work.piece("copy_rows"))
-        if spec.dropout_scale_at == "predict":
-            self._scale_kept()
+        #: Buffers not in use; in all there are as many as Python threads have predicted at once.
+        self._idle = [self._workspace()]
 
-    def _scale_kept(self) -> None:
+    def _workspace(self) -> Workspace:
+        work = Workspace(self.plan, self.spec, self.state, self.threads, training=False)
+        work.set(copy_rows=work.piece("copy_rows"))
+        if self.spec.dropout_scale_at == "predict":
+            self._scale_kept(work)
+        return work
+
+    def _scale_kept(self, work: Workspace) -> None:
         """Units that were dropped at times while training count by their share of presence."""
-        work, spec = self._work, self.spec
+        spec = self.spec
         work.set(dropout=work.piece("dropout"))
         for k, drop in enumerate(spec.dropout):
             work.set_layer(k, drops=int(drop > 0), factor=1.0 - drop)
@@ -135,7 +139,7 @@ class Predictor:
         DataError
             A value of x is not finite; row and column are named.
         """
-        out = np.empty((len(rows), self.spec.n_outputs), self._work.dtype)
+        out = np.empty((len(rows), self.spec.n_outputs), self._dtype)
         self._run(rows, out, False, _go_on)
         return out
 
@@ -146,7 +150,7 @@ class Predictor:
 
         `between` is called between two regions and may raise.
         """
-        out = np.empty((len(rows), self.spec.n_outputs), self._work.dtype)
+        out = np.empty((len(rows), self.spec.n_outputs), self._dtype)
         sums = self._run(rows, out, True, between)
         return out, sums[0] / sums[1]
 
@@ -154,38 +158,46 @@ class Predictor:
         self, rows: Rows, out: NDArray[Any], loss: bool, between: Callable[[], None]
     ) -> tuple[float, ...]:
         """Fill `out`; returns the sums of weighted losses and of weights, if `loss`."""
-        if not self._lock.acquire(blocking=False):  # another thread predicts with these buffers
-            other = Predictor(self.spec, self._work.plan, self.state, self.threads)
-            return other._run(rows, out, loss, between)
+        work = self._take()
         try:
-            return self._run_locked(rows, out, loss, between)
+            return self._run_in(work, rows, out, loss, between)
         finally:
-            self._lock.release()
+            self._idle.append(work)
 
-    def _run_locked(
-        self, rows: Rows, out: NDArray[Any], loss: bool, between: Callable[[], None]
+    def _take(self) -> Workspace:
+        """Buffers for this thread alone; taking from a list needs no lock."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._workspace()
+
+    def _run_in(
+        self,
+        work: Workspace,
+        rows: Rows,
+        out: NDArray[Any],
+        loss: bool,
+        between: Callable[[], None],
     ) -> tuple[float, ...]:
-        work = self._work
         bind_rows(work, rows)
         work.set(out=address(out), out_row=out.strides[0], loss=0, cursor=0)
-        sums = self._bind_loss(len(rows)) if loss else None
+        sums = self._bind_loss(work, len(rows)) if loss else None
         threads = choose_threads(self.spec, len(rows), self.threads, training=False)
         while work["cursor"] < len(rows):
             between()
-            self._region(rows, threads)
+            self._region(work, rows, threads)
         return (0.0, 0.0) if sums is None else tuple(sums.sum(axis=0))
 
-    def _bind_loss(self, n_rows: int) -> NDArray[np.float64]:
+    def _bind_loss(self, work: Workspace, n_rows: int) -> NDArray[np.float64]:
         """Where each block's sums of losses and weights go, (blocks, 2)."""
-        work = self._work
         sums = np.zeros((-(-n_rows // work.plan.row_block), 2))
         name = work.spec.loss.partition("(")[0]
         work.set(norms=sums.ctypes.data, n_blocks=len(sums), loss=work.piece(f"{name}.loss"))
         return sums
 
-    def _region(self, rows: Rows, threads: int) -> None:
+    def _region(self, work: Workspace, rows: Rows, threads: int) -> None:
         """Some rows, for a moment."""
-        work, block = self._work, self._work.plan.row_block
+        block = self.plan.row_block
         before, start = work["cursor"], time.perf_counter()
         work.set(rows_limit=-(-self._pace.rows // block) * block)
         run("infer", work.task, threads)

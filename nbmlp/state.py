@@ -61,6 +61,14 @@ class State:
     epoch: int = 0
     plateau: PlateauState = field(default_factory=PlateauState)
 
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        """NumPy copies and unpickles values, but does not keep where they were aligned."""
+        self.__dict__.update(values)
+        theta, slots = self.theta, self.slots
+        self.theta = aligned(theta.size, theta.dtype.type)
+        self.slots = aligned(slots.size, slots.dtype.type).reshape(slots.shape)
+        self.theta[:], self.slots[:] = theta, slots
+
     def matrices(self, arena: Arena | None = None) -> Iterator[Arena]:
         """Stored matrix of each layer (depth, n_out): weights and, as last row, the bias.
 

@@ -87,6 +87,17 @@ class TestOneRow:
             thread.join()
         assert not wrong
 
+    def test_between_the_regions_of_another_prediction(self, model):
+        """Buffers in use are not handed out again, and those of the other serve later calls."""
+        net, X = model
+        expected, rows, inner = net.predict_proba(X), net.net.rows(X, X[:, 0] > 0), []
+        outputs, _ = net.predictor.outputs_and_loss(
+            rows, lambda: inner.append(net.predict_proba(X[:7]))
+        )
+        np.testing.assert_array_equal(outputs, expected)
+        np.testing.assert_array_equal(inner[0], expected[:7])
+        np.testing.assert_array_equal(net.predict_proba(X), expected)
+
 
 def test_arrays_that_fit_are_taken_without_a_look_at_their_values():
     X = np.full((3, 2), np.nan, np.float32)

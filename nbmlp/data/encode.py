@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -106,7 +107,7 @@ class Labels:
     def __len__(self) -> int:
         return len(self.classes)
 
-    @property
+    @cached_property
     def _array(self) -> NDArray[Any]:
         return np.array(self.classes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -45,6 +46,8 @@ class Loop:
     model : MLP
         For callbacks.
     train : TrainSpec
+    epochs : int
+        To end after, those of earlier calls included.
     state : State
     n_samples : int
         Rows of an epoch.
@@ -63,6 +66,7 @@ class Loop:
         self,
         model: Any,
         train: TrainSpec,
+        epochs: int,
         state: State,
         n_samples: int,
         engine: Callable[[], Engine],
@@ -72,7 +76,7 @@ class Loop:
         save_checkpoint: Callable[[Path, Arrays], None],
         carried: Arrays,
     ) -> None:
-        self.model, self.history, self.epochs = model, history, train.epochs
+        self.model, self.history, self.epochs = model, history, epochs
         self.n_samples, self.phase = n_samples, "compiling"
         self._train, self._state, self._validation = train, state, validation
         self._build_engine, self._build_predictor = engine, predictor
@@ -171,7 +175,7 @@ class Loop:
         """Learning rate of each of the next epoch's updates."""
         train, per_epoch = self._train, self.engine.steps_per_epoch
         steps = self._state.step + np.arange(per_epoch, dtype=np.float64)
-        factor = train.schedule.factor(steps, per_epoch, train.epochs * per_epoch)
+        factor = train.schedule.factor(steps, per_epoch, self.epochs * per_epoch)
         factor = factor * warmup_factor(steps, train.warmup * per_epoch)
         return train.optimizer.learning_rate * factor * self._state.plateau.factor
 
@@ -206,6 +210,7 @@ class Loop:
         callbacks.on_epoch_end(self, record)
 
 
+@functools.lru_cache
 def without_horizon(train: TrainSpec) -> TrainSpec:
     """The same training for calls whose end is unknown: schedules over a whole training off."""
     if isinstance(train.schedule, Cosine | OneCycle):
