@@ -11,7 +11,7 @@ EXTRAS_bench := bench,cli,plot
 # What the dashboard shows: the last two commits, or any range of git's.
 COMMITS ?= HEAD~2..HEAD
 
-.PHONY: help demo test lint bench compare dashboard soak dev clean
+.PHONY: help demo test lint bench compare dashboard serve soak dev clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ dashboard: $(VENV)/.installed-bench ## Benchmark COMMITS in environments of thei
 	$(BIN)/asv run --skip-existing-successful --show-stderr $(COMMITS) $(ARGS)
 	$(BIN)/asv publish
 	$(BIN)/python -m bench.dashboard .asv/html
+
+serve: $(VENV)/.installed-bench ## Show the dashboard at http://127.0.0.1:8080
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory .asv/html 8080
 
 soak: $(VENV)/.installed-dev ## Run the long tests
 	$(BIN)/python -m pytest -m soak tests/soak $(ARGS)

@@ -197,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DashboardError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"Look at it: python -m http.server -d {site} 8080, then http://127.0.0.1:8080/{VIEW}")
+    print(f"To look at it: make serve, then http://127.0.0.1:8080/{VIEW}")
     return 0
 
 

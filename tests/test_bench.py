@@ -268,7 +268,7 @@ def test_asv_suites_name_the_nets_and_read_one_table():
     table = {(nets[1], 100, 1): 1e5, (nets[1], 100, common.all_threads()): 2e5}, 600.0
     assert training.Throughput().track_samples_per_second(table, nets[1], 100) == 2e5
     share = training.Throughput().track_fraction_of_peak(table, nets[1], 100)
-    assert share == pytest.approx(2e5 * net.flops_per_sample / 600e9)
+    assert share == pytest.approx(2e5 * net.flops_per_sample / 600e9, abs=1e-3)
 
 
 def test_asv_prediction_is_the_reference_s():

@@ -8,10 +8,18 @@ from dataclasses import replace
 from functools import lru_cache
 from statistics import median
 
-from bench.nets import NETS, Problem, make_problem
+from bench.nets import NETS, Net, Problem, make_problem
 from bench.peers import OURS, Peer, load_peer
 
-__all__ = ["BATCHES", "NET_BY_SIZES", "all_threads", "problem", "samples_per_second", "trainer"]
+__all__ = [
+    "BATCHES",
+    "NET_BY_SIZES",
+    "all_threads",
+    "problem",
+    "rows_of_epoch",
+    "samples_per_second",
+    "trainer",
+]
 
 BATCHES = [1, 8, 20, 100, 256, 1000, 2000, 10_000]
 #: ``"784-300-10"`` -> net B, and so on.
@@ -35,8 +43,13 @@ def _whole(sizes: str) -> Problem:
     return make_problem(NET_BY_SIZES[sizes])
 
 
+def rows_of_epoch(net: Net, batch: int) -> int:
+    """Of about `UPDATES` updates, if the net's own epoch has more."""
+    return min(net.rows, max(FEWEST_ROWS, UPDATES * batch))
+
+
 def problem(sizes: str, batch: int) -> Problem:
-    """A net's data, cut to the rows of about `UPDATES` updates.
+    """A net's data, cut to the rows of an epoch.
 
     Parameters
     ----------
@@ -45,7 +58,7 @@ def problem(sizes: str, batch: int) -> Problem:
     batch : int
     """
     whole = _whole(sizes)
-    rows = min(whole.net.rows, max(FEWEST_ROWS, UPDATES * batch))
+    rows = rows_of_epoch(whole.net, batch)
     return replace(
         whole, net=whole.net.with_rows(rows),
         X=whole.X[:rows], Y=whole.Y[:rows], labels=whole.labels[:rows],
@@ -65,7 +78,7 @@ def trainer(sizes: str, batch: int, threads: int) -> tuple[Peer, int]:
     return peer, task.net.rows
 
 
-def samples_per_second(work: Callable[[], object], rows: int, seconds: float = TURN) -> float:
+def samples_per_second(work: Callable[[], object], rows: int, seconds: float = TURN) -> int:
     """Rows over the median time of `work`, which handles `rows` of them and is called again and
     again, at least once, until `seconds` are over.
     """
@@ -74,4 +87,4 @@ def samples_per_second(work: Callable[[], object], rows: int, seconds: float = T
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
-    return rows / median(times)
+    return round(rows / median(times))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from .common import problem, samples_per_second
+from .common import all_threads, problem, samples_per_second
 
 BATCH = 100
 
@@ -16,7 +16,9 @@ def ready(optimizer: str) -> tuple[Any, Any, Any]:
     from nbmlp import MLP
 
     task = problem("784-300-10", BATCH)
-    model = MLP(300, activation="logistic", optimizer=optimizer, batch_size=BATCH, seed=0)
+    model = MLP(
+        300, activation="logistic", optimizer=optimizer, batch_size=BATCH, threads=all_threads()
+    )
     return model.partial_fit(task.X, task.labels), task.X, task.labels
 
 
@@ -35,7 +37,7 @@ class Optimizers:
     def time_epoch(self, optimizer: str) -> None:
         self.model.partial_fit(self.X, self.y)
 
-    def track_samples_per_second(self, optimizer: str) -> float:
+    def track_samples_per_second(self, optimizer: str) -> int:
         return samples_per_second(lambda: self.model.partial_fit(self.X, self.y), len(self.X))
 
     track_samples_per_second.unit = "samples/s"  # type: ignore[attr-defined]

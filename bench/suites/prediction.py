@@ -53,7 +53,7 @@ class ManyRows(_Prediction):
     def time_predict(self, net: str) -> None:
         self.model.predict(self.X)
 
-    def track_samples_per_second(self, net: str) -> float:
+    def track_samples_per_second(self, net: str) -> int:
         return samples_per_second(lambda: self.model.predict(self.X), len(self.X))
 
     track_samples_per_second.unit = "samples/s"  # type: ignore[attr-defined]

@@ -40,7 +40,7 @@ class Throughput(_Rates):
         """Matrix products only, of the limit measured in the same minute."""
         rates, limit = measured
         flops = rates[net, batch_size, all_threads()] * NET_BY_SIZES[net].flops_per_sample
-        return flops / (limit * 1e9)
+        return round(flops / (limit * 1e9), 3)
 
     track_samples_per_second.unit = "samples/s"  # type: ignore[attr-defined]
     track_fraction_of_peak.unit = "of the FMA limit"  # type: ignore[attr-defined]
@@ -51,7 +51,7 @@ class Threads(_Rates):
 
     def track_speedup(self, measured: Measured, net: str, batch_size: int) -> float:
         rates, _ = measured
-        return rates[net, batch_size, all_threads()] / rates[net, batch_size, 1]
+        return round(rates[net, batch_size, all_threads()] / rates[net, batch_size, 1], 2)
 
     track_speedup.unit = "times one thread"  # type: ignore[attr-defined]
 
