@@ -54,6 +54,14 @@ class TestInputs:
         _, error = fails(settings, X, y)
         assert (error.row, error.column, error.step) == (30, 2, 1)
 
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_in_steps_cut_by_columns(self, threads):
+        X, y = children.rows(60)
+        X[[41, 44], [7, 8]] = np.nan
+        settings = {**SETTINGS, "hidden": (300, 280), "batch_size": 6, "shuffle": False}
+        _, error = fails({**settings, "threads": threads}, X, y)
+        assert (error.row, error.column, error.step) == (41, 7, 6)
+
     @pytest.mark.parametrize("row", [0, 1023, 1024, 1999])
     def test_nothing_of_a_large_batch_counts_when_a_part_of_it_is_bad(self, row):
         X, y = children.rows(2000)
