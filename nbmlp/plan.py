@@ -7,7 +7,6 @@ same bits.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -138,7 +137,7 @@ def _stride(n: int, panel: int) -> int:
 
 
 def _chunked(n_in: int, n_out: int, panel: int) -> bool:
-    return n_out <= panel and _panels(n_in, panel) >= tuning.CHUNKS
+    return n_out <= panel and _panels(n_in, panel) >= tuning.CHUNKED_PANELS
 
 
 def _most_rows(sizes: tuple[int, ...]) -> int:
@@ -214,12 +213,11 @@ def choose_columns(spec: ModelSpec, plan: Plan, threads: int) -> tuple[bool, ...
     small batches of wide layers (`tuning.COLUMN_ROWS`, measured).
     """
     wide = tuple(layer.panels_out >= tuning.COLUMN_PANELS * threads for layer in plan.layers)
-    if threads == 1 or threads > tuning.CHUNKS or not any(wide):
+    if threads == 1 or not any(wide):
         return ()
     costs = [layer.n_in * layer.n_out for layer in plan.layers]
-    most = -(-tuning.CHUNKS // threads) / tuning.CHUNKS  # of all chunks, in one thread's share
     uneven = [
-        cost * (math.ceil(layer.panels_out * most) * threads / layer.panels_out - 1.0)
+        cost * (-(-layer.panels_out // threads) * threads / layer.panels_out - 1.0)
         for layer, cost, own in zip(plan.layers, costs, wide, strict=True)
         if own
     ]

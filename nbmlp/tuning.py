@@ -28,9 +28,11 @@ COLUMN_ROWS = 300
 COLUMN_COST = 0.01
 #: Panels that each thread needs for that; a layer with fewer is cut by rows.
 COLUMN_PANELS = 3
-#: Parts of the units below a layer of one panel, whose products are summed part by part: threads
-#: that cut the layer below own whole parts, 2, 3, 4, 6 or 12 of them equally many.
-CHUNKS = 12
+#: Parts of the units below outputs of one panel whose products are added up at last: so many
+#: threads, if they cut the layer below by columns, have a part each.
+CHUNKS = 2
+#: Panels of units from which outputs are summed in parts.
+CHUNKED_PANELS = 12
 #: Most units of an output layer whose products run along the other axis.
 NARROW = 4
 #: Elements of weights whose gradient is computed in one product before they are updated.

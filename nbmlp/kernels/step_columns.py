@@ -3,9 +3,9 @@
 Splitting rows makes every step ship half of the weights from core to core; here a core computes
 and updates the same columns of W step after step, which stay in its cache, and only activations
 and deltas travel. A layer too narrow for that is cut by rows; but the outputs (one panel) behind a
-wide layer are summed over chunks of its units, so that a thread reads its own units and its own
-rows of W, and only sums travel. Every thread gathers all inputs into a copy of its own: a row read
-twice from memory costs less than one that travels.
+wide layer are the sum of two products, each over half of the units: two threads then read their
+own units and their own rows of W, and only sums travel. Every thread gathers all inputs into a
+copy of its own: a row read twice from memory costs less than one that travels.
 """
 
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, misc"
@@ -25,49 +25,47 @@ from nbmlp.kernels.step_rows import (
     run_loss,
 )
 from nbmlp.kernels.team import barrier, share
-from nbmlp.tuning import CHUNKS, PANEL_BYTES
+from nbmlp.tuning import PANEL_BYTES
 
-__all__ = ["own_panels", "run_columns_back", "run_columns_forward"]
+__all__ = ["has_chunk", "run_columns_back", "run_columns_forward"]
 
 _call = _llvm.call
 _BAD_INPUT, _BAD_OUTPUT = STATUS.BAD_INPUT, STATUS.BAD_OUTPUT
 
 
 @inner
-def own_panels(panels, rank, size):
-    """First panel of one thread, and behind its last: whole chunks, however many threads."""
-    low, high = CHUNKS * rank // size, CHUNKS * (rank + 1) // size
-    return low * panels // CHUNKS, high * panels // CHUNKS
-
-
-@inner
 def _rectangle(layer, m, rank, size):
     """One thread's part of a layer's outputs: first row, rows, first panel, behind the last."""
     if layer.columns:
-        low, high = own_panels(layer.panels_out, rank, size)
+        low, high = share(layer.panels_out, 1, rank, size)
         return 0, m, low, high
     low, high = share(m, 1, rank, size)
     return low, high - low, 0, layer.panels_out
 
 
 @inner
-def _stays(layers, k):
+def has_chunk(layer, size):
+    """Whether each of the threads computes one of the products that make up a layer's outputs."""
+    return layer.chunks > 1 and layer.chunks == size
+
+
+@inner
+def _stays(layers, k, size):
     """Whether each thread itself uses what it has computed of layer k, and nobody else."""
-    return layers[k].columns and k == len(layers) - 2 and layers[k + 1].chunks > 1
+    return layers[k].columns and k == len(layers) - 2 and has_chunk(layers[k + 1], size)
 
 
 @inner
 def _sum_over_chunks(job, layer, m, rank, size, passed):
-    """z of one thread's rows from the sums that all threads have computed over their units."""
-    for c in range(CHUNKS * rank // size, CHUNKS * (rank + 1) // size):
-        part = job.partial + c * job.partial_own
-        add_chunk(job, layer, c, layer.x, m, 0, layer.panels_out, part, PANEL_BYTES, 0)
+    """z of one thread's rows, from the products of all threads over their units."""
+    part = job.partial + rank * job.partial_own
+    add_chunk(job, layer, rank, layer.x, m, 0, layer.panels_out, part, PANEL_BYTES, 0)
     passed = barrier(job.sync, size, passed)
     first, last = share(m, 1, rank, size)
-    z, part = layer.a + first * layer.a_row, job.partial + first * PANEL_BYTES
+    z, parts = layer.a + first * layer.a_row, job.partial + first * PANEL_BYTES
     _call(
         job.sum_chunks,
-        (part, job.partial_own, PANEL_BYTES, z, layer.a_row, last - first, layer.n_out),
+        (parts, job.partial_own, PANEL_BYTES, z, layer.a_row, last - first, layer.n_out),
     )
     return passed
 
@@ -83,12 +81,12 @@ def run_columns_forward(job, layers, key, start, offset, m, rank, size, flag, pa
         flag[0], flag[1] = _BAD_INPUT, start + bad
     for k in range(len(layers)):
         first, rows, low, high = _rectangle(layers[k], m, rank, size)
-        if layers[k].chunks > 1:
+        if has_chunk(layers[k], size):
             passed = _sum_over_chunks(job, layers[k], m, rank, size, passed)
             activate_layer(job, layers, k, key, first, rows, offset + first, low, high)
             continue
         forward_layer(job, layers, k, key, first, rows, offset + first, low, high, rank)
-        if not _stays(layers, k) and (k < len(layers) - 1 or layers[k].columns):
+        if not _stays(layers, k, size) and (k < len(layers) - 1 or layers[k].columns):
             passed = barrier(job.sync, size, passed)
     first, last = share(m, 1, rank, size)
     gather_targets(job, start, first, last - first)
@@ -106,6 +104,6 @@ def run_columns_back(job, layers, key, offset, m, rank, size, passed):
     for k in range(len(layers) - 2, -1, -1):
         first, rows, low, high = _rectangle(layers[k], m, rank, size)
         backward_layer(job, layers, k, key, first, rows, offset + first, low, high)
-        if k > 0 or not _stays(layers, k):
+        if k > 0 or not _stays(layers, k, size):
             passed = barrier(job.sync, size, passed)
     return passed

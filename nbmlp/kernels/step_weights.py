@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner
-from nbmlp.kernels.step_columns import own_panels
+from nbmlp.kernels.step_columns import has_chunk
 from nbmlp.kernels.team import barrier, share
 from nbmlp.kernels.vecmath import vector_of
 from nbmlp.tuning import PANEL_BYTES
@@ -133,10 +133,10 @@ def _rectangle(layer, columns, whole, rank, size):
     of the `whole` gradient is summed by blocks.
     """
     if columns and layer.columns:
-        low, high = own_panels(layer.panels_out, rank, size)
+        low, high = share(layer.panels_out, 1, rank, size)
         return 0, layer.blocks, low, high
-    if columns and layer.chunks > 1:  # the rows of the units below that are this thread's own
-        low, high = own_panels(layer.panels_in, rank, size)
+    if columns and has_chunk(layer, size):  # the rows of the units below that are its own
+        low, high = share(layer.panels_in, 1, rank, size)
         return low, high if rank < size - 1 else layer.blocks, 0, layer.panels_out
     if layer.flat and not whole:
         low, high = share(layer.panels_out, 1, rank, size)
