@@ -22,6 +22,7 @@ import numpy as np
 from bench import limit as fma
 from bench import machine
 from bench.nets import NETS, Layer, Net, draw_nets, make_problem
+from bench.options import names_of, whole
 from bench.peers import PEERS, Variant
 from bench.results import Cell, Result, Run, header, notes, summary, table
 from bench.worker import PeerError, Worker
@@ -179,22 +180,6 @@ def deviation(found: list[Layer], expected: list[Layer], first: list[Layer]) -> 
         if want is not None
     ]
     return float(np.max(shares))  # unlike max(), NaN if any is
-
-
-def names_of(text: str, valid: Sequence[str]) -> list[str]:
-    """Split a comma-separated option; unknown names end the command with a sentence."""
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    for name in names:
-        if name not in valid:
-            raise argparse.ArgumentTypeError(f"unknown {name!r}: choose from {', '.join(valid)}.")
-    return names
-
-
-def whole(text: str) -> int:
-    """A whole number above zero."""
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0.")
-    return int(text)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -10,7 +10,18 @@ from bench.limit import Limit
 from bench.nets import Net
 from bench.peers import OURS, PEERS
 
-__all__ = ["Cell", "Result", "Run", "header", "notes", "summary", "table"]
+__all__ = [
+    "Cell",
+    "Result",
+    "Run",
+    "header",
+    "machine_lines",
+    "markdown",
+    "notes",
+    "summary",
+    "table",
+    "thousands",
+]
 
 #: Cores that others may use, median over the turns, before the table says so.
 QUIET = 0.1
@@ -138,14 +149,22 @@ def thousands(rate: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def machine_lines(m: dict[str, Any]) -> str:
+    """What `bench.machine.describe` found, two lines."""
+    versions = ", ".join(f"{name} {v}" for name, v in m["versions"].items())
+    load = "unknown" if m["load"] is None else f"{m['load']:.2f}"
+    return (
+        f"{m['cpu']}, {m['cores']} cores, {m['system']}, load {load} at the start\n"
+        f"Python {m['python']}, {versions}"
+    )
+
+
 def header(run: Run) -> str:
     """The machine and its limit, a few lines."""
-    m, limit = run.machine, run.limit
-    versions = ", ".join(f"{name} {v}" for name, v in m["versions"].items())
+    limit = run.limit
     return "\n".join(
         (
-            f"{m['cpu']}, {m['cores']} cores, {m['system']}, load {m['load']} at the start",
-            f"Python {m['python']}, {versions}",
+            machine_lines(run.machine),
             f"FMA limit, float32, {limit.target}: {limit.one:.0f} GFLOP/s on 1 thread"
             f" ({limit.clock:.2f} GHz at two vector multiply-adds per cycle), {limit.all:.0f} on"
             f" {limit.threads}; copy {limit.copy_one:.0f} and {limit.copy_all:.0f} GB/s",
@@ -163,11 +182,15 @@ def table(run: Run) -> str:
         ratio = cell.ratio()
         row = [str(cell.net), str(cell.batch), *(_entry(run, cell, name) for name in names)]
         rows.append([*row, f"{ratio[0]:.2f} {ratio[1]}" if ratio else "-"])
+    return markdown(rows)
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table of texts, the first row its head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * w for w in widths])
     return "\n".join(
         "| " + " | ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)) + " |"
-        for row in rows
+        for row in [rows[0], ["-" * w for w in widths], *rows[1:]]
     )
 
 

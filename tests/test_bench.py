@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench import compare, limit, results
+from bench import compare, latency, limit, measures, memory, results
 from bench.nets import NETS, Net, draw_nets, make_problem
 from bench.peers import OURS, PEERS, Entry, Variant, openblas_paths, thread_counts, xla
 from bench.peers.numpy_net import Competitor
@@ -274,3 +275,54 @@ def test_asv_suites_name_the_nets_and_read_one_table():
 def test_asv_prediction_is_the_reference_s():
     assert 0 < correctness.Prediction().track_same_prediction() < 1e-5
     assert correctness.expected().sum(axis=1) == pytest.approx(1)
+
+
+def test_measures_name_a_figure_once_and_take_ratios_by_round():
+    case, other = measures.Case("B", 100, 2), measures.Case("B", 100, 1)
+    rates = {case: [2e5, 3e5, 8e5], other: [1e5, 2e5, 8e5]}
+    outcome = measures.Rounds(rates, [500.0, 500.0, 500.0])
+    assert outcome.ratio(case, other) == 1.5
+    assert outcome.share(case) == pytest.approx(3e5 * NETS["B"].flops_per_sample / 500e9)
+    cases = measures.timed_cases(measures.SECTIONS)
+    assert len(set(cases)) == len(cases)
+    assert measures.Case("A", 1000, inputs="uint8") in cases
+
+
+def test_measures_run(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(measures, "ROWS", 200)
+    monkeypatch.setattr(measures, "SHARES", [measures.Case("C", 20)])
+    measures._problem.cache_clear()
+    report = tmp_path / "figures.json"
+    options = ["--only", "limit,adam", "--rounds", "1", "--seconds", "0.01", "--json", str(report)]
+    assert measures.main(options) == 0
+    figures = json.loads(report.read_text())["figures"]
+    assert [f["unit"] for f in figures] == [
+        "GFLOP/s", "samples/s", "of the limit", "times plain SGD",
+    ]  # fmt: skip
+    assert all(f["value"] > 0 for f in figures)
+    assert "thousand samples/s" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
+def test_memory_of_training_does_not_grow_with_the_batch():
+    net = NETS["C"].with_rows(20_000)
+    small, large = (memory.peak(net, batch, 1, "adam") for batch in (512, 20_000))
+    assert large.workspace < 1.01 * small.workspace
+    assert large.parameters == small.parameters > 0
+
+
+def test_latency_compares_answers_and_renders(tmp_path, capsys):
+    report = tmp_path / "latency.json"
+    options = ["--one", "C", "--many", "C", "--rounds", "1", "--seconds", "0.01"]
+    assert latency.main([*options, "--json", str(report)]) == 0
+    timings = json.loads(report.read_text())["timings"]
+    assert {"nbmlp", "sklearn"} <= {t["who"] for t in timings}
+    assert all(len(t["seconds"]) == 1 and t["seconds"][0] > 0 for t in timings)
+    assert "k rows/s" in capsys.readouterr().out
+
+
+def test_latency_refuses_other_answers(monkeypatch):
+    monkeypatch.setitem(latency.LIBRARIES, "sklearn", lambda *_: lambda X: np.full(len(X), 9.0))
+    problem = make_problem(latency.classifier(NETS["C"]).with_rows(10))
+    with pytest.raises(RuntimeError, match="sklearn answers otherwise in 10 of 10 rows"):
+        latency.answers(problem, "predict", problem.X, 1)

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+from bench.startup import mnist_folder
+
 ERROR, EPOCHS = 0.02, 15
-
-
-def folder() -> Path:
-    """NBMLP_DATA's mnist, else the one in shared/data beside the checkout."""
-    given = os.environ.get("NBMLP_DATA")
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
-    return (Path(given) if given else beside) / "mnist"
 
 
 @cache
 def images() -> Any:
     import nbmlp
 
-    return nbmlp.read(folder())
+    return nbmlp.read(mnist_folder())
 
 
 def stop_at_the_goal(run: Any, record: Any) -> None:
@@ -47,8 +40,11 @@ class TwoPercent:
     def setup(self) -> None:
         from nbmlp import MLP
 
-        if not folder().is_dir():
-            print(f"SKIPPED: no {folder()}; NBMLP_DATA names the folder of mnist/", file=sys.stderr)
+        if not mnist_folder().is_dir():
+            print(
+                f"SKIPPED: no {mnist_folder()}; NBMLP_DATA names the folder of mnist/",
+                file=sys.stderr,
+            )
             raise NotImplementedError("no MNIST")
         data = images()
         self.new = lambda: MLP(300, batch_size=100, epochs=EPOCHS, seed=0)
