@@ -229,7 +229,7 @@ LOSSES = dict.fromkeys(codes.LOSSES, "identity") | {
 
 
 @T32_T64
-@pytest.mark.parametrize("n", [1, 10, 16, 17])
+@pytest.mark.parametrize("n", [1, 10, 16, 17, 1000])
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_pieces(T, name, n):
     rng = np.random.default_rng(n)
@@ -246,12 +246,14 @@ def test_loss_pieces(T, name, n):
 
 
 @T32_T64
+@pytest.mark.parametrize("n", [3, 40])
 @pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy"])
-def test_huge_logits_have_finite_losses(T, name):
+def test_huge_logits_have_finite_losses(T, name, n):
     """From logits: exact at +-1e4, where probabilities are 0 and 1."""
-    z = np.array([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4], [-1e4, -1e4, -1e4]], T)
-    t = ref.one_hot(np.array([1, 0, 2]), 3).astype(T)
-    spec = ModelSpec(1, 3, (), output=LOSSES[name], loss=name)
+    z = np.full((3, n), -1e4, T)
+    z[:, :3] = [[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4], [-1e4, -1e4, -1e4]]
+    t = ref.one_hot(np.array([1, 0, n - 1]), n).astype(T)
+    spec = ModelSpec(1, n, (), output=LOSSES[name], loss=name)
     value, delta = ref.row_losses(spec, z.astype(np.float64), t.astype(np.float64))
     bad, values, dz = run_loss(T, name, z, t, np.ones(3))
     assert bad == -1

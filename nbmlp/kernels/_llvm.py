@@ -29,7 +29,7 @@ IS_X86 = platform.machine().lower() in {"x86_64", "amd64", "i386", "i686"}
 # ---------------------------------------------------------------------------- microkernel
 
 
-def _fma(builder, a, b, c, fused: bool):
+def fuse(builder, a, b, c, fused: bool):
     """a*b + c, rounded once where the target can, never reassociated."""
     if not fused:
         return builder.fadd(builder.fmul(a, b), c)
@@ -46,7 +46,7 @@ def _splat(builder, scalar, lanes: int):
     return builder.shuffle_vector(first, ir.Constant(vec, ir.Undefined), mask)
 
 
-def _offset(builder, pointer, nbytes):
+def offset(builder, pointer, nbytes):
     return builder.gep(pointer, [nbytes], source_etype=I8)
 
 
@@ -61,7 +61,7 @@ def _merge(builder, sums, c, alpha, beta, fused: bool):
     lanes, width = vec.count, vec.count * (4 if vec.element == FLOAT[4] else 8)
     alphas, betas = _splat(builder, alpha, lanes), _splat(builder, beta, lanes)
     places = [
-        (total, _offset(builder, _offset(builder, c[0], row), ir.Constant(I64, v * width)))
+        (total, offset(builder, offset(builder, c[0], row), ir.Constant(I64, v * width)))
         for r, totals in enumerate(sums)
         for row in [builder.mul(c[1], ir.Constant(I64, r))]
         for v, total in enumerate(totals)
@@ -75,7 +75,7 @@ def _merge(builder, sums, c, alpha, beta, fused: bool):
         with merge:
             for total, place in places:
                 old = builder.fmul(betas, builder.load(place, typ=vec, align=width))
-                builder.store(_fma(builder, alphas, total, old, fused), place, align=width)
+                builder.store(fuse(builder, alphas, total, old, fused), place, align=width)
 
 
 def _tile_function(module, target: Target, itemsize: int, rows: int, vectors: int):
@@ -106,7 +106,7 @@ def _tile_function(module, target: Target, itemsize: int, rows: int, vectors: in
     hide = _opaque if vectors < 3 else lambda _, value: value
     row_step = [hide(builder, builder.mul(a_row, ir.Constant(I64, r))) for r in range(4)]
     a_first = [builder.mul(a_row, ir.Constant(I64, r)) for r in range(0, rows, 4)]
-    a_start = [_offset(builder, a0, hide(builder, first)) for first in a_first]
+    a_start = [offset(builder, a0, hide(builder, first)) for first in a_first]
     builder.branch(loop)
 
     builder.position_at_end(loop)
@@ -114,17 +114,17 @@ def _tile_function(module, target: Target, itemsize: int, rows: int, vectors: in
     a = [builder.phi(ptr) for _ in range(0, rows, 4)]
     acc = [[builder.phi(vec) for _ in range(vectors)] for _ in range(rows)]
     bs = [
-        builder.load(_offset(builder, b, ir.Constant(I64, v * width)), typ=vec, align=width)
+        builder.load(offset(builder, b, ir.Constant(I64, v * width)), typ=vec, align=width)
         for v in range(vectors)
     ]
     new = []
     for r in range(rows):
-        x = builder.load(_offset(builder, a[r // 4], row_step[r % 4]), typ=scalar, align=itemsize)
+        x = builder.load(offset(builder, a[r // 4], row_step[r % 4]), typ=scalar, align=itemsize)
         xs = _splat(builder, x, lanes)
-        new.append([_fma(builder, xs, bs[v], acc[r][v], target.fma) for v in range(vectors)])
+        new.append([fuse(builder, xs, bs[v], acc[r][v], target.fma) for v in range(vectors)])
     k1 = builder.add(k, ir.Constant(I64, 1))
-    moving = [(k, ir.Constant(I64, 0), k1), (b, b0, _offset(builder, b, b_row))]
-    moving += [(p, start, _offset(builder, p, a_col)) for p, start in zip(a, a_start, strict=True)]
+    moving = [(k, ir.Constant(I64, 0), k1), (b, b0, offset(builder, b, b_row))]
+    moving += [(p, start, offset(builder, p, a_col)) for p, start in zip(a, a_start, strict=True)]
     builder.cbranch(builder.icmp_signed("<", k1, depth), loop, done)
     for phi, start, following in moving:
         phi.add_incoming(start, entry)
@@ -174,39 +174,6 @@ def make_tile_call(target: Target, itemsize: int) -> Callable[..., Any]:
         return sig, codegen
 
     return tile
-
-
-def make_dot(target: Target, itemsize: int) -> Callable[..., Any]:
-    """``dot(x, w, vectors)``: sum of products of whole vectors, the lanes added up at last."""
-    lanes, scalar = target.lanes(itemsize), FLOAT[itemsize]
-    vec, width = ir.VectorType(scalar, lanes), ir.Constant(I64, target.vector_bytes)
-
-    def codegen(context, builder, sig, args):
-        x, w, vectors = args
-        total = cgutils.alloca_once_value(builder, ir.Constant(vec, [0.0] * lanes))
-        with cgutils.for_range(builder, vectors) as loop:
-            at = builder.mul(loop.index, width)
-            a, b = (
-                builder.load(
-                    _offset(builder, builder.inttoptr(base, ir.PointerType()), at),
-                    typ=vec, align=target.vector_bytes,
-                )
-                for base in (x, w)
-            )  # fmt: skip
-            builder.store(_fma(builder, a, b, builder.load(total, typ=vec), target.fma), total)
-        sums, half = builder.load(total, typ=vec), lanes // 2
-        while half:
-            turned = [(j + half) % lanes for j in range(lanes)]
-            mask = ir.Constant(ir.VectorType(I32, lanes), turned)
-            sums = builder.fadd(sums, builder.shuffle_vector(sums, sums, mask))
-            half //= 2
-        return builder.extract_element(sums, ir.Constant(I32, 0))
-
-    @intrinsic
-    def dot(tyctx, x, w, vectors):
-        return NUMBA_FLOAT[itemsize](types.int64, types.int64, types.int64), codegen
-
-    return dot
 
 
 # ------------------------------------------------------------------------------- addresses
@@ -369,7 +336,7 @@ def make_transpose(target: Target, itemsize: int) -> Callable[..., Any]:
         source, to = (builder.inttoptr(p, ir.PointerType()) for p in (source, to))
 
         def row(base, stride, r):
-            return _offset(builder, base, builder.mul(stride, ir.Constant(I64, r)))
+            return offset(builder, base, builder.mul(stride, ir.Constant(I64, r)))
 
         x = [builder.load(row(source, source_row, r), typ=vec, align=width) for r in range(lanes)]
         step = 1

@@ -12,6 +12,7 @@ import numpy as np
 from nbmlp import tuning
 from nbmlp.codes import ACTIVATIONS
 from nbmlp.kernels._jit import inner, piece
+from nbmlp.kernels._reduce import reductions
 from nbmlp.kernels.vecmath import make_vector, vecmath
 
 __all__ = ["Pair"]
@@ -274,18 +275,15 @@ def _make_backward(pair: Callable[[type], Pair]) -> Callable[[type], Any]:
 @piece("softmax.forward")
 def _softmax_forward(T: type) -> Any:
     exp, vector = vecmath(T).exp, make_vector(T)
+    total_of, top_of, _ = reductions(T)
 
     def forward(a: int, saved: int, row: int, rows: int, n: int, p: float, one: int) -> int:
         """Rows of logits become rows of probabilities."""
         for r in range(rows):
-            x = vector(a + r * row, n)
-            top = x[0]
-            for j in range(1, n):
-                top = max(top, x[j])
-            total = T(0)
+            x, top = vector(a + r * row, n), top_of(a + r * row, n)
             for j in range(n):
                 x[j] = exp(x[j] - top)
-                total += x[j]
+            total = total_of(a + r * row, n)
             for j in range(n):
                 x[j] /= total
         return 0

@@ -15,6 +15,7 @@ import numpy as np
 
 from nbmlp import tuning
 from nbmlp.kernels._jit import inner, piece
+from nbmlp.kernels._reduce import reductions
 from nbmlp.kernels.vecmath import make_vector, vecmath
 
 
@@ -103,8 +104,30 @@ _TERMS: dict[str, Callable[[type], Any]] = {
 def _make_loss(terms: Callable[[type], Any]) -> Callable[[type], Any]:
     def maker(T: type) -> Any:
         term, vector, doubles = terms(T), make_vector(T), make_vector(np.float64)
-        finite = vecmath(T).is_finite
-        panel = tuning.PANEL_BYTES // np.dtype(T).itemsize
+        finite, sums = vecmath(T).is_finite, reductions(T).total
+        panel, wide = tuning.PANEL_BYTES // np.dtype(T).itemsize, reductions(T).wide
+
+        @inner
+        def short_row(x, t, d, n, w, p):
+            total, good = T(0), True
+            for j in range(n):
+                v, g = term(x[j], t[j], p)
+                total += v
+                d[j] = w * g
+                good &= finite(x[j])
+            return total, good
+
+        @inner
+        def long_row(x, t, d, n, w, p, place):
+            """The terms are computed twice: that vectorises, a running sum does not."""
+            good = True
+            for j in range(n):
+                d[j] = term(x[j], t[j], p)[0]
+                good &= finite(x[j])
+            total = sums(place, n)
+            for j in range(n):
+                d[j] = w * term(x[j], t[j], p)[1]
+            return total, good
 
         def loss(
             y: int, row: int, dz: int, dz_row: int, target: int, target_row: int,
@@ -121,13 +144,10 @@ def _make_loss(terms: Callable[[type], Any]) -> Callable[[type], Any]:
             for r in range(rows):
                 x, d = vector(y + r * row, n), vector(dz + r * dz_row, width)
                 t = vector(target + r * target_row, n)
-                total = T(0)
-                good = True
-                for j in range(n):
-                    v, g = term(x[j], t[j], T(p))
-                    total += v
-                    d[j] = T(weight[r]) * g
-                    good &= finite(x[j])
+                if n > wide:
+                    total, good = long_row(x, t, d, n, T(weight[r]), T(p), dz + r * dz_row)
+                else:
+                    total, good = short_row(x, t, d, n, T(weight[r]), T(p))
                 for j in range(n, width):
                     d[j] = T(0)
                 value[r] = weight[r] * total
@@ -143,8 +163,35 @@ def _make_loss(terms: Callable[[type], Any]) -> Callable[[type], Any]:
 @piece("cross_entropy.loss")
 def _cross_entropy(T: type) -> Any:
     exp, finite = vecmath(T).exp, vecmath(T).is_finite
+    sums, top_of, wide = reductions(T)
     vector, doubles = make_vector(T), make_vector(np.float64)
     panel = tuning.PANEL_BYTES // np.dtype(T).itemsize
+
+    @inner
+    def short_row(z, t, d, n, width):
+        """Writes exp(z - top); returns the sums of exp(z - top), t and t * (z - top)."""
+        top = z[0]
+        for j in range(1, n):
+            top = max(top, z[j])
+        for j in range(width):  # whole panels: the padding is set to 0 later
+            d[j] = exp(z[j] - top)
+        total, mass, dot = T(0), T(0), T(0)
+        for j in range(n):
+            total += d[j]
+            mass += t[j]
+            dot += t[j] * (z[j] - top)
+        return total, mass, dot
+
+    @inner
+    def long_row(z, t, d, n, z_place, t_place, d_place):
+        """The same from sums over lanes."""
+        top = top_of(z_place, n)
+        for j in range(n):
+            d[j] = t[j] * (z[j] - top)
+        dot = sums(d_place, n)
+        for j in range(n):
+            d[j] = exp(z[j] - top)
+        return sums(d_place, n), sums(t_place, n), dot
 
     def loss(
         y: int, row: int, dz: int, dz_row: int, target: int, target_row: int,
@@ -155,20 +202,15 @@ def _cross_entropy(T: type) -> Any:
         weight, value = doubles(weights, rows), doubles(values, rows)
         bad = -1
         for r in range(rows):
-            z, d = vector(y + r * row, width), vector(dz + r * dz_row, width)
-            t = vector(target + r * target_row, width)
-            top = z[0]
-            good = finite(z[0])
-            for j in range(1, n):
-                top = max(top, z[j])
-                good &= finite(z[j])
-            for j in range(width):  # whole panels: the padding is set to 0 below
-                d[j] = exp(z[j] - top)
-            total, mass, dot = T(0), T(0), T(0)
+            z_place, t_place, d_place = y + r * row, target + r * target_row, dz + r * dz_row
+            z, d, t = vector(z_place, width), vector(d_place, width), vector(t_place, width)
+            good = True
             for j in range(n):
-                total += d[j]
-                mass += t[j]
-                dot += t[j] * (z[j] - top)
+                good &= finite(z[j])
+            if n > wide:
+                total, mass, dot = long_row(z, t, d, n, z_place, t_place, d_place)
+            else:
+                total, mass, dot = short_row(z, t, d, n, width)
             w = T(weight[r])
             scale = w * mass / total
             for j in range(n):

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from nbmlp import tuning
-from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import piece
+from nbmlp.kernels._reduce import make_dot
 from nbmlp.kernels.vecmath import make_vector
 
 __all__: list[str] = []
@@ -22,7 +22,7 @@ __all__: list[str] = []
 @piece("narrow_forward")
 def _make_narrow_forward(T: type) -> Any:
     target, vector = tuning.detect(), make_vector(T)
-    dot = _llvm.make_dot(target, np.dtype(T).itemsize)
+    dot = make_dot(target, np.dtype(T).itemsize)
     per_panel = tuning.PANEL_BYTES // target.vector_bytes
 
     def narrow_forward(
