@@ -180,8 +180,12 @@ class LossTraits:
 
 LOSSES: dict[str, LossTraits] = {
     "squared_error": LossTraits(),
-    "binary_cross_entropy": LossTraits(canonical="logistic", only_canonical=True),
-    "cross_entropy": LossTraits(canonical="softmax", only_canonical=True),
+    "binary_cross_entropy": LossTraits(
+        canonical="logistic", only_canonical=True, parameter="most", default=float("inf")
+    ),
+    "cross_entropy": LossTraits(
+        canonical="softmax", only_canonical=True, parameter="most", default=float("inf")
+    ),
     "absolute_error": LossTraits(),
     "huber": LossTraits(parameter="delta", default=1.0),
     "quantile": LossTraits(parameter="q", default=0.5, high=1.0),

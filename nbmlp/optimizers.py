@@ -182,12 +182,17 @@ class Adagrad(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Adam (Kingma and Ba 2015), epsilon after the bias correction as in the paper."""
+    """Adam (Kingma and Ba 2015), epsilon after the bias correction as in the paper.
+
+    With `epsilon_hat` epsilon comes before it, as in the form at the end of the paper's section 2
+    and in scikit-learn: w <- w - lr*sqrt(1 - beta2^t)/(1 - beta1^t) * m/(sqrt(v) + epsilon).
+    """
 
     learning_rate: float = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    epsilon_hat: bool = False
 
     name: ClassVar[str] = "adam"
     _fractions: ClassVar[tuple[str, ...]] = ("beta1", "beta2")

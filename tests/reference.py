@@ -178,7 +178,8 @@ def row_losses(spec: ModelSpec, z: Array, Y: Array) -> tuple[Array, Array]:
         value, slope = LOGIT_LOSSES[name]
         classes = 2 if name == "binary_cross_entropy" else spec.n_outputs
         Y = Y * (1 - spec.label_smoothing) + spec.label_smoothing / classes
-        return value(z, Y).sum(axis=1), slope(z, Y)
+        most = parameter or np.inf  # poisson has none
+        return np.minimum(value(z, Y), most).sum(axis=1), slope(z, Y)
     value, slope = RESIDUAL_LOSSES[name]
     r = activate(spec.output, z) - Y
     return value(r, parameter).sum(axis=1), times_derivative(spec.output, z, slope(r, parameter))
@@ -328,7 +329,8 @@ def adam(o: Any, w: Array, g: Array, slots: Slots, factor: float, t: int) -> Arr
     v = slots["mean_square"] = o.beta2 * slots["mean_square"] + (1 - o.beta2) * g**2
     m_hat = m / (1 - o.beta1**t)
     v_hat = v / (1 - o.beta2**t)
-    return w - o.learning_rate * factor * m_hat / (np.sqrt(v_hat) + o.epsilon)
+    epsilon = o.epsilon / np.sqrt(1 - o.beta2**t) if o.epsilon_hat else o.epsilon
+    return w - o.learning_rate * factor * m_hat / (np.sqrt(v_hat) + epsilon)
 
 
 RULES: dict[str, Callable[..., Array]] = {

@@ -205,7 +205,7 @@ def test_activations_keep_nan(T, name):
 # ---------------------------------------------------------------------------------- losses
 
 
-def run_loss(T, name, y, t, weights, parameter=0.0):
+def run_loss(T, name, y, t, weights, parameter=np.inf):
     """(first bad row, values, gradient) of a loss piece; its padding must come out as zero."""
     rows, n = y.shape
     panels = panels_for(T, n)
@@ -271,6 +271,23 @@ def test_losses_report_the_first_bad_row(T, name, where, value):
         z, t = np.full((8, 19), 0.5, T), np.full((8, 19), 0.25, T)
         (z if where == "output" else t)[[3, 6], column] = value
         assert run_loss(T, name, z, t, np.ones(8), parameter)[0] == 3
+
+
+@T32_T64
+@pytest.mark.parametrize("n", [3, 40])
+@pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy"])
+def test_a_loss_may_have_a_bound(T, name, n):
+    """As if probabilities were clipped before their logarithm; the gradient is as without."""
+    z = np.zeros((2, n), T)
+    z[0, 0] = z[1, 1] = 100.0
+    t = ref.one_hot(np.array([1, 1]), n).astype(T)
+    spec = ModelSpec(1, n, (), output=LOSSES[name], loss=f"{name}(20.0)")
+    value, delta = ref.row_losses(spec, z.astype(np.float64), t.astype(np.float64))
+    bad, values, dz = run_loss(T, name, z, t, np.ones(2), 20.0)
+    assert bad == -1
+    assert 20.0 <= values[0] < 80.0
+    np.testing.assert_allclose(values, value, rtol=64 * np.finfo(T).eps)
+    np.testing.assert_allclose(dz, delta, atol=4 * np.finfo(T).eps)
 
 
 @T32_T64

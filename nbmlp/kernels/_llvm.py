@@ -1,4 +1,6 @@
-"""The intrinsics: microkernel, transpose, threads, calls by address. Beside `_reduce`, nothing else knows LLVM IR.
+"""The intrinsics: microkernel, transpose, threads, calls by address.
+
+Beside `_reduce`, nothing else knows LLVM IR.
 
 Addresses travel as int64 and every intrinsic turns them into pointers itself, so that Numba's
 type system sees integers and floats only. Vector values never leave an intrinsic.

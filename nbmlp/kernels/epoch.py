@@ -52,6 +52,20 @@ def _add_up(job, m):
 
 
 @inner
+def _account(job, step, loss, weight, last):
+    """Sums of a batch so far: losses, weights; at its end the squares of the W it was met with."""
+    if job.batches != 0:
+        at = job.batches + (step - job.first_step) * 24
+        sums = _doubles(at, 3)
+        sums[0] += loss
+        sums[1] += weight
+        if last and job.squares != 0:
+            squares = _doubles(job.squares, job.n_blocks)
+            for b in range(job.n_blocks):
+                sums[2] += squares[b]
+
+
+@inner
 def _worst(job, size):
     """Status and row of the first bad row that any thread has met."""
     status, row = _OK, -1
@@ -115,6 +129,8 @@ def _make_train(_: type) -> Any:
                 job, layers, rank, size, columns, m, scale, place > 0, last, pace, passed
             )
             passed = barrier(job.sync, size, passed)
+            if rank == 0:
+                _account(job, step, loss, weight, last)
             cursor += m
             if last:
                 batch_start = cursor

@@ -75,7 +75,8 @@ def _binary_cross_entropy(T: type) -> Any:
 
     @inner
     def term(z, t, p):
-        return softplus(z) - t * z, logistic(z) - t
+        value = softplus(z) - t * z
+        return (p if value > p else value), logistic(z) - t
 
     return term
 
@@ -218,6 +219,8 @@ def _cross_entropy(T: type) -> Any:
             for j in range(n, width):
                 d[j] = T(0)
             v = mass * T(math.log(total)) - dot
+            most = T(p) * mass
+            v = most if v > most else v
             value[r] = weight[r] * v
             if bad < 0 and not (good and finite(v)):
                 bad = r

@@ -157,10 +157,11 @@ def _adagrad(T: type) -> Any:
 def _adam(T: type) -> Any:
     @inner
     def update(x, d, m, v, s2, rate, decay, powers, h):
-        """h: beta1, beta2, epsilon."""
+        """h: beta1, beta2, epsilon, 1 for epsilon before the bias correction."""
         shrink, step = T(1.0 - rate * decay), T(rate / (1.0 - powers[0]))
-        root = T(1.0 / math.sqrt(1.0 - powers[1]))
-        b1, b2, f1, f2, eps = T(h[0]), T(h[1]), T(1.0 - h[0]), T(1.0 - h[1]), T(h[2])
+        correction = 1.0 / math.sqrt(1.0 - powers[1])
+        root, eps = T(correction), T(h[2] * correction if h[3] != 0.0 else h[2])
+        b1, b2, f1, f2 = T(h[0]), T(h[1]), T(1.0 - h[0]), T(1.0 - h[1])
         for i in range(len(x)):
             m[i] = b1 * m[i] + f1 * d[i]
             v[i] = b2 * v[i] + f2 * d[i] * d[i]

@@ -87,6 +87,9 @@ JOB = np.dtype(
         ("columns", _i),  # several threads cut a step by columns, not by rows
         ("mean", _i), ("l1", _f), ("l2", _f), ("decay", _f), ("clip_value", _f), ("clip_norm", _f),
         ("norm_bound", _f), ("want_norms", _i), ("rates", _i), ("first_step", _i),
+        # l2 divided by the weight of each batch; sums of each batch of the epoch (updates, 3), or
+        # 0; squares of W, block by block
+        ("l2_shared", _i), ("batches", _i), ("squares", _i),
         ("beta1", _f), ("beta2", _f), ("h0", _f), ("h1", _f), ("h2", _f), ("h3", _f), ("h4", _f),
         ("h5", _f), ("slot_stride", _i), ("seed", _i),
         ("input_drops", _i), ("input_keep", _f), ("input_factor", _f),

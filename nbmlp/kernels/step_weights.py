@@ -63,14 +63,18 @@ def _product(job, layer, c, part, m, alpha, beta, mine):
 
 
 @inner
-def _penalise(job, layer, part):
-    """Penalty and clipping by value; a bias row, the last, is clipped but not penalised."""
+def _penalise(job, layer, part, scale):
+    """Penalty and clipping by value; a bias row, the last, is clipped but not penalised.
+
+    scale: 1 over the weight of the batch, which shares out the penalty if `l2_shared`.
+    """
     first, rows, low, high = part
     offset = first * layer.w_row + low * PANEL_BYTES
     w, g, panels = layer.w + offset, layer.g + offset, high - low
     weights = min(rows, layer.n_in - first)
     if job.l1 != 0.0 or job.l2 != 0.0:
-        _call(job.penalise, (w, g, weights, layer.w_row, panels, job.l1, job.l2))
+        l2 = job.l2 * scale if job.l2_shared else job.l2
+        _call(job.penalise, (w, g, weights, layer.w_row, panels, job.l1, l2))
     if job.clip_value > 0.0:
         _call(job.clip_values, (g, rows, layer.w_row, panels, job.clip_value))
 
@@ -164,11 +168,21 @@ def _sum_norms(job, layers, rank):
 
 
 @inner
-def _finish(job, layer, b, low, high, waits, pace):
+def _square(job, layer, b, first, rows):
+    """Sum of squares of a block of W, its bias excluded, into `squares`."""
+    n = max(0, min(rows, layer.n_in - first)) * layer.w_row // job.size
+    at = job.squares + (layer.first_block + b) * 8
+    _call(job.sum_squares, (layer.w + first * layer.w_row, n, at))
+
+
+@inner
+def _finish(job, layer, b, low, high, scale, waits, pace):
     """Penalty and update of a block whose gradient is complete; or its norm, if all must wait."""
     first, rows = _block(layer, b, b + 1)
     part = first, rows, low, high
-    _penalise(job, layer, part)
+    if job.squares != 0:
+        _square(job, layer, b, first, rows)
+    _penalise(job, layer, part, scale)
     if waits:
         n = rows * layer.w_row // job.size
         at = job.norms + (layer.first_block + b) * 8
@@ -195,8 +209,8 @@ def run_weights(job, layers, rank, size, columns, m, scale, carry, last, pace, p
     columns: the step is cut by columns; then there is no norm of the whole gradient to wait for.
     pace: learning rate, beta1^t, beta2^t.
     """
-    whole = job.clip_norm > 0.0 or job.want_norms
-    waits = last and whole
+    norms = job.clip_norm > 0.0 or job.want_norms
+    whole, waits = norms or job.squares != 0, last and norms
     at_once = last and job.plain and not carry
     mine = rank if columns else 0
     beta = scale if carry else 0.0
@@ -215,7 +229,7 @@ def run_weights(job, layers, rank, size, columns, m, scale, carry, last, pace, p
             _product(job, layer, layer.g, part, m, scale, beta, mine)
             if last:
                 for b in range(block, end):
-                    _finish(job, layer, b, low, high, waits, pace)
+                    _finish(job, layer, b, low, high, scale, waits, pace)
     if waits:
         passed = barrier(job.sync, size, passed)
         norm = _sum_norms(job, layers, rank)

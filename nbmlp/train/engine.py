@@ -32,8 +32,8 @@ _RULE_SETTINGS: dict[str, tuple[str, ...]] = {
     "rmsprop_gains": ("rho", "epsilon", "increase", "decrease", "min_gain", "max_gain"),
     "rprop": ("increase", "decrease", "min_step", "max_step", "learning_rate"),
     "adagrad": ("epsilon",),
-    "adam": ("beta1", "beta2", "epsilon"),
-    "adamw": ("beta1", "beta2", "epsilon"),
+    "adam": ("beta1", "beta2", "epsilon", "epsilon_hat"),
+    "adamw": ("beta1", "beta2", "epsilon", "epsilon_hat"),
 }
 
 
@@ -53,9 +53,14 @@ class Engine:
     deterministic : bool
         For :meth:`loss_and_gradient`: nothing is dropped, clipped or updated, and the order of
         the rows is theirs.
+    per_batch : bool
+        As scikit-learn: l2 is divided by the weight of each batch's rows, and `batches` is kept.
 
     Attributes
     ----------
+    batches : ndarray (updates, 3)
+        Of each batch of the epoch: sum of weighted losses, sum of weights, and sum of squares of
+        the weights before the update (0 without l2).
     joined : int
         Threads that took part in the last region.
     """
@@ -68,6 +73,7 @@ class Engine:
         rows: Rows,
         threads: int,
         deterministic: bool = False,
+        per_batch: bool = False,
     ) -> None:
         if deterministic:
             train = train.with_(
@@ -79,7 +85,8 @@ class Engine:
         self.batch = min(train.batch_size or len(rows), len(rows))
         plan = make_plan(spec, self.batch)
         self.threads = choose_threads(spec, plan.sub_batch, threads)
-        whole_norm = train.clip_norm is not None or train.gradient_norms
+        squares = per_batch and train.l2 > 0
+        whole_norm = train.clip_norm is not None or train.gradient_norms or squares
         columns = () if whole_norm else choose_columns(spec, plan, self.threads)
         self.work = Workspace(plan, spec, state, self.threads, training=True, columns=columns)
         self.joined = 0
@@ -91,6 +98,9 @@ class Engine:
         self._crew = Crew(self.threads, fixed=train.threads is not None)
         bind_rows(self.work, rows)
         self._bind_training()
+        self.batches = np.zeros((self.steps_per_epoch if per_batch else 0, 3))
+        if per_batch:
+            self._bind_batches(plan.n_blocks if squares else 0)
         if any(spec.dropout) or spec.input_dropout:
             self._bind_dropout(deterministic)
         if deterministic:
@@ -138,6 +148,13 @@ class Engine:
         for piece, wanted in needed.items():
             if wanted:
                 work.set(**{piece: work.piece(piece)})
+
+    def _bind_batches(self, blocks: int) -> None:
+        self._squares = np.zeros(blocks)
+        self.work.set(l2_shared=1, batches=self.batches.ctypes.data)
+        if blocks:
+            piece = self.work.piece("sum_squares")
+            self.work.set(squares=self._squares.ctypes.data, sum_squares=piece)
 
     def _bind_rule(self, name: str, optimizer: Optimizer) -> None:
         if name not in _RULE_SETTINGS:  # lbfgs: gradients only
@@ -195,19 +212,26 @@ class Engine:
         weight = self.work["weight_sum"]
         return float(self.work["loss_sum"] / weight) if weight else float("nan")
 
-    def start_epoch(self, rates: NDArray[np.float64]) -> None:
-        """Draw the order and set the learning rate of each of the epoch's updates."""
+    def start_epoch(
+        self, rates: NDArray[np.float64], order: NDArray[np.int64] | None = None
+    ) -> None:
+        """Set the learning rate of each of the epoch's updates; draw the order, or take the given.
+
+        A given order holds the number of each row once.
+        """
         work, state = self.work, self.state
         if not self._finite(state.theta):
             raise NonFiniteError(
                 "the weights have NaN or infinite values before any update: set finite ones.",
                 step=state.step,
             )
-        if self.train.shuffle:
+        if order is not None:
+            np.copyto(self._order, order)
+        elif self.train.shuffle:
             shuffle = piece_function("shuffle", np.float64)
             shuffle(self._order.ctypes.data, len(self._order), self.train.seed, state.epoch)
         self._rates = np.ascontiguousarray(rates, np.float64)
-        work.layer_norms[:] = 0.0
+        work.layer_norms[:] = self.batches[:] = 0.0
         work.set(
             rates=self._rates.ctypes.data, first_step=state.step, step=state.step, cursor=0,
             batch_start=0, accumulated=0.0, loss_sum=0.0, weight_sum=0.0,
@@ -257,7 +281,8 @@ class Engine:
             A view of the workspace, padding included.
         """
         work = self.work
-        work.set(cursor=0, batch_start=0, accumulated=0.0, loss_sum=0.0, weight_sum=0.0)
+        work.set(cursor=0, batch_start=0, accumulated=0.0, loss_sum=0.0, weight_sum=0.0, step=0)
+        self.batches[:] = 0.0
         self.refresh()
         over = False
         while not over:

@@ -1,0 +1,136 @@
+"""Epochs of the engine, their losses counted as scikit-learn counts them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import xlogy
+
+from nbmlp.errors import NonFiniteError
+from nbmlp.estimators.weights import Weights
+from nbmlp.predict import Rows
+from nbmlp.spec import ModelSpec, TrainSpec, named_parameter
+from nbmlp.train.engine import Engine
+
+__all__ = ["Updates", "loss_name"]
+
+Array = NDArray[Any]
+
+
+def loss_name(loss: str, output: str, dtype: str) -> str:
+    """nbmlp's name of a loss of scikit-learn's, probabilities clipped as there.
+
+    Parameters
+    ----------
+    loss : str
+        ``"log_loss"`` or a name that both know.
+    output : str
+        Activation of the last layer.
+    dtype : str
+        Whose epsilon bounds the probabilities.
+    """
+    if loss != "log_loss":
+        return loss
+    name = "cross_entropy" if output == "softmax" else "binary_cross_entropy"
+    return f"{name}({float(-np.log(np.finfo(dtype).eps))!r})"
+
+
+class Updates:
+    """The engine over one set of rows.
+
+    Parameters
+    ----------
+    weights : Weights
+        Updated in place.
+    x : ndarray (n, n_inputs)
+    y : ndarray (n, n_outputs) of the same type, or (n,) of int32 class numbers
+    sample_weight : ndarray (n,) or None
+    train : TrainSpec
+        With `l2` as scikit-learn's alpha: each batch's rows share it.
+    whole : bool
+        For losses and gradients of all rows; nothing is updated.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        x: Array,
+        y: Array,
+        sample_weight: Array | None,
+        train: TrainSpec,
+        whole: bool = False,
+    ) -> None:
+        self.weights, self.train = weights, train
+        self._given = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        self._constant = _constants(weights.spec, y)
+        rows = Rows(x, y, self._given)
+        self.engine = Engine(
+            weights.spec, train, weights.state, rows, weights.threads, whole, per_batch=True
+        )
+        self.lost = False
+
+    @property
+    def steps(self) -> int:
+        """Updates of one epoch."""
+        return self.engine.steps_per_epoch
+
+    def epoch(self, rate: float, order: Array | None) -> float:
+        """Train one epoch; its loss, each batch's penalty included, weighted by the batch's rows.
+
+        Once a weight has left the finite numbers all weights and losses are NaN, and nothing is
+        computed any more: so scikit-learn would go on.
+        """
+        if self.lost:
+            return np.nan
+        try:
+            self.engine.start_epoch(np.full(self.steps, rate), order)
+            while not self.engine.region():
+                pass
+        except NonFiniteError:
+            self.lost = True
+            self.weights.spoil()
+            return np.nan
+        return self._mean_loss(order)
+
+    def loss_and_gradient(self) -> tuple[float, list[Array], list[Array]]:
+        """Loss of all rows with penalty; its gradient by each W and by each b."""
+        _, arena = self.engine.loss_and_gradient()
+        layers = self.weights.state.plan.layers
+        pairs = list(zip(self.weights.state.matrices(arena), layers, strict=True))
+        loss = self._mean_loss(None)
+        return loss, [g[: p.n_in] for g, p in pairs], [g[p.n_in] for g, p in pairs]
+
+    def _mean_loss(self, order: Array | None) -> float:
+        losses, weights, squares = self.engine.batches.T
+        n, batch = len(self.engine.rows), self.engine.batch
+        rows = np.minimum(batch, n - batch * np.arange(len(losses)))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = (losses + self._constants_of(order)) / weights / _share(self.weights.spec)
+            penalties = 0.5 * self.train.l2 * squares / weights
+        return float(np.dot(rows, means + penalties) / n)
+
+    def _constants_of(self, order: Array | None) -> Array | float:
+        """Sum over each batch of what the engine's loss leaves out."""
+        if self._constant is None:
+            return 0.0
+        each = self._constant if self._given is None else self._given * self._constant
+        each = each if order is None else each[order]
+        return np.add.reduceat(each, np.arange(0, len(each), self.engine.batch))
+
+
+def _constants(spec: ModelSpec, y: Array) -> Array | None:
+    """The part of a row's Poisson loss that does not depend on the prediction."""
+    if named_parameter(spec.loss)[0] != "poisson":
+        return None
+    wide = np.asarray(y, np.float64)
+    return np.sum(xlogy(wide, wide) - wide, axis=1)
+
+
+def _share(spec: ModelSpec) -> int:
+    """Squared errors are averaged over the outputs there, added up here.
+
+    Their gradient is the same: https://github.com/scikit-learn/scikit-learn/issues/8349.
+    """
+    return spec.n_outputs if spec.loss == "squared_error" else 1

@@ -1,0 +1,87 @@
+"""`coefs_` and `intercepts_` as views into the arena that the kernels read and update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.optimizers import SGD, Optimizer
+from nbmlp.plan import make_plan
+from nbmlp.predict import Predictor, Rows
+from nbmlp.spec import ModelSpec
+from nbmlp.state import first_slots, new_state
+
+__all__ = ["Weights"]
+
+Array = NDArray[Any]
+
+
+class Weights:
+    """A net's parameters and what its optimizer keeps.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    threads : int
+        Most threads for predictions.
+
+    Attributes
+    ----------
+    coefs : list of ndarray (n_in, n_out)
+        Views, one for each layer.
+    intercepts : list of ndarray (n_out,)
+        Views.
+    """
+
+    def __init__(self, spec: ModelSpec, threads: int) -> None:
+        self.spec, self.threads = spec, threads
+        self.state = new_state(make_plan(spec, 1), SGD())
+        self.coefs, self.intercepts = self.state.weights(), self.state.biases()
+        plan = make_plan(spec, 1)
+        self._predictor = Predictor(spec, plan, self.state, threads)
+
+    def take(self, coefs: list[Array], intercepts: list[Array]) -> None:
+        """Copy the arrays that somebody has put in the place of a view, and put the view back."""
+        for views, arrays in ((self.coefs, coefs), (self.intercepts, intercepts)):
+            for k, view in enumerate(views):
+                if arrays[k] is not view:
+                    view[...] = arrays[k]
+                    arrays[k] = view
+
+    def outputs(self, x: Array) -> Array:
+        """Outputs (n, n_outputs) for rows (n, n_inputs) of float32 or float64.
+
+        Raises
+        ------
+        DataError
+            A value is not finite in the net's type.
+        """
+        return self._predictor.outputs(Rows(x))
+
+    def start(self, optimizer: Optimizer) -> None:
+        """Forget all steps: the optimizer's vectors as before the first one."""
+        first_slots(self.state, optimizer)
+        self.state.step = 0
+
+    def scale_velocity(self, factor: float) -> None:
+        """Change the unit of the first slot, which counts in units of the learning rate."""
+        if factor != 1.0 and len(self.state.slots):
+            self.state.slots[0] *= factor
+
+    def spoil(self) -> None:
+        """What training would have made of parameters that had left the finite numbers."""
+        for view in (*self.coefs, *self.intercepts):
+            view[...] = np.nan
+
+    def memory(self) -> tuple[int, list[Array]]:
+        """Steps done and the optimizer's vectors without padding: what a pickle holds."""
+        return self.state.step, [self.state.get_flat(slot) for slot in self.state.slots]
+
+    def remember(self, optimizer: Optimizer, step: int, slots: list[Array]) -> None:
+        """The inverse of :meth:`memory`."""
+        self.start(optimizer)
+        self.state.step = step
+        for slot, values in zip(self.state.slots, slots, strict=True):
+            self.state.set_flat(values, slot)

@@ -1,0 +1,210 @@
+"""The drop-in estimators: scikit-learn's own tests, its answers, and what is ours beside it."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import parity
+import pytest
+import sklearn.neural_network
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+import nbmlp
+from nbmlp import MLPClassifier, MLPRegressor
+
+TESTS = Path(__file__).parent
+rng = np.random.default_rng(0)
+X, Y = rng.normal(size=(120, 6)), rng.normal(size=(120, 2))
+LABELS = np.array(["no", "perhaps", "yes"])[np.digitize(X[:, 0], [-0.4, 0.4])]
+quiet = pytest.mark.filterwarnings("ignore")
+
+
+def test_scikit_learns_own_tests_pass():
+    """All 59: two of them would be skipped without pandas."""
+    pytest.importorskip("pandas", reason="scikit-learn's tests of feature names need pandas")
+    paths = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "-p", "no:cacheprovider",
+         "-p", "drop_in", "--pyargs", "sklearn.neural_network.tests.test_mlp"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "59 passed" in done.stdout
+
+
+def checks():
+    for estimator in (MLPClassifier(), MLPRegressor()):
+        for model, check in estimator_checks_generator(estimator):
+            name = f"{type(model).__name__}-{getattr(check, 'func', check).__name__}"
+            yield pytest.param(model, check, id=name)
+
+
+CHECKS = list(checks())
+
+
+@quiet
+@pytest.mark.parametrize(("estimator", "check"), CHECKS)
+def test_check_estimator(estimator, check):
+    check(estimator)
+
+
+def test_weights_of_rows_are_checked_dense_and_sparse():
+    for kind in ("MLPClassifier", "MLPRegressor"):
+        for data in ("dense", "sparse"):
+            assert any(
+                p.id.startswith(kind) and f"sample_weight_equivalence_on_{data}_data" in p.id
+                for p in CHECKS
+            )
+
+
+@pytest.mark.parametrize("first", range(0, 200, 20))
+def test_the_same_weights_as_scikit_learn(first):
+    """200 settings drawn at random: weights, loss curves and epochs."""
+    found = [parity.compare(seed) for seed in range(first, first + 20)]
+    assert [f for f in found if f not in ("same", "chaotic")] == []
+    assert found.count("chaotic") <= 2
+
+
+@quiet
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_lbfgs_ends_at_the_same_loss(kind, activation):
+    y = LABELS if kind == "MLPClassifier" else Y
+    settings = {"solver": "lbfgs", "activation": activation, "max_iter": 40, "random_state": 3}
+    ours, theirs = (
+        getattr(package, kind)((12,), alpha=0.1, **settings).fit(X, y)
+        if kind == "MLPClassifier"
+        else getattr(package, kind)(hidden_layer_sizes=(12,), alpha=0.1, **settings).fit(X, y)
+        for package in (nbmlp, sklearn.neural_network)
+    )
+    assert ours.loss_ == pytest.approx(theirs.loss_, abs=1e-5)
+
+
+@quiet
+def test_partial_fits_and_warm_starts_go_on_like_scikit_learns():
+    for start in ("partial", "warm"):
+        models = [
+            package.MLPClassifier((9,), solver="adam", max_iter=3, random_state=1,
+                                  warm_start=start == "warm")
+            for package in (nbmlp, sklearn.neural_network)
+        ]  # fmt: skip
+        for model in models:
+            for _ in range(3):
+                if start == "warm":
+                    model.fit(X, LABELS)
+                else:
+                    model.partial_fit(X[:50], LABELS[:50], classes=np.unique(LABELS))
+        ours, theirs = models
+        np.testing.assert_allclose(parity.parameters(ours), parity.parameters(theirs), atol=1e-12)
+        assert ours.t_ == theirs.t_
+        np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, atol=1e-12)
+
+
+@quiet
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+)
+def test_a_copy_trains_on_as_the_original_would(copied):
+    """With the optimizer's memory, and without sharing anything."""
+    model = (
+        MLPRegressor(hidden_layer_sizes=(7,), random_state=1).partial_fit(X, Y).partial_fit(X, Y)
+    )
+    other = copied(model)
+    before = model.predict(X)
+    np.testing.assert_array_equal(other.predict(X), before)
+    other.partial_fit(X, Y)
+    np.testing.assert_array_equal(model.predict(X), before)
+    np.testing.assert_array_equal(model.partial_fit(X, Y).predict(X), other.predict(X))
+
+
+@quiet
+def test_a_pickle_holds_plain_arrays_only():
+    """Nothing of the machine: no addresses, no layout of an instruction set."""
+    model = MLPClassifier((5,), max_iter=2, random_state=0).fit(X, LABELS)
+    state = model.__getstate__()
+    assert "_weights" not in state
+    assert all(a.flags.c_contiguous and a.base is None for a in state["coefs_"])
+
+
+@quiet
+def test_weights_put_in_by_hand_are_honoured():
+    model = MLPRegressor(hidden_layer_sizes=(4,), max_iter=2, random_state=0).fit(X, Y[:, 0])
+    model.coefs_[1][...] = 0.0  # in place
+    model.intercepts_[1] = np.array([2.5])  # another array
+    np.testing.assert_array_equal(model.predict(X), 2.5)
+    model.coefs_ = [np.zeros_like(W) for W in model.coefs_]  # another list
+    np.testing.assert_array_equal(model.predict(X[:1]), 2.5)
+
+
+@quiet
+@pytest.mark.parametrize("classes", [LABELS, LABELS == "yes", np.c_[LABELS == "yes", X[:, 1] > 0]])
+def test_predictions_of_plain_arrays_are_those_of_all_others(classes):
+    """The short way for exact arrays, and scikit-learn's own for lists."""
+    model = MLPClassifier((8,), max_iter=5, random_state=0).fit(X, np.asarray(classes))
+    np.testing.assert_array_equal(model.predict(X), model.predict(X.tolist()))
+    np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(X.tolist()))
+
+
+@quiet
+def test_predictions_refuse_what_scikit_learn_refuses():
+    model = MLPClassifier((8,), max_iter=5, random_state=0).fit(X, LABELS)
+    bad = X.copy()
+    bad[3, 2] = np.nan
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        model.predict(bad)
+    with pytest.raises(ValueError, match="expecting 6 features"):
+        model.predict(X[:, :5])
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        model.predict(X[0])
+
+
+@quiet
+@pytest.mark.parametrize("early", [False, True])
+def test_a_fit_that_diverges_ends_as_scikit_learns(early):
+    settings = {
+        "hidden_layer_sizes": (5,), "solver": "sgd", "learning_rate_init": 1e4, "max_iter": 6,
+        "activation": "identity", "early_stopping": early, "random_state": 0,
+    }  # fmt: skip
+    models = [p.MLPRegressor(**settings) for p in (nbmlp, sklearn.neural_network)]
+    for model in models:
+        with np.errstate(all="ignore"):
+            if early:
+                model.fit(X, 100 * Y)
+            else:
+                with pytest.raises(ValueError, match="non-finite parameter weights"):
+                    model.fit(X, 100 * Y)
+    ours, theirs = models
+    assert ours.n_iter_ == theirs.n_iter_
+    if early:
+        np.testing.assert_array_equal(
+            np.isnan(ours.validation_scores_), np.isnan(theirs.validation_scores_)
+        )
+        np.testing.assert_allclose(parity.parameters(ours), parity.parameters(theirs), rtol=1e-9)
+
+
+def test_messages_are_scikit_learns(capsys):
+    for package in (nbmlp, sklearn.neural_network):
+        model = package.MLPClassifier((4,), max_iter=3, verbose=True, random_state=0)
+        with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(3\) reached"):
+            model.fit(X, LABELS)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert lines[:3] == lines[3:]
+
+
+@quiet
+def test_float32_stays_float32():
+    images, digits = load_digits(return_X_y=True)
+    model = MLPClassifier((20,), max_iter=3, random_state=0).fit(images.astype(np.float32), digits)
+    assert {W.dtype for W in model.coefs_} == {np.dtype(np.float32)}
+    assert model.predict_proba(images[:3].astype(np.float32)).dtype == np.float32
+    assert model.predict_proba(images[:3]).dtype == np.float64
