@@ -208,3 +208,131 @@ def test_float32_stays_float32():
     assert {W.dtype for W in model.coefs_} == {np.dtype(np.float32)}
     assert model.predict_proba(images[:3].astype(np.float32)).dtype == np.float32
     assert model.predict_proba(images[:3]).dtype == np.float64
+
+
+# ------------------------------------------------------------------------------ beyond scikit-learn
+
+FEW = {"hidden_layer_sizes": (12,), "max_iter": 8, "random_state": 0}
+
+
+@quiet
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"activation": "mish"},
+        {"activation": ["elu", "leaky_relu(0.2)"], "hidden_layer_sizes": (9, 7)},
+        {"dropout": 0.3, "input_dropout": 0.1},
+        {"optimizer": "rmsprop(0.01)"},
+        {"optimizer": nbmlp.AdamW(0.01, weight_decay=0.1)},
+        {"optimizer": "rprop", "batch_size": 120},
+        {"clip_norm": 0.05},
+        {"n_jobs": 1},
+    ],
+)
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_extensions_train_and_differ_from_the_default(kind, extra):
+    y = LABELS if kind is MLPClassifier else Y
+    more = {"max_iter": 60} | extra
+    plain, other = kind(**FEW | {"max_iter": 60}).fit(X, y), kind(**FEW | more).fit(X, y)
+    assert other.loss_curve_[-1] < other.loss_curve_[0]
+    if "n_jobs" in extra:
+        np.testing.assert_array_equal(parity.parameters(plain), parity.parameters(other))
+    else:
+        assert plain.loss_curve_ != other.loss_curve_
+
+
+@quiet
+@pytest.mark.parametrize("loss", ["absolute_error", "huber", "huber(0.2)", "quantile(0.9)"])
+def test_other_losses(loss):
+    model = MLPRegressor(loss, **FEW | {"max_iter": 60, "learning_rate_init": 0.01}).fit(X, Y[:, 0])
+    above = (model.predict(X) > Y[:, 0]).mean()
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    assert (above > 0.75) == (loss == "quantile(0.9)")
+
+
+@quiet
+def test_class_weights_are_weights_of_rows():
+    weight = {"no": 1.0, "perhaps": 5.0, "yes": 0.5}
+    by_class = MLPClassifier(**FEW, class_weight=weight).fit(X, LABELS)
+    by_row = MLPClassifier(**FEW).fit(X, LABELS, np.array([weight[c] for c in LABELS]))
+    np.testing.assert_array_equal(parity.parameters(by_class), parity.parameters(by_row))
+    balanced = MLPClassifier(**FEW, class_weight="balanced").fit(X, LABELS == "yes")
+    plain = MLPClassifier(**FEW).fit(X, LABELS == "yes")
+    assert balanced.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean()
+    with pytest.raises(ValueError, match="needs all rows at once"):
+        MLPClassifier(**FEW, class_weight="balanced").partial_fit(X, LABELS, classes=weight)
+
+
+@quiet
+def test_own_validation_rows():
+    settings = FEW | {"max_iter": 300, "learning_rate_init": 0.05}
+    model = MLPClassifier(**settings, early_stopping=True)
+    model.fit(X[:80], LABELS[:80], X_val=X[80:], y_val=LABELS[80:])
+    assert model.n_iter_ < 300
+    assert len(model.validation_loss_curve_) == len(model.validation_scores_) == model.n_iter_
+    assert model.score(X[80:], LABELS[80:]) == pytest.approx(model.best_validation_score_)
+    watched = MLPRegressor(**FEW).fit(X[:80], Y[:80], X_val=X[80:], y_val=Y[80:])
+    error = 0.5 * ((watched.predict(X[80:]) - Y[80:]) ** 2).mean()
+    assert watched.validation_loss_curve_[-1] == pytest.approx(error)
+    with pytest.raises(ValueError, match="label 'never', which y does not have"):
+        model.fit(X, LABELS, X_val=X[:2], y_val=["no", "never"])
+    with pytest.raises(ValueError, match="X_val and y_val belong together"):
+        model.fit(X, LABELS, X_val=X[:2])
+
+
+@quiet
+def test_early_stopping_by_another_metric():
+    model = MLPClassifier(**FEW, early_stopping=True, metric="neg_log_loss").fit(X, LABELS)
+    assert all(score < 0 for score in model.validation_scores_)
+    np.testing.assert_allclose(model.validation_scores_, np.negative(model.validation_loss_curve_))
+
+
+@quiet
+def test_callbacks_see_the_model_and_may_stop_it():
+    seen = []
+
+    def watch(model):
+        seen.append(model.predict(X[:1])[0])
+        return len(seen) == 3
+
+    assert MLPClassifier(**FEW, callbacks=[watch]).fit(X, LABELS).n_iter_ == 3
+    assert len(seen) == 3
+
+
+@quiet
+def test_scikit_learns_callbacks():
+    from sklearn.callback import ScoringMonitor
+
+    monitor = ScoringMonitor(scoring="accuracy")
+    model = MLPClassifier(**FEW).set_callbacks(monitor).fit(X, LABELS)
+    same = MLPClassifier(**FEW).fit(X, LABELS)
+    np.testing.assert_array_equal(parity.parameters(model), parity.parameters(same))
+    assert monitor.get_logs()
+
+
+@quiet
+def test_a_diverging_fit_may_keep_its_last_good_weights():
+    settings = FEW | {"solver": "sgd", "learning_rate_init": 1e4, "activation": "identity"}
+    model = MLPRegressor(**settings, on_nonfinite="warn")
+    with pytest.warns(nbmlp.TrainingWarning, match="lower the learning rate"):
+        model.fit(X, 100 * Y)
+    assert np.isfinite(parity.parameters(model)).all()
+
+
+@quiet
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"activation": "rleu"}, "rleu"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"optimizer": "lbfgs"}, "does not go with solver='adam'"),
+        ({"optimizer": "adam", "solver": "lbfgs"}, "does not go with solver='lbfgs'"),
+        ({"dropout": 0.5, "solver": "lbfgs"}, "dropout and clip_norm need solver"),
+        ({"clip_norm": -1.0}, "clip_norm"),
+        ({"on_nonfinite": "cry"}, "on_nonfinite"),
+        ({"metric": "acuracy", "early_stopping": True}, "acuracy"),
+    ],
+)
+def test_wrong_extensions_get_a_sentence(settings, message):
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier(**FEW | settings).fit(X, LABELS)

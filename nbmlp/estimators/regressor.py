@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
+from sklearn.base import _fit_context
+from sklearn.callback import with_callbacks
 from sklearn.neural_network import MLPRegressor as Original
 
+from nbmlp.estimators.extensions import CONSTRAINTS
 from nbmlp.estimators.fitting import CompiledPerceptron
 
 __all__ = ["MLPRegressor"]
@@ -15,14 +18,143 @@ __all__ = ["MLPRegressor"]
 class MLPRegressor(CompiledPerceptron, Original):
     """scikit-learn's MLPRegressor, trained and evaluated by compiled kernels.
 
-    Parameters, attributes and methods are those of :class:`sklearn.neural_network.MLPRegressor`;
-    with the same `random_state` and float64 input the weights agree to rounding.
+    With the same `random_state` and float64 input the weights agree to rounding.
+
+    Parameters
+    ----------
+    loss : str
+        ``"squared_error"`` or ``"poisson"`` as there; also ``"absolute_error"``, ``"huber"``,
+        ``"huber(1.5)"``, ``"quantile(0.9)"``.
+    hidden_layer_sizes, solver, alpha, ..., max_fun
+        scikit-learn's, with its defaults.
+    activation : str or sequence of str
+        One for all hidden layers or one for each: scikit-learn's, and leaky_relu, elu, selu,
+        gelu, silu, mish, softplus.
+    dropout : float or sequence of float
+        Share of each hidden layer's units that is dropped while training.
+    input_dropout : float
+        The same for inputs.
+    optimizer : str, dict or Optimizer, optional
+        In place of the solver's rule and its settings, e.g. ``"rmsprop"``, ``AdamW(1e-3)``.
+    clip_norm : float, optional
+        Upper bound on the norm of the whole gradient.
+    metric : str or callable, optional
+        What early stopping watches: any scorer of scikit-learn's; default accuracy or R2.
+    callbacks : callable or sequence of callable, optional
+        Called with the estimator after each epoch; one that returns True ends training. Callbacks
+        of scikit-learn's own kind are set by ``set_callbacks``.
+    on_nonfinite : {"raise", "warn"}
+        When the weights leave the finite numbers: scikit-learn's error at the end, or a warning at
+        once and the last good weights.
+    n_jobs : int, optional
+        Most threads; default all cores that the process may use. The result is the same.
+
+    Attributes
+    ----------
+    coefs_, intercepts_, loss_curve_, ...
+        scikit-learn's.
+    validation_loss_curve_ : list of float
+        Loss of the validation rows after each epoch, where there are any.
 
     Examples
     --------
     >>> from nbmlp import MLPRegressor
     >>> MLPRegressor(hidden_layer_sizes=(50,), random_state=0).fit(X, y).predict(X_new)
     """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **Original._parameter_constraints,
+        **CONSTRAINTS,
+        "loss": [str],
+    }
+
+    def __init__(
+        self,
+        loss: Any = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: Any = "adam",
+        alpha: Any = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: Any = 0.001,
+        power_t: Any = 0.5,
+        max_iter: Any = 200,
+        shuffle: Any = True,
+        random_state: Any = None,
+        tol: Any = 1e-4,
+        verbose: Any = False,
+        warm_start: Any = False,
+        momentum: Any = 0.9,
+        nesterovs_momentum: Any = True,
+        early_stopping: Any = False,
+        validation_fraction: Any = 0.1,
+        beta_1: Any = 0.9,
+        beta_2: Any = 0.999,
+        epsilon: Any = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: Any = 15000,
+        dropout: Any = 0.0,
+        input_dropout: Any = 0.0,
+        optimizer: Any = None,
+        clip_norm: Any = None,
+        metric: Any = None,
+        callbacks: Any = None,
+        on_nonfinite: Any = "raise",
+        n_jobs: Any = None,
+    ) -> None:
+        Original.__init__(
+            self,
+            loss=loss, hidden_layer_sizes=hidden_layer_sizes, activation=activation,
+            solver=solver, alpha=alpha, batch_size=batch_size, learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init, power_t=power_t, max_iter=max_iter,
+            shuffle=shuffle, random_state=random_state, tol=tol, verbose=verbose,
+            warm_start=warm_start, momentum=momentum, nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping, validation_fraction=validation_fraction,
+            beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+        )  # fmt: skip
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.optimizer = optimizer
+        self.clip_norm = clip_norm
+        self.metric = metric
+        self.callbacks = callbacks
+        self.on_nonfinite = on_nonfinite
+        self.n_jobs = n_jobs
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
+    ) -> MLPRegressor:
+        """Train.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n, n_features)
+        y : array-like (n,) or (n, n_outputs)
+        sample_weight : array-like (n,), optional
+        X_val, y_val : optional
+            Rows of your own for `validation_loss_curve_`, and for early stopping in place of
+            `validation_fraction` of the others.
+
+        Raises
+        ------
+        ValueError
+            Wrong parameters or data, or weights that have left the finite numbers.
+        """
+        self._given_validation = (X_val, y_val)
+        try:
+            return self._fit(X, y, sample_weight)
+        finally:
+            del self._given_validation
+
+    @with_callbacks
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
+        """One epoch more over these rows."""
+        return super().partial_fit(X, y, sample_weight=sample_weight)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Values (n,), or (n, n_outputs) where there are several."""

@@ -51,6 +51,13 @@ class Updates:
         With `l2` as scikit-learn's alpha: each batch's rows share it.
     whole : bool
         For losses and gradients of all rows; nothing is updated.
+    spoils : bool
+        Weights that leave the finite numbers become NaN; else the last good ones stay.
+
+    Attributes
+    ----------
+    stopped : str
+        Why nothing is computed any more; empty while all is well, or if it `spoils`.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class Updates:
         sample_weight: Array | None,
         train: TrainSpec,
         whole: bool = False,
+        spoils: bool = True,
     ) -> None:
         self.weights, self.train = weights, train
         self._given = None if sample_weight is None else np.asarray(sample_weight, np.float64)
@@ -69,7 +77,7 @@ class Updates:
         self.engine = Engine(
             weights.spec, train, weights.state, rows, weights.threads, whole, per_batch=True
         )
-        self.lost = False
+        self.lost, self.stopped, self._spoils = False, "", spoils
 
     @property
     def steps(self) -> int:
@@ -88,11 +96,23 @@ class Updates:
             self.engine.start_epoch(np.full(self.steps, rate), order)
             while not self.engine.region():
                 pass
-        except NonFiniteError:
+        except NonFiniteError as error:
             self.lost = True
-            self.weights.spoil()
+            if self._spoils:
+                self.weights.spoil()
+            else:
+                self.stopped = str(error)
             return np.nan
         return self._mean_loss(order)
+
+    def loss_of(self, x: Array, y: Array, sample_weight: Array | None) -> float:
+        """Mean loss of other rows, without penalty; NaN once the weights are."""
+        if self.lost and self._spoils:
+            return np.nan
+        given = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        loss = self.weights.loss_of(Rows(x, y, given)) / _share(self.weights.spec)
+        constant = _constants(self.weights.spec, y)
+        return loss if constant is None else loss + float(np.average(constant, weights=given))
 
     def loss_and_gradient(self) -> tuple[float, list[Array], list[Array]]:
         """Loss of all rows with penalty; its gradient by each W and by each b."""

@@ -60,6 +60,10 @@ class Weights:
         """
         return self._predictor.outputs(Rows(x))
 
+    def loss_of(self, rows: Rows) -> float:
+        """Weighted mean loss of rows."""
+        return self._predictor.outputs_and_loss(rows)[1]
+
     def start(self, optimizer: Optimizer) -> None:
         """Forget all steps: the optimizer's vectors as before the first one."""
         first_slots(self.state, optimizer)
