@@ -20,6 +20,7 @@ from nbmlp.data import (
     check_length,
     describe_nonfinite,
     first_nonfinite,
+    is_sparse,
     split,
 )
 from nbmlp.diagnostics.gradients import GradientReport, check_gradients
@@ -272,15 +273,18 @@ class MLP:
 
     def _set_aside(self, X: Any, y: Any, weights: Any, share: float) -> tuple[Any, ...]:
         table = as_table(X)
-        data, y = (np.asarray(X) if table is None else table), np.asarray(y)
-        check_length(y, len(data))
+        data: Any = table
+        if table is None:
+            data = X.tocsr() if is_sparse(X) else np.asarray(X)
+        y = np.asarray(y)
+        check_length(y, data.shape[0] if is_sparse(X) else len(data))
         stratify = None
         if y.ndim == 1 and (self._settings.task == "classes" or y.dtype.kind in "biuUO"):
             stratify = y if np.unique(y.astype(str)).size <= len(y) // 10 else None
         first, second = split(len(y), share, self.train_spec.seed, stratify)
 
         def take(rows: NDArray[Any]) -> Any:
-            return data[rows] if table is None else table.take(rows)  # type: ignore[index]
+            return data[rows] if table is None else table.take(rows)
 
         kept = None if weights is None else np.asarray(weights)[first]
         return take(first), y[first], kept, take(second), y[second]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.coding import TargetCoding
-from nbmlp.data import ColumnPlan, as_table, check_weights, check_X
+from nbmlp.data import ColumnPlan, SparseRows, as_table, check_weights, check_X
 from nbmlp.errors import SpecError
 from nbmlp.init import initialise
 from nbmlp.plan import make_plan
@@ -78,7 +78,7 @@ class Net:
         initialise(state, spec, settings.train.seed)
         return cls(spec, state, coding, columns, scale)
 
-    def inputs(self, X: Any) -> NDArray[Any]:
+    def inputs(self, X: Any) -> NDArray[Any] | SparseRows:
         """X as the kernels read it, through the column plan if there is one."""
         if self.columns is not None:
             return self.columns.transform(X)

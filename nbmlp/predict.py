@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp import tuning
+from nbmlp.data.sparse import SparseRows
 from nbmlp.errors import DataError
 from nbmlp.kernels import records
 from nbmlp.kernels.run import run
@@ -28,15 +29,15 @@ class Rows:
 
     Attributes
     ----------
-    x : ndarray (n, n_inputs)
-        float32, float64 or uint8; each row contiguous.
+    x : ndarray or SparseRows (n, n_inputs)
+        float32, float64 or uint8, each row contiguous; sparse rows float32 or float64.
     y : ndarray (n, n_outputs) of float, (n,) of int32 class numbers, or None
     weights : ndarray (n,) of float64, or None
     scale : float
         Multiplies x on the way into the net.
     """
 
-    x: NDArray[Any]
+    x: NDArray[Any] | SparseRows
     y: NDArray[Any] | None = None
     weights: NDArray[np.float64] | None = None
     scale: float = 1.0
@@ -44,13 +45,18 @@ class Rows:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def kind(self) -> np.dtype[Any] | str:
+        """Of the piece that reads x."""
+        return self.x.kind if isinstance(self.x, SparseRows) else self.x.dtype
+
 
 def bind_rows(work: Workspace, rows: Rows) -> None:
     """Point a job at data."""
     x, y = rows.x, rows.y
     work.set(
-        x=address(x), x_row=x.strides[0], n_rows=len(x), x_scale=rows.scale,
-        inputs=work.input_piece(x.dtype),
+        x=address(x.table if isinstance(x, SparseRows) else x), x_row=x.strides[0],
+        n_rows=len(x), x_scale=rows.scale, inputs=work.input_piece(rows.kind),
         given=0 if rows.weights is None else rows.weights.ctypes.data,
     )  # fmt: skip
     if y is not None:

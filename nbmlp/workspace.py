@@ -69,7 +69,7 @@ class Workspace:
         # Prediction: each thread has its own block of rows; training: the sub-batch's rows.
         self.rows = plan.sub_batch if training else threads * plan.row_block
         self._kept: list[NDArray[Any]] = []
-        self._inputs: dict[np.dtype[Any], int] = {}
+        self._inputs: dict[np.dtype[Any] | str, int] = {}
         #: Output of each layer for the rows at hand, (rows, stride).
         self.activations: list[NDArray[Any]] = []
         self.job = np.zeros(1, records.JOB)
@@ -188,11 +188,11 @@ class Workspace:
             turned=turned.ctypes.data, turned_row=row,
         )  # fmt: skip
 
-    def input_piece(self, dtype: np.dtype[Any]) -> int:
-        """Address of the piece that gathers rows of this type."""
-        if dtype not in self._inputs:
-            self._inputs[dtype] = self.piece(f"inputs.{dtype.name}")
-        return self._inputs[dtype]
+    def input_piece(self, kind: np.dtype[Any] | str) -> int:
+        """Address of the piece that gathers rows of this type, or of a kind of sparse rows."""
+        if kind not in self._inputs:
+            self._inputs[kind] = self.piece(f"inputs.{getattr(kind, 'name', kind)}")
+        return self._inputs[kind]
 
     def piece(self, name: str) -> int:
         """Address of a piece for this element type."""

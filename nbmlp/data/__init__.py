@@ -15,6 +15,7 @@ from nbmlp.data.dataset import Dataset
 from nbmlp.data.encode import Labels, Task, infer_task
 from nbmlp.data.readers import read
 from nbmlp.data.scale import TargetScale
+from nbmlp.data.sparse import SparseRows, is_sparse
 from nbmlp.data.split import split
 from nbmlp.data.table import Table, as_table
 
@@ -24,6 +25,7 @@ __all__ = [
     "Dataset",
     "Labels",
     "NumberColumn",
+    "SparseRows",
     "Table",
     "TargetScale",
     "Task",
@@ -35,6 +37,7 @@ __all__ = [
     "describe_nonfinite",
     "first_nonfinite",
     "infer_task",
+    "is_sparse",
     "read",
     "split",
     "wants_plan",

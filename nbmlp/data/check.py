@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from nbmlp.data.sparse import SparseRows, check_sparse, is_sparse
 from nbmlp.errors import DataError
 
 __all__ = [
@@ -29,12 +30,12 @@ def check_X(
     n_features: int | None = None,
     name: str = "X",
     dtype: DTypeLike = np.float32,
-) -> NDArray[Any]:
+) -> NDArray[Any] | SparseRows:
     """Inputs as the kernels read them: rows of float32, float64 or uint8.
 
     Parameters
     ----------
-    X : array-like of shape (rows, columns)
+    X : array-like or sparse matrix of shape (rows, columns)
         float32, float64 and uint8 arrays are returned without a copy, memory-mapped or strided
         between rows, as long as each row is contiguous.
     n_features : int, optional
@@ -46,17 +47,19 @@ def check_X(
 
     Returns
     -------
-    ndarray of shape (rows, columns)
+    ndarray or SparseRows of shape (rows, columns)
         float32, float64 or uint8, native byte order, aligned, rows contiguous. Values are not
         looked at: see :func:`first_nonfinite`.
 
     Raises
     ------
     DataError
-        Sparse, text, objects, complex, not two-dimensional, empty, or another number of columns.
+        Text, objects, complex, not two-dimensional, empty, or another number of columns.
     """
     if _fits(X, n_features):
         return X
+    if is_sparse(X):
+        return check_sparse(X, n_features, name, dtype)
     array = _as_numbers(X, name)
     if array.ndim != 2:
         raise DataError(f"{name} has shape {array.shape}: {_reshape_hint(array, name)}")
@@ -86,8 +89,6 @@ def _fits(X: ArrayLike, n_features: int | None) -> TypeGuard[NDArray[Any]]:
 
 
 def _as_numbers(X: ArrayLike, name: str) -> NDArray[Any]:
-    if hasattr(X, "tocsr"):
-        raise DataError(f"{name} is a sparse matrix: pass {name}.toarray().")
     try:
         array = np.asarray(X)
     except ValueError:
@@ -233,7 +234,7 @@ def check_weights(
     return array
 
 
-def first_nonfinite(X: NDArray[Any]) -> tuple[int, int] | None:
+def first_nonfinite(X: NDArray[Any] | SparseRows) -> tuple[int, int] | None:
     """Row and column of the first NaN or infinity, row by row; None if there is none.
 
     Parameters
@@ -241,6 +242,8 @@ def first_nonfinite(X: NDArray[Any]) -> tuple[int, int] | None:
     X : ndarray of shape (rows, columns)
         Looked at in chunks of about 1 MB, so that a mapped file is not held in memory.
     """
+    if isinstance(X, SparseRows):
+        return X.first_nonfinite()
     if X.dtype.kind != "f" or X.size == 0:
         return None
     step = max(1, _CHUNK_BYTES // (X.shape[1] * X.itemsize))
@@ -253,7 +256,7 @@ def first_nonfinite(X: NDArray[Any]) -> tuple[int, int] | None:
 
 
 def describe_nonfinite(
-    X: NDArray[Any],
+    X: NDArray[Any] | SparseRows,
     place: tuple[int, int],
     name: str = "X",
     column_names: Sequence[str] | None = None,

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nbmlp.data.check import check_X
 from nbmlp.data.scale import TargetScale, chunks, moments
+from nbmlp.data.sparse import SparseRows
 from nbmlp.data.table import Table, as_table
 from nbmlp.errors import DataError
 
@@ -98,7 +99,10 @@ class _Columns:
             self.names = self._table.names
             return
         width = len(fitted) if fitted and not names else None
-        self._matrix = check_X(data, width, dtype=np.float64)  # type: ignore[arg-type]
+        matrix = check_X(data, width, dtype=np.float64)  # type: ignore[arg-type]
+        if isinstance(matrix, SparseRows):
+            raise DataError("X is sparse: columns can't be scaled then; leave standardise out.")
+        self._matrix = matrix
         found = self._matrix.shape[1]
         self.names = tuple(names or fitted or (f"x{j}" for j in range(found)))
         if len(self.names) != found:

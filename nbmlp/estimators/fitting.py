@@ -20,6 +20,7 @@ from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptr
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 from sklearn.utils.validation import check_consistent_length, validate_data
 
+from nbmlp.data.sparse import SparseRows, check_sparse
 from nbmlp.errors import DataError, SpecError, TrainingWarning
 from nbmlp.estimators.extensions import own_optimizer, score_by, tell, threads_of
 from nbmlp.estimators.updates import Updates, loss_name
@@ -97,7 +98,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         weights = self._compiled()
-        out = weights.outputs(_dense(X, weights.spec.dtype))
+        out = weights.outputs(_readable(X, weights.spec.dtype))
         wanted = np.result_type(X.dtype, out.dtype)
         return out if out.dtype == wanted else out.astype(wanted)
 
@@ -161,7 +162,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             shuffle=bool(self.shuffle), clip_norm=None if whole else self.clip_norm, seed=seed,
             threads=self.n_jobs and weights.threads,
         )  # fmt: skip
-        rows = _dense(X, weights.spec.dtype), self._targets(y), sample_weight
+        rows = _readable(X, weights.spec.dtype), self._targets(y), sample_weight
         return Updates(weights, *rows, train, whole, self.on_nonfinite == "raise")
 
     def _targets(self, y: Array) -> Array:
@@ -239,7 +240,8 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         if is_classifier(self):
             unknown = np.setdiff1d(y, self.classes_)
             if y.ndim == 1 and len(unknown):
-                raise ValueError(f"y_val has the label {unknown.tolist()[0]!r}, which y does not have.")
+                label = unknown.tolist()[0]
+                raise ValueError(f"y_val has the label {label!r}, which y does not have.")
             return self._label_binarizer.transform(y)
         y = y.reshape(len(y), -1)
         if y.shape[1] != self.n_outputs_:
@@ -296,7 +298,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
 
     def _validate(self, updates: Updates, held: Held) -> None:
-        x = _dense(held.X, updates.weights.spec.dtype)
+        x = _readable(held.X, updates.weights.spec.dtype)
         loss = updates.loss_of(x, self._targets(held.encoded), held.sample_weight)
         if self.n_iter_ == 1 and not self.warm_start:
             self.validation_loss_curve_ = []
@@ -372,10 +374,10 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         return loss, coef_grads, intercept_grads
 
 
-def _dense(X: Any, dtype: str) -> Array:
-    """Rows as the kernels read them: float32 or float64, each row in one piece."""
+def _readable(X: Any, dtype: str) -> Array | SparseRows:
+    """Rows as the kernels read them: float32 or float64, each row in one piece, or sparse."""
     if issparse(X):
-        X = X.toarray()
+        return check_sparse(X, None, "X", dtype)
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(dtype)
     return X if X.strides[1] == X.itemsize else np.ascontiguousarray(X)

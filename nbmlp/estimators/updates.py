@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
+from nbmlp.data.sparse import SparseRows
 from nbmlp.errors import NonFiniteError
 from nbmlp.estimators.weights import Weights
 from nbmlp.predict import Rows
@@ -63,7 +64,7 @@ class Updates:
     def __init__(
         self,
         weights: Weights,
-        x: Array,
+        x: Array | SparseRows,
         y: Array,
         sample_weight: Array | None,
         train: TrainSpec,
@@ -105,7 +106,7 @@ class Updates:
             return np.nan
         return self._mean_loss(order)
 
-    def loss_of(self, x: Array, y: Array, sample_weight: Array | None) -> float:
+    def loss_of(self, x: Array | SparseRows, y: Array, sample_weight: Array | None) -> float:
         """Mean loss of other rows, without penalty; NaN once the weights are."""
         if self.lost and self._spoils:
             return np.nan

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmlp.data.sparse import SparseRows
 from nbmlp.optimizers import SGD, Optimizer
 from nbmlp.plan import make_plan
 from nbmlp.predict import Predictor, Rows
@@ -50,7 +51,7 @@ class Weights:
                     view[...] = arrays[k]
                     arrays[k] = view
 
-    def outputs(self, x: Array) -> Array:
+    def outputs(self, x: Array | SparseRows) -> Array:
         """Outputs (n, n_outputs) for rows (n, n_inputs) of float32 or float64.
 
         Raises

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
 
-__all__ = ["INPUT_KINDS", "TARGET_KINDS"]
+__all__ = ["INPUT_KINDS", "SPARSE_KINDS", "TARGET_KINDS"]
 
 INPUT_KINDS = ("float32", "float64", "uint8")
+#: Element type and index type of CSR matrices.
+SPARSE_KINDS = tuple(product(("float32", "float64"), ("int32", "int64")))
 TARGET_KINDS = ("float32", "float64", "labels")
 
 _LINE = 64  # bytes of a cache line
@@ -75,6 +78,44 @@ def _make_inputs(kind: str) -> Callable[[type], Any]:
     return maker
 
 
+def _make_sparse_inputs(kind: str, index: str) -> Callable[[type], Any]:
+    def maker(T: type) -> Any:
+        size, index_size = np.dtype(kind).itemsize, np.dtype(index).itemsize
+        source, places, to = vector_of(kind), vector_of(index), make_vector(T)
+        orders = vector_of("int64")
+        finite = vecmath(T).is_finite
+
+        def inputs(
+            x: int, x_row: int, order: int, start: int, rows: int, n: int,
+            out: int, out_row: int, one: int, scale: float,
+        ) -> int:  # fmt: skip
+            """Rows of a CSR matrix, written out; x: addresses of values, columns, row starts."""
+            parts = orders(x, 3)
+            bad = -1
+            for r in range(rows):
+                span = places(parts[2] + _place(orders, order, start, r) * index_size, 2)
+                count = span[1] - span[0]
+                s = source(parts[0] + span[0] * size, count)
+                columns = places(parts[1] + span[0] * index_size, count)
+                d = to(out + r * out_row, n + 1)
+                for j in range(n):
+                    d[j] = T(0)
+                good = True
+                for k in range(count):
+                    value = T(s[k])
+                    good &= finite(value)
+                    d[columns[k]] = value * T(scale)
+                if one >= 0:
+                    d[one] = T(1)
+                if bad < 0 and not good:
+                    bad = r
+            return bad
+
+        return inputs
+
+    return maker
+
+
 def _make_targets(kind: str) -> Callable[[type], Any]:
     def maker(T: type) -> Any:
         source = vector_of("int32" if kind == "labels" else kind)
@@ -126,5 +167,7 @@ def _make_copy_rows(T: type) -> Any:
 
 for _kind in INPUT_KINDS:
     piece(f"inputs.{_kind}")(_make_inputs(_kind))
+for _kind, _index in SPARSE_KINDS:
+    piece(f"inputs.csr_{_kind}_{_index}")(_make_sparse_inputs(_kind, _index))
 for _kind in TARGET_KINDS:
     piece(f"targets.{_kind}")(_make_targets(_kind))

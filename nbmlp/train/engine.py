@@ -115,7 +115,7 @@ class Engine:
         """Take other rows of the same kind and number; False where a new engine is needed."""
         old = self.rows
         same = train.with_(epochs=self.train.epochs) == self.train
-        if not (same and len(rows) == len(old) and rows.x.dtype == old.x.dtype):
+        if not (same and len(rows) == len(old) and rows.kind == old.kind):
             return False
         self.rows = rows
         bind_rows(self.work, rows)

@@ -1,0 +1,106 @@
+"""Sparse inputs: a CSR matrix that the kernels read row by row; only a batch is ever dense."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from nbmlp.errors import DataError
+
+__all__ = ["SparseRows", "check_sparse", "is_sparse"]
+
+
+class SparseRows:
+    """A CSR matrix in the place of a dense array of rows.
+
+    Parameters
+    ----------
+    matrix : scipy.sparse.csr_array or csr_matrix (rows, columns)
+        In canonical form, values float32 or float64, indices int32 or int64.
+
+    Attributes
+    ----------
+    table : ndarray of int64 (3,)
+        Addresses of values, column numbers and row starts: what the kernels are given.
+    kind : str
+        Of the piece that gathers its rows.
+    """
+
+    #: Rows are found by their starts, not by a distance.
+    strides = (0, 0)
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix, self.shape, self.dtype = matrix, matrix.shape, matrix.dtype
+        parts = (matrix.data, matrix.indices, matrix.indptr)
+        self.table = np.array([part.ctypes.data for part in parts], np.int64)
+        self.kind = f"csr_{matrix.data.dtype.name}_{matrix.indices.dtype.name}"
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, place: Any) -> Any:
+        """One row as a dense array, one element, or a slice of rows, sparse."""
+        if isinstance(place, slice):
+            return SparseRows(self.matrix[place])
+        if isinstance(place, tuple):
+            return self[place[0]][place[1]]
+        return self.matrix[[place]].toarray()[0]
+
+    def first_nonfinite(self) -> tuple[int, int] | None:
+        """Row and column of the first NaN or infinity, None if there is none."""
+        finite = np.isfinite(self.matrix.data)
+        if finite.all():
+            return None
+        place = int(np.argmin(finite))
+        row = int(np.searchsorted(self.matrix.indptr, place, side="right")) - 1
+        return row, int(self.matrix.indices[place])
+
+
+def is_sparse(X: Any) -> bool:
+    """Whether it is one of scipy's sparse matrices or arrays."""
+    return hasattr(X, "tocsr")
+
+
+def check_sparse(X: Any, n_features: int | None, name: str, dtype: DTypeLike) -> SparseRows:
+    """Rows of a sparse matrix of any format; a CSR matrix in canonical form is not copied.
+
+    Raises
+    ------
+    DataError
+        Not two-dimensional, empty, complex, another number of columns, or column numbers that lie
+        outside.
+    """
+    if getattr(X, "ndim", 2) != 2 or 0 in X.shape:
+        raise DataError(f"{name} has shape {X.shape}: rows and columns are needed, at least one.")
+    if n_features is not None and X.shape[1] != n_features:
+        raise DataError(f"{name} has {X.shape[1]} columns: the model was fitted on {n_features}.")
+    if X.dtype.kind not in "biuf":
+        raise DataError(f"{name} holds {X.dtype}: numbers are needed.")
+    matrix = X.tocsr()
+    _check_places(matrix.indices, matrix.indptr, matrix.shape, name)
+    if matrix.dtype not in (np.float32, np.float64):
+        matrix = matrix.astype(dtype)
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    return SparseRows(matrix)
+
+
+def _check_places(
+    columns: NDArray[Any], starts: NDArray[Any], shape: tuple[int, int], name: str
+) -> None:
+    """Refuse what would make the kernels read elsewhere."""
+    rising = len(starts) == shape[0] + 1 and starts[0] == 0 and np.all(np.diff(starts) >= 0)
+    if not rising or starts[-1] > len(columns):
+        raise DataError(f"{name} is a damaged CSR matrix: its indptr does not rise from 0 to nnz.")
+    used = columns[: starts[-1]]
+    outside = (used < 0) | (used >= shape[1])
+    if outside.any():
+        place = int(np.argmax(outside))
+        row = int(np.searchsorted(starts, place, side="right")) - 1
+        raise DataError(
+            f"{name} is a damaged CSR matrix: row {row} has a value in column {used[place]},"
+            f" of {shape[1]}."
+        )

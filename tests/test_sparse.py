@@ -1,0 +1,129 @@
+"""Sparse inputs: the same bits as dense ones, without ever being dense as a whole."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from nbmlp import MLP, DataError, MLPClassifier, NonFiniteError
+from nbmlp.data import check_X
+from nbmlp.data.sparse import SparseRows
+
+rng = np.random.default_rng(0)
+DENSE = np.where(rng.random((230, 70)) < 0.1, rng.normal(size=(230, 70)), 0.0)
+DENSE[7] = 0.0  # an empty row
+LABELS = rng.integers(0, 3, 230)
+
+
+def with_index(matrix, index):
+    matrix = matrix.copy()
+    matrix.indices, matrix.indptr = matrix.indices.astype(index), matrix.indptr.astype(index)
+    return matrix
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("values", ["float32", "float64"])
+@pytest.mark.parametrize("index", ["int32", "int64"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_training_has_the_bits_of_dense_rows(dtype, values, index, threads):
+    X = DENSE.astype(values)
+    settings = {"dtype": dtype, "batch_size": 64, "epochs": 3, "threads": threads, "seed": 1}
+    dense = MLP(90, **settings).fit(X, LABELS)
+    sparse = MLP(90, **settings).fit(with_index(sp.csr_matrix(X), index), LABELS)
+    np.testing.assert_array_equal(dense.get_flat(), sparse.get_flat())
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_rows_and_columns_cut_have_the_bits_of_dense_rows(threads):
+    """Large enough for each way of sharing a step."""
+    X, y = np.repeat(DENSE, 3, axis=0).astype(np.float32), np.repeat(LABELS, 3)
+    for batch in (16, 500):
+        settings = {"batch_size": batch, "epochs": 2, "threads": threads}
+        dense, sparse = (MLP((300, 40), **settings).fit(A, y) for A in (X, sp.csr_array(X)))
+        np.testing.assert_array_equal(dense.get_flat(), sparse.get_flat())
+
+
+def test_everything_else_takes_sparse_rows_too():
+    X = sp.csr_array(DENSE)
+    model = MLP(8, epochs=4, dtype="float64").fit(X, LABELS, validation=0.2)
+    other = MLP(8, epochs=4, dtype="float64").fit(DENSE, LABELS, validation=0.2)
+    np.testing.assert_array_equal(model.get_flat(), other.get_flat())
+    np.testing.assert_array_equal(model.predict_proba(X), other.predict_proba(DENSE))
+    assert model.evaluate(X, LABELS) == other.evaluate(DENSE, LABELS)
+    ours, theirs = (m.loss_and_gradient(A, LABELS) for m, A in ((model, X), (other, DENSE)))
+    assert ours[0] == theirs[0]
+    np.testing.assert_array_equal(ours[1], theirs[1])
+    model.partial_fit(X, LABELS)
+    other.partial_fit(DENSE, LABELS)
+    np.testing.assert_array_equal(model.get_flat(), other.get_flat())
+
+
+@pytest.mark.parametrize("make", [sp.csc_matrix, sp.coo_array, sp.lil_matrix, sp.csr_matrix])
+def test_formats(make):
+    rows = check_X(make(DENSE))
+    assert isinstance(rows, SparseRows)
+    np.testing.assert_array_equal(rows.matrix.toarray(), DENSE)
+
+
+def test_duplicates_are_added_up_and_the_users_matrix_stays():
+    given = sp.csr_matrix(
+        (np.array([1.0, 2.0, 5.0]), np.array([3, 1, 3]), np.array([0, 3, 3])), (2, 4)
+    )
+    rows = check_X(given)
+    np.testing.assert_array_equal(rows[0], [0, 2, 0, 6])
+    np.testing.assert_array_equal(given.indices, [3, 1, 3])
+
+
+def test_whole_numbers_become_floats():
+    assert check_X(sp.csr_matrix(np.eye(3, dtype=int))).dtype == np.float32
+
+
+@pytest.mark.parametrize("column", [-1, 4])
+def test_column_numbers_outside_are_refused(column):
+    given = sp.csr_matrix((np.ones(2), np.array([0, 1]), np.array([0, 1, 2])), (2, 4))
+    given.indices[1] = column
+    with pytest.raises(DataError, match=f"row 1 has a value in column {column}, of 4"):
+        MLP(3).fit(given, [0, 1])
+
+
+@pytest.mark.parametrize("starts", [[0, 3, 2], [1, 2, 2], [0, 1, 5]])
+def test_row_starts_that_lie_are_refused(starts):
+    given = sp.csr_matrix((np.ones(2), np.array([0, 1]), np.array([0, 1, 2])), (2, 4))
+    given.indptr[:] = starts
+    with pytest.raises(DataError, match="damaged CSR matrix"):
+        MLP(3).fit(given, [0, 1])
+
+
+def test_a_nan_is_located():
+    X = sp.csr_matrix(DENSE)
+    row = int(np.searchsorted(X.indptr, 40, side="right")) - 1
+    X.data[40] = np.nan
+    with pytest.raises(NonFiniteError, match=f"row {row}, column {X.indices[40]}") as error:
+        MLP(3, epochs=1).fit(X, LABELS)
+    assert (error.value.row, error.value.column) == (row, X.indices[40])
+    model = MLP(3, epochs=1).fit(DENSE, LABELS)
+    with pytest.raises(DataError, match=f"row {row}, column {X.indices[40]}"):
+        model.predict(X)
+
+
+def test_columns_of_sparse_rows_are_not_scaled():
+    with pytest.raises(DataError, match="leave standardise out"):
+        MLP(3, standardise=True).fit(sp.csr_matrix(DENSE), LABELS)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("train", [MLP(4, epochs=1), MLPClassifier((4,), max_iter=1)])
+def test_only_a_batch_is_ever_dense(train):
+    """20,000 x 20,000: 3.2 GB if it were."""
+    X = sp.random_array((20_000, 20_000), density=1e-4, format="csr", rng=0)
+    y = np.arange(20_000) % 2
+    tracemalloc.start()
+    train.fit(X, y).predict(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e8
