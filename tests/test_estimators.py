@@ -336,3 +336,76 @@ def test_a_diverging_fit_may_keep_its_last_good_weights():
 def test_wrong_extensions_get_a_sentence(settings, message):
     with pytest.raises(ValueError, match=message):
         MLPClassifier(**FEW | settings).fit(X, LABELS)
+
+
+@quiet
+def test_another_optimizer_starts_anew():
+    """Between two partial fits: what the first one kept is of another kind and number."""
+    model = MLPRegressor(**FEW, solver="sgd").partial_fit(X, Y)
+    for settings in ({"solver": "adam"}, {"solver": "sgd"}, {"optimizer": "rmsprop_gains"}):
+        model.set_params(**settings).partial_fit(X, Y)
+    assert np.isfinite(model.predict(X)).all()
+
+
+# ------------------------------------------------------------------------------------ conversions
+
+
+@quiet
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_scikit_learns_models_and_back(kind, solver):
+    y = LABELS if kind == "MLPClassifier" else Y
+    theirs = getattr(sklearn.neural_network, kind)(**FEW, solver=solver).fit(X, y)
+    ours = getattr(nbmlp, kind).from_sklearn(theirs)
+    back = ours.to_sklearn()
+    assert type(back) is type(theirs)
+    assert back.get_params() == theirs.get_params()
+    same = np.testing.assert_array_equal if kind == "MLPClassifier" else np.testing.assert_allclose
+    same(ours.predict(X), theirs.predict(X))
+    np.testing.assert_array_equal(back.predict(X), theirs.predict(X))
+    if solver != "lbfgs":
+        before = theirs.predict(X)
+        back.partial_fit(X, y)
+        ours.partial_fit(X, y)
+        np.testing.assert_array_equal(theirs.predict(X), before)
+
+
+@quiet
+def test_what_scikit_learn_does_not_have_is_named():
+    with pytest.raises(nbmlp.SpecError, match=r"dropout=0\.5 is not known"):
+        MLPClassifier(**FEW, dropout=0.5).fit(X, LABELS).to_sklearn()
+
+
+@quiet
+@pytest.mark.parametrize("labels", [LABELS, LABELS == "yes"])
+def test_the_native_model_and_back(labels, tmp_path):
+    model = MLPClassifier(**FEW, dropout=0.1).fit(X, labels)
+    native = model.to_mlp()
+    np.testing.assert_array_equal(native.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(native.predict(X), model.predict(X))
+    native.save(tmp_path / "net.safetensors")
+    again = MLPClassifier.from_mlp(nbmlp.MLP.load(tmp_path / "net.safetensors"))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    again.partial_fit(X, labels)
+    native.partial_fit(X, labels)
+
+
+@quiet
+def test_native_regressions_and_back():
+    for y in (Y, Y[:, 0]):
+        model = MLPRegressor(**FEW | {"hidden_layer_sizes": ()}).fit(X, y)
+        again = MLPRegressor.from_mlp(model.to_mlp())
+        np.testing.assert_array_equal(again.predict(X), model.predict(X))
+        np.testing.assert_array_equal(model.to_mlp().predict(X), model.predict(X))
+
+
+@quiet
+def test_native_models_that_are_no_estimators():
+    table = nbmlp.MLP(3, epochs=1, standardise=True).fit(X, LABELS)
+    with pytest.raises(nbmlp.SpecError, match="prepared columns"):
+        MLPClassifier.from_mlp(table)
+    with pytest.raises(nbmlp.SpecError, match="numbers with MLPRegressor"):
+        MLPRegressor.from_mlp(nbmlp.MLP(3, epochs=1).fit(X, LABELS))
+    several = MLPClassifier(**FEW).fit(X, np.c_[X[:, 0] > 0, X[:, 1] > 0])
+    with pytest.raises(nbmlp.SpecError, match="several labels a row"):
+        several.to_mlp()

@@ -95,7 +95,7 @@ BAD_DATA: dict[str, tuple[Any, Any, str]] = {
     "complex": (X0 * 1j, Y0, "X holds complex numbers"),
     "dates": (X0.astype("M8[s]"), Y0, "X holds datetime64[s]: turn it into numbers"),
     "ragged": ([[1, 2], [3]], [0, 1], "X has rows of different lengths"),
-    "sparse, complex": (scipy.sparse.csr_array(X0 * 1j), Y0, "X holds complex128: numbers are"),
+    "sparse, complex": (scipy.sparse.csr_array(X0 * 1j), Y0, "X holds complex"),
     "y too short": (X0, Y0[:-1], "y has 109 rows and X has 110"),
     "y too long": (X0, [*Y0, 1], "y has 111 rows and X has 110"),
     "numbers too short": (X0, X0[:9, 0], "y has 9 rows and X has 110"),

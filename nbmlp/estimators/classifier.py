@@ -12,9 +12,12 @@ from sklearn.callback import with_callbacks
 from sklearn.neural_network import MLPClassifier as Original
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
+from nbmlp.estimators.convert import copy_fitted, fill_from_mlp
 from nbmlp.estimators.extensions import CONSTRAINTS, SHARE, class_weights
 from nbmlp.estimators.fitting import CompiledPerceptron
+from nbmlp.mlp import MLP
 from nbmlp.spec import ModelSpec
 
 __all__ = ["MLPClassifier"]
@@ -173,6 +176,23 @@ class MLPClassifier(CompiledPerceptron, Original):
                 " themselves, e.g. class_weight={0: 1, 1: 5}."
             )
         return super().partial_fit(X, y, sample_weight=sample_weight, classes=classes)
+
+    @classmethod
+    def from_sklearn(cls, model: Original) -> MLPClassifier:
+        """scikit-learn's fitted estimator as one of these; predictions are the same."""
+        return copy_fitted(model, cls)
+
+    def to_sklearn(self) -> Original:
+        """This fitted estimator as scikit-learn's; SpecError if it uses what that does not have."""
+        check_is_fitted(self)
+        return copy_fitted(self, Original)
+
+    @classmethod
+    def from_mlp(cls, model: MLP) -> MLPClassifier:
+        """An estimator with the net of a fitted :class:`nbmlp.MLP`."""
+        made = cls()
+        fill_from_mlp(made, model)
+        return made
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Classes (n,), or a 0/1 matrix (n, n_outputs) for several labels a row."""

@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 from sklearn.base import _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.neural_network import MLPRegressor as Original
+from sklearn.utils.validation import check_is_fitted
 
+from nbmlp.estimators.convert import copy_fitted, fill_from_mlp
 from nbmlp.estimators.extensions import CONSTRAINTS
 from nbmlp.estimators.fitting import CompiledPerceptron
+from nbmlp.mlp import MLP
 
 __all__ = ["MLPRegressor"]
 
@@ -155,6 +158,23 @@ class MLPRegressor(CompiledPerceptron, Original):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """One epoch more over these rows."""
         return super().partial_fit(X, y, sample_weight=sample_weight)
+
+    @classmethod
+    def from_sklearn(cls, model: Original) -> MLPRegressor:
+        """scikit-learn's fitted estimator as one of these; predictions are the same."""
+        return copy_fitted(model, cls)
+
+    def to_sklearn(self) -> Original:
+        """This fitted estimator as scikit-learn's; SpecError if it uses what that does not have."""
+        check_is_fitted(self)
+        return copy_fitted(self, Original)
+
+    @classmethod
+    def from_mlp(cls, model: MLP) -> MLPRegressor:
+        """An estimator with the net of a fitted :class:`nbmlp.MLP`."""
+        made = cls()
+        fill_from_mlp(made, model)
+        return made
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Values (n,), or (n, n_outputs) where there are several."""

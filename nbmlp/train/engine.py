@@ -81,6 +81,8 @@ class Engine:
                 gradient_norms=False,
             )  # fmt: skip
         self.spec, self.train, self.state, self.rows = spec, train, state, rows
+        if len(state.slots) != len(train.optimizer.slots):  # another optimizer's
+            first_slots(state, train.optimizer)
         # partial_fit may come with fewer rows than a batch.
         self.batch = min(train.batch_size or len(rows), len(rows))
         plan = make_plan(spec, self.batch)
