@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
+from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
 from sklearn.metrics import check_scoring
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -99,5 +101,18 @@ def tell(callbacks: object, model: Any) -> bool:
 
 
 def threads_of(n_jobs: int | None, available: int) -> int:
-    """Most threads: all that the process may use, or as many as joblib would take for `n_jobs`."""
-    return available if n_jobs is None else max(1, min(effective_n_jobs(n_jobs), available))
+    """Most threads of one estimator.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        As joblib means it: -1 is all cores. None: all, but inside a worker of joblib's only as
+        many as joblib grants it, else one, so that workers do not fight for cores.
+    available : int
+        Threads that this process may use.
+    """
+    if n_jobs is not None:
+        return max(1, min(effective_n_jobs(n_jobs), available))
+    if get_active_backend()[0].nesting_level:
+        return min(available, int(os.environ.get("NUMBA_NUM_THREADS", "1")))
+    return available

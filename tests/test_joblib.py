@@ -1,0 +1,66 @@
+"""Many small models at once: joblib's backends share the cores, end, and change no answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="multiprocessing forks here")
+
+#: Run by a fresh Python: the parent has trained on all cores before its workers start.
+SCRIPT = """
+import json, sys, warnings
+import numpy as np
+from joblib import Parallel, delayed, parallel_config
+from sklearn.ensemble import BaggingClassifier
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from nbmlp import MLPClassifier
+
+def threads(seed):
+    return MLPClassifier((8,), max_iter=2, random_state=seed).fit(X, y)._weights.threads
+
+def scores():
+    search = GridSearchCV(model, {"alpha": [1e-4, 1e-2]}, cv=2, n_jobs=2).fit(X, y)
+    bag = BaggingClassifier(model, n_estimators=3, n_jobs=2, random_state=0).fit(X, y)
+    return [
+        *search.cv_results_["mean_test_score"], *cross_val_score(model, X, y, cv=2, n_jobs=2),
+        bag.score(X, y),
+    ]
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 10))
+    y = (X[:, 0] > 0).astype(int)
+    model = MLPClassifier((8,), max_iter=3, random_state=0, batch_size=20)
+    MLPClassifier((300,), max_iter=1).fit(X, y)
+    with parallel_config(backend="sequential"):
+        alone = scores()
+    with parallel_config(backend=sys.argv[1]):
+        found = scores()
+        used = Parallel(n_jobs=2)(delayed(threads)(i) for i in range(2))
+    print(json.dumps({"same": found == alone, "threads": used}))
+"""
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+def test_workers_share_the_cores_and_the_answers(backend, tmp_path):
+    script = tmp_path / "workers.py"
+    script.write_text(SCRIPT)
+    root = Path(__file__).resolve().parent.parent
+    env = {k: v for k, v in os.environ.items() if k != "NUMBA_NUM_THREADS"}
+    path = os.pathsep.join([str(root), env.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(script), backend], env=env | {"PYTHONPATH": path}, check=False,
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert found["same"]
+    assert all(threads <= max(1, cores // 2) for threads in found["threads"])
