@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import compare, latency, limit, measures, memory, results
+from bench import compare, latency, limit, measures, memory, results, sklearn_compare
 from bench.nets import NETS, Net, draw_nets, make_problem
 from bench.peers import OURS, PEERS, Entry, Variant, openblas_paths, thread_counts, xla
 from bench.peers.numpy_net import Competitor
@@ -326,3 +326,16 @@ def test_latency_refuses_other_answers(monkeypatch):
     problem = make_problem(latency.classifier(NETS["C"]).with_rows(10))
     with pytest.raises(RuntimeError, match="sklearn answers otherwise in 10 of 10 rows"):
         latency.answers(problem, "predict", problem.X, 1)
+
+
+def test_the_estimators_are_compared_with_scikit_learns(tmp_path, capsys):
+    report = tmp_path / "tasks.json"
+    assert (
+        sklearn_compare.main(["--tasks", "regression", "--rounds", "2", "--json", str(report)]) == 0
+    )
+    [task] = json.loads(report.read_text())["tasks"]
+    assert {name.split()[0] for name in task["seconds"]} == {"nbmlp", "sklearn"}
+    assert all(len(seconds) == 2 for seconds in task["seconds"].values())
+    scores = list(task["scores"].values())
+    assert scores == pytest.approx([scores[0]] * len(scores), abs=1e-6)
+    assert "times sooner" in capsys.readouterr().out
