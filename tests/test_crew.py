@@ -13,7 +13,7 @@ def work(crew: Crew, speed: Callable[[int, float], float], seconds: float) -> di
     """Seconds spent with each number of threads; `speed` is rows per second at a time."""
     now, spent = 0.0, {1: 0.0, crew.most: 0.0}
     while now < seconds:
-        threads, span = crew.threads, 0.01 if crew.trying else 0.1
+        threads, span = crew.threads, 0.004 if crew.trying else 0.02
         spent[threads] += span
         crew.measure(int(speed(threads, now) * span), span)
         now += span
@@ -41,6 +41,16 @@ def test_a_neighbour_who_comes_and_goes() -> None:
     assert crew.threads == 1
     work(crew, lambda threads, now: speed(threads, now + 30), 10.0)
     assert crew.threads == 2
+
+
+def test_a_training_of_the_same_kind_begins_with_what_was_found() -> None:
+    def busy(threads: int, _: float) -> float:
+        return 1e6 if threads == 1 else 1e5
+
+    work(Crew(2, fixed=False, kind="small"), busy, 1.0)
+    assert Crew(2, fixed=False, kind="small").threads == 1
+    assert Crew(2, fixed=True, kind="small").threads == 2
+    assert Crew(2, fixed=False, kind="another").threads == 2
 
 
 @pytest.mark.parametrize(("most", "fixed"), [(2, True), (5, True), (1, False)])

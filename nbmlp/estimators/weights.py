@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,10 @@ class Weights:
         self.spec, self.threads = spec, threads
         self.state = new_state(make_plan(spec, 1), SGD())
         self.coefs, self.intercepts = self.state.weights(), self.state.biases()
-        plan = make_plan(spec, 1)
-        self._predictor = Predictor(spec, plan, self.state, threads)
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        return Predictor(self.spec, self.state.plan, self.state, self.threads)
 
     def take(self, coefs: list[Array], intercepts: list[Array]) -> None:
         """Copy the arrays that somebody has put in the place of a view, and put the view back."""

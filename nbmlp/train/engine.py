@@ -97,7 +97,8 @@ class Engine:
         # Two products back, one forth; an update moves some 30 bytes per parameter.
         per_row = spec.n_parameters * (6 + 60 / self.batch)
         self._pace = Pace(per_row, tuning.REGION_SECONDS)
-        self._crew = Crew(self.threads, fixed=train.threads is not None)
+        kind = (spec.layer_sizes, spec.dtype, self.batch)
+        self._crew = Crew(self.threads, fixed=train.threads is not None, kind=kind)
         bind_rows(self.work, rows)
         self._bind_training()
         self.batches = np.zeros((self.steps_per_epoch if per_batch else 0, 3))
