@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.coding import TargetCoding
-from nbmlp.data import ColumnPlan, SparseRows, as_table, check_weights, check_X
+from nbmlp.data import ColumnPlan, SparseRows, as_table, check_weights, check_X, is_sparse
 from nbmlp.errors import SpecError
 from nbmlp.init import initialise
 from nbmlp.plan import make_plan
@@ -65,7 +65,8 @@ class Net:
             n_inputs = len(columns.feature_names)
         else:
             x = check_X(X, dtype=settings.model.get("dtype", "float32"))
-            n_inputs, scale = x.shape[1], _BYTE_SCALE if x.dtype == np.uint8 else 1.0
+            given = X.dtype if is_sparse(X) else x.dtype
+            n_inputs, scale = x.shape[1], _BYTE_SCALE if given == np.uint8 else 1.0
         softmax = settings.output_and_loss("classes", 2)[0] == "softmax"
         linear = settings.output_and_loss("regression", 0)[0] == "identity"
         labels, task = (y, settings.task) if classes is None else (classes, "classes")

@@ -44,6 +44,7 @@ OTHERS = {
     "two activations": {"hidden": (8, 4), "activation": ("elu", "mish"), "optimizer": "adamw"},
     "huber, clipped": {"hidden": (8,), "loss": "huber", "clip_norm": 1.0, "clip_value": 0.5},
     "max_norm, dropout": {"hidden": (8,), "max_norm": 1.0, "dropout": 0.2, "output": "softplus"},
+    "sparse data": {"hidden": (8,), "inputs": "csr_float64_int32"},
     "poisson, norms": {"hidden": (8,), "loss": "poisson", "gradient_norms": True},
 }
 SPECS = {name: {**BASE, **settings} for name, settings in (TOPOLOGIES | OTHERS).items()}
@@ -54,13 +55,17 @@ SPECS = {name: {**BASE, **settings} for name, settings in (TOPOLOGIES | OTHERS).
 
 def train(settings):
     """Fit and predict; returns the sum of the outputs."""
+    from scipy.sparse import csr_array
+
     from nbmlp import MLP
 
     settings = dict(settings)
     shape = settings.pop("rows", 100), settings.pop("columns", 5)
     rng = np.random.default_rng(0)
-    X = rng.integers(0, 256, shape).astype(settings.pop("inputs", "float64"))
+    inputs = settings.pop("inputs", "float64")
+    X = rng.integers(0, 256, shape).astype("float64" if "csr" in inputs else inputs)
     X = X if X.dtype == np.uint8 else X / 255
+    X = csr_array(X) if "csr" in inputs else X
     y = rng.random((shape[0], settings.pop("outputs", 1)))
     weights = rng.random(shape[0]) if settings.pop("weighted", False) else None
     model = MLP(task="regression", **settings).fit(X, y, sample_weight=weights)

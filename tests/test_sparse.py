@@ -79,6 +79,53 @@ def test_duplicates_are_added_up_and_the_users_matrix_stays():
     np.testing.assert_array_equal(given.indices, [3, 1, 3])
 
 
+def apart(array):
+    """The same values, every other element of a larger array."""
+    return np.repeat(array, 2)[::2]
+
+
+def moved(array):
+    """The same values, one byte off."""
+    raw = np.frombuffer(b"_" + array.tobytes(), np.uint8)
+    return raw[1:].view(array.dtype)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"data": apart},
+        {"data": moved},
+        {"data": lambda a: a.astype(">f8")},
+        {"indices": apart},
+        {"indices": lambda a: a.astype(">i4")},
+        {"indptr": apart},
+        {"indptr": lambda a: a.astype(np.int64)},
+        {"indices": lambda a: a.astype(np.int16), "indptr": lambda a: a.astype(np.int16)},
+    ],
+)
+def test_arrays_of_any_layout_and_integer_type(parts):
+    given = sp.csr_array(DENSE)
+    for name, change in parts.items():
+        setattr(given, name, change(getattr(given, name)))
+    settings = {"epochs": 1, "dtype": "float64"}
+    sparse, dense = (MLP(3, **settings).fit(A, LABELS) for A in (given, DENSE))
+    np.testing.assert_array_equal(sparse.get_flat(), dense.get_flat())
+
+
+def test_bytes_are_shares_of_255_as_dense_ones_are():
+    X = (DENSE != 0).astype(np.uint8) * 200
+    sparse, dense = (MLP(3, epochs=1).fit(A, LABELS) for A in (sp.csr_array(X), X))
+    np.testing.assert_array_equal(sparse.get_flat(), dense.get_flat())
+    np.testing.assert_array_equal(sparse.predict_proba(X), dense.predict_proba(sp.csr_array(X)))
+
+
+def test_values_that_are_missing_are_refused():
+    given = sp.csr_array(DENSE)
+    given.data = given.data[:5]
+    with pytest.raises(DataError, match="damaged CSR matrix"):
+        MLP(3).fit(given, LABELS)
+
+
 def test_whole_numbers_become_floats():
     assert check_X(sp.csr_matrix(np.eye(3, dtype=int))).dtype == np.float32
 

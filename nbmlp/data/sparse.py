@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from nbmlp.errors import DataError
 
@@ -18,7 +18,8 @@ class SparseRows:
     Parameters
     ----------
     matrix : scipy.sparse.csr_array or csr_matrix (rows, columns)
-        In canonical form, values float32 or float64, indices int32 or int64.
+        In canonical form, values float32 or float64, indices and row starts both int32 or both
+        int64; each array in one piece.
 
     Attributes
     ----------
@@ -33,8 +34,9 @@ class SparseRows:
 
     def __init__(self, matrix: Any) -> None:
         self.matrix, self.shape, self.dtype = matrix, matrix.shape, matrix.dtype
-        parts = (matrix.data, matrix.indices, matrix.indptr)
-        self.table = np.array([part.ctypes.data for part in parts], np.int64)
+        # Kept: the addresses hold even if the user gives his matrix other arrays meanwhile.
+        self._parts = (matrix.data, matrix.indices, matrix.indptr)
+        self.table = np.array([part.ctypes.data for part in self._parts], np.int64)
         self.kind = f"csr_{matrix.data.dtype.name}_{matrix.indices.dtype.name}"
 
     def __len__(self) -> int:
@@ -79,28 +81,39 @@ def check_sparse(X: Any, n_features: int | None, name: str, dtype: DTypeLike) ->
     if X.dtype.kind not in "biuf":
         raise DataError(f"{name} holds {X.dtype}: numbers are needed.")
     matrix = X.tocsr()
-    _check_places(matrix.indices, matrix.indptr, matrix.shape, name)
-    if matrix.dtype not in (np.float32, np.float64):
-        matrix = matrix.astype(dtype)
+    _check_places(matrix, name)
+    matrix = _in_one_piece(matrix, dtype)
     if not matrix.has_canonical_format:
         matrix = matrix.copy()
         matrix.sum_duplicates()
     return SparseRows(matrix)
 
 
-def _check_places(
-    columns: NDArray[Any], starts: NDArray[Any], shape: tuple[int, int], name: str
-) -> None:
+def _check_places(matrix: Any, name: str) -> None:
     """Refuse what would make the kernels read elsewhere."""
-    rising = len(starts) == shape[0] + 1 and starts[0] == 0 and np.all(np.diff(starts) >= 0)
-    if not rising or starts[-1] > len(columns):
+    columns, starts, width = matrix.indices, matrix.indptr, matrix.shape[1]
+    whole = len(starts) == matrix.shape[0] + 1 and starts[0] == 0
+    rising = whole and np.all(starts[1:] >= starts[:-1])
+    if not rising or starts[-1] > min(len(columns), len(matrix.data)):
         raise DataError(f"{name} is a damaged CSR matrix: its indptr does not rise from 0 to nnz.")
     used = columns[: starts[-1]]
-    outside = (used < 0) | (used >= shape[1])
+    outside = (used < 0) | (used >= width)
     if outside.any():
         place = int(np.argmax(outside))
         row = int(np.searchsorted(starts, place, side="right")) - 1
         raise DataError(
             f"{name} is a damaged CSR matrix: row {row} has a value in column {used[place]},"
-            f" of {shape[1]}."
+            f" of {width}."
         )
+
+
+def _in_one_piece(matrix: Any, dtype: DTypeLike) -> Any:
+    """The matrix, or one like it, whose arrays have no gaps, and types that a kernel reads."""
+    index: Any = np.int32 if matrix.indices.dtype == matrix.indptr.dtype == np.int32 else np.int64
+    values: Any = matrix.dtype if matrix.dtype in (np.float32, np.float64) else dtype
+    given = (matrix.data, matrix.indices, matrix.indptr)
+    types = (values, index, index)
+    wanted = [np.require(a, t, ["C", "A"]) for a, t in zip(given, types, strict=True)]
+    if all(a is b for a, b in zip(given, wanted, strict=True)):
+        return matrix
+    return type(matrix)(tuple(wanted), shape=matrix.shape)
