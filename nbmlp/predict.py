@@ -54,9 +54,10 @@ class Rows:
 def bind_rows(work: Workspace, rows: Rows) -> None:
     """Point a job at data."""
     x, y = rows.x, rows.y
+    table, thin = (x.table, x.thin) if isinstance(x, SparseRows) else (x, False)
+    work.bind_inputs(rows.kind, thin)
     work.set(
-        x=address(x.table if isinstance(x, SparseRows) else x), x_row=x.strides[0],
-        n_rows=len(x), x_scale=rows.scale, inputs=work.input_piece(rows.kind),
+        x=address(table), x_row=x.strides[0], n_rows=len(x), x_scale=rows.scale,
         given=0 if rows.weights is None else rows.weights.ctypes.data,
     )  # fmt: skip
     if y is not None:
@@ -188,7 +189,9 @@ class Predictor:
         bind_rows(work, rows)
         work.set(out=address(out), out_row=out.strides[0], loss=0, cursor=0)
         sums = self._bind_loss(work, len(rows)) if loss else None
-        threads = choose_threads(self.spec, len(rows), self.threads, training=False)
+        blocks = -(-len(rows) // self.plan.row_block)  # the least that a thread takes
+        most = min(blocks, self.threads)
+        threads = choose_threads(self.spec, len(rows), most, training=False)
         while work["cursor"] < len(rows):
             between()
             self._region(work, rows, threads)

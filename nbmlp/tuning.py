@@ -35,6 +35,9 @@ CHUNKS = 2
 CHUNKED_PANELS = 12
 #: Most units of an output layer whose products run along the other axis.
 NARROW = 4
+#: Sparse rows of so many columns, of which at most one in so many has a value, are multiplied value
+#: by value.
+THIN_COLUMNS, THIN_SHARE = 64, 16
 #: Elements of weights whose gradient is computed in one product before they are updated.
 GRADIENT_BLOCK = 16384
 #: Seconds that one parallel region may take: Ctrl-C, progress and callbacks wait for its end.

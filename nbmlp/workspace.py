@@ -188,6 +188,28 @@ class Workspace:
             turned=turned.ctypes.data, turned_row=row,
         )  # fmt: skip
 
+    def _bind_sparse(self, kind: str) -> None:
+        """Read thin rows of a CSR matrix where they lie."""
+        self.set(
+            inputs=self.piece(f"{kind}.at"), sparse_forward=self.piece(f"{kind}.forward"),
+        )  # fmt: skip
+        if not self.training:
+            return
+        self.set(sparse_gradient=self.piece(f"{kind}.gradient"))
+        if not self["block"]:
+            first = self.plan.layers[0]
+            length = first.group * first.block_rows * first.row
+            block = self._new(self.threads * length)
+            self.set(block=block.ctypes.data, block_own=length * self.plan.itemsize)
+
+    def bind_inputs(self, kind: np.dtype[Any] | str, thin: bool) -> None:
+        """How rows are read: written out, or where they lie, if they are sparse and `thin`."""
+        first = self.plan.layers[0]
+        if thin and not (self.spec.input_dropout or first.narrow or first.chunks > 1):
+            self._bind_sparse(str(kind))
+        else:
+            self.set(inputs=self.input_piece(kind), sparse_forward=0)
+
     def input_piece(self, kind: np.dtype[Any] | str) -> int:
         """Address of the piece that gathers rows of this type, or of a kind of sparse rows."""
         if kind not in self._inputs:

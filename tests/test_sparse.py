@@ -48,6 +48,76 @@ def test_rows_and_columns_cut_have_the_bits_of_dense_rows(threads):
         np.testing.assert_array_equal(dense.get_flat(), sparse.get_flat())
 
 
+def thin(rows, columns, dtype, index="int32", density=0.03):
+    """Few values; an empty row, a full one, and a last column that is met."""
+    made = np.random.default_rng(1)
+    X = np.where(made.random((rows, columns)) < density, made.normal(size=(rows, columns)), 0.0)
+    X[3], X[5], X[:, -1] = 0.0, 1.5, np.arange(rows) % 7 == 0
+    X = X.astype(dtype)
+    return X, with_index(sp.csr_array(X), index)
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("values", ["float32", "float64"])
+@pytest.mark.parametrize("index", ["int32", "int64"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"threads": 3, "batch_size": 16},
+        {"threads": 2, "batch_size": 20, "hidden": (100, 96)},
+        {"batch_size": None, "clip_norm": 0.5, "l2": 0.1},
+        {"optimizer": "sgd"},
+        {"optimizer": "sgd", "batch_size": None, "threads": 2},
+        {"bias": False, "hidden": (17,)},
+        {"max_norm": 0.3, "dropout": 0.2},
+        {"hidden": ()},
+        {"hidden": (), "classes": 2},
+        {"input_dropout": 0.2},
+    ],
+    ids=str,
+)
+def test_thin_rows_have_the_bits_of_dense_rows(dtype, values, index, settings):
+    """Products over the values alone; 1,000 rows take two sub-batches."""
+    X, S = thin(1000, 330, values, index)
+    y = np.arange(1000) % settings.get("classes", 4)
+    settings = {"hidden": (70,), "dtype": dtype, "batch_size": 64, "epochs": 2, **settings}
+    settings.pop("classes", None)
+    assert check_X(S).thin
+    dense, sparse = (MLP(**settings).fit(A, y) for A in (X, S))
+    np.testing.assert_array_equal(dense.get_flat(), sparse.get_flat())
+    np.testing.assert_array_equal(dense.predict_proba(X), sparse.predict_proba(S))
+    # One model takes both in turn, in the same buffers.
+    np.testing.assert_array_equal(dense.predict_proba(S[:5]), sparse.predict_proba(X[:5]))
+    np.testing.assert_array_equal(dense.predict_proba(X[5:9]), sparse.predict_proba(S[5:9]))
+    dense.partial_fit(S, y)
+    sparse.partial_fit(X, y)
+    np.testing.assert_array_equal(dense.get_flat(), sparse.get_flat())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_bad_value_of_a_thin_row_is_located(value):
+    X, S = thin(200, 330, "float64")
+    place = S.indptr[77] - 1
+    S.data[place] = value
+    where = f"at row 76, column {S.indices[place]}"
+    with pytest.raises(NonFiniteError, match=where):
+        MLP(3, epochs=1, shuffle=False).fit(S, np.arange(200) % 2)
+    with pytest.raises(DataError, match=where):
+        MLP(3, epochs=1).fit(X, np.arange(200) % 2).predict(S)
+
+
+def test_columns_out_of_order_behind_a_flag_that_says_otherwise():
+    X, S = thin(50, 330, "float64")
+    assert S.has_canonical_format
+    for row in range(50):
+        span = slice(S.indptr[row], S.indptr[row + 1])
+        S.indices[span], S.data[span] = S.indices[span][::-1].copy(), S.data[span][::-1].copy()
+    dense, sparse = (MLP(3, epochs=1).fit(A, np.arange(50) % 2) for A in (X, S))
+    np.testing.assert_array_equal(dense.get_flat(), sparse.get_flat())
+
+
 def test_everything_else_takes_sparse_rows_too():
     X = sp.csr_array(DENSE)
     model = MLP(8, epochs=4, dtype="float64").fit(X, LABELS, validation=0.2)

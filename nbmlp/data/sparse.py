@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from nbmlp import tuning
 from nbmlp.errors import DataError
 
 __all__ = ["SparseRows", "check_sparse", "is_sparse"]
@@ -26,7 +27,9 @@ class SparseRows:
     table : ndarray of int64 (3,)
         Addresses of values, column numbers and row starts: what the kernels are given.
     kind : str
-        Of the piece that gathers its rows.
+        Of the pieces that read its rows.
+    thin : bool
+        So few values that products over them alone are quicker than over rows written out.
     """
 
     #: Rows are found by their starts, not by a distance.
@@ -37,6 +40,8 @@ class SparseRows:
         # Kept: the addresses hold even if the user gives his matrix other arrays meanwhile.
         self._parts = (matrix.data, matrix.indices, matrix.indptr)
         self.table = np.array([part.ctypes.data for part in self._parts], np.int64)
+        values = matrix.nnz / len(self)
+        self.thin = self.shape[1] >= max(tuning.THIN_COLUMNS, values * tuning.THIN_SHARE)
         self.kind = f"csr_{matrix.data.dtype.name}_{matrix.indices.dtype.name}"
 
     def __len__(self) -> int:
@@ -83,10 +88,22 @@ def check_sparse(X: Any, n_features: int | None, name: str, dtype: DTypeLike) ->
     matrix = X.tocsr()
     _check_places(matrix, name)
     matrix = _in_one_piece(matrix, dtype)
-    if not matrix.has_canonical_format:
-        matrix = matrix.copy()
+    if not _rise_in_rows(matrix):
+        # A matrix of its own, as the flags of the user's may lie.
+        parts = (matrix.data.copy(), matrix.indices.copy(), matrix.indptr.copy())
+        matrix = type(matrix)(parts, shape=matrix.shape)
         matrix.sum_duplicates()
     return SparseRows(matrix)
+
+
+def _rise_in_rows(matrix: Any) -> bool:
+    """Whether the column numbers of each row rise, so that none comes twice."""
+    starts = matrix.indptr
+    used = matrix.indices[: starts[-1]]
+    rises = used[1:] > used[:-1]
+    firsts = starts[1:-1]  # of rows: they may be less than what is before them
+    rises[firsts[(firsts > 0) & (firsts < len(used))] - 1] = True
+    return bool(rises.all())
 
 
 def _check_places(matrix: Any, name: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, csr_matrix, issparse
 from sklearn.base import is_classifier
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -112,19 +112,18 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
     def _fast_outputs(self, X: Any) -> Array | None:
         """Outputs of what needs no validation beyond the kernels' own; None for all else."""
         if (
-            type(X) is not np.ndarray
+            type(X) not in (np.ndarray, csr_array, csr_matrix)
             or X.ndim != 2
-            or not len(X)
+            or not X.shape[0]
             or "_weights" not in self.__dict__
             or "feature_names_in_" in self.__dict__
             or X.dtype != self._weights.spec.dtype
             or X.shape[1] != self.n_features_in_
-            or X.strides[1] != X.itemsize
         ):
             return None
         self._weights.take(self.coefs_, self.intercepts_)
         try:
-            return self._weights.outputs(X)
+            return self._weights.outputs(_readable(X, self._weights.spec.dtype))
         except DataError:  # scikit-learn's words for it
             return None
 

@@ -35,10 +35,25 @@ def fuse(builder, a, b, c, fused: bool):
     """a*b + c, rounded once where the target can, never reassociated."""
     if not fused:
         return builder.fadd(builder.fmul(a, b), c)
-    kind = f"v{a.type.count}f{32 if a.type.element == FLOAT[4] else 64}"
+    lanes = f"v{a.type.count}" if isinstance(a.type, ir.VectorType) else ""
+    kind = f"{lanes}f{32 if getattr(a.type, 'element', a.type) == FLOAT[4] else 64}"
     signature = ir.FunctionType(a.type, [a.type] * 3)
     fma = cgutils.get_or_insert_function(builder.module, signature, f"llvm.fma.{kind}")
     return builder.call(fma, [a, b, c])
+
+
+def make_fuse(target: Target, itemsize: int) -> Callable[..., Any]:
+    """``fuse(a, b, c)``: a*b + c of scalars as the microkernel computes it."""
+    kind = NUMBA_FLOAT[itemsize]
+
+    @intrinsic
+    def fused(tyctx, a, b, c):
+        def codegen(context, builder, sig, args):
+            return fuse(builder, args[0], args[1], args[2], target.fma)
+
+        return kind(kind, kind, kind), codegen
+
+    return fused
 
 
 def _splat(builder, scalar, lanes: int):

@@ -13,7 +13,7 @@ from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
 
-__all__ = ["INPUT_KINDS", "SPARSE_KINDS", "TARGET_KINDS"]
+__all__ = ["INPUT_KINDS", "SPARSE_KINDS", "TARGET_KINDS", "find_span"]
 
 INPUT_KINDS = ("float32", "float64", "uint8")
 #: Element type and index type of CSR matrices.
@@ -23,6 +23,8 @@ TARGET_KINDS = ("float32", "float64", "labels")
 _LINE = 64  # bytes of a cache line
 #: Rows from the one that is copied to the one that is asked for: memory answers meanwhile.
 _AHEAD = 2
+
+_orders = vector_of("int64")
 
 
 @inner
@@ -35,6 +37,13 @@ def _fetch(address, nbytes):
 def _place(orders, order, start, r):
     """Row of the data that is row `start + r` of the epoch."""
     return orders(order, start + r + 1)[start + r] if order != 0 else start + r
+
+
+@inner
+def find_span(places, starts, order, start, r, index_size):
+    """First value, and number of values, of the sparse row that is row `start + r`."""
+    span = places(starts + _place(_orders, order, start, r) * index_size, 2)
+    return span[0], span[1] - span[0]
 
 
 def _make_inputs(kind: str) -> Callable[[type], Any]:
@@ -82,7 +91,6 @@ def _make_sparse_inputs(kind: str, index: str) -> Callable[[type], Any]:
     def maker(T: type) -> Any:
         size, index_size = np.dtype(kind).itemsize, np.dtype(index).itemsize
         source, places, to = vector_of(kind), vector_of(index), make_vector(T)
-        orders = vector_of("int64")
         finite = vecmath(T).is_finite
 
         def inputs(
@@ -90,13 +98,12 @@ def _make_sparse_inputs(kind: str, index: str) -> Callable[[type], Any]:
             out: int, out_row: int, one: int, scale: float,
         ) -> int:  # fmt: skip
             """Rows of a CSR matrix, written out; x: addresses of values, columns, row starts."""
-            parts = orders(x, 3)
+            parts = _orders(x, 3)
             bad = -1
             for r in range(rows):
-                span = places(parts[2] + _place(orders, order, start, r) * index_size, 2)
-                count = span[1] - span[0]
-                s = source(parts[0] + span[0] * size, count)
-                columns = places(parts[1] + span[0] * index_size, count)
+                low, count = find_span(places, parts[2], order, start, r, index_size)
+                s = source(parts[0] + low * size, count)
+                columns = places(parts[1] + low * index_size, count)
                 d = to(out + r * out_row, n + 1)
                 for j in range(n):
                     d[j] = T(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbmlp.kernels import activations, epoch, gather, gemm, losses, narrow, optim, rng
+from nbmlp.kernels import activations, epoch, gather, gemm, losses, narrow, optim, rng, sparse
 from nbmlp.kernels._jit import cache_folder, compiled_pieces, piece_address, piece_function
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "piece_address",
     "piece_function",
     "rng",
+    "sparse",
 ]

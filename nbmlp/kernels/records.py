@@ -80,6 +80,8 @@ JOB = np.dtype(
         ("sum_chunks", _i), ("partial", _i), ("partial_own", _i),
         # of a narrow output layer: its pieces, and where its gradient lies before it is turned
         ("narrow_forward", _i), ("turn", _i), ("turned", _i), ("turned_row", _i),
+        # of thin sparse rows: products of the first layer, or 0; a block of its gradient per thread
+        ("sparse_forward", _i), ("sparse_gradient", _i), ("block", _i), ("block_own", _i),
         ("fused_output", _i), ("loss_parameter", _f), ("dropout", _i), ("rule", _i),
         ("penalise", _i), ("clip_values", _i), ("scale", _i), ("sum_squares", _i), ("max_norm", _i),
         # training

@@ -20,6 +20,7 @@ __all__ = [
     "forward_layer",
     "gather_inputs",
     "gather_targets",
+    "is_sparse",
     "run_forward",
     "run_loss",
     "run_rows",
@@ -39,8 +40,23 @@ def _columns(job, layer, low, high):
 
 
 @inner
+def is_sparse(job, layer):
+    """Whether the layer's input is thin sparse rows."""
+    return job.sparse_forward != 0 and layer.x == job.x_buffer
+
+
+@inner
 def add_chunk(job, layer, c, x, rows, low, high, z, z_row, add):
     """z = x.W over chunk c of the inputs, for panels low..high; with `add` = 1 added to z."""
+    if is_sparse(job, layer):
+        _call(
+            job.sparse_forward,
+            (
+                x, layer.x_row, layer.w + low * PANEL_BYTES, layer.w_row, layer.n_in, layer.depth,
+                z, z_row, rows, high - low, job.x_scale,
+            ),
+        )  # fmt: skip
+        return
     panel = PANEL_BYTES // job.size
     start = c * layer.panels_in // layer.chunks
     end = (c + 1) * layer.panels_in // layer.chunks

@@ -10,6 +10,7 @@ from __future__ import annotations
 from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner
 from nbmlp.kernels.step_columns import has_chunk
+from nbmlp.kernels.step_rows import is_sparse
 from nbmlp.kernels.team import barrier, share
 from nbmlp.kernels.vecmath import vector_of
 from nbmlp.tuning import PANEL_BYTES
@@ -42,7 +43,7 @@ def _turned_product(job, layer, c, first, rows, m, alpha, beta):
 
 
 @inner
-def _product(job, layer, c, part, m, alpha, beta, mine):
+def _product(job, layer, c, part, m, alpha, beta, mine, rank):
     """c <- alpha * x'.dz + beta * c for a part (first row, rows, first panel, behind the last).
 
     m: rows of the sub-batch; mine: which thread's copy of the inputs is read.
@@ -52,6 +53,16 @@ def _product(job, layer, c, part, m, alpha, beta, mine):
         _turned_product(job, layer, c, first, rows, m, alpha, beta)
         return
     at = low * PANEL_BYTES
+    if is_sparse(job, layer):
+        _call(
+            job.sparse_gradient,
+            (
+                layer.x + mine * layer.x_own, layer.x_row, layer.dz + at, layer.dz_row,
+                c + first * layer.w_row + at, layer.w_row, first, rows, layer.n_in, high - low, m,
+                job.x_scale, alpha, beta, job.block + rank * job.block_own,
+            ),
+        )  # fmt: skip
+        return
     _call(
         job.gemm,
         (
@@ -223,10 +234,10 @@ def run_weights(job, layers, rank, size, columns, m, scale, carry, last, pace, p
             part = first, rows, low, high
             if at_once:
                 # Plain gradient descent is one product: W <- W - rate * scale * x'.dz.
-                _product(job, layer, layer.w, part, m, -scale * pace[0], 1.0, mine)
+                _product(job, layer, layer.w, part, m, -scale * pace[0], 1.0, mine, rank)
                 _transpose(job, layer, part)
                 continue
-            _product(job, layer, layer.g, part, m, scale, beta, mine)
+            _product(job, layer, layer.g, part, m, scale, beta, mine, rank)
             if last:
                 for b in range(block, end):
                     _finish(job, layer, b, low, high, scale, waits, pace)
