@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -361,6 +362,25 @@ def fork_after_other_numba() -> dict[str, Any]:
     run_other_numba()
     found = _forked(lambda: bits("dropout"))
     return {"expected": bits("dropout"), "found": found, "layer": numba_layer()}
+
+
+@job
+def fork_after_foreign_openmp(imported: bool) -> dict[str, Any]:
+    """The parent has run GNU OpenMP's threads without Numba; nbmlp is imported there, or after."""
+    import ctypes
+
+    openmp = ctypes.CDLL("libgomp.so.1")
+    body = ctypes.cast(ctypes.CDLL(None).getpid, ctypes.c_void_p)
+    openmp.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_uint] * 2]
+    openmp.GOMP_parallel(body, None, 2, 0)
+    if imported:
+        import_module("nbmlp.mlp")
+
+    def use() -> str:
+        signal.alarm(30)  # rather than for ever
+        return bits("dropout", 2)
+
+    return {"found": _forked(use), "expected": bits("dropout", 2)}
 
 
 @job

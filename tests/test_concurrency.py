@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ class TestFork:
         found = children.run("fork_after_other_numba", environment(layer))
         assert found["found"] == found["expected"]
         assert found["layer"] == layer
+
+
+@pytest.mark.skipif(find_library("gomp") is None, reason="no GNU OpenMP on this system")
+@pytest.mark.parametrize("imported", [True, False])
+def test_fork_after_regions_of_other_openmp_code(imported):
+    """Its threads are not in the child, and a region there would wait for them for ever."""
+    found = children.run("fork_after_foreign_openmp", environment("omp"), imported=imported)
+    assert found["found"] == found["expected"]
 
 
 def test_spawned_processes():

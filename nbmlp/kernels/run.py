@@ -29,12 +29,35 @@ __all__ = ["Task", "pool_size", "prepare", "run", "threading_layer"]
 _lock = threading.Lock()
 _launched = False
 _forked = False
+#: Linux's mark of a process that was forked and has not become another program since.
+_FORKED_ONLY = 0x40
 
 
 def _after_fork() -> None:
     global _lock, _forked
     _lock = threading.Lock()  # the parent's may be held by a thread that this child lacks
     _forked = numba_pool._is_initialized  # by whomever: the pool's threads did not come along
+    _inherits_openmp.cache_clear()
+
+
+@functools.cache
+def _inherits_openmp() -> bool:
+    """Whether GNU OpenMP came with a fork: if it has run there, its first region here never ends.
+
+    To be asked before it is loaded here.
+    """
+    try:
+        with open("/proc/self/stat", encoding="ascii", errors="replace") as stat:
+            flags = int(stat.read().rpartition(")")[2].split()[6])
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            return bool(flags & _FORKED_ONLY) and "/libgomp.so" in maps.read()
+    except (OSError, ValueError, IndexError):  # another system
+        return False
+
+
+def _alone() -> bool:
+    """Whether this process can have no threads of Numba's."""
+    return _forked or _inherits_openmp()
 
 
 if hasattr(os, "register_at_fork"):
@@ -66,7 +89,7 @@ def _prefer_omp() -> None:
 def prepare(piece: str, threads: int) -> None:
     """Compile or load what :func:`run` needs, so that the first region is as quick as the rest."""
     piece_address(piece, np.float64)
-    if threads > 1 and not run_parallel.signatures:
+    if threads > 1 and not _alone() and not run_parallel.signatures:
         _prefer_omp()
         run_parallel.compile((numba.int64, numba.int64, numba.int64))
 
@@ -103,7 +126,7 @@ def run(piece: str, task: Task, threads: int) -> None:
     """
     global _launched
     threads = min(threads, pool_size())
-    if threads > 1 and not _forked and _lock.acquire(blocking=False):
+    if threads > 1 and not _alone() and _lock.acquire(blocking=False):
         try:
             _prefer_omp()
             task.sync[:] = 0
