@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from nbmlp.errors import DataError
 
-__all__ = ["SparseRows", "check_sparse", "is_sparse"]
+__all__ = ["SparseRows", "as_csr", "check_sparse", "is_sparse"]
 
 
 class SparseRows:
@@ -52,7 +52,7 @@ class SparseRows:
 
     def first_nonfinite(self) -> tuple[int, int] | None:
         """Row and column of the first NaN or infinity, None if there is none."""
-        finite = np.isfinite(self.matrix.data)
+        finite = np.isfinite(self.matrix.data[: self.matrix.indptr[-1]])
         if finite.all():
             return None
         place = int(np.argmin(finite))
@@ -65,23 +65,34 @@ def is_sparse(X: Any) -> bool:
     return hasattr(X, "tocsr")
 
 
+def as_csr(X: Any, name: str = "X") -> Any:
+    """A sparse matrix of any format in CSR format, safe to take rows from; CSR itself is returned.
+
+    Raises
+    ------
+    DataError
+        Not two-dimensional, empty, or column numbers or row starts that lie outside.
+    """
+    if getattr(X, "ndim", 2) != 2 or 0 in X.shape:
+        raise DataError(f"{name} has shape {X.shape}: rows and columns are needed, at least one.")
+    matrix = X.tocsr()
+    _check_places(matrix, name)
+    return matrix
+
+
 def check_sparse(X: Any, n_features: int | None, name: str, dtype: DTypeLike) -> SparseRows:
     """Rows of a sparse matrix of any format; a CSR matrix in canonical form is not copied.
 
     Raises
     ------
     DataError
-        Not two-dimensional, empty, complex, another number of columns, or column numbers that lie
-        outside.
+        What :func:`as_csr` refuses, complex numbers, or another number of columns.
     """
-    if getattr(X, "ndim", 2) != 2 or 0 in X.shape:
-        raise DataError(f"{name} has shape {X.shape}: rows and columns are needed, at least one.")
+    matrix = as_csr(X, name)
     if n_features is not None and X.shape[1] != n_features:
         raise DataError(f"{name} has {X.shape[1]} columns: the model was fitted on {n_features}.")
     if X.dtype.kind not in "biuf":
         raise DataError(f"{name} holds {X.dtype}: numbers are needed.")
-    matrix = X.tocsr()
-    _check_places(matrix, name)
     matrix = _in_one_piece(matrix, dtype)
     if not matrix.has_canonical_format:
         matrix = matrix.copy()
