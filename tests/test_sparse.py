@@ -143,8 +143,17 @@ def test_column_numbers_outside_are_refused(column):
     given = sp.csr_matrix((np.ones(2), np.array([0, 1]), np.array([0, 1, 2])), (2, 4))
     given.indices[1] = column
     for options in ({}, {"validation": 0.5}):  # the row is that of the user's matrix
-        with pytest.raises(DataError, match=f"row 1 has a value in column {column}, of 4"):
+        with pytest.raises(DataError, match=f"row 1 of 2, column {column} of 4"):
             MLP(3).fit(given, [0, 1], **options)
+
+
+@pytest.mark.parametrize("make", [sp.csc_array, sp.coo_array])
+@pytest.mark.parametrize("row", [-1, 10**8])
+def test_rows_outside_are_refused_before_scipy_converts_them(make, row):
+    given = make(np.eye(3))
+    (given.indices if make is sp.csc_array else given.row)[1] = row
+    with pytest.raises(DataError, match=f"row {row} of 3, column 1 of 3"):
+        MLP(3).fit(given, [0, 1, 1])
 
 
 @pytest.mark.parametrize("starts", [[0, 3, 2], [1, 2, 2], [0, 1, 5]])
