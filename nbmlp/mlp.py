@@ -16,6 +16,7 @@ from nbmlp.checks import number
 from nbmlp.coding import TargetCoding
 from nbmlp.data import (
     ColumnPlan,
+    as_csr,
     as_table,
     check_length,
     describe_nonfinite,
@@ -275,7 +276,7 @@ class MLP:
         table = as_table(X)
         data: Any = table
         if table is None:
-            data = X.tocsr() if is_sparse(X) else np.asarray(X)
+            data = as_csr(X) if is_sparse(X) else np.asarray(X)
         y = np.asarray(y)
         check_length(y, data.shape[0] if is_sparse(X) else len(data))
         stratify = None

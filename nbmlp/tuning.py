@@ -103,13 +103,19 @@ def detect() -> Target:
     return GENERIC
 
 
+def granted_threads() -> int | None:
+    """What ``NUMBA_NUM_THREADS`` says, which joblib sets for its processes, else None."""
+    given = os.environ.get("NUMBA_NUM_THREADS", "").strip()
+    return max(1, int(given)) if given.isdecimal() else None
+
+
 def available_threads() -> int:
-    """Threads this process may use: CPU affinity, capped by the cgroup's CPU quota."""
+    """Threads this process may use: CPU affinity, capped by the cgroup's quota and by grants."""
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # not on this system
         count = os.cpu_count() or 1
-    return max(1, min(count, _cgroup_quota() or count))
+    return max(1, min(count, _cgroup_quota() or count, granted_threads() or count))
 
 
 def _cgroup_quota() -> int | None:

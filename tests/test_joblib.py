@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from nbmlp import MLPClassifier, tuning
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="multiprocessing forks here")
 
 #: Run by a fresh Python: the parent has trained on all cores before its workers start.
@@ -64,3 +66,14 @@ def test_workers_share_the_cores_and_the_answers(backend, tmp_path):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert found["same"]
     assert all(threads <= max(1, cores // 2) for threads in found["threads"])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("given", "most"), [("1", 1), ("0", 1), ("", None), ("many", None)])
+def test_the_process_s_grant_is_respected(given, most, monkeypatch):
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    free = tuning.available_threads()
+    monkeypatch.setenv("NUMBA_NUM_THREADS", given)
+    assert tuning.available_threads() == min(free, most or free)
+    model = MLPClassifier((8,), max_iter=1).fit([[0.0], [1.0]], [0, 1])
+    assert model._weights.threads == tuning.available_threads()

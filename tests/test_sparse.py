@@ -133,11 +133,19 @@ def test_everything_else_takes_sparse_rows_too():
     np.testing.assert_array_equal(model.get_flat(), other.get_flat())
 
 
-@pytest.mark.parametrize("make", [sp.csc_matrix, sp.coo_array, sp.lil_matrix, sp.csr_matrix])
+@pytest.mark.parametrize("make", [sp.csc_matrix, sp.coo_array, sp.lil_matrix, sp.dok_array])
 def test_formats(make):
     rows = check_X(make(DENSE))
     assert isinstance(rows, SparseRows)
     np.testing.assert_array_equal(rows.matrix.toarray(), DENSE)
+
+
+def test_a_dictionary_of_keys_is_no_table():
+    settings = {"epochs": 1, "dtype": "float64"}
+    ours, dense = (
+        MLP(3, **settings).fit(A, LABELS, validation=0.2) for A in (sp.dok_matrix(DENSE), DENSE)
+    )
+    np.testing.assert_array_equal(ours.get_flat(), dense.get_flat())
 
 
 def test_duplicates_are_added_up_and_the_users_matrix_stays():
@@ -204,16 +212,35 @@ def test_whole_numbers_become_floats():
 def test_column_numbers_outside_are_refused(column):
     given = sp.csr_matrix((np.ones(2), np.array([0, 1]), np.array([0, 1, 2])), (2, 4))
     given.indices[1] = column
-    with pytest.raises(DataError, match=f"row 1 has a value in column {column}, of 4"):
-        MLP(3).fit(given, [0, 1])
+    for options in ({}, {"validation": 0.5}):  # the row is that of the user's matrix
+        with pytest.raises(DataError, match=f"row 1 of 2, column {column} of 4"):
+            MLP(3).fit(given, [0, 1], **options)
+
+
+@pytest.mark.parametrize("make", [sp.csc_array, sp.coo_array])
+@pytest.mark.parametrize("row", [-1, 10**8])
+def test_rows_outside_are_refused_before_scipy_converts_them(make, row):
+    given = make(np.eye(3))
+    (given.indices if make is sp.csc_array else given.row)[1] = row
+    with pytest.raises(DataError, match=f"row {row} of 3, column 1 of 3"):
+        MLP(3).fit(given, [0, 1, 1])
 
 
 @pytest.mark.parametrize("starts", [[0, 3, 2], [1, 2, 2], [0, 1, 5]])
 def test_row_starts_that_lie_are_refused(starts):
     given = sp.csr_matrix((np.ones(2), np.array([0, 1]), np.array([0, 1, 2])), (2, 4))
     given.indptr[:] = starts
-    with pytest.raises(DataError, match="damaged CSR matrix"):
-        MLP(3).fit(given, [0, 1])
+    for options in ({}, {"validation": 0.5}):
+        with pytest.raises(DataError, match="damaged CSR matrix"):
+            MLP(3).fit(given, [0, 1], **options)
+
+
+def test_what_lies_behind_the_last_row_is_not_looked_at():
+    given = sp.csr_array(DENSE)
+    given.data = np.append(given.data, np.nan)
+    given.indices = np.append(given.indices, 0)
+    model = MLP(3, epochs=1).fit(given, LABELS, validation=(given, LABELS))
+    assert np.isfinite(model.history[-1].val_loss)
 
 
 def test_a_nan_is_located():

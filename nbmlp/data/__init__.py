@@ -15,7 +15,7 @@ from nbmlp.data.dataset import Dataset
 from nbmlp.data.encode import Labels, Task, infer_task
 from nbmlp.data.readers import read
 from nbmlp.data.scale import TargetScale
-from nbmlp.data.sparse import SparseRows, is_sparse
+from nbmlp.data.sparse import SparseRows, as_csr, is_sparse
 from nbmlp.data.split import split
 from nbmlp.data.table import Table, as_table
 
@@ -29,6 +29,7 @@ __all__ = [
     "Table",
     "TargetScale",
     "Task",
+    "as_csr",
     "as_table",
     "check_X",
     "check_length",

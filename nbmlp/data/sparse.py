@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from nbmlp import tuning
 from nbmlp.errors import DataError
 
-__all__ = ["SparseRows", "check_sparse", "is_sparse"]
+__all__ = ["SparseRows", "as_csr", "check_sparse", "is_sparse"]
 
 
 class SparseRows:
@@ -57,7 +57,7 @@ class SparseRows:
 
     def first_nonfinite(self) -> tuple[int, int] | None:
         """Row and column of the first NaN or infinity, None if there is none."""
-        finite = np.isfinite(self.matrix.data)
+        finite = np.isfinite(self.matrix.data[: self.matrix.indptr[-1]])
         if finite.all():
             return None
         place = int(np.argmin(finite))
@@ -70,23 +70,38 @@ def is_sparse(X: Any) -> bool:
     return hasattr(X, "tocsr")
 
 
+def as_csr(X: Any, name: str = "X") -> Any:
+    """A sparse matrix of any format in CSR format, safe to take rows from; CSR itself is returned.
+
+    Raises
+    ------
+    DataError
+        Not two-dimensional, empty, or damaged: a place outside the matrix is named.
+    """
+    if getattr(X, "ndim", 2) != 2 or 0 in X.shape:
+        raise DataError(f"{name} has shape {X.shape}: rows and columns are needed, at least one.")
+    if X.format == "csc":
+        _check_places(X, name)
+    elif X.format == "coo":
+        _check_coordinates(X, name)
+    matrix = X.tocsr()
+    _check_places(matrix, name)
+    return matrix
+
+
 def check_sparse(X: Any, n_features: int | None, name: str, dtype: DTypeLike) -> SparseRows:
     """Rows of a sparse matrix of any format; a CSR matrix in canonical form is not copied.
 
     Raises
     ------
     DataError
-        Not two-dimensional, empty, complex, another number of columns, or column numbers that lie
-        outside.
+        What :func:`as_csr` refuses, complex numbers, or another number of columns.
     """
-    if getattr(X, "ndim", 2) != 2 or 0 in X.shape:
-        raise DataError(f"{name} has shape {X.shape}: rows and columns are needed, at least one.")
+    matrix = as_csr(X, name)
     if n_features is not None and X.shape[1] != n_features:
         raise DataError(f"{name} has {X.shape[1]} columns: the model was fitted on {n_features}.")
     if X.dtype.kind not in "biuf":
         raise DataError(f"{name} holds {X.dtype}: numbers are needed.")
-    matrix = X.tocsr()
-    _check_places(matrix, name)
     matrix = _in_one_piece(matrix, dtype)
     if not _rise_in_rows(matrix):
         # A matrix of its own, as the flags of the user's may lie.
@@ -107,21 +122,41 @@ def _rise_in_rows(matrix: Any) -> bool:
 
 
 def _check_places(matrix: Any, name: str) -> None:
-    """Refuse what would make the kernels read elsewhere."""
-    columns, starts, width = matrix.indices, matrix.indptr, matrix.shape[1]
-    whole = len(starts) == matrix.shape[0] + 1 and starts[0] == 0
+    """Refuse a CSR or CSC matrix that would make compiled code read or write elsewhere."""
+    lines, width = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
+    places, starts = matrix.indices, matrix.indptr
+    whole = len(starts) == lines + 1 and starts[0] == 0
     rising = whole and np.all(starts[1:] >= starts[:-1])
-    if not rising or starts[-1] > min(len(columns), len(matrix.data)):
-        raise DataError(f"{name} is a damaged CSR matrix: its indptr does not rise from 0 to nnz.")
-    used = columns[: starts[-1]]
+    if not rising or starts[-1] > min(len(places), len(matrix.data)):
+        kind = matrix.format.upper()
+        raise DataError(
+            f"{name} is a damaged {kind} matrix: its indptr does not rise from 0 to nnz."
+        )
+    used = places[: starts[-1]]
     outside = (used < 0) | (used >= width)
     if outside.any():
-        place = int(np.argmax(outside))
-        row = int(np.searchsorted(starts, place, side="right")) - 1
-        raise DataError(
-            f"{name} is a damaged CSR matrix: row {row} has a value in column {used[place]},"
-            f" of {width}."
+        at = int(np.argmax(outside))
+        line = int(np.searchsorted(starts, at, side="right")) - 1
+        _refuse_place(
+            matrix, name, (line, used[at]) if matrix.format == "csr" else (used[at], line)
         )
+
+
+def _check_coordinates(matrix: Any, name: str) -> None:
+    """Refuse a COO matrix that would make scipy's conversion write elsewhere."""
+    rows, columns = matrix.row, matrix.col
+    outside = (rows < 0) | (rows >= matrix.shape[0]) | (columns < 0) | (columns >= matrix.shape[1])
+    if outside.any():
+        at = int(np.argmax(outside))
+        _refuse_place(matrix, name, (rows[at], columns[at]))
+
+
+def _refuse_place(matrix: Any, name: str, place: tuple[int, int]) -> None:
+    (row, column), (rows, columns), kind = place, matrix.shape, matrix.format.upper()
+    raise DataError(
+        f"{name} is a damaged {kind} matrix: it has a value at row {row} of {rows},"
+        f" column {column} of {columns} (counted from 0)."
+    )
 
 
 def _in_one_piece(matrix: Any, dtype: DTypeLike) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nbmlp.data.sparse import is_sparse
 from nbmlp.errors import DataError
 
 __all__ = ["MISSING_MARKS", "Table", "as_table", "is_missing"]
@@ -115,7 +116,7 @@ def as_table(data: object) -> Table | None:
     """
     if isinstance(data, Table):
         return data
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) and not is_sparse(data):  # a dok_matrix is a dict, too
         return Table(data)
     if hasattr(data, "columns") and hasattr(data, "to_numpy") and hasattr(data, "__getitem__"):
         return Table({str(name): data[name].to_numpy() for name in data.columns})

@@ -7,23 +7,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.neural_network import MLPClassifier as Original
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
-from nbmlp.estimators.convert import copy_fitted, fill_from_mlp
+from nbmlp.estimators.dropin import DropIn
 from nbmlp.estimators.extensions import CONSTRAINTS, SHARE, class_weights
-from nbmlp.estimators.fitting import CompiledPerceptron
-from nbmlp.mlp import MLP
 from nbmlp.spec import ModelSpec
 
 __all__ = ["MLPClassifier"]
 
 
-class MLPClassifier(CompiledPerceptron, Original):
+class MLPClassifier(DropIn, Original):
     """scikit-learn's MLPClassifier, trained and evaluated by compiled kernels.
 
     With the same `random_state` and float64 input the weights agree to rounding.
@@ -71,6 +67,7 @@ class MLPClassifier(CompiledPerceptron, Original):
     >>> MLPClassifier(hidden_layer_sizes=(300,), random_state=0).fit(X, y).score(X_test, y_test)
     """
 
+    _original = Original
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **Original._parameter_constraints,
         **CONSTRAINTS,
@@ -137,33 +134,6 @@ class MLPClassifier(CompiledPerceptron, Original):
         self.on_nonfinite = on_nonfinite
         self.n_jobs = n_jobs
 
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
-    ) -> MLPClassifier:
-        """Train.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix (n, n_features)
-        y : array-like (n,) or (n, n_outputs)
-        sample_weight : array-like (n,), optional
-        X_val, y_val : optional
-            Rows of your own for `validation_loss_curve_`, and for early stopping in place of
-            `validation_fraction` of the others.
-
-        Raises
-        ------
-        ValueError
-            Wrong parameters or data, or weights that have left the finite numbers.
-        """
-        self._given_validation = (X_val, y_val)
-        try:
-            return self._fit(X, y, sample_weight)
-        finally:
-            del self._given_validation
-
     @available_if(lambda model: model._check_solver())
     @with_callbacks
     def partial_fit(
@@ -176,23 +146,6 @@ class MLPClassifier(CompiledPerceptron, Original):
                 " themselves, e.g. class_weight={0: 1, 1: 5}."
             )
         return super().partial_fit(X, y, sample_weight=sample_weight, classes=classes)
-
-    @classmethod
-    def from_sklearn(cls, model: Original) -> MLPClassifier:
-        """scikit-learn's fitted estimator as one of these; predictions are the same."""
-        return copy_fitted(model, cls)
-
-    def to_sklearn(self) -> Original:
-        """This fitted estimator as scikit-learn's; SpecError if it uses what that does not have."""
-        check_is_fitted(self)
-        return copy_fitted(self, Original)
-
-    @classmethod
-    def from_mlp(cls, model: MLP) -> MLPClassifier:
-        """An estimator with the net of a fitted :class:`nbmlp.MLP`."""
-        made = cls()
-        fill_from_mlp(made, model)
-        return made
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Classes (n,), or a 0/1 matrix (n, n_outputs) for several labels a row."""

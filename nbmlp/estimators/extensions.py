@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,6 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from nbmlp.errors import SpecError
 from nbmlp.optimizers import LBFGS, Optimizer, as_optimizer
+from nbmlp.tuning import granted_threads
 
 __all__ = [
     "CONSTRAINTS",
@@ -114,5 +114,5 @@ def threads_of(n_jobs: int | None, available: int) -> int:
     if n_jobs is not None:
         return max(1, min(effective_n_jobs(n_jobs), available))
     if get_active_backend()[0].nesting_level:
-        return min(available, int(os.environ.get("NUMBA_NUM_THREADS", "1")))
+        return 1 if granted_threads() is None else available
     return available

@@ -18,15 +18,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, validate_data
 
 from nbmlp.data.sparse import SparseRows, check_sparse
 from nbmlp.errors import DataError, SpecError, TrainingWarning
-from nbmlp.estimators.convert import to_mlp
 from nbmlp.estimators.extensions import own_optimizer, score_by, tell, threads_of
 from nbmlp.estimators.updates import Updates, loss_name
 from nbmlp.estimators.weights import Weights
-from nbmlp.mlp import MLP
 from nbmlp.optimizers import SGD, Adam, Optimizer
 from nbmlp.schedules import Constant
 from nbmlp.spec import ModelSpec, TrainSpec
@@ -93,11 +91,6 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         if weights is not None and hasattr(self, "_optimizer"):
             state["_memory"] = weights.memory()
         return state
-
-    def to_mlp(self) -> MLP:
-        """This fitted estimator's net as an :class:`nbmlp.MLP`, which saves to safetensors."""
-        check_is_fitted(self)
-        return to_mlp(self, self._compiled())
 
     # -- prediction
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
-from sklearn.base import _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.neural_network import MLPRegressor as Original
-from sklearn.utils.validation import check_is_fitted
 
-from nbmlp.estimators.convert import copy_fitted, fill_from_mlp
+from nbmlp.estimators.dropin import DropIn
 from nbmlp.estimators.extensions import CONSTRAINTS
-from nbmlp.estimators.fitting import CompiledPerceptron
-from nbmlp.mlp import MLP
 
 __all__ = ["MLPRegressor"]
 
 
-class MLPRegressor(CompiledPerceptron, Original):
+class MLPRegressor(DropIn, Original):
     """scikit-learn's MLPRegressor, trained and evaluated by compiled kernels.
 
     With the same `random_state` and float64 input the weights agree to rounding.
@@ -65,6 +61,7 @@ class MLPRegressor(CompiledPerceptron, Original):
     >>> MLPRegressor(hidden_layer_sizes=(50,), random_state=0).fit(X, y).predict(X_new)
     """
 
+    _original = Original
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **Original._parameter_constraints,
         **CONSTRAINTS,
@@ -128,53 +125,9 @@ class MLPRegressor(CompiledPerceptron, Original):
         self.n_jobs = n_jobs
 
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
-    ) -> MLPRegressor:
-        """Train.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix (n, n_features)
-        y : array-like (n,) or (n, n_outputs)
-        sample_weight : array-like (n,), optional
-        X_val, y_val : optional
-            Rows of your own for `validation_loss_curve_`, and for early stopping in place of
-            `validation_fraction` of the others.
-
-        Raises
-        ------
-        ValueError
-            Wrong parameters or data, or weights that have left the finite numbers.
-        """
-        self._given_validation = (X_val, y_val)
-        try:
-            return self._fit(X, y, sample_weight)
-        finally:
-            del self._given_validation
-
-    @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """One epoch more over these rows."""
         return super().partial_fit(X, y, sample_weight=sample_weight)
-
-    @classmethod
-    def from_sklearn(cls, model: Original) -> MLPRegressor:
-        """scikit-learn's fitted estimator as one of these; predictions are the same."""
-        return copy_fitted(model, cls)
-
-    def to_sklearn(self) -> Original:
-        """This fitted estimator as scikit-learn's; SpecError if it uses what that does not have."""
-        check_is_fitted(self)
-        return copy_fitted(self, Original)
-
-    @classmethod
-    def from_mlp(cls, model: MLP) -> MLPRegressor:
-        """An estimator with the net of a fitted :class:`nbmlp.MLP`."""
-        made = cls()
-        fill_from_mlp(made, model)
-        return made
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Values (n,), or (n, n_outputs) where there are several."""
