@@ -88,8 +88,10 @@ class Weights:
         return self.state.step, [self.state.get_flat(slot) for slot in self.state.slots]
 
     def remember(self, optimizer: Optimizer, step: int, slots: list[Array]) -> None:
-        """The inverse of :meth:`memory`."""
+        """The inverse of :meth:`memory`; another optimizer's vectors are forgotten."""
         self.start(optimizer)
+        if len(slots) != len(self.state.slots):
+            return
         self.state.step = step
         for slot, values in zip(self.state.slots, slots, strict=True):
             self.state.set_flat(values, slot)
