@@ -11,6 +11,7 @@ from nbmlp.errors import SpecError
 
 __all__ = [
     "LBFGS",
+    "LEAST_EPSILON",
     "OPTIMIZERS",
     "SGD",
     "Adagrad",
@@ -22,6 +23,9 @@ __all__ = [
     "Rprop",
     "as_optimizer",
 ]
+
+#: A smaller epsilon is 0 in float32, and 0/0 where a gradient is 0.
+LEAST_EPSILON = 1e-30
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,7 @@ class Optimizer:
         for name in self._fractions:
             number(f"{self.name}: {name}", getattr(self, name), high=1.0)
         for name in self._positive:
-            # A smaller epsilon is 0 in float32, and 0/0 where a gradient is 0.
-            low = 1e-30 if name == "epsilon" else 0.0
+            low = LEAST_EPSILON if name == "epsilon" else 0.0
             number(f"{self.name}: {name}", getattr(self, name), low, closed_low=low > 0)
 
     @property

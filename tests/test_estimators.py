@@ -7,18 +7,21 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import parity
 import pytest
 import sklearn.neural_network
+from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import nbmlp
 from nbmlp import MLPClassifier, MLPRegressor
+from nbmlp.estimators.rules import rule_of
 
 TESTS = Path(__file__).parent
 rng = np.random.default_rng(0)
@@ -75,6 +78,13 @@ def test_the_same_weights_as_scikit_learn(first):
 
 
 @quiet
+@pytest.mark.parametrize("extreme", [{"solver": "sgd", "momentum": 1.0}, {"epsilon": 1e-40}])
+def test_the_ends_of_ranges(extreme):
+    models = [p.MLPRegressor(**FEW | extreme).fit(X, Y) for p in (nbmlp, sklearn.neural_network)]
+    np.testing.assert_allclose(*map(parity.parameters, models), atol=1e-12)
+
+
+@quiet
 @pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_lbfgs_ends_at_the_same_loss(kind, activation):
@@ -107,6 +117,25 @@ def test_partial_fits_and_warm_starts_go_on_like_scikit_learns():
         np.testing.assert_allclose(parity.parameters(ours), parity.parameters(theirs), atol=1e-12)
         assert ours.t_ == theirs.t_
         np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, atol=1e-12)
+
+
+@quiet
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_partial_fits_go_on_with_the_settings_of_the_first(solver):
+    models = [p.MLPRegressor(**FEW, solver=solver) for p in (nbmlp, sklearn.neural_network)]
+    changes = {"learning_rate_init": 0.1, "momentum": 0.1, "beta_1": 0.1, "epsilon": 0.1}
+    for model in models:
+        model.partial_fit(X, Y).set_params(**changes).partial_fit(X, Y)
+    np.testing.assert_allclose(*map(parity.parameters, models), atol=1e-12)
+
+
+@quiet
+def test_a_pickle_whose_optimizer_was_changed_starts_anew():
+    model = MLPRegressor(**FEW, solver="sgd", warm_start=True).fit(X, Y)
+    again = pickle.loads(pickle.dumps(model)).set_params(momentum=0.0)
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    model.set_params(momentum=0.0).fit(X, Y)
+    np.testing.assert_array_equal(parity.parameters(again.fit(X, Y)), parity.parameters(model))
 
 
 @quiet
@@ -143,6 +172,41 @@ def test_weights_put_in_by_hand_are_honoured():
     np.testing.assert_array_equal(model.predict(X), 2.5)
     model.coefs_ = [np.zeros_like(W) for W in model.coefs_]  # another list
     np.testing.assert_array_equal(model.predict(X[:1]), 2.5)
+
+
+@quiet
+def test_what_the_last_fit_has_left_stays():
+    """A new fit has new arrays; partial fits and warm starts go on in the old ones."""
+    model = MLPRegressor(**FEW).fit(X, Y)
+    kept, before = model.coefs_[0], model.coefs_[0].copy()
+    model.set_params(random_state=1).fit(X, Y)
+    np.testing.assert_array_equal(kept, before)
+    assert model.partial_fit(X, Y).coefs_[0] is model.set_params(warm_start=True).coefs_[0]
+
+
+@quiet
+@pytest.mark.parametrize("units", [3, 1])
+def test_layers_cut_by_hand(units):
+    models = [p.MLPRegressor(**FEW).fit(X, Y) for p in (nbmlp, sklearn.neural_network)]
+    for model in models:
+        model.predict(X)
+        (first, second), (bias, last) = model.coefs_, model.intercepts_
+        model.coefs_ = [first[:, :units].copy(), second[:units].copy()]
+        model.intercepts_ = [bias[:units].copy(), last]
+    ours, theirs = models
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X))
+    ours.coefs_[1] = np.ones((5, 2))
+    with pytest.raises(ValueError, match=r"coefs_\[1\] has shape \(5, 2\)"):
+        ours.predict(X)
+
+
+@quiet
+def test_an_activation_changed_after_fit_is_used():
+    models = [p.MLPRegressor(**FEW).fit(X, Y) for p in (nbmlp, sklearn.neural_network)]
+    for model in models:
+        model.predict(X)
+        model.set_params(activation="tanh")
+    np.testing.assert_allclose(models[0].predict(X), models[1].predict(X))
 
 
 @quiet
@@ -288,6 +352,36 @@ def test_early_stopping_by_another_metric():
 
 
 @quiet
+def test_a_metric_does_not_ask_for_the_names_of_columns():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(X, columns=list("abcdef"))
+    model = MLPClassifier(**FEW, early_stopping=True, metric="accuracy", tol=10.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(table, LABELS)
+    assert list(model.feature_names_in_) == list("abcdef")
+
+
+@quiet
+def test_the_validation_curve_is_of_the_last_fit():
+    model = MLPRegressor(**FEW).fit(X, Y, X_val=X, y_val=Y)
+    assert len(model.fit(X, Y, X_val=X, y_val=Y).validation_loss_curve_) == model.n_iter_
+    assert not hasattr(model.fit(X, Y), "validation_loss_curve_")
+
+
+@quiet
+def test_a_batch_without_weight_has_no_loss():
+    weight = np.repeat([0.0, 1.0], 60)
+    settings = FEW | {"batch_size": 20, "shuffle": False, "alpha": 0.0}
+    half = MLPRegressor(**settings).fit(X, Y, weight)
+    alone = MLPRegressor(**settings | {"solver": "sgd", "momentum": 0.0}).fit(X[60:], Y[60:])
+    both = MLPRegressor(**settings | {"solver": "sgd", "momentum": 0.0}).fit(X, Y, weight)
+    assert np.isfinite(half.loss_curve_).all()
+    np.testing.assert_allclose(both.loss_curve_, np.divide(alone.loss_curve_, 2))
+
+
+@quiet
 def test_callbacks_see_the_model_and_may_stop_it():
     seen = []
 
@@ -297,6 +391,39 @@ def test_callbacks_see_the_model_and_may_stop_it():
 
     assert MLPClassifier(**FEW, callbacks=[watch]).fit(X, LABELS).n_iter_ == 3
     assert len(seen) == 3
+    assert MLPClassifier(**FEW, callbacks=lambda m: m.loss_ > 0).fit(X, LABELS).n_iter_ == 1
+
+
+@quiet
+def test_nbmlps_callbacks(tmp_path, capsys):
+    log, bar = nbmlp.CSVLog(tmp_path / "log.csv"), nbmlp.ProgressBar()
+    model = MLPClassifier(**FEW, callbacks=[log, bar], early_stopping=True).fit(X, LABELS)
+    header, *rows = [line.split(",") for line in log.path.read_text().splitlines()]
+    found = {name: [float(row[i]) for row in rows] for i, name in enumerate(header)}
+    np.testing.assert_allclose(found["train_loss"], model.loss_curve_)
+    np.testing.assert_allclose(found["val_score"], model.validation_scores_)
+    np.testing.assert_allclose(found["val_loss"], model.validation_loss_curve_)
+    assert found["epoch"] == list(range(1, model.n_iter_ + 1))
+    assert f"epoch {model.n_iter_}/{model.max_iter}" in capsys.readouterr().err
+    again = clone(pickle.loads(pickle.dumps(model))).fit(X, LABELS)
+    np.testing.assert_array_equal(parity.parameters(again), parity.parameters(model))
+
+
+@quiet
+def test_nbmlps_early_stopping_goes_back_to_the_best_weights():
+    settings = FEW | {"max_iter": 200, "learning_rate_init": 0.05, "n_iter_no_change": 200}
+    stopping = nbmlp.EarlyStopping("val_loss", patience=5)
+    model = MLPRegressor(**settings, callbacks=stopping)
+    model.fit(X[:60], Y[:60], X_val=X[60:], y_val=Y[60:])
+    best = np.min(model.validation_loss_curve_)
+    assert model.n_iter_ == stopping.best_epoch + 5 < 200
+    assert 0.5 * np.mean((model.predict(X[60:]) - Y[60:]) ** 2) == pytest.approx(best)
+
+
+@quiet
+def test_what_only_the_native_model_writes_is_refused(tmp_path):
+    with pytest.raises(nbmlp.SpecError, match="checkpoints are for"):
+        MLPClassifier(**FEW, callbacks=nbmlp.Checkpoint(tmp_path / "net")).fit(X, LABELS)
 
 
 @quiet
@@ -329,6 +456,9 @@ def test_a_diverging_fit_may_keep_its_last_good_weights():
         ({"optimizer": "adam", "solver": "lbfgs"}, "does not go with solver='lbfgs'"),
         ({"dropout": 0.5, "solver": "lbfgs"}, "dropout and clip_norm need solver"),
         ({"clip_norm": -1.0}, "clip_norm"),
+        ({"callbacks": [3]}, "callback 3 is neither"),
+        ({"callbacks": print, "solver": "lbfgs"}, "callbacks and X_val need solver"),
+        ({"activation": np.array(["relu"])}, "'activation' parameter"),
         ({"on_nonfinite": "cry"}, "on_nonfinite"),
         ({"metric": "acuracy", "early_stopping": True}, "acuracy"),
     ],
@@ -342,9 +472,15 @@ def test_wrong_extensions_get_a_sentence(settings, message):
 def test_another_optimizer_starts_anew():
     """Between two partial fits: what the first one kept is of another kind and number."""
     model = MLPRegressor(**FEW, solver="sgd").partial_fit(X, Y)
-    for settings in ({"solver": "adam"}, {"solver": "sgd"}, {"optimizer": "rmsprop_gains"}):
-        model.set_params(**settings).partial_fit(X, Y)
-    assert np.isfinite(model.predict(X)).all()
+    for optimizer in ("rmsprop_gains", nbmlp.Adam(0.02), None):
+        fresh = MLPRegressor(**FEW, optimizer=optimizer, solver="sgd").partial_fit(X, Y)
+        fresh.coefs_ = [np.array(W) for W in model.coefs_]
+        fresh.intercepts_ = [np.array(b) for b in model.intercepts_]
+        fresh._compiled().start(rule_of(fresh))
+        model.set_params(optimizer=optimizer).partial_fit(X, Y)
+        np.testing.assert_array_equal(
+            parity.parameters(model), parity.parameters(fresh.partial_fit(X, Y))
+        )
 
 
 # ------------------------------------------------------------------------------------ conversions
@@ -374,6 +510,15 @@ def test_scikit_learns_models_and_back(kind, solver):
 def test_what_scikit_learn_does_not_have_is_named():
     with pytest.raises(nbmlp.SpecError, match=r"dropout=0\.5 is not known"):
         MLPClassifier(**FEW, dropout=0.5).fit(X, LABELS).to_sklearn()
+
+
+@quiet
+def test_models_of_another_kind_are_refused():
+    regressor = sklearn.neural_network.MLPRegressor(**FEW).fit(X, Y)
+    with pytest.raises(nbmlp.SpecError, match="is no MLPClassifier"):
+        MLPClassifier.from_sklearn(regressor)
+    with pytest.raises(NotFittedError):
+        MLPRegressor.from_sklearn(sklearn.neural_network.MLPRegressor())
 
 
 @quiet

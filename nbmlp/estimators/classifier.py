@@ -45,9 +45,10 @@ class MLPClassifier(DropIn, Original):
         Upper bound on the norm of the whole gradient.
     metric : str or callable, optional
         What early stopping watches: any scorer of scikit-learn's; default accuracy or R2.
-    callbacks : callable or sequence of callable, optional
-        Called with the estimator after each epoch; one that returns True ends training. Callbacks
-        of scikit-learn's own kind are set by ``set_callbacks``.
+    callbacks : Callback, callable or sequence of them, optional
+        nbmlp's callbacks (``CSVLog``, ``EarlyStopping``, ...), and functions that are called with
+        the estimator after each epoch; one that returns True ends training. Callbacks of
+        scikit-learn's own kind are set by ``set_callbacks``.
     on_nonfinite : {"raise", "warn"}
         When the weights leave the finite numbers: scikit-learn's error at the end, or a warning at
         once and the last good weights.

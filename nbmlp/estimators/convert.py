@@ -6,11 +6,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
+from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.validation import check_is_fitted
 
 from nbmlp.coding import TargetCoding
 from nbmlp.data.encode import Labels
 from nbmlp.errors import SpecError
+from nbmlp.estimators.rules import rule_of
 from nbmlp.estimators.weights import Weights
 from nbmlp.mlp import MLP
 from nbmlp.net import Net
@@ -34,9 +37,15 @@ def copy_fitted(source: Any, kind: type[Estimator]) -> Estimator:
 
     Raises
     ------
+    NotFittedError
+        The source is not fitted.
     SpecError
-        A parameter is set that `kind` does not have.
+        It is no estimator of this kind, or a parameter is set that `kind` does not have.
     """
+    suits = isinstance(source, BaseMultilayerPerceptron)
+    if not suits or is_classifier(source) != is_classifier(kind()):
+        raise SpecError(f"{source!r} is no {kind.__name__}, and none can be made of it.")
+    check_is_fitted(source)
     known, given = kind().get_params(), source.get_params()
     default = type(source)().get_params()
     for name in set(given) - set(known):
@@ -61,7 +70,7 @@ def to_mlp(model: Any, weights: Weights) -> MLP:
     """
     spec = weights.spec
     batch = 200 if model.batch_size == "auto" else int(model.batch_size)
-    rule = model._rule()
+    rule = rule_of(model)
     if model.optimizer is None:
         rule = rule.with_learning_rate(model.learning_rate_init)
     native = MLP(

@@ -13,17 +13,15 @@ from sklearn.metrics import check_scoring
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 
-from nbmlp.errors import SpecError
-from nbmlp.optimizers import LBFGS, Optimizer, as_optimizer
+from nbmlp.optimizers import Optimizer
+from nbmlp.train.callbacks import Callback
 from nbmlp.tuning import granted_threads
 
 __all__ = [
     "CONSTRAINTS",
     "SHARE",
     "class_weights",
-    "own_optimizer",
     "score_by",
-    "tell",
     "threads_of",
 ]
 
@@ -33,35 +31,16 @@ _POSITIVE = Interval(Real, 0, None, closed="neither")
 
 #: Of the parameters that both estimators have, as scikit-learn validates them.
 CONSTRAINTS: dict[str, list[Any]] = {
-    "activation": [str, "array-like"],
+    "activation": [str, list, tuple],
     "dropout": [SHARE, "array-like"],
     "input_dropout": [SHARE],
     "optimizer": [None, str, dict, Optimizer],
     "clip_norm": [None, _POSITIVE],
     "metric": [None, str, callable],
-    "callbacks": [None, "array-like", callable],
+    "callbacks": [None, "array-like", callable, Callback],
     "on_nonfinite": [StrOptions({"raise", "warn"})],
     "n_jobs": [None, Integral],
 }
-
-
-def own_optimizer(value: object, solver: str) -> Optimizer | None:
-    """The parameter `optimizer`; None leaves `solver` to decide.
-
-    Raises
-    ------
-    SpecError
-        An unknown name or setting, or one that does not go with the solver.
-    """
-    if value is None:
-        return None
-    optimizer = as_optimizer(value)
-    if solver == "lbfgs" or isinstance(optimizer, LBFGS):
-        raise SpecError(
-            f"optimizer={optimizer.name!r} does not go with solver={solver!r}: leave optimizer"
-            " out for solver='lbfgs', and the solver at 'adam' for another optimizer."
-        )
-    return optimizer
 
 
 def class_weights(
@@ -90,14 +69,6 @@ def score_by(metric: object, model: Any, X: Any, y: Array, sample_weight: Array 
     scorer = check_scoring(model, scoring=metric)
     extra = {} if sample_weight is None else {"sample_weight": sample_weight}
     return float(scorer(model, X, y, **extra))
-
-
-def tell(callbacks: object, model: Any) -> bool:
-    """Call each function with the model after an epoch; whether one of them asks for the end."""
-    if callbacks is None:
-        return False
-    answers = [function(model) for function in np.ravel(np.array(callbacks, dtype=object))]
-    return any(answer is True for answer in answers)
 
 
 def threads_of(n_jobs: int | None, available: int) -> int:

@@ -17,15 +17,16 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
-from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
+from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 from sklearn.utils.validation import check_consistent_length, validate_data
 
 from nbmlp.data.sparse import SparseRows, check_sparse
 from nbmlp.errors import DataError, SpecError, TrainingWarning
-from nbmlp.estimators.extensions import own_optimizer, score_by, tell, threads_of
+from nbmlp.estimators.extensions import score_by, threads_of
+from nbmlp.estimators.rules import own_optimizer, rule_of, shown_optimizer
+from nbmlp.estimators.run import EstimatorRun, as_callbacks
 from nbmlp.estimators.updates import Updates, loss_name
 from nbmlp.estimators.weights import Weights
-from nbmlp.optimizers import SGD, Adam, Optimizer
 from nbmlp.schedules import Constant
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.tuning import available_threads
@@ -62,9 +63,16 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             memory = self.__dict__.pop("_memory", memory)
             weights = self._weights = Weights(spec, threads)
             if memory is not None:
-                weights.remember(self._rule(), *memory)
+                weights.remember(rule_of(self), *memory)
+        weights.activation = self.activation
         weights.take(self.coefs_, self.intercepts_)
         return weights
+
+    def _initialize(self, *args: Any) -> None:
+        """First weights go into an arena of their own: who kept the last ones keeps them."""
+        super()._initialize(*args)
+        for name in ("_weights", "_memory", "validation_loss_curve_"):
+            self.__dict__.pop(name, None)
 
     def _model_spec(self, dtype: str) -> ModelSpec:
         hidden = tuple(W.shape[1] for W in self.coefs_[:-1])
@@ -85,7 +93,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         state = dict(super().__getstate__())
         weights = state.pop("_weights", None)
         state.pop("_whole", None)
-        for name in ("coefs_", "intercepts_"):
+        for name in ("coefs_", "intercepts_", "_best_coefs", "_best_intercepts"):
             if name in state:
                 state[name] = [np.array(a) for a in state[name]]
         if weights is not None and hasattr(self, "_optimizer"):
@@ -112,9 +120,10 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             or "feature_names_in_" in self.__dict__
             or X.dtype != self._weights.spec.dtype
             or X.shape[1] != self.n_features_in_
+            or self._weights.activation is not self.activation
+            or not self._weights.hold(self.coefs_, self.intercepts_)
         ):
             return None
-        self._weights.take(self.coefs_, self.intercepts_)
         try:
             return self._weights.outputs(_readable(X, self._weights.spec.dtype))
         except DataError:  # scikit-learn's words for it
@@ -123,30 +132,14 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
     def _score(self, X: Any, y: Any, sample_weight: Array | None = None) -> float:
         if self.metric is None:
             return super()._score(X, y, sample_weight=sample_weight)
-        return score_by(self.metric, self, X, y, sample_weight)
+        names = self.__dict__.pop("feature_names_in_", None)  # validation has dropped those of X
+        try:
+            return score_by(self.metric, self, X, y, sample_weight)
+        finally:
+            if names is not None:
+                self.feature_names_in_ = names
 
     # -- training
-
-    def _rule(self) -> Optimizer:
-        """The engine's optimizer; its learning rate is set epoch by epoch."""
-        own = own_optimizer(self.optimizer, self.solver)
-        if own is not None:
-            return own
-        if self.solver == "adam":
-            return Adam(1.0, self.beta_1, self.beta_2, self.epsilon, epsilon_hat=True)
-        return SGD(1.0, self.momentum, bool(self.nesterovs_momentum and self.momentum))
-
-    def _new_optimizer(self) -> SGDOptimizer | AdamOptimizer:
-        """scikit-learn's own, of no parameters: it keeps the learning rate."""
-        own = own_optimizer(self.optimizer, self.solver)
-        if self.solver == "adam" and own is None:
-            return AdamOptimizer(
-                [], self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon
-            )
-        return SGDOptimizer(
-            [], self.learning_rate_init if own is None else own.learning_rate,
-            self.learning_rate, self.momentum, self.nesterovs_momentum, self.power_t,
-        )  # fmt: skip
 
     def _updates(
         self, X: Any, y: Array, sample_weight: Array | None, batch: int | None, whole: bool = False
@@ -155,7 +148,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         seed = 0
         if any(weights.spec.dropout) or weights.spec.input_dropout:
             seed = int(self._random_state.randint(np.iinfo(np.int32).max))
-        rule = self._rule()
+        rule = rule_of(self)
         train = TrainSpec(
             optimizer=rule, schedule=Constant(), batch_size=batch, l2=self.alpha,
             shuffle=bool(self.shuffle), clip_norm=None if whole else self.clip_norm, seed=seed,
@@ -189,21 +182,26 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         self, X: Any, y: Array, sample_weight: Array | None, activations: Any, deltas: Any,
         coef_grads: Any, intercept_grads: Any, layer_units: Any, incremental: bool,
     ) -> None:  # fmt: skip
-        if not incremental or not hasattr(self, "_optimizer"):
-            self._optimizer = self._new_optimizer()
-            self._compiled().start(self._rule())
+        known = self.__dict__.get("_optimizer")
+        if not incremental or known is None or known.given != self.optimizer:
+            self._optimizer = shown_optimizer(self)
+            self._compiled().start(rule_of(self))
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         train, held = (X, y, self._row_weights(y, sample_weight)), self._own_validation()
         if self.early_stopping and held is None:
             train, held = self._split(*train)
         updates = self._updates(*train, self._batch(train[0].shape[0]))
-        try:
-            self._epochs(updates, held, train[0].shape[0], incremental)
-        except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=2)
+        run = EstimatorRun(self, updates, 1 if incremental else self.max_iter)
+        with run.around():
+            try:
+                self._epochs(updates, held, run, incremental)
+            except KeyboardInterrupt:
+                run.stop("interrupted")
+                warnings.warn("Training interrupted by user.", stacklevel=2)
         if self.early_stopping:
             self.coefs_, self.intercepts_ = self._best_coefs, self._best_intercepts
+            self._compiled()
 
     def _split(self, X: Any, y: Array, sample_weight: Array | None) -> tuple[tuple[Any, ...], Held]:
         """Rows to train on and rows to validate with."""
@@ -258,25 +256,29 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             )
         return int(np.clip(self.batch_size, 1, n_rows))
 
-    def _epochs(self, updates: Updates, held: Held | None, n_rows: int, incremental: bool) -> None:
-        order, self.n_iter_ = np.arange(n_rows), 0
-        for _ in range(1 if incremental else self.max_iter):
+    def _epochs(
+        self, updates: Updates, held: Held | None, run: EstimatorRun, incremental: bool
+    ) -> None:
+        order, self.n_iter_ = np.arange(run.n_samples), 0
+        for _ in range(run.epochs):
             if self.shuffle:
                 # As sklearn.utils.shuffle, without its validation.
-                moved = np.arange(n_rows)
+                moved = np.arange(run.n_samples)
                 self._random_state.shuffle(moved)
                 order = order[moved]
             task = self._begin_task()
-            self._epoch(updates, order if self.shuffle else None)
-            self.t_ += n_rows
-            if held is not None:
-                self._validate(updates, held)
+            self._epoch(run, order if self.shuffle else None)
+            self.t_ += run.n_samples
+            val_loss = None if held is None else self._validate(updates, held)
             known = (None, None, None) if held is None else held[:3]
             self._update_no_improvement_count(self.early_stopping, *known)
-            if self._end_epoch(updates) | tell(self.callbacks, self) | self._end_task(task):
-                return
+            val_score = self.validation_scores_[-1] if self.early_stopping else None
+            run.after_epoch(val_loss, val_score)
+            self._end_epoch(updates, run)
             if updates.stopped:
+                run.stop(updates.stopped)
                 warnings.warn(f"Training stopped: {updates.stopped}", TrainingWarning, stacklevel=2)
+            if self._end_task(task) or run.stopped:
                 return
             if self.n_iter_ == self.max_iter and not incremental:
                 warnings.warn(
@@ -286,22 +288,21 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
                     stacklevel=2,
                 )
 
-    def _epoch(self, updates: Updates, order: Array | None) -> None:
+    def _epoch(self, run: EstimatorRun, order: Array | None) -> None:
         # scikit-learn's Adam shows another rate than the one that it is given.
-        shown = isinstance(self._optimizer, AdamOptimizer)
-        rate = self.learning_rate_init if shown else self._optimizer.learning_rate
-        self.loss_ = updates.epoch(rate, order)
+        shown, keeps = self._optimizer, isinstance(self._optimizer, AdamOptimizer)
+        rate = shown.learning_rate_init if keeps else shown.learning_rate
+        self.loss_ = run.train(rate, order)
         self.n_iter_ += 1
         self.loss_curve_.append(self.loss_)
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
 
-    def _validate(self, updates: Updates, held: Held) -> None:
+    def _validate(self, updates: Updates, held: Held) -> float:
         x = _readable(held.X, updates.weights.spec.dtype)
         loss = updates.loss_of(x, self._targets(held.encoded), held.sample_weight)
-        if self.n_iter_ == 1 and not self.warm_start:
-            self.validation_loss_curve_ = []
-        self.validation_loss_curve_ = [*getattr(self, "validation_loss_curve_", []), loss]
+        self.__dict__.setdefault("validation_loss_curve_", []).append(loss)
+        return loss
 
     def _begin_task(self) -> Any:
         """Tell scikit-learn's callbacks; None where there are none."""
@@ -315,36 +316,37 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             return False
         return bool(task.call_on_fit_task_end(estimator=self, reconstruction_attributes={}))
 
-    def _end_epoch(self, updates: Updates) -> bool:
-        """Let the learning rate follow; whether to stop."""
+    def _end_epoch(self, updates: Updates, run: EstimatorRun) -> None:
+        """Let the learning rate follow, and stop where scikit-learn does."""
         optimizer = self._optimizer
         before = optimizer.learning_rate
         optimizer.iteration_ends(self.t_)
-        stops = self._no_improvement_count > self.n_iter_no_change and self._stop_or_slow_down()
+        if self._no_improvement_count > self.n_iter_no_change:
+            self._stop_or_slow_down(run)
         if isinstance(optimizer, AdamOptimizer):
             self._show_adam_rate(updates.weights.state.step)
         elif optimizer.learning_rate != before and self.optimizer is None:
             # There the velocity holds the learning rates of its past; here it is multiplied by
             # the present one.
             updates.weights.scale_velocity(before / optimizer.learning_rate)
-        return stops
 
-    def _stop_or_slow_down(self) -> bool:
+    def _stop_or_slow_down(self, run: EstimatorRun) -> None:
         what = "Validation score" if self.early_stopping else "Training loss"
         message = (
             f"{what} did not improve more than tol={self.tol:f} for"
             f" {self.n_iter_no_change} consecutive epochs."
         )
         if self._optimizer.trigger_stopping(message, self.verbose):
-            return True
-        self._no_improvement_count = 0
-        return False
+            run.stop(message)
+        else:
+            self._no_improvement_count = 0
 
     def _show_adam_rate(self, step: int) -> None:
         """The attribute that scikit-learn's Adam leaves behind."""
-        self._optimizer.t = step
-        correction = np.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
-        self._optimizer.learning_rate = self.learning_rate_init * correction
+        shown = self._optimizer
+        shown.t = step
+        correction = np.sqrt(1 - shown.beta_2**step) / (1 - shown.beta_1**step)
+        shown.learning_rate = shown.learning_rate_init * correction
 
     # -- L-BFGS
 
@@ -352,6 +354,8 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         own_optimizer(self.optimizer, self.solver)
         if np.any(self.dropout) or self.input_dropout or self.clip_norm:
             raise SpecError("dropout and clip_norm need solver='sgd' or 'adam', not 'lbfgs'.")
+        if as_callbacks(self.callbacks).callbacks or self._own_validation():
+            raise SpecError("callbacks and X_val need solver='sgd' or 'adam', not 'lbfgs'.")
         try:
             super()._fit_lbfgs(X, y, self._row_weights(y, sample_weight), *args)
             self._compiled()

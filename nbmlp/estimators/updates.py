@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,8 @@ class Updates:
     ----------
     stopped : str
         Why nothing is computed any more; empty while all is well, or if it `spoils`.
+    penalty : float
+        The part of the last loss that is penalty.
     """
 
     def __init__(
@@ -78,25 +81,39 @@ class Updates:
         self.engine = Engine(
             weights.spec, train, weights.state, rows, weights.threads, whole, per_batch=True
         )
-        self.lost, self.stopped, self._spoils = False, "", spoils
+        self.lost, self.stopped, self._spoils, self.penalty = False, "", spoils, 0.0
 
     @property
     def steps(self) -> int:
         """Updates of one epoch."""
         return self.engine.steps_per_epoch
 
-    def epoch(self, rate: float, order: Array | None) -> float:
+    @property
+    def n_rows(self) -> int:
+        """Rows of one epoch."""
+        return len(self.engine.rows)
+
+    @property
+    def loss_so_far(self) -> float:
+        """Mean loss of the epoch's rows so far, without penalty."""
+        return self.engine.mean_loss / _share(self.weights.spec)
+
+    def epoch(
+        self, rate: float, order: Array | None, between: Callable[[], None] | None = None
+    ) -> float:
         """Train one epoch; its loss, each batch's penalty included, weighted by the batch's rows.
 
-        Once a weight has left the finite numbers all weights and losses are NaN, and nothing is
-        computed any more: so scikit-learn would go on.
+        `between`, if given, is called a few times a second. Once a weight has left the finite
+        numbers all weights and losses are NaN, and nothing is computed any more: so scikit-learn
+        would go on.
         """
         if self.lost:
             return np.nan
         try:
             self.engine.start_epoch(np.full(self.steps, rate), order)
             while not self.engine.region():
-                pass
+                if between is not None:
+                    between()
         except NonFiniteError as error:
             self.lost = True
             if self._spoils:
@@ -127,10 +144,11 @@ class Updates:
         losses, weights, squares = self.engine.batches.T
         n, batch = len(self.engine.rows), self.engine.batch
         rows = np.minimum(batch, n - batch * np.arange(len(losses)))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = (losses + self._constants_of(order)) / weights / _share(self.weights.spec)
-            penalties = 0.5 * self.train.l2 * squares / weights
-        return float(np.dot(rows, means + penalties) / n)
+        # A batch whose rows have no weight has no loss.
+        share = np.divide(rows, weights, out=np.zeros(len(rows)), where=weights != 0) / n
+        self.penalty = float(0.5 * self.train.l2 * np.dot(share, squares))
+        sums = (losses + self._constants_of(order)) / _share(self.weights.spec)
+        return float(np.dot(share, sums)) + self.penalty
 
     def _constants_of(self, order: Array | None) -> Array | float:
         """Sum over each batch of what the engine's loss leaves out."""

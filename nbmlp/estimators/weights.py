@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from functools import cached_property
 from typing import Any
 
@@ -35,7 +36,11 @@ class Weights:
         Views, one for each layer.
     intercepts : list of ndarray (n_out,)
         Views.
+    activation : object
+        The estimator's parameter that `spec` was made from.
     """
+
+    activation: object = None
 
     def __init__(self, spec: ModelSpec, threads: int) -> None:
         self.spec, self.threads = spec, threads
@@ -47,12 +52,31 @@ class Weights:
         return Predictor(self.spec, self.state.plan, self.state, self.threads)
 
     def take(self, coefs: list[Array], intercepts: list[Array]) -> None:
-        """Copy the arrays that somebody has put in the place of a view, and put the view back."""
-        for views, arrays in ((self.coefs, coefs), (self.intercepts, intercepts)):
+        """Copy the arrays that somebody has put in the place of a view, and put the view back.
+
+        Raises
+        ------
+        ValueError
+            An array of another shape: it does not fit to those of the layers beside it.
+        """
+        named = (("coefs_", self.coefs, coefs), ("intercepts_", self.intercepts, intercepts))
+        for name, views, arrays in named:
             for k, view in enumerate(views):
-                if arrays[k] is not view:
-                    view[...] = arrays[k]
-                    arrays[k] = view
+                if arrays[k] is view:
+                    continue
+                if np.shape(arrays[k]) != view.shape:
+                    raise ValueError(
+                        f"{name}[{k}] has shape {np.shape(arrays[k])}; between the other layers it"
+                        f" must be {view.shape}."
+                    )
+                view[...] = arrays[k]
+                arrays[k] = view
+
+    def hold(self, coefs: list[Array], intercepts: list[Array]) -> bool:
+        """Whether these are the views, and not arrays that somebody has put in their place."""
+        return all(map(operator.is_, self.coefs, coefs)) and all(
+            map(operator.is_, self.intercepts, intercepts)
+        )
 
     def outputs(self, x: Array | SparseRows) -> Array:
         """Outputs (n, n_outputs) for rows (n, n_inputs) of float32 or float64.

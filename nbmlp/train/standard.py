@@ -191,6 +191,7 @@ class CSVLog(Callback):
         if self._file is not None:
             with self._named_errors():
                 self._file.close()
+            self._file = None  # open or closed, it cannot be copied or pickled
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -243,6 +244,7 @@ class ProgressBar(Callback):
         """Leave the terminal in order, and say why training ended if not as planned."""
         finished = len(run.history) and run.history[-1].epoch >= run.epochs
         self._display.close("" if finished else run.history.stop_reason)
+        del self._display  # it holds a stream, which cannot be copied or pickled
 
     @staticmethod
     def _status(
