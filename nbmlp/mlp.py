@@ -25,6 +25,7 @@ from nbmlp.data import (
     split,
 )
 from nbmlp.diagnostics.gradients import GradientReport, check_gradients
+from nbmlp.diagnostics.why import Report, diagnose
 from nbmlp.errors import DataError, ModelFileError, NotFittedError, SpecError
 from nbmlp.io import model_file
 from nbmlp.net import Net
@@ -161,6 +162,18 @@ class MLP:
     @property
     def _threads(self) -> int:
         return self.train_spec.threads or tuning.available_threads()
+
+    def with_(self, **changes: Any) -> MLP:
+        """A model of these settings with some changed, not fitted.
+
+        Raises
+        ------
+        SpecError
+            An unknown setting or a wrong value.
+        """
+        model = MLP()
+        model._settings = self._settings.with_(**changes)
+        return model
 
     # -- training
 
@@ -394,6 +407,31 @@ class MLP:
             self.build(X, y)
         rows = self.net.rows(X, y, sample_weight, "float64")
         return check_gradients(self.net.spec, self.train_spec, self.net.state, rows, **options)
+
+    def why(
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        validation: tuple[Any, ArrayLike] | float = 0.2,
+        sample_weight: ArrayLike | None = None,
+        **options: Any,
+    ) -> Report:
+        """Find out why training with these settings fails, stalls or disappoints.
+
+        Trains for short times with and without each likely cure; this model stays as it is,
+        fitted or not. Options (`seconds`, `progress`): see
+        :func:`nbmlp.diagnostics.why.diagnose`.
+
+        Returns
+        -------
+        Report
+            Prints as text; :meth:`Report.cured` makes the model with the cure applied.
+        """
+        return diagnose(
+            self._settings, X, y, validation=validation, sample_weight=sample_weight,
+            rebuild=self.with_, **options,
+        )  # fmt: skip
 
     # -- files
 

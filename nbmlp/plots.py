@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["learning_curve"]
+__all__ = ["compare_curves", "learning_curve"]
 
 Floats = NDArray[np.float64]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 _TRAIN, _VALIDATION, _SCORE, _MARK = "#0072B2", "#D55E00", "#009E73", "#555555"
+_CYCLE = (_MARK, _TRAIN, _VALIDATION, _SCORE, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 #: Curves that span more than this factor get a logarithmic axis.
 _LOG_SPAN = 10.0
 #: Up to this many epochs, each gets a dot.
@@ -214,3 +215,49 @@ def _write(figure: Figure, path: str | os.PathLike[str]) -> None:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise DataError(f"the picture {os.fspath(path)} cannot be written: {why}.") from error
+
+
+def compare_curves(
+    curves: Mapping[str, Sequence[float]],
+    ylabel: str,
+    *,
+    title: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> Figure:
+    """Draw one curve per training over the epochs, in one panel.
+
+    Parameters
+    ----------
+    curves : mapping of str to sequence of float
+        Name -> one value per epoch; epochs whose value is not finite are left out.
+    ylabel : str
+        What the values are.
+    title, path
+        As for :func:`learning_curve`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MissingPackageError
+        matplotlib is not installed.
+    DataError
+        There is nothing to draw, or the file cannot be written.
+    """
+    drawn = {name: y for name, values in curves.items() if (y := _curve(values)) is not None}
+    if not drawn:
+        raise DataError("there is no epoch with a finite value to draw.")
+    figure, (ax,) = _panels(1)
+    for (name, y), colour in zip(drawn.items(), _CYCLE, strict=False):
+        _plot(ax, np.arange(1.0, len(y) + 1), y, color=colour, label=name)
+    _choose_scale(ax, list(drawn.values()))
+    _dress(ax, np.arange(1.0, max(map(len, drawn.values())) + 1), None)
+    ax.set_title(title, loc="left")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(ylabel)
+    ax.legend(frameon=False, fontsize="small")
+    if path is not None:
+        _write(figure, path)
+    return figure
