@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["learning_curve"]
+__all__ = ["batch_scan", "learning_curve"]
 
 Floats = NDArray[np.float64]
 
@@ -114,6 +115,90 @@ def learning_curve(
     if path is not None:
         _write(figure, path)
     return figure
+
+
+def batch_scan(
+    batch: ArrayLike,
+    speed: ArrayLike,
+    seconds: ArrayLike,
+    updates: ArrayLike,
+    *,
+    noise_scale: float | None = None,
+    best: int | None = None,
+    target: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> Figure:
+    """Draw samples per second, and seconds and updates to a target, against the batch size.
+
+    Parameters
+    ----------
+    batch, speed, seconds, updates : array_like of shape (sizes,)
+        NaN where something is not known; the lower panel is left out if nothing is.
+    noise_scale : float, optional
+        In rows; a vertical line where it is finite.
+    best : int, optional
+        Batch to mark.
+    target : str
+        What is reached, in words.
+    path : path-like, optional
+        File to write; its ending chooses the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MissingPackageError
+        matplotlib is not installed.
+    DataError
+        No speed is known, or the file cannot be written.
+    """
+    x, rate = np.asarray(batch, dtype=np.float64), _curve(speed)
+    if rate is None:
+        raise DataError("there is no speed to draw: none was measured.")
+    times, steps = _curve(seconds), _curve(updates)
+    figure, axes = _panels(1 if times is None else 2)
+    _plot(axes[0], x, rate, color=_TRAIN)
+    axes[0].set_ylabel("samples/s")
+    for ax in axes:
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log")
+        ax.grid(alpha=0.3, linewidth=0.6)
+        ax.spines["top"].set_visible(False)
+        if best is not None:
+            ax.axvline(best, color=_MARK, linewidth=1.0, linestyle="--", label=f"soonest: {best:,}")
+        if noise_scale is not None and 0 < noise_scale < math.inf:
+            label = f"noise scale: {noise_scale:,.0f}"
+            ax.axvline(noise_scale, color=_SCORE, linewidth=1.0, linestyle=":", label=label)
+    if times is not None and steps is not None:
+        _draw_way(axes[1], x, times, steps)
+        axes[1].set_title(f"to a {target}" if target else "", loc="left", fontsize="medium")
+    if axes[0].get_legend_handles_labels()[0]:
+        axes[0].legend(**_ABOVE)
+    _label_powers(axes[-1], x)
+    axes[-1].set_xlabel("batch size")
+    if path is not None:
+        _write(figure, path)
+    return figure
+
+
+def _draw_way(ax: Axes, x: Floats, seconds: Floats, updates: Floats) -> None:
+    """Seconds on the left axis, updates on one of their own."""
+    twin = ax.twinx()
+    twin.set_yscale("log")
+    twin.spines["top"].set_visible(False)
+    for panel, y, color, name in (
+        (ax, seconds, _VALIDATION, "seconds"), (twin, updates, _TRAIN, "updates"),
+    ):  # fmt: skip
+        _plot(panel, x, y, color=color)
+        panel.set_ylabel(name, color=color)
+
+
+def _label_powers(ax: Axes, x: Floats) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
 def _curve(values: ArrayLike | None) -> Floats | None:
