@@ -159,46 +159,40 @@ def batch_scan(
         raise DataError("there is no speed to draw: none was measured.")
     times, steps = _curve(seconds), _curve(updates)
     figure, axes = _panels(1 if times is None else 2)
-    _plot(axes[0], x, rate, color=_TRAIN)
-    axes[0].set_ylabel("samples/s")
-    for ax in axes:
-        ax.set_xscale("log", base=2)
-        ax.set_yscale("log")
-        ax.grid(alpha=0.3, linewidth=0.6)
-        ax.spines["top"].set_visible(False)
-        if best is not None:
-            ax.axvline(best, color=_MARK, linewidth=1.0, linestyle="--", label=f"soonest: {best:,}")
-        if noise_scale is not None and 0 < noise_scale < math.inf:
-            label = f"noise scale: {noise_scale:,.0f}"
-            ax.axvline(noise_scale, color=_SCORE, linewidth=1.0, linestyle=":", label=label)
+    _draw_by_batch(axes[0], x, rate, "samples/s", _TRAIN)
     if times is not None and steps is not None:
-        _draw_way(axes[1], x, times, steps)
-        axes[1].set_title(f"to a {target}" if target else "", loc="left", fontsize="medium")
+        _draw_by_batch(axes[1], x, times, f"seconds to {target or 'target'}", _VALIDATION)
+        _draw_by_batch(axes[1].twinx(), x, steps, "updates", _SCORE)
+    for ax in axes:
+        _mark_batches(ax, best, noise_scale)
     if axes[0].get_legend_handles_labels()[0]:
         axes[0].legend(**_ABOVE)
-    _label_powers(axes[-1], x)
     axes[-1].set_xlabel("batch size")
     if path is not None:
         _write(figure, path)
     return figure
 
 
-def _draw_way(ax: Axes, x: Floats, seconds: Floats, updates: Floats) -> None:
-    """Seconds on the left axis, updates on one of their own."""
-    twin = ax.twinx()
-    twin.set_yscale("log")
-    twin.spines["top"].set_visible(False)
-    for panel, y, color, name in (
-        (ax, seconds, _VALIDATION, "seconds"), (twin, updates, _TRAIN, "updates"),
-    ):  # fmt: skip
-        _plot(panel, x, y, color=color)
-        panel.set_ylabel(name, color=color)
+def _draw_by_batch(ax: Axes, x: Floats, y: Floats, name: str, color: str) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
 
-
-def _label_powers(ax: Axes, x: Floats) -> None:
-    from matplotlib.ticker import FuncFormatter
-
+    _plot(ax, x, y, color=color)
+    _log_scale(ax, np.nanmin(y), np.nanmax(y))
+    ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylabel(name, color=color)
+    ax.spines["top"].set_visible(False)
+
+
+def _mark_batches(ax: Axes, best: int | None, noise_scale: float | None) -> None:
+    ax.grid(alpha=0.3, linewidth=0.6)
+    if best is not None:
+        label = f"soonest: {best:,}"
+        ax.axvline(best, color=_MARK, linewidth=1.0, linestyle="--", zorder=1, label=label)
+    if noise_scale is not None and 0 < noise_scale < math.inf:
+        label = f"gradient noise scale: {noise_scale:,.0f}"
+        ax.axvline(noise_scale, color="k", linewidth=1.0, linestyle=":", zorder=1, label=label)
 
 
 def _curve(values: ArrayLike | None) -> Floats | None:
@@ -266,18 +260,31 @@ def _plot(ax: Axes, x: Floats, y: Floats, **style: Any) -> None:
 
 
 def _choose_scale(ax: Axes, curves: list[Floats]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     values = np.concatenate([c.ravel() for c in curves])
     values = values[np.isfinite(values)]
     low, high = values.min(), values.max()
     if low <= 0 or high <= _LOG_SPAN * low:
         return
+    _log_scale(ax, low, high)
+
+
+def _log_scale(ax: Axes, low: float, high: float) -> None:
+    """A logarithmic y axis; few powers of ten get the steps between them labelled too."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     ax.set_yscale("log")
-    if high < 1e3 * low:  # few powers of ten: label the steps between them too
+    if high < 1e3 * low:
         ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _brief(value)))
         ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _brief(value: float) -> str:
+    """A tick's number: 20M and 500k, not 2e+07 and 500000."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
 
 
 def _dress(ax: Axes, x: Floats, best_epoch: int | None) -> None:

@@ -36,7 +36,7 @@ _SPEED, _NOISE, _OWN = 0.2, 0.05, 0.15
 #: The own batch's training goes on for so much, if its time allows.
 _OWN_EPOCHS, _OWN_UPDATES = 3, 100
 #: A loss is watched each time the rows trained on have grown by this share.
-_GROWTH = 0.1
+_GROWTH = 0.15
 #: The target is reached when this share of what the own training gained is missing.
 _MISSING = 0.02
 

@@ -90,6 +90,11 @@ class BatchScan:
         done = [(p.seconds, p.batch) for p in self.points if p.seconds is not None]
         return min(done)[1] if done else None
 
+    @property
+    def measured(self) -> bool:
+        """Whether there is anything to draw."""
+        return any(math.isfinite(p.samples_per_second) for p in self.points)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON but for what is not finite."""
         noise = {
