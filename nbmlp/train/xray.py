@@ -66,22 +66,18 @@ class Xray:
     loss : float
         Mean over the rows, without penalty.
     layers : tuple of LayerView
-    noise_scale : float
-        tr(covariance of the rows' gradients) / |mean gradient|^2: the batch size beyond which
-        averaging more rows hardly improves a step (McCandlish et al. 2018, B_simple).
     outputs : ndarray (rows, n_outputs)
     """
 
     n_rows: int
     loss: float
     layers: tuple[LayerView, ...]
-    noise_scale: float
     outputs: NDArray[Any]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the outputs."""
         return {
-            "n_rows": self.n_rows, "loss": self.loss, "noise_scale": self.noise_scale,
+            "n_rows": self.n_rows, "loss": self.loss,
             "layers": [asdict(layer) for layer in self.layers],
         }  # fmt: skip
 
@@ -114,11 +110,7 @@ def take_xray(spec: ModelSpec, train: TrainSpec, state: State, rows: Rows) -> Xr
         names, outputs, deltas, state.matrices(gradient), state.weights(), strict=True
     )  # fmt: skip
     layers = tuple(_view(*parts) for parts in views)
-    inputs = _squares_of_inputs(few, spec.bias)
-    below = [inputs, *(_row_squares(a) + spec.bias for a in outputs[:-1])]
-    squares = sum(x * _row_squares(d) for x, d in zip(below, deltas, strict=True))
-    mean = float(np.sum(np.square(state.get_flat(gradient), dtype=np.float64)))
-    return Xray(n, loss, layers, _noise_scale(float(np.mean(squares)), mean, n), outputs[-1].copy())
+    return Xray(n, loss, layers, outputs[-1].copy())
 
 
 def _sized(arrays: list[NDArray[Any]], spec: ModelSpec) -> zip[tuple[NDArray[Any], int]]:
@@ -127,24 +119,6 @@ def _sized(arrays: list[NDArray[Any]], spec: ModelSpec) -> zip[tuple[NDArray[Any
 
 def _rms(values: NDArray[Any]) -> float:
     return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
-
-
-def _row_squares(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Squared norm of each row, (n,)."""
-    return np.asarray(np.sum(np.square(values, dtype=np.float64), axis=1))
-
-
-def _squares_of_inputs(rows: Rows, bias: bool) -> NDArray[np.float64]:
-    if isinstance(rows.x, np.ndarray):
-        return _row_squares(rows.x) * rows.scale**2 + bias
-    return np.array([np.sum(np.square(rows.x[i], dtype=np.float64)) for i in range(len(rows))])
-
-
-def _noise_scale(mean_square: float, square_of_mean: float, n: int) -> float:
-    """From E|g_i|^2 and |mean of n g_i|^2, both freed of their bias."""
-    noise = (mean_square - square_of_mean) * n / max(n - 1, 1)
-    signal = square_of_mean - noise / n
-    return float(noise / signal) if signal > 0 else float("inf")
 
 
 def _view(

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmlp import tuning
 from nbmlp.codes import parse_call
 from nbmlp.data import first_nonfinite, n_rows, take_rows
+from nbmlp.diagnostics.noise import noise_scale
 from nbmlp.diagnostics.why.trials import Outcome, Samples, Trainer, error_of
 from nbmlp.errors import NonFiniteError
 from nbmlp.net import Net
@@ -26,6 +28,8 @@ __all__ = ["Evidence", "InputFacts", "bad_rows", "look_at_inputs"]
 _MOST_ROWS = 20_000
 #: Columns compared with each other for being copies.
 _MOST_COLUMNS = 2_000
+#: Rows that the noise scale is estimated from.
+_NOISE_ROWS = 4_096
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,19 @@ class Evidence:
     def updates(self) -> int:
         """Updates of the training."""
         return max(1, self.base.epochs) * math.ceil(len(self.samples) / self.batch)
+
+    @cached_property
+    def noise(self) -> float:
+        """The gradient noise scale of the net as trained, in rows; infinite where not finite."""
+        net = self.base.net
+        try:
+            found = noise_scale(
+                net.spec, self.train, net.state, self.rows, tuning.available_threads(),
+                most_rows=_NOISE_ROWS,
+            )  # fmt: skip
+        except NonFiniteError:
+            return math.inf
+        return found.batch
 
     @property
     def loss_name(self) -> str:

@@ -71,13 +71,12 @@ def batch_too_large(e: Evidence) -> Suspect | None:
     n = len(e.samples)
     if isinstance(e.train.optimizer, LBFGS | Rprop) or e.batch < 64:
         return None
-    noise = float("nan") if e.last is None else e.last.noise_scale
     small = max(16, e.batch // 16)
     share = e.batch / n
     return Suspect(
         "batch_too_large", Where(),
         f"a batch of {e.batch} ({share:.0%} of the rows) makes {e.updates} updates in"
-        f" {e.base.epochs} epochs; the gradient's noise scale is about {noise:.3g} rows",
+        f" {e.base.epochs} epochs; the gradient's noise scale is about {e.noise:.3g} rows",
         "beyond the noise scale more rows per update hardly make it better, only rarer",
         f"a batch of {small}",
         (

@@ -231,9 +231,11 @@ class Trainer:
         if history.stop_reason == "interrupted":
             raise KeyboardInterrupt
         curve = [-float(v) for v in history.val_score]
+        train_error = self._train_error(net, predictor, samples)
         return Outcome(
-            float("inf") if failure or not curve else curve[-1], self._train_error(net, predictor, samples), curve, list(history.data_loss),
-            net, failure, net.state.epoch, deadline.reached, time.perf_counter() - began,
+            float("inf") if failure or not curve else curve[-1], train_error, curve,
+            list(history.data_loss), net, failure, net.state.epoch, deadline.reached,
+            time.perf_counter() - began,
         )  # fmt: skip
 
     def _train_error(self, net: Net, predictor: Predictor, samples: Samples) -> float:
