@@ -27,6 +27,8 @@ __all__ = [
     "GRADIENTS",
     "SCAN",
     "TRAIN",
+    "WHY",
+    "Diagnosing",
     "Learning",
     "Option",
     "Outputs",
@@ -135,6 +137,19 @@ class Scanning:
     sizes: tuple[int, ...] | None = None
     target_loss: float | None = None
     seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Diagnosing:
+    """How long a diagnosis may take.
+
+    Attributes
+    ----------
+    seconds : float
+        Time for all trials; large data are sampled to keep to it.
+    """
+
+    seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -352,21 +367,30 @@ def _group(
 
 
 #: These, or the functions that they go to, check all values themselves.
-_CHECKED = (ModelSpec, TrainSpec, Scanning)
+_CHECKED = (ModelSpec, TrainSpec, Scanning, Diagnosing)
 _MODEL = _group(ModelSpec, "Net", ("n_inputs", "n_outputs"))
 _TRAINING = (*_group(Learning, "Training"), *_group(TrainSpec, "Training"))
 #: The options of each command.
 DATA = _group(Source, "Data")
 GRADIENTS = (*DATA, *_MODEL, *_TRAINING)
 TRAIN = (*DATA, *_group(Parts, "Data"), *_MODEL, *_TRAINING, *_group(Outputs, "Output"))
-_PICTURE = {"plot": "Draw both panels here (.png, .pdf or .svg)."}
+_PICTURE = {"plot": "Draw the result here (.png, .pdf or .svg)."}
+_SHOWN_ONLY = _group(Outputs, "Output", ("out", "log", "checkpoint", "resume"), _PICTURE)
 SCAN = (
     *DATA,
     *_group(Parts, "Data"),
     *_group(Scanning, "Scan"),
     *_MODEL,
     *_TRAINING,
-    *_group(Outputs, "Output", ("out", "log", "checkpoint", "resume"), _PICTURE),
+    *_SHOWN_ONLY,
+)
+WHY = (
+    *DATA,
+    *_group(Parts, "Data"),
+    *_group(Diagnosing, "Diagnosis"),
+    *_MODEL,
+    *_TRAINING,
+    *_SHOWN_ONLY,
 )
 
 

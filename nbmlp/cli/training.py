@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nbmlp.cli import files, report
 from nbmlp.cli.failures import FAILED, say
-from nbmlp.cli.options import Learning, Outputs, Parts, Scanning, Source
+from nbmlp.cli.options import Diagnosing, Learning, Outputs, Parts, Scanning, Source
 from nbmlp.cli.rows import Rows, read_training
 from nbmlp.errors import SpecError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_gradients", "scan", "train"]
 
-Group = TypeVar("Group", Source, Parts, Learning, Outputs, Scanning)
+Group = TypeVar("Group", Source, Parts, Learning, Outputs, Scanning, Diagnosing)
 
 
 def _take(cls: type[Group], values: dict[str, Any]) -> Group:
@@ -176,3 +176,43 @@ def scan(values: dict[str, Any], config: str | None) -> int:
         return 0
     say("interrupted: the rest was not measured.")
     return FAILED
+
+
+def why(values: dict[str, Any], config: str | None) -> int:
+    """Diagnose a training.
+
+    Parameters
+    ----------
+    values : dict
+        Of :data:`nbmlp.cli.options.WHY`, by name.
+    config : str or None
+        File that some came from.
+
+    Returns
+    -------
+    int
+        0 if nothing is wrong, else 1.
+    """
+    values = dict(values)
+    wanted = _take(Diagnosing, values)
+    task = _understand(values)
+    outputs, model = task.outputs, task.model
+    files.check_outputs({"plot": outputs.plot}, (task.source.data, task.parts.test, config))
+    rows = read_training(
+        task.source, task.parts, task.learning, model.train_spec.seed, any_values=True
+    )
+    with report.progress(outputs.quiet) as progress:
+        found = model.why(
+            rows.train.X, rows.targets, validation=task.parts.validation or 0.2,
+            seconds=wanted.seconds, progress=progress,
+        )  # fmt: skip
+    drawn = outputs.plot is not None and any(f.trial for f in found.findings)
+    if outputs.plot is not None and drawn:
+        files.write_picture(outputs.plot, found.plot())
+    if outputs.json:
+        print(found.to_json())
+    elif not outputs.quiet:
+        print(f"{rows.train.source}: {found}")
+        if drawn:
+            print(f"\ndrawn in {outputs.plot}")
+    return 0 if found.healthy else FAILED

@@ -26,7 +26,7 @@ from nbmlp.settings import Settings
 
 __all__ = ["diagnose"]
 
-Progress = Callable[[str], object]
+Progress = Callable[[float, str], object]
 
 #: A diagnosis makes about so many trainings.
 _TRIALS = 15
@@ -44,7 +44,7 @@ def diagnose(
     validation: tuple[Any, ArrayLike] | float = 0.2,
     sample_weight: ArrayLike | None = None,
     seconds: float = 60.0,
-    progress: Progress = lambda text: None,
+    progress: Progress = lambda share, stage: None,
     rebuild: Callable[..., Any] | None = None,
 ) -> Report:
     """Find out why a training with these settings on these data fails, stalls or disappoints.
@@ -59,7 +59,7 @@ def diagnose(
     seconds : float
         About how long the trials may take in all; large data are sampled to keep to it.
     progress : callable
-        Called with a few words before each trial.
+        Called before each trial with the share of the time that is over, and a few words.
     rebuild : callable, optional
         Makes a model of changed settings, for :meth:`Report.cured`.
 
@@ -176,8 +176,18 @@ class _Work:
     def __init__(
         self, settings: Settings, trainer: Trainer, seconds: float, progress: Progress
     ) -> None:
-        self.settings, self.trainer, self.progress = settings, trainer, progress
-        self._end, self._each = time.perf_counter() + seconds, seconds / _TRIALS
+        self.settings, self.trainer, self._progress = settings, trainer, progress
+        self._begin, self._seconds = time.perf_counter(), seconds
+        self._each = seconds / _TRIALS
+        self._tried: dict[str, Outcome | None] = {}
+
+    @property
+    def _share(self) -> float:
+        """Share of the time that is over."""
+        return (time.perf_counter() - self._begin) / self._seconds
+
+    def _say(self, stage: str) -> None:
+        self._progress(min(self._share, 1.0), stage)
 
     def findings(self) -> tuple[list[Finding], bool, Evidence]:
         """All findings, heaviest first; whether all trials were made; what they rest on."""
@@ -186,7 +196,7 @@ class _Work:
         found: list[Finding] = []
         try:
             for suspect in self._suspects(evidence):
-                late = time.perf_counter() > self._end
+                late = self._share > 1.0
                 complete = complete and not late
                 tried = None if late else self._try(evidence, suspect)
                 finding = _weigh(evidence, suspect, tried)
@@ -199,7 +209,7 @@ class _Work:
         """Training as it is, on a sample and for as long as the time allows."""
         samples = self._sample()
         self.trainer.samples = samples
-        self.progress("training as it is")
+        self._say("training as it is")
         base = self.trainer.train(self.settings, seconds=3 * self._each)
         if base.cut_short:  # schedules look to the end: all trials have to have the same
             self.settings = self.settings.with_(epochs=base.epochs)
@@ -231,7 +241,7 @@ class _Work:
         best: _Tried | None = None
         for cure in suspect.cures:
             words = cure.words or suspect.cure
-            self.progress(f"{suspect.cause}: {words}")
+            self._say(f"{suspect.cause}: {words}")
             outcome = self._train(e, cure)
             if outcome is None:
                 continue
@@ -245,6 +255,13 @@ class _Work:
         return best
 
     def _train(self, e: Evidence, cure: Cure) -> Outcome | None:
+        """Several suspects may ask for the same cure: it is tried once."""
+        key = repr((sorted(cure.change.items()), cure.drop, cure.repeat))
+        if key not in self._tried:
+            self._tried[key] = self._train_anew(e, cure)
+        return self._tried[key]
+
+    def _train_anew(self, e: Evidence, cure: Cure) -> Outcome | None:
         samples = e.samples
         if cure.drop or cure.repeat:
             rows = np.setdiff1d(np.arange(len(samples)), cure.drop)
