@@ -22,6 +22,7 @@ _HOMES = {
     ),
     "nbmlp.train.callbacks": ("Callback", "Progress"),
     "nbmlp.train.standard": ("CSVLog", "Checkpoint", "EarlyStopping", "ProgressBar"),
+    "nbmlp.train.watch": ("Watch",),
     "nbmlp.train.history": ("EpochRecord", "History"),
     "nbmlp.data": ("ColumnPlan", "Dataset", "Table", "read"),
     "nbmlp.errors": (

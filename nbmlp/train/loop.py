@@ -23,6 +23,7 @@ from nbmlp.train.engine import Engine
 from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.interrupt import Interrupt, Interrupted
 from nbmlp.train.lbfgs import minimise
+from nbmlp.train.xray import Xray, take_xray
 
 __all__ = ["Loop", "Validation", "without_horizon"]
 
@@ -100,6 +101,10 @@ class Loop:
     def set_weights(self, weights: NDArray[Any]) -> None:
         """Put such a copy back."""
         self._state.set_flat(weights)
+
+    def look(self) -> Xray:
+        """What the net does with the first of the training rows, layer by layer."""
+        return take_xray(self.engine.spec, self._train, self._state, self.engine.rows)
 
     def save_checkpoint(self, path: Path) -> None:
         """Write all that resuming needs, whole or not at all."""

@@ -276,7 +276,7 @@ class _Work:
 def _weigh(e: Evidence, suspect: Suspect, tried: _Tried | None) -> Finding | None:
     """A finding with the weight that its trial gives it; None for nothing."""
     said = (suspect.cause, suspect.where, suspect.seen, suspect.hurts, suspect.cure)
-    weight, place, seen, hurts, cure = 0.1, *said[1:]
+    weight, place, seen, hurts, cure = suspect.floor, *said[1:]
     if tried is None:
         return Finding(said[0], weight, place, seen, hurts, cure) if suspect.sign else None
     gain = _gain(e.error, tried.outcome.error)
@@ -284,7 +284,7 @@ def _weigh(e: Evidence, suspect: Suspect, tried: _Tried | None) -> Finding | Non
         of_training = _gain(min(e.base.train_error, 3 * e.guess), tried.outcome.train_error)
         gain = min(gain, 2.0 * max(of_training, 0.0) + 0.02)
     score = suspect.trust * max(gain, 0.0)
-    weight = max(score / (score - math.log(1.0 - suspect.least)), 0.1)
+    weight = max(score / (score - math.log(1.0 - suspect.least)), suspect.floor)
     if weight < 0.25 and not suspect.sign:
         return None
     trial = Trial(

@@ -34,13 +34,14 @@ def unscaled_inputs(e: Evidence) -> Suspect | None:
     if e.base.net.columns is not None:
         return None
     facts = e.inputs
-    live = facts.deviation > 0
+    live = facts.size > 0
     if not live.any():
         return None
-    size, offset = facts.size[live], np.abs(facts.mean[live]) / facts.deviation[live]
-    large, small = float(size.max()), float(size.max())
+    size = facts.size[live]
+    offset = np.abs(facts.mean[live]) / np.maximum(facts.deviation[live], 0.1 * size)
+    large = float(size.max())
     shifted = float(np.max(np.where(size > 2.0, offset, 0.0)))
-    if large < _LARGE and small > _SMALL and shifted < 5.0:
+    if _SMALL < large < _LARGE and shifted < 5.0:
         return None
     worst = np.flatnonzero(live)[np.argsort(-size)]
     j = int(worst[0])

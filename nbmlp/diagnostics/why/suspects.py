@@ -54,6 +54,8 @@ class Suspect:
         learns, not in what it learns from.
     ladder : bool
         The cures are steps of one setting: go on only while the error falls.
+    floor : float
+        Least weight, whatever the trial shows: what is sure by its signs alone.
     sign : bool
         Something was seen that is worth a hint even if its cure does not help.
     """
@@ -68,4 +70,5 @@ class Suspect:
     least: float = 0.12
     optimises: bool = True
     ladder: bool = False
+    floor: float = 0.1
     sign: bool = True
