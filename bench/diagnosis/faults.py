@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.diagnosis.twins import Twin, Wish
+from bench.diagnosis.twins import Twin, Wish, brief
 
 __all__ = ["FAULTS", "PAIRS", "Fault", "Planted"]
 
@@ -47,7 +47,7 @@ class Fault(NamedTuple):
 
 def wide(rng: Rng, value: float) -> float:
     """The value times 0.7 to 1.4, two figures."""
-    return float(f"{value * 2 ** rng.uniform(-0.5, 0.5):.2g}")
+    return brief(value * 2 ** rng.uniform(-0.5, 0.5))
 
 
 def with_settings(changes: dict[str, Any], symptom: str = "", **also: str) -> Planted:
@@ -72,12 +72,12 @@ def sum_gradient(twin: Twin, rng: Rng, level: int) -> Planted:
 
 def raise_rate(twin: Twin, rng: Rng, level: int) -> Planted:
     factor = wide(rng, (10, 30, 100)[level])
-    return with_settings({"learning_rate": twin.settings["learning_rate"] * factor})
+    return with_settings({"learning_rate": brief(twin.settings["learning_rate"] * factor)})
 
 
 def lower_rate(twin: Twin, rng: Rng, level: int) -> Planted:
     factor = wide(rng, (30, 100, 400)[level])
-    return with_settings({"learning_rate": twin.settings["learning_rate"] / factor})
+    return with_settings({"learning_rate": brief(twin.settings["learning_rate"] / factor)})
 
 
 def saturate(twin: Twin, rng: Rng, level: int) -> Planted:
@@ -97,7 +97,7 @@ def kill_units(twin: Twin, rng: Rng, level: int) -> Planted:
         high = low * (0.1, 0.03, 0.0)[level]
         return with_settings({"init": f"uniform({-low:.3g}, {high:.3g})"}, "dead")
     factor = wide(rng, (10, 30, 100)[level])
-    changed = {"learning_rate": twin.settings["learning_rate"] * factor}
+    changed = {"learning_rate": brief(twin.settings["learning_rate"] * factor)}
     return with_settings(changed, "dead", learning_rate_high=KILLED)
 
 
@@ -173,8 +173,10 @@ def spoil_rows(twin: Twin, rng: Rng, level: int) -> Planted:
 
 
 def corrupt_labels(twin: Twin, rng: Rng, level: int) -> Planted:
-    share = round((0.25, 0.4, 0.55)[level] * rng.uniform(0.9, 1.1), 2)
-    return with_data({"how": "noise_in_labels", "share": share})
+    share = (0.25, 0.4, 0.55)[level] * rng.uniform(0.9, 1.1)
+    if twin.problem.kind == "classes":  # the given label must stay the likeliest
+        share = min(share, 0.7 * (1 - 1 / twin.problem.classes))
+    return with_data({"how": "noise_in_labels", "share": round(share, 2)})
 
 
 def thin_classes(twin: Twin, rng: Rng, level: int) -> Planted:
@@ -186,7 +188,7 @@ def penalise(twin: Twin, rng: Rng, level: int) -> Planted:
 
 
 def overfit(twin: Twin, rng: Rng, level: int) -> Planted:
-    rows = max(32, twin.rows // (6, 15, 40)[level])
+    rows = max(60, twin.rows // (6, 15, 40)[level])
     epochs = min(400, twin.settings["epochs"] * (4, 8, 16)[level])
     settings = {
         "hidden": [max(256, h) for h in twin.settings["hidden"]],

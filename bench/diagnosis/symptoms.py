@@ -20,7 +20,8 @@ FLAT = 0.05
 MOST = 0.6
 #: Norm of the whole gradient before training that counts as exploded.
 EXPLODED = 100.0
-#: Mean gradient of the first layer that counts as vanished, as a share of the last layer's.
+#: Mean gradient of the first layer that counts as vanished, as a share of what it is in a net of
+#: the same shape with relu and He's weights.
 VANISHED = 0.01
 
 SHAPES = {
@@ -77,9 +78,10 @@ def gradients(settings: Settings, problem: Problem) -> list[np.ndarray]:
 
 
 def has_vanished(settings: Settings, problem: Problem) -> bool:
-    """The first layer's gradients are far smaller than the last layer's, before training."""
-    first, *_, last = (np.abs(g).mean() for g in gradients(settings, problem))
-    return bool(first <= VANISHED * last)
+    """Next to nothing arrives at the first layer, before training."""
+    usual = settings | {"activation": "relu", "init": "auto"}
+    arrives, should = (np.abs(gradients(net, problem)[0]).mean() for net in (settings, usual))
+    return bool(arrives <= VANISHED * should)
 
 
 def has_exploded(settings: Settings, problem: Problem) -> bool:
@@ -90,8 +92,9 @@ def has_exploded(settings: Settings, problem: Problem) -> bool:
 
 def overfits(settings: Settings, problem: Problem) -> bool:
     """The validation loss ends over 10 % above its best epoch."""
-    losses = [record.val_loss for record in train(settings, problem).model.history]
-    return bool(losses) and bool(losses[-1] >= 1.1 * min(losses))
+    model, finite = train(settings, problem)
+    losses = [record.val_loss for record in model.history]
+    return finite and bool(losses[-1] >= 1.1 * min(losses))
 
 
 SYMPTOMS = {

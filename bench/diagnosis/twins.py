@@ -14,7 +14,7 @@ from bench.diagnosis import sources, synthetic
 from bench.diagnosis.measure import baseline, lost, median_loss, train
 from bench.diagnosis.recipe import Problem, Recipe, build
 
-__all__ = ["Twin", "Wish", "draw_twin", "tuned"]
+__all__ = ["Twin", "Wish", "brief", "draw_twin", "tuned"]
 
 Rng = np.random.Generator
 Settings = dict[str, Any]
@@ -122,7 +122,7 @@ def draw_settings(rng: Rng, recipe: Recipe, problem: Problem, wish: Wish) -> Set
     return settings | {"epochs": min(max(epochs, 8), 100)}
 
 
-def rate(value: float) -> float:
+def brief(value: float) -> float:
     """Two significant figures."""
     return float(f"{value:.2g}")
 
@@ -131,9 +131,9 @@ def neighbours(settings: Settings, problem: Problem) -> Iterator[Settings]:
     """One setting changed, as far as a training stays short."""
     step, epochs = settings["learning_rate"], settings["epochs"]
     changes: list[Settings] = [
-        {"learning_rate": rate(3 * step)},
+        {"learning_rate": brief(3 * step)},
         {"epochs": 2 * epochs},
-        {"learning_rate": rate(step / 3)},
+        {"learning_rate": brief(step / 3)},
         {"epochs": epochs // 2},
         {"hidden": [2 * h for h in settings["hidden"]]},
         {"l2": max(10 * settings.get("l2", 0.0), 1e-3)},
