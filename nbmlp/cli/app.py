@@ -13,7 +13,7 @@ import typer
 
 from nbmlp import __version__
 from nbmlp.cli import failures, files
-from nbmlp.cli.options import DATA, GRADIENTS, TRAIN, Option, Source, pick
+from nbmlp.cli.options import DATA, GRADIENTS, SCAN, TRAIN, WHY, Option, Source, pick
 
 __all__ = ["app", "main", "run"]
 
@@ -150,6 +150,33 @@ def check_gradients(values: dict[str, Any], config: Config = None, json: Json = 
 
     settings = pick(GRADIENTS, files.read_config(config), values)
     return training.check_gradients({**settings, "json": json})
+
+
+@app.command()
+@_with_options(SCAN)
+def scan(values: dict[str, Any], config: Config = None) -> int:
+    """Find the batch size that learns soonest: short trainings with one size after the other.
+
+    Shows for each size the samples/s, and the updates and seconds to a target loss, with the
+    learning rate transferred from --base-batch, or from --batch-size; and the gradient noise scale.
+    Ctrl-C shows what has been measured so far; the exit code is 1 then.
+    """
+    from nbmlp.cli import training
+
+    return training.scan(pick(SCAN, files.read_config(config), values), config)
+
+
+@app.command()
+@_with_options(WHY)
+def why(values: dict[str, Any], config: Config = None) -> int:
+    """Say why training with these settings fails, stalls or disappoints, and what cures it.
+
+    Looks at data and net, trains for short times with and without each likely cure, and names
+    the layer, rows, columns or setting to blame. Exit code 1 if there is a problem.
+    """
+    from nbmlp.cli import training
+
+    return training.why(pick(WHY, files.read_config(config), values), config)
 
 
 def run(arguments: Sequence[str]) -> int:

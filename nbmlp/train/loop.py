@@ -177,7 +177,8 @@ class Loop:
         steps = self._state.step + np.arange(per_epoch, dtype=np.float64)
         factor = train.schedule.factor(steps, per_epoch, self.epochs * per_epoch)
         factor = factor * warmup_factor(steps, train.warmup * per_epoch)
-        return train.optimizer.learning_rate * factor * self._state.plateau.factor
+        rate = train.learning_rate_for(self.engine.batch)
+        return rate * factor * self._state.plateau.factor
 
     def record(
         self,
