@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -199,7 +200,8 @@ def useless_columns(e: Evidence) -> list[Suspect]:
             Suspect(
                 "constant_inputs", Where(columns=facts.constant[:_FEW]),
                 f"{len(facts.constant)} of {n} columns never change",
-                "they only cost time", "leave them out",
+                "they only cost time, or act as a second bias that learns at another pace",
+                "leave them out", _without(e, facts.constant), least=0.15,
             )
         )  # fmt: skip
     if facts.copies:
@@ -208,10 +210,18 @@ def useless_columns(e: Evidence) -> list[Suspect]:
             Suspect(
                 "duplicated_inputs", Where(columns=tuple(j for j, _ in facts.copies[:_FEW])),
                 f"{len(facts.copies)} columns repeat others, e.g. column {j} column {of}",
-                "what they say counts twice", "leave them out",
+                "what they say counts as often as it is said, and their weights move together in"
+                " one step as long", "leave them out", _without(e, [j for j, _ in facts.copies]),
             )
         )  # fmt: skip
     return found
+
+
+def _without(e: Evidence, columns: Sequence[int]) -> tuple[Cure, ...]:
+    """Trying the net without some columns, where they are the user's own."""
+    if e.base.net.columns is not None:
+        return ()
+    return (Cure(columns=tuple(columns)),)
 
 
 def extreme_values(e: Evidence) -> Suspect | None:

@@ -21,6 +21,8 @@ class Cure:
         Settings.
     drop, repeat : tuple of int
         Training rows left out, and taken again (places in the sample).
+    columns : tuple of int
+        Columns left out.
     words : str
         What to do, for people; empty where the finding says it.
     """
@@ -28,6 +30,7 @@ class Cure:
     change: Mapping[str, Any] = field(default_factory=dict)
     drop: tuple[int, ...] = ()
     repeat: tuple[int, ...] = ()
+    columns: tuple[int, ...] = ()
     words: str = ""
 
 

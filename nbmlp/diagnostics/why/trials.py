@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,11 @@ class Samples:
         weights = None if self.weights is None else self.weights[rows]
         X, y, places = take_rows(self.X, rows), self.y[rows], self.places[rows]
         return Samples(X, y, self.X_val, self.y_val, weights, places)
+
+    def without_columns(self, columns: tuple[int, ...]) -> Samples:
+        """The same rows without some columns of a matrix."""
+        kept = np.setdiff1d(np.arange(self.X.shape[1]), columns)
+        return replace(self, X=self.X[:, kept], X_val=self.X_val[:, kept])
 
 
 def error_of(coding: TargetCoding, y: NDArray[Any], outputs: NDArray[Any], loss: str) -> float:
