@@ -26,7 +26,10 @@ from nbmlp.data import (
 )
 from nbmlp.diagnostics.function_check import check_function
 from nbmlp.diagnostics.gradients import GradientReport, check_gradients
+from nbmlp.diagnostics.scan import scan_batch
+from nbmlp.diagnostics.scan_result import BatchScan
 from nbmlp.diagnostics.user_code import Function, FunctionReport, Problem
+from nbmlp.diagnostics.why import Report, diagnose
 from nbmlp.errors import DataError, ModelFileError, NotFittedError, SpecError
 from nbmlp.io import model_file
 from nbmlp.net import Net
@@ -42,6 +45,13 @@ from nbmlp.train.loop import Loop, Validation, without_horizon
 __all__ = ["MLP"]
 
 Arrays = Mapping[str, NDArray[Any]]
+
+
+def _finite(rows: Rows, name: str) -> Rows:
+    """The rows, if all inputs are finite; raises DataError else."""
+    if (place := first_nonfinite(rows.x)) is not None:
+        raise DataError(describe_nonfinite(rows.x, place, name))
+    return rows
 
 
 class MLP:
@@ -164,6 +174,18 @@ class MLP:
     def _threads(self) -> int:
         return self.train_spec.threads or tuning.available_threads()
 
+    def with_(self, **changes: Any) -> MLP:
+        """A model of these settings with some changed, not fitted.
+
+        Raises
+        ------
+        SpecError
+            An unknown setting or a wrong value.
+        """
+        model = MLP()
+        model._settings = self._settings.with_(**changes)
+        return model
+
     # -- training
 
     def fit(
@@ -209,14 +231,7 @@ class MLP:
         """
         train = self.train_spec if epochs is None else self.train_spec.with_(epochs=epochs)
         team = CallbackList(callbacks)
-        X_val, y_val = None, None
-        if isinstance(validation, tuple | list) and len(validation) == 2:
-            X_val, y_val = validation
-        elif validation is not None:
-            if not isinstance(validation, Real):
-                raise SpecError("validation must be (X, y) or a share of the rows, e.g. 0.1.")
-            number("validation", validation, high=1.0, closed_low=False)
-            X, y, sample_weight, X_val, y_val = self._set_aside(X, y, sample_weight, validation)
+        X, y, sample_weight, X_val, y_val = self._divide(X, y, sample_weight, validation)
         with self._unchanged_by_errors():
             carried: Arrays = {}
             if resume is None:
@@ -274,6 +289,17 @@ class MLP:
             self.__dict__.update(before)
             raise
 
+    def _divide(self, X: Any, y: Any, weights: Any, validation: Any) -> tuple[Any, ...]:
+        """X, y and weights to train on, X and y to validate on (None without validation)."""
+        if validation is None:
+            return X, y, weights, None, None
+        if isinstance(validation, tuple | list) and len(validation) == 2:
+            return X, y, weights, *validation
+        if not isinstance(validation, Real):
+            raise SpecError("validation must be (X, y) or a share of the rows, e.g. 0.1.")
+        number("validation", validation, high=1.0, closed_low=False)
+        return self._set_aside(X, y, weights, float(validation))
+
     def _set_aside(self, X: Any, y: Any, weights: Any, share: float) -> tuple[Any, ...]:
         table = as_table(X)
         data: Any = table
@@ -293,9 +319,7 @@ class MLP:
         return take(first), y[first], kept, take(second), y[second]
 
     def _validation(self, X: Any, y: Any) -> Validation:
-        rows = self.net.rows(X, y)
-        if (place := first_nonfinite(rows.x)) is not None:
-            raise DataError(describe_nonfinite(rows.x, place, "validation X"))
+        rows = _finite(self.net.rows(X, y), "validation X")
         return Validation(rows, lambda outputs: self.coding.score(y, outputs))
 
     def _train(
@@ -419,6 +443,65 @@ class MLP:
             return check_gradients(net.spec, train, net.state, rows, **options)
         problem = Problem.of(net.spec, train, net.state, rows, options.get("seed", 0))
         return check_function(problem, function, **options)
+
+    def why(
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        validation: tuple[Any, ArrayLike] | float = 0.2,
+        sample_weight: ArrayLike | None = None,
+        **options: Any,
+    ) -> Report:
+        """Find out why training with these settings fails, stalls or disappoints.
+
+        Trains for short times with and without each likely cure; this model stays as it is,
+        fitted or not. Options (`seconds`, `progress`): see
+        :func:`nbmlp.diagnostics.why.diagnose`.
+
+        Returns
+        -------
+        Report
+            Prints as text; :meth:`Report.cured` makes the model with the cure applied.
+        """
+        return diagnose(
+            self._settings, X, y, validation=validation, sample_weight=sample_weight,
+            rebuild=self.with_, **options,
+        )  # fmt: skip
+
+    def scan_batch(
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        validation: tuple[Any, ArrayLike] | float | None = None,
+        **options: Any,
+    ) -> BatchScan:
+        """Which batch size learns soonest: short trainings from first weights, on copies.
+
+        The model is not changed, fitted or not.
+
+        Parameters
+        ----------
+        X, y, validation
+            As for :meth:`fit`; the loss of the validation rows is watched if there are any.
+        **options
+            sizes, target, seconds, progress: see :func:`nbmlp.diagnostics.scan.scan_batch`.
+
+        Returns
+        -------
+        BatchScan
+            Prints as a table; ``best``, ``to_dict()``, ``plot(path)``.
+
+        Raises
+        ------
+        DataError, SpecError
+        """
+        X, y, _, X_val, y_val = self._divide(X, y, None, validation)
+        net = Net.learn(self._settings, X, y)
+        rows = _finite(net.rows(X, y), "X")
+        held = None if X_val is None else _finite(net.rows(X_val, y_val), "validation X")
+        return scan_batch(net, self.train_spec, rows, held, self._threads, **options)
 
     # -- files
 

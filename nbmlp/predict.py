@@ -45,6 +45,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self.x)
 
+    def take(self, places: NDArray[np.int64]) -> Rows:
+        """Copies of the rows of those numbers."""
+        y = None if self.y is None else self.y[places]
+        weights = None if self.weights is None else self.weights[places]
+        return Rows(self.x[places], y, weights, self.scale)
+
     @property
     def kind(self) -> np.dtype[Any] | str:
         """Of the piece that reads x."""

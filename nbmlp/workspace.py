@@ -72,6 +72,8 @@ class Workspace:
         self._inputs: dict[np.dtype[Any] | str, int] = {}
         #: Output of each layer for the rows at hand, (rows, stride).
         self.activations: list[NDArray[Any]] = []
+        #: Derivative of the loss by each layer's z, likewise; none for predictions.
+        self.deltas: list[NDArray[Any]] = []
         self.job = np.zeros(1, records.JOB)
         self._places = _places(self.job)
         self.layers = np.zeros(len(plan.layers), records.LAYER)
@@ -165,6 +167,7 @@ class Workspace:
         )  # fmt: skip
         if self.training or last:  # a prediction with a loss writes the last delta
             self.set_layer(k, dz=self._rows_of(plan.row), dz_row=plan.row * size)
+            self.deltas.append(self._kept[-1].reshape(self.rows, plan.row))
         if self.training:
             self.set_layer(k, g=self.gradient.ctypes.data + plan.offset * size)
             if not (last and self.plan.fused_output):

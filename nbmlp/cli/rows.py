@@ -67,7 +67,9 @@ def _name(source: Source) -> str:
     return source.data
 
 
-def read_training(source: Source, parts: Parts, learning: Learning, seed: int) -> Rows:
+def read_training(
+    source: Source, parts: Parts, learning: Learning, seed: int, any_values: bool = False
+) -> Rows:
     """Read, check and divide the data of a training.
 
     Parameters
@@ -75,6 +77,8 @@ def read_training(source: Source, parts: Parts, learning: Learning, seed: int) -
     source, parts, learning
     seed : int
         Of the draw of the test rows.
+    any_values : bool
+        Values that are not finite are let through: a diagnosis will name them.
 
     Raises
     ------
@@ -89,6 +93,8 @@ def read_training(source: Source, parts: Parts, learning: Learning, seed: int) -
             f"{data.source} needs a target column, named with --target: its columns are {shown}."
         )
     data = _prepared(data, learning)
+    if any_values:
+        return _divide(data, source, parts, seed, False)
     classes = _check(data, learning.task)
     rows = _divide(data, source, parts, seed, classes)
     if rows.test is not None and not rows.set_aside:
