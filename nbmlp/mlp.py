@@ -24,9 +24,11 @@ from nbmlp.data import (
     is_sparse,
     split,
 )
+from nbmlp.diagnostics.function_check import check_function
 from nbmlp.diagnostics.gradients import GradientReport, check_gradients
 from nbmlp.diagnostics.scan import scan_batch
 from nbmlp.diagnostics.scan_result import BatchScan
+from nbmlp.diagnostics.user_code import Function, FunctionReport, Problem
 from nbmlp.diagnostics.why import Report, diagnose
 from nbmlp.errors import DataError, ModelFileError, NotFittedError, SpecError
 from nbmlp.io import model_file
@@ -410,14 +412,37 @@ class MLP:
         return loss, net.state.get_flat(gradient)
 
     def check_gradients(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, **options: Any
-    ) -> GradientReport:
-        """Compare the gradient with finite differences in float64; a model not fitted yet gets
-        its first weights. Options: see :func:`nbmlp.diagnostics.gradients.check_gradients`."""
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        function: Function | None = None,
+        **options: Any,
+    ) -> GradientReport | FunctionReport:
+        """Check the net's gradient by finite differences, or somebody's own code by the net's.
+
+        Takes the first 256 rows, in float64; a model not fitted yet gets its first weights.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for :meth:`fit`.
+        function : callable (theta, X, y), optional
+            NumPy code that is meant to be this net. It returns ``(loss, gradient)``, and the
+            report says which of its lines are wrong; or outputs, to be compared with the net's.
+        **options
+            See :func:`nbmlp.diagnostics.gradients.check_gradients`; with a function
+            :func:`nbmlp.diagnostics.function_check.check_function`.
+        """
         if self._net is None:
             self.build(X, y)
-        rows = self.net.rows(X, y, sample_weight, "float64")
-        return check_gradients(self.net.spec, self.train_spec, self.net.state, rows, **options)
+        net, train = self.net, self.train_spec
+        rows = net.rows(X, y, sample_weight, "float64")
+        if function is None:
+            return check_gradients(net.spec, train, net.state, rows, **options)
+        problem = Problem.of(net.spec, train, net.state, rows, options.get("seed", 0))
+        return check_function(problem, function, **options)
 
     def why(
         self,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nbmlp.data import Dataset
     from nbmlp.diagnostics.gradients import GradientReport
     from nbmlp.diagnostics.scan_result import BatchScan
+    from nbmlp.diagnostics.user_code import FunctionReport
     from nbmlp.mlp import MLP
 
 __all__ = [
@@ -170,14 +171,10 @@ def print_evaluation(model: MLP, data: Dataset, as_json: bool) -> None:
         _print_pairs(data.source, [("rows", f"{len(data):,}"), *_worded(measures)])
 
 
-def print_gradients(checked: GradientReport, as_json: bool, source: str) -> None:
+def print_gradients(checked: GradientReport | FunctionReport, as_json: bool, source: str) -> None:
     """The result of a gradient check."""
     if as_json:
-        blocks = [
-            {"name": b.name, "error": b.error, "checked": b.checked, "kinks": b.kinks}
-            for b in checked.blocks
-        ]
-        print_json({"passed": checked.passed, "tolerance": checked.tolerance, "blocks": blocks})
+        print_json(checked.to_dict())
     else:
         print(f"{source}: {checked}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -122,13 +123,15 @@ def _finish(model: MLP, rows: Rows, outputs: Outputs, seconds: float) -> int:
     return FAILED
 
 
-def check_gradients(values: dict[str, Any]) -> int:
-    """Compare the gradient with finite differences on some rows of the data, without training.
+def check_gradients(values: dict[str, Any], function: Callable[..., Any] | None) -> int:
+    """Compare the gradient, or a function of the user's, on some rows of the data.
 
     Parameters
     ----------
     values : dict
         Of :data:`nbmlp.cli.options.GRADIENTS` and perhaps ``json``, by name.
+    function : callable or None
+        As for :meth:`nbmlp.MLP.check_gradients`.
 
     Returns
     -------
@@ -138,7 +141,7 @@ def check_gradients(values: dict[str, Any]) -> int:
     task = _understand(values)
     whole = Parts(test_fraction=0)
     rows = read_training(task.source, whole, task.learning, task.model.train_spec.seed)
-    checked = task.model.check_gradients(rows.train.X, rows.targets)
+    checked = task.model.check_gradients(rows.train.X, rows.targets, function=function)
     report.print_gradients(checked, task.outputs.json, str(Path(rows.train.source).name))
     return 0 if checked.passed else FAILED
 
