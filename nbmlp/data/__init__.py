@@ -13,6 +13,7 @@ from nbmlp.data.check import (
 from nbmlp.data.columns import CategoryColumn, ColumnPlan, NumberColumn, wants_plan
 from nbmlp.data.dataset import Dataset
 from nbmlp.data.encode import Labels, Task, infer_task
+from nbmlp.data.given import Given, Mended
 from nbmlp.data.readers import read
 from nbmlp.data.scale import TargetScale
 from nbmlp.data.sparse import SparseRows, as_csr, is_sparse
@@ -23,7 +24,9 @@ __all__ = [
     "CategoryColumn",
     "ColumnPlan",
     "Dataset",
+    "Given",
     "Labels",
+    "Mended",
     "NumberColumn",
     "SparseRows",
     "Table",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmlp.errors import NonFiniteError, TrainingWarning
 from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Predictor, Rows
 from nbmlp.schedules import Constant, Cosine, OneCycle, OnPlateau, warmup_factor
@@ -84,6 +86,8 @@ class Loop:
         self._callbacks, self._carried = CallbackList(), carried
         #: Where an L-BFGS run began, which resuming it starts from; None before it begins.
         self.first_weights = carried.get(_FIRST_WEIGHTS)
+        #: What was not finite: that which ended training, or the first batch left out.
+        self.failure: NonFiniteError | None = None
         self._engine: Engine | None = None
         self._predictor: Predictor | None = None
 
@@ -141,7 +145,27 @@ class Loop:
                     self._one_epoch(callbacks, interrupt)
             except Interrupted:
                 self.stop("interrupted")
+            except NonFiniteError as error:
+                self.failure = error
+                if self._train.on_nonfinite != "warn":
+                    raise
+                self.stop(str(error))
+                warnings.warn(f"training stopped: {error}", TrainingWarning, stacklevel=4)
+            self._tell_of_skipped()
             self.history.stop_reason = self._stop_reason or "epochs done"
+
+    def _tell_of_skipped(self) -> None:
+        engine = self.engine
+        if engine.first_skip is None:
+            return
+        self.failure = engine.first_skip
+        self.history.batches_skipped += engine.skipped
+        warnings.warn(
+            f"{engine.skipped} batches were left out because of values that are not finite; the"
+            f" first one: {engine.first_skip}",
+            TrainingWarning,
+            stacklevel=5,
+        )
 
     def _prepare(self) -> None:
         """Compile before the clock of the first epoch starts."""
