@@ -24,6 +24,7 @@ _HOMES = {
     "nbmlp.train.standard": ("CSVLog", "Checkpoint", "EarlyStopping", "ProgressBar"),
     "nbmlp.train.history": ("EpochRecord", "History"),
     "nbmlp.data": ("ColumnPlan", "Dataset", "Table", "read"),
+    "nbmlp.diagnostics.replay": ("ReplayReport", "replay"),
     "nbmlp.errors": (
         "DataError", "MissingPackageError", "ModelFileError", "NbmlpError", "NonFiniteError",
         "NotFittedError", "SpecError", "TrainingWarning",

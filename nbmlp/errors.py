@@ -74,9 +74,9 @@ class NonFiniteError(NbmlpError, ArithmeticError):
     step : int
         Updates done (since the first fit) when it was met.
     operation : str
-        What gave the first such value: ``"input"``, ``"z of layer 2"``, ``"activation of layer
-        2"``, ``"loss"``, ``"delta of layer 1"``, ``"gradient of W1"``, ``"update of W2"``, or an
-        optimizer's vector, e.g. ``"optimizer's mean_square of W2"``.
+        What gave the first such value: ``"input"``, ``"product z of layer 2"``, ``"activation of
+        layer 2"``, ``"loss"``, ``"delta of layer 1"``, ``"gradient of W1"``, ``"update of
+        W2"``, or an optimizer's vector, e.g. ``"optimizer's mean_square of W2"``.
     layer : int or None
         Its layer (1 = first hidden); None for inputs.
     blame : str

@@ -86,10 +86,10 @@ def train(values: dict[str, Any], config: str | None) -> int:
     outputs, model = task.outputs, task.model
     if outputs.resume and outputs.checkpoint is None:
         raise SpecError("--resume needs --checkpoint, the file to go on from.")
-    written = {n: getattr(outputs, n) for n in ("out", "plot", "log", "checkpoint")}
+    written = {n: getattr(outputs, n) for n in ("out", "plot", "log", "checkpoint", "replay")}
     files.check_outputs(written, (task.source.data, task.parts.test, config))
     callbacks = _callbacks(task.learning, outputs)
-    rows = read_training(task.source, task.parts, task.learning, model.train_spec.seed)
+    rows = read_training(task.source, task.parts, task.learning, model.train_spec)
     model.notes["origin"] = rows.origin.to_dict()
     began = time.perf_counter()
     model.fit(
@@ -98,8 +98,12 @@ def train(values: dict[str, Any], config: str | None) -> int:
         validation=task.parts.validation,
         callbacks=callbacks,
         resume=outputs.checkpoint if outputs.resume else None,
+        replay=outputs.replay,
+        row_numbers=rows.train.numbers,
     )
     seconds = time.perf_counter() - began
+    model.history.rows_dropped += len(rows.mended.dropped)
+    model.history.values_imputed += rows.mended.imputed
     return _finish(model, rows, outputs, seconds)
 
 
@@ -137,7 +141,7 @@ def check_gradients(values: dict[str, Any]) -> int:
     """
     task = _understand(values)
     whole = Parts(test_fraction=0)
-    rows = read_training(task.source, whole, task.learning, task.model.train_spec.seed)
+    rows = read_training(task.source, whole, task.learning, task.model.train_spec)
     checked = task.model.check_gradients(rows.train.X, rows.targets)
     report.print_gradients(checked, task.outputs.json, str(Path(rows.train.source).name))
     return 0 if checked.passed else FAILED

@@ -17,20 +17,28 @@ from nbmlp.train.anatomy import Look, examine, first_bad
 from nbmlp.train.engine import Engine
 from nbmlp.train.step import Step
 
-__all__ = ["explain", "operation"]
+__all__ = ["describe_skipped", "explain", "operation"]
 
 #: Rows or columns that a sentence lists, and cells that an error keeps.
 _LISTED, _MOST_CELLS = 20, 100
 
 
 def operation(look: Look) -> str:
-    """An operation in words, e.g. ``"z of layer 2"`` or ``"update of W2"``."""
+    """An operation in words, e.g. ``"product z of layer 2"`` or ``"update of W2"``."""
     if look.kind in ("input", "loss"):
         return look.kind
     if look.kind in ("z", "activation", "delta"):
-        return f"{look.kind} of layer {look.layer}"
+        return f"{'product ' * (look.kind == 'z')}{look.kind} of layer {look.layer}"
     owner = "" if look.kind in ("gradient", "update") else "optimizer's "
     return f"{owner}{look.kind} of {'b' if look.in_bias else 'W'}{look.layer}"
+
+
+def describe_skipped(engine: Engine) -> str:
+    """What was left out of the training, in a sentence; empty if nothing was."""
+    if not engine.skipped:
+        return ""
+    batches = f"{engine.skipped} batch{'es' * (engine.skipped > 1)}"
+    return f"{batches} with NaN or infinite values left out; the first: {engine.first_skip}"
 
 
 def explain(engine: Engine) -> NonFiniteError:
@@ -55,7 +63,6 @@ def explain(engine: Engine) -> NonFiniteError:
     error.bundle = step
     step.notes = {
         "message": str(error),
-        "operation": error.operation,
         "digests": {operation(one): one.digest for one in looks},
     }
     return error

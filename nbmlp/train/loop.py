@@ -22,6 +22,7 @@ from nbmlp.spec import TrainSpec
 from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList, Progress
 from nbmlp.train.engine import Engine
+from nbmlp.train.forensics import describe_skipped
 from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.interrupt import Interrupt, Interrupted
 from nbmlp.train.lbfgs import minimise
@@ -155,17 +156,10 @@ class Loop:
             self.history.stop_reason = self._stop_reason or "epochs done"
 
     def _tell_of_skipped(self) -> None:
-        engine = self.engine
-        if engine.first_skip is None:
-            return
-        self.failure = engine.first_skip
-        self.history.batches_skipped += engine.skipped
-        warnings.warn(
-            f"{engine.skipped} batches were left out because of values that are not finite; the"
-            f" first one: {engine.first_skip}",
-            TrainingWarning,
-            stacklevel=5,
-        )
+        if sentence := describe_skipped(self.engine):
+            self.failure = self.failure or self.engine.first_skip
+            self.history.batches_skipped += self.engine.skipped
+            warnings.warn(sentence, TrainingWarning, stacklevel=5)
 
     def _prepare(self) -> None:
         """Compile before the clock of the first epoch starts."""

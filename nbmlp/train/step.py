@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from nbmlp.data import SparseRows
+from nbmlp.data import SparseRows, check_weights, check_X, check_y
 from nbmlp.errors import ModelFileError
 from nbmlp.io import model_file
 from nbmlp.predict import Rows
@@ -38,7 +38,7 @@ class Step:
     whole, per_batch : bool
         As the engine was built: for gradients of all rows; with scikit-learn's penalty.
     notes : dict
-        Plain values that go into the file beside it.
+        ``"message"``: what was said when it failed; ``"digests"``: of each operation's values.
     """
 
     spec: ModelSpec
@@ -83,7 +83,7 @@ class Step:
         arrays = {"numbers": rows.numbers, "y": rows.y, "weights": rows.weights, **_parts(rows.x)}
         extra = {
             "rate": self.rate, "whole": self.whole, "per_batch": self.per_batch,
-            "scale": rows.scale, "names": list(rows.names), "width": int(rows.x.shape[1]),
+            "scale": rows.scale, "names": list(rows.names),
             "notes": self.notes,
         }  # fmt: skip
         kept = {name: array for name, array in arrays.items() if array is not None}
@@ -102,17 +102,32 @@ class Step:
         stored = model_file.load(path, "replay")
         try:
             extra, arrays = stored.extra, stored.arrays
-            rows = Rows(
-                _whole(arrays, int(extra["width"])), arrays.get("y"), arrays.get("weights"),
-                float(extra["scale"]), arrays["numbers"], tuple(extra["names"]),
-            )  # fmt: skip
+            rows = _rows(stored.spec, arrays, extra)
+            notes = dict(extra["notes"])
+            notes = {"message": str(notes["message"]), "digests": dict(notes["digests"])}
             return cls(
                 stored.spec, stored.train, stored.state, rows, float(extra["rate"]),
-                bool(extra["whole"]), bool(extra["per_batch"]), dict(extra["notes"]),
+                bool(extra["whole"]), bool(extra["per_batch"]), notes,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
             reason = f"{os.fspath(path)} is no step that fits together: {error}"
             raise ModelFileError(reason) from error
+
+
+def _rows(spec: ModelSpec, arrays: dict[str, NDArray[Any]], extra: dict[str, Any]) -> Rows:
+    """The batch, checked: kernels trust what they are given."""
+    x = check_X(_whole(arrays, spec.n_inputs), spec.n_inputs)
+    y, weights, numbers = arrays["y"], arrays.get("weights"), arrays["numbers"]
+    if y.dtype == np.int32:
+        if y.shape != (len(x),) or not np.all((y >= 0) & (y < spec.n_outputs)):
+            raise ValueError("its class numbers do not fit the net.")
+    else:
+        y = check_y(y, len(x), spec.n_outputs, dtype=y.dtype)
+    if weights is not None:
+        weights = check_weights(weights, len(x), dtype=np.float64)
+    if numbers.dtype != np.int64 or numbers.shape != (len(x),):
+        raise ValueError("its row numbers do not fit its rows.")
+    return Rows(x, y, weights, float(extra["scale"]), numbers, tuple(extra["names"]))
 
 
 def _parts(x: NDArray[Any] | SparseRows) -> dict[str, NDArray[Any]]:
@@ -122,8 +137,8 @@ def _parts(x: NDArray[Any] | SparseRows) -> dict[str, NDArray[Any]]:
     return {"x.data": matrix.data, "x.indices": matrix.indices, "x.indptr": matrix.indptr}
 
 
-def _whole(arrays: dict[str, NDArray[Any]], width: int) -> NDArray[Any] | SparseRows:
+def _whole(arrays: dict[str, NDArray[Any]], width: int) -> Any:
     if "x" in arrays:
         return arrays["x"]
     parts = tuple(arrays[f"x.{name}"] for name in ("data", "indices", "indptr"))
-    return SparseRows(csr_array(parts, shape=(len(parts[2]) - 1, width)))
+    return csr_array(parts, shape=(len(parts[2]) - 1, width))
