@@ -28,7 +28,7 @@ _FEW = 20
 
 def _places(evidence: Evidence, rows: NDArray[Any]) -> tuple[int, ...]:
     """Row numbers of the user's data, the first few."""
-    return tuple(evidence.samples.places[rows[:_FEW]].tolist())
+    return evidence.samples.numbers(rows[:_FEW])
 
 
 def unscaled_inputs(e: Evidence) -> Suspect | None:
@@ -183,7 +183,7 @@ def class_imbalance(e: Evidence) -> Suspect | None:
 
 def _burden(e: Evidence, held: NDArray[Any], rare: NDArray[np.bool_]) -> float:
     """Share of the validation error that the rows of some classes make."""
-    outputs = e.trainer.outputs(e.base.net, e.samples.X_val)
+    outputs = e.trainer.outputs(e.base.net, e.samples.held.X)
     errors = log_losses(held, outputs)
     return float(errors[rare[held]].sum() / max(errors.sum(), 1e-300))
 
@@ -252,7 +252,7 @@ def extreme_values(e: Evidence) -> Suspect | None:
     return Suspect(
         "extreme_values", Where(rows=_places(e, rows), columns=tuple(columns[:_FEW].tolist())),
         f"{len(rows)} rows hold values a thousand times beyond the middle 90 % of their column,"
-        f" e.g. {x[r, c]:.4g} at row {e.samples.places[r]}, column {c}",
+        f" e.g. {x[r, c]:.4g} at row {e.samples.numbers(rows[:1])[0]}, column {c}",
         "one such row in a batch makes the step that all others have to undo",
         "drop or mend these rows",
         (Cure(drop=tuple(rows.tolist())),),
