@@ -174,5 +174,5 @@ def scan(values: dict[str, Any], config: str | None) -> int:
     report.print_scan(found, outputs, rows.train.source)
     if found.complete:
         return 0
-    say("interrupted: the rest was not measured.")
+    say("interrupted.")
     return FAILED
