@@ -181,7 +181,7 @@ def scan(values: dict[str, Any], config: str | None) -> int:
     report.print_scan(found, outputs, rows.train.source)
     if found.complete:
         return 0
-    say("interrupted: the rest was not measured.")
+    say("interrupted.")
     return FAILED
 
 
