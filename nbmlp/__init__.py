@@ -25,6 +25,7 @@ _HOMES = {
     "nbmlp.train.watch": ("Watch",),
     "nbmlp.train.history": ("EpochRecord", "History"),
     "nbmlp.data": ("ColumnPlan", "Dataset", "Table", "read"),
+    "nbmlp.diagnostics.replay": ("ReplayReport", "replay"),
     "nbmlp.errors": (
         "DataError", "MissingPackageError", "ModelFileError", "NbmlpError", "NonFiniteError",
         "NotFittedError", "SpecError", "TrainingWarning",

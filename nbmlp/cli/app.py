@@ -139,6 +139,20 @@ def info(model: ModelPath, json: Json = False) -> int:
     return using.info(model, json)
 
 
+@app.command()
+def replay(
+    path: Annotated[str, typer.Argument(metavar="FILE", help="File that train --replay wrote.")],
+    json: Json = False,
+) -> int:
+    """Repeat an update that failed, bit for bit, and show it layer by layer.
+
+    Exit code 1 if a value has other bits than in the training.
+    """
+    from nbmlp.cli import using
+
+    return using.replay(path, json)
+
+
 @app.command("check-gradients")
 @_with_options(GRADIENTS)
 def check_gradients(

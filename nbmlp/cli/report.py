@@ -113,6 +113,9 @@ def results(model: MLP, rows: Rows, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "samples_per_second": float(np.median(history.samples_per_second)) if len(history) else 0.0,
         "threads": history[-1].threads if len(history) else 0,
+        "rows_dropped": history.rows_dropped,
+        "values_imputed": history.values_imputed,
+        "batches_skipped": history.batches_skipped,
         "spec": {"model": model.model_spec.to_dict(), "training": model.train_spec.to_dict()},
     }
     return found

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nbmlp.diagnostics.why.evidence import Evidence
 from nbmlp.diagnostics.why.report import Where
 from nbmlp.diagnostics.why.suspects import Cure, Suspect
+from nbmlp.diagnostics.why.trials import log_losses
 from nbmlp.spec import named_parameter
 
 __all__ = ["DATA_RULES"]
@@ -162,11 +163,13 @@ def class_imbalance(e: Evidence) -> Suspect | None:
         return None
     order = np.argsort(share)
     rare = order[0]
-    names = labels.decode(np.arange(len(labels)))
+    names = [str(name) for name in labels.decode(np.arange(len(labels)))]
+    burden = _burden(e, held, lack > 2.0)
     seen = (
         f"class {names[rare]!r} has {counts[rare]} of {len(codes)} training rows"
         f" ({share[rare]:.1%}), {names[order[-1]]!r} {share[order[-1]]:.1%}; of the validation"
-        f" rows {of_held[rare]:.1%} are {names[rare]!r}"
+        f" rows {of_held[rare]:.1%} are {names[rare]!r}; classes rarer in training make"
+        f" {burden:.0%} of the error"
     )
     repeat = _repeats(codes, counts, of_held)
     cures = (Cure(repeat=repeat),) if lack.max() > 2.0 and repeat else ()
@@ -174,8 +177,15 @@ def class_imbalance(e: Evidence) -> Suspect | None:
         "class_imbalance", Where(), seen,
         "the net does best by leaving the rare classes out of account",
         "weigh the rows of rare classes up (sample_weight), or repeat them as the trial did",
-        cures,
+        cures, optimises=False, floor=0.55 if burden > 0.6 and lack.max() > 3.0 else 0.1,
     )  # fmt: skip
+
+
+def _burden(e: Evidence, held: NDArray[Any], rare: NDArray[np.bool_]) -> float:
+    """Share of the validation error that the rows of some classes make."""
+    outputs = e.trainer.outputs(e.base.net, e.samples.X_val)
+    errors = log_losses(held, outputs)
+    return float(errors[rare[held]].sum() / max(errors.sum(), 1e-300))
 
 
 def _repeats(
