@@ -22,8 +22,10 @@ _HOMES = {
     ),
     "nbmlp.train.callbacks": ("Callback", "Progress"),
     "nbmlp.train.standard": ("CSVLog", "Checkpoint", "EarlyStopping", "ProgressBar"),
+    "nbmlp.train.watch": ("Watch",),
     "nbmlp.train.history": ("EpochRecord", "History"),
     "nbmlp.data": ("ColumnPlan", "Dataset", "Table", "read"),
+    "nbmlp.diagnostics.replay": ("ReplayReport", "replay"),
     "nbmlp.errors": (
         "DataError", "MissingPackageError", "ModelFileError", "NbmlpError", "NonFiniteError",
         "NotFittedError", "SpecError", "TrainingWarning",

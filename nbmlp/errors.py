@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 __all__ = [
+    "Cell",
     "DataError",
     "MissingPackageError",
     "ModelFileError",
@@ -46,6 +48,24 @@ class NotFittedError(NbmlpError, RuntimeError):
     """Parameters were asked for before the model had any."""
 
 
+class Cell(NamedTuple):
+    """A value of the data that is to blame.
+
+    Attributes
+    ----------
+    array : str
+        ``"X"`` or ``"y"``.
+    row, column : int
+        Its place there.
+    value : float
+    """
+
+    array: str
+    row: int
+    column: int
+    value: float
+
+
 class NonFiniteError(NbmlpError, ArithmeticError):
     """Training met a NaN or an infinity and stopped; the last good weights are kept.
 
@@ -53,23 +73,52 @@ class NonFiniteError(NbmlpError, ArithmeticError):
     ----------
     step : int
         Updates done (since the first fit) when it was met.
-    row, column : int or None
-        Place in the data when the data are to blame, else None.
+    operation : str
+        What gave the first such value: ``"input"``, ``"product z of layer 2"``, ``"activation of
+        layer 2"``, ``"loss"``, ``"delta of layer 1"``, ``"gradient of W1"``, ``"update of
+        W2"``, or an optimizer's vector, e.g. ``"optimizer's mean_square of W2"``.
     layer : int or None
-        Layer (1 = first hidden) when the dynamics are to blame, else None.
+        Its layer (1 = first hidden); None for inputs.
+    blame : str
+        ``"data"`` or ``"dynamics"``.
+    row, column : int or None
+        Of the first value to blame in the data; with the dynamics to blame, the first row where
+        the operation failed, if it has rows.
+    rows, units : tuple of int
+        All rows of the batch, and all columns of X or units of the layer, where the operation
+        gave such a value. Rows are those of the data as given.
+    columns : tuple of int
+        All columns of the batch's data that are to blame.
+    cells : tuple of Cell
+        The values to blame, the first hundred.
+    batch_rows : ndarray of int64, or None
+        All rows of the batch, rising.
+    bundle : object or None
+        The failed update: ``error.bundle.save(path)`` writes what ``nbmlp replay`` repeats.
     """
 
     def __init__(
         self,
         message: str,
         *,
-        step: int,
+        step: int = 0,
+        operation: str = "",
+        layer: int | None = None,
+        blame: str = "dynamics",
         row: int | None = None,
         column: int | None = None,
-        layer: int | None = None,
+        rows: tuple[int, ...] = (),
+        units: tuple[int, ...] = (),
+        cells: tuple[Cell, ...] = (),
+        columns: tuple[int, ...] = (),
+        batch_rows: Any = None,
+        bundle: Any = None,
     ) -> None:
         super().__init__(message)
-        self.step, self.row, self.column, self.layer = step, row, column, layer
+        self.step, self.operation, self.layer, self.blame = step, operation, layer, blame
+        self.rows, self.units, self.cells, self.columns = rows, units, cells, columns
+        self.row, self.column = row, column
+        self.batch_rows, self.bundle = batch_rows, bundle
 
 
 class TrainingWarning(UserWarning):

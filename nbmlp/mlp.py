@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -16,19 +18,18 @@ from nbmlp.checks import number
 from nbmlp.coding import TargetCoding
 from nbmlp.data import (
     ColumnPlan,
-    as_csr,
-    as_table,
-    check_length,
+    Given,
+    Mended,
     describe_nonfinite,
     first_nonfinite,
-    is_sparse,
-    split,
 )
+from nbmlp.diagnostics.function_check import check_function
 from nbmlp.diagnostics.gradients import GradientReport, check_gradients
 from nbmlp.diagnostics.scan import scan_batch
 from nbmlp.diagnostics.scan_result import BatchScan
+from nbmlp.diagnostics.user_code import Function, FunctionReport, Problem
 from nbmlp.diagnostics.why import Report, diagnose
-from nbmlp.errors import DataError, ModelFileError, NotFittedError, SpecError
+from nbmlp.errors import DataError, ModelFileError, NotFittedError, SpecError, TrainingWarning
 from nbmlp.io import model_file
 from nbmlp.net import Net
 from nbmlp.optimizers import LBFGS
@@ -196,6 +197,8 @@ class MLP:
         callbacks: Iterable[object] = (),
         epochs: int | None = None,
         resume: str | os.PathLike[str] | None = None,
+        replay: str | os.PathLike[str] | None = None,
+        row_numbers: ArrayLike | None = None,
     ) -> MLP:
         """Train from first weights, or on from a checkpoint.
 
@@ -214,6 +217,10 @@ class MLP:
             Instead of the setting.
         resume : path, optional
             A checkpoint of the same settings and data; goes on after its epoch.
+        replay : path, optional
+            Where to write an update that fails on NaN or infinity, for :func:`nbmlp.replay`.
+        row_numbers : array-like of int (rows,), optional
+            What messages call the rows, e.g. their numbers in a file; by default 0, 1, ...
 
         Returns
         -------
@@ -229,18 +236,23 @@ class MLP:
         """
         train = self.train_spec if epochs is None else self.train_spec.with_(epochs=epochs)
         team = CallbackList(callbacks)
-        X, y, sample_weight, X_val, y_val = self._divide(X, y, sample_weight, validation)
+        given = Given(X, y, sample_weight)
+        if row_numbers is not None or isinstance(validation, Real):
+            given = Given.of(X, y, sample_weight, row_numbers)
+        given, done = self._mended(given)
+        given, X_val, y_val = self._divide(given, validation)
         with self._unchanged_by_errors():
             carried: Arrays = {}
             if resume is None:
-                self.build(X, y)
+                self.build(given.X, given.y)
             else:
                 carried = self._resume(resume, train)
-            rows = self.net.rows(X, y, sample_weight)
+            rows = self._rows(given)
             held = None if X_val is None else self._validation(X_val, y_val)
             train.batch_rows(len(rows))
             self._settings.train = train
-        self._train(train, train.epochs, rows, held, team, carried)
+        self._tell(done)
+        self._train(train, train.epochs, rows, held, team, carried, replay)
         self._engine = None  # its buffers are not needed until the next fit
         return self
 
@@ -265,10 +277,12 @@ class MLP:
         -----
         Schedules over a whole training (cosine, one-cycle) do not apply: its end is unknown.
         """
+        given, done = self._mended(Given(X, y, sample_weight))
         with self._unchanged_by_errors():
             if self._net is None:
-                self.build(X, y, classes)
-            rows = self.net.rows(X, y, sample_weight)
+                self.build(given.X, given.y, classes)
+            rows = self._rows(given)
+        self._tell(done)
         train = without_horizon(self.train_spec)
         self._train(train, self.net.state.epoch + 1, rows, None, CallbackList(), {})
         return self
@@ -287,36 +301,44 @@ class MLP:
             self.__dict__.update(before)
             raise
 
-    def _divide(self, X: Any, y: Any, weights: Any, validation: Any) -> tuple[Any, ...]:
-        """X, y and weights to train on, X and y to validate on (None without validation)."""
+    def _divide(self, given: Given, validation: Any) -> tuple[Given, Any, Any]:
+        """Rows to train on, X and y to validate on (None without validation)."""
         if validation is None:
-            return X, y, weights, None, None
+            return given, None, None
         if isinstance(validation, tuple | list) and len(validation) == 2:
-            return X, y, weights, *validation
+            return given, *validation
         if not isinstance(validation, Real):
             raise SpecError("validation must be (X, y) or a share of the rows, e.g. 0.1.")
         number("validation", validation, high=1.0, closed_low=False)
-        return self._set_aside(X, y, weights, float(validation))
+        classes = self._settings.task == "classes"
+        given, aside = given.set_aside(float(validation), self.train_spec.seed, classes)
+        return given, aside.X, aside.y
 
-    def _set_aside(self, X: Any, y: Any, weights: Any, share: float) -> tuple[Any, ...]:
-        table = as_table(X)
-        data: Any = table
-        if table is None:
-            data = as_csr(X) if is_sparse(X) else np.asarray(X)
-        y = np.asarray(y)
-        check_length(y, data.shape[0] if is_sparse(X) else len(data))
-        stratify = None
-        if y.ndim == 1 and (self._settings.task == "classes" or y.dtype.kind in "biuUO"):
-            stratify = y if np.unique(y.astype(str)).size <= len(y) // 10 else None
-        first, second = split(len(y), share, self.train_spec.seed, stratify)
+    def _mended(self, given: Given) -> tuple[Given, Mended]:
+        """The rows to train with, as the setting says about those with NaN and infinities."""
+        policy, dtype = self.train_spec.on_nonfinite, self._settings.model.get("dtype", "float32")
+        if policy not in ("drop_rows", "impute"):
+            return given, Mended()
+        given = Given.of(given.X, given.y, given.weights, given.numbers)
+        return given.without_bad_rows(dtype) if policy == "drop_rows" else given.imputed(dtype)
 
-        def take(rows: NDArray[Any]) -> Any:
-            return data[rows] if table is None else table.take(rows)
+    def _tell(self, done: Mended, name: str = "") -> None:
+        self.history.rows_dropped += len(done.dropped)
+        self.history.values_imputed += done.imputed
+        if sentence := done.describe(name):
+            warnings.warn(sentence, TrainingWarning, stacklevel=3)
 
-        kept = None if weights is None else np.asarray(weights)[first]
-        return take(first), y[first], kept, take(second), y[second]
+    def _rows(self, given: Given) -> Rows:
+        """Rows for the engine, which know their numbers and the names of their columns."""
+        rows = self.net.rows(given.X, given.y, given.weights)
+        names = () if self.column_plan is None else self.column_plan.feature_names
+        return replace(rows, numbers=given.numbers, names=names)
 
     def _validation(self, X: Any, y: Any) -> Validation:
+        if self.train_spec.on_nonfinite in ("drop_rows", "impute", "ignore"):
+            given, done = Given.of(X, y).without_bad_rows(self.model_spec.dtype)
+            X, y = given.X, given.y
+            self._tell(done, "validation data: ")
         rows = _finite(self.net.rows(X, y), "validation X")
         return Validation(rows, lambda outputs: self.coding.score(y, outputs))
 
@@ -328,6 +350,7 @@ class MLP:
         held: Validation | None,
         callbacks: CallbackList,
         carried: Arrays,
+        replay: str | os.PathLike[str] | None = None,
     ) -> None:
         self.history.score_name = "accuracy" if self.coding.labels is not None else "R2"
 
@@ -351,6 +374,9 @@ class MLP:
         except BaseException:
             self._engine = None
             raise
+        finally:
+            if replay is not None and loop.failure is not None:
+                loop.failure.bundle.save(replay)
 
     # -- using
 
@@ -410,14 +436,37 @@ class MLP:
         return loss, net.state.get_flat(gradient)
 
     def check_gradients(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, **options: Any
-    ) -> GradientReport:
-        """Compare the gradient with finite differences in float64; a model not fitted yet gets
-        its first weights. Options: see :func:`nbmlp.diagnostics.gradients.check_gradients`."""
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        function: Function | None = None,
+        **options: Any,
+    ) -> GradientReport | FunctionReport:
+        """Check the net's gradient by finite differences, or somebody's own code by the net's.
+
+        Takes the first 256 rows, in float64; a model not fitted yet gets its first weights.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for :meth:`fit`.
+        function : callable (theta, X, y), optional
+            NumPy code that is meant to be this net. It returns ``(loss, gradient)``, and the
+            report says which of its lines are wrong; or outputs, to be compared with the net's.
+        **options
+            See :func:`nbmlp.diagnostics.gradients.check_gradients`; with a function
+            :func:`nbmlp.diagnostics.function_check.check_function`.
+        """
         if self._net is None:
             self.build(X, y)
-        rows = self.net.rows(X, y, sample_weight, "float64")
-        return check_gradients(self.net.spec, self.train_spec, self.net.state, rows, **options)
+        net, train = self.net, self.train_spec
+        rows = net.rows(X, y, sample_weight, "float64")
+        if function is None:
+            return check_gradients(net.spec, train, net.state, rows, **options)
+        problem = Problem.of(net.spec, train, net.state, rows, options.get("seed", 0))
+        return check_function(problem, function, **options)
 
     def why(
         self,
@@ -472,7 +521,8 @@ class MLP:
         ------
         DataError, SpecError
         """
-        X, y, _, X_val, y_val = self._divide(X, y, None, validation)
+        given, X_val, y_val = self._divide(Given.of(X, y), validation)
+        X, y = given.X, given.y
         net = Net.learn(self._settings, X, y)
         rows = _finite(net.rows(X, y), "X")
         held = None if X_val is None else _finite(net.rows(X_val, y_val), "validation X")
@@ -533,7 +583,9 @@ class MLP:
         n_classes = 0 if labels is None else len(labels)
         now = self._settings.specify(was.n_inputs, other.coding.task, n_classes, was.n_outputs)
         changed = [n for n in MODEL_SETTINGS if getattr(was, n) != getattr(now, n)]
-        kept = stored.train.with_(epochs=train.epochs, threads=train.threads)
+        kept = stored.train.with_(
+            epochs=train.epochs, threads=train.threads, on_nonfinite=train.on_nonfinite
+        )
         changed += [n for n in TRAIN_SETTINGS if getattr(kept, n) != getattr(train, n)]
         if changed:
             raise SpecError(

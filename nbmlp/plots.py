@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["batch_scan", "before_and_after", "compare_curves", "learning_curve"]
+__all__ = [
+    "batch_scan",
+    "before_and_after",
+    "compare_curves",
+    "learning_curve",
+    "watched_layers",
+]
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +34,8 @@ _CYCLE = (_MARK, _TRAIN, _VALIDATION, _SCORE, "#CC79A7", "#E69F00", "#56B4E9", "
 _LOG_SPAN = 10.0
 #: Up to this many epochs, each gets a dot.
 _DOTS = 25
+#: More layers than this get no legend.
+_MOST_LAYERS = 8
 #: Legends stand above their panel, where no curve runs through them.
 _ABOVE: dict[str, Any] = {
     "loc": "lower right",
@@ -318,16 +326,21 @@ def _draw_score(ax: Axes, x: Floats, score: Floats, name: str) -> None:
 
 
 def _draw_norms(ax: Axes, x: Floats, norms: Floats) -> None:
+    _draw_layers(ax, x, norms, "gradient norm")
+    if norms.shape[1] <= _MOST_LAYERS:
+        ax.legend(**_ABOVE)
+
+
+def _draw_layers(ax: Axes, x: Floats, values: Floats, ylabel: str) -> None:
+    """One curve per layer, values (epochs, layers)."""
     from matplotlib import colormaps
 
-    layers = norms.shape[1]
+    layers = values.shape[1]
     shades = colormaps["viridis"](np.linspace(0.0, 0.85, layers))
     for i in range(layers):
-        _plot(ax, x, norms[:, i], color=shades[i], label=f"layer {i + 1}")
-    _choose_scale(ax, [norms])
-    ax.set_ylabel("gradient norm")
-    if layers <= 8:
-        ax.legend(**_ABOVE)
+        _plot(ax, x, values[:, i], color=shades[i], label=f"layer {i + 1}")
+    _choose_scale(ax, [values])
+    ax.set_ylabel(ylabel)
 
 
 def _plot(ax: Axes, x: Floats, y: Floats, **style: Any) -> None:
@@ -425,6 +438,49 @@ def compare_curves(
     ax.set_xlabel("epoch")
     ax.set_ylabel(ylabel)
     ax.legend(frameon=False, fontsize="small")
+    if path is not None:
+        _write(figure, path)
+    return figure
+
+
+def watched_layers(
+    epoch: Sequence[int],
+    panels: Mapping[str, Floats],
+    *,
+    path: str | os.PathLike[str] | None = None,
+) -> Figure:
+    """Draw one panel per quantity, one curve per layer.
+
+    Parameters
+    ----------
+    epoch : sequence of int
+    panels : mapping of str to ndarray (epochs, layers)
+        What is drawn -> its values.
+    path
+        As for :func:`learning_curve`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MissingPackageError
+        matplotlib is not installed.
+    DataError
+        There is nothing to draw, or the file cannot be written.
+    """
+    if not len(epoch):
+        raise DataError("there is no epoch to draw.")
+    x = np.asarray(epoch, dtype=np.float64)
+    figure, axes = _panels(len(panels))
+    for ax, (name, values) in zip(axes, panels.items(), strict=True):
+        _draw_layers(ax, x, values, name)
+        _dress(ax, x, None)
+    if next(iter(panels.values())).shape[1] <= _MOST_LAYERS:
+        axes[0].legend(**_ABOVE)
+    axes[-1].set_xlabel("epoch")
+    figure.align_ylabels(axes)
     if path is not None:
         _write(figure, path)
     return figure

@@ -35,26 +35,42 @@ class Rows:
     weights : ndarray (n,) of float64, or None
     scale : float
         Multiplies x on the way into the net.
+    numbers : ndarray (n,) of int64, or None
+        Which rows of the user's data these are; None where they are all, in their order.
+    names : tuple of str
+        Of the columns of x, where they are not those of the user's data, else empty.
     """
 
     x: NDArray[Any] | SparseRows
     y: NDArray[Any] | None = None
     weights: NDArray[np.float64] | None = None
     scale: float = 1.0
+    numbers: NDArray[np.int64] | None = None
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
-
-    def take(self, places: NDArray[np.int64]) -> Rows:
-        """Copies of the rows of those numbers."""
-        y = None if self.y is None else self.y[places]
-        weights = None if self.weights is None else self.weights[places]
-        return Rows(self.x[places], y, weights, self.scale)
 
     @property
     def kind(self) -> np.dtype[Any] | str:
         """Of the piece that reads x."""
         return self.x.kind if isinstance(self.x, SparseRows) else self.x.dtype
+
+    def numbers_of(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The user's numbers of some of these rows."""
+        return places if self.numbers is None else self.numbers[places]
+
+    def take(self, places: NDArray[np.int64]) -> Rows:
+        """A copy of some rows, which know their numbers."""
+        x = self.x.take(places) if isinstance(self.x, SparseRows) else self.x[places]
+        return Rows(
+            x,
+            None if self.y is None else self.y[places],
+            None if self.weights is None else self.weights[places],
+            self.scale,
+            self.numbers_of(places).copy(),
+            self.names,
+        )
 
 
 def bind_rows(work: Workspace, rows: Rows) -> None:

@@ -23,7 +23,7 @@ from nbmlp.errors import SpecError, unknown_name
 from nbmlp.optimizers import LBFGS, Adam, Optimizer, as_optimizer
 from nbmlp.schedules import Cosine, Schedule, as_schedule
 
-__all__ = ["ModelSpec", "TrainSpec", "named_parameter"]
+__all__ = ["ON_NONFINITE", "ModelSpec", "TrainSpec", "named_parameter"]
 
 Self = TypeVar("Self")
 
@@ -240,6 +240,8 @@ class ModelSpec:
 
 
 DEFAULT_BATCH = 32
+#: What training may do about NaN and infinities.
+ON_NONFINITE = ("raise", "warn", "drop_rows", "impute", "ignore")
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,11 @@ class TrainSpec:
         on it.
     gradient_norms : bool
         Record each layer's gradient norm (root mean square over the epoch's updates).
+    on_nonfinite : str
+        When a value is NaN or infinite: ``"raise"`` an error; ``"warn"`` and end the training with
+        the last good weights; ``"drop_rows"`` that hold one, before training; ``"impute"`` the
+        median of the column for it, before training; ``"ignore"`` the batches where one appears,
+        ten in a row at most.
     """
 
     optimizer: Optimizer = field(default_factory=Adam)
@@ -303,9 +310,11 @@ class TrainSpec:
     seed: int = 0
     threads: int | None = None
     gradient_norms: bool = False
+    on_nonfinite: str = "raise"
 
     def __post_init__(self) -> None:
         _choice("reduction", self.reduction, ("mean", "sum"))
+        _choice("on_nonfinite", self.on_nonfinite, ON_NONFINITE)
         _assign(
             self,
             optimizer=as_optimizer(self.optimizer),

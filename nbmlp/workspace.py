@@ -72,7 +72,7 @@ class Workspace:
         self._inputs: dict[np.dtype[Any] | str, int] = {}
         #: Output of each layer for the rows at hand, (rows, stride).
         self.activations: list[NDArray[Any]] = []
-        #: Derivative of the loss by each layer's z, likewise; none for predictions.
+        #: Delta of each layer, likewise; of a prediction only the last layer's.
         self.deltas: list[NDArray[Any]] = []
         self.job = np.zeros(1, records.JOB)
         self._places = _places(self.job)
@@ -116,8 +116,9 @@ class Workspace:
     def _bind_job(self) -> None:
         plan, spec, size = self.plan, self.spec, self.plan.itemsize
         loss, parameter = named_parameter(spec.loss)
-        doubles = [aligned(self.rows, np.float64) for _ in range(2)]
-        self._kept += doubles
+        #: Weight, and weighted loss, of the rows at hand.
+        self.row_weights, self.losses = (aligned(self.rows, np.float64) for _ in range(2))
+        self._kept += [self.row_weights, self.losses]
         inputs = self._new(self.rows * plan.x_row * (self.threads if self.columns else 1))
         self.set(
             layers=self.layers.ctypes.data, n_layers=len(plan.layers), size=size,
@@ -127,7 +128,7 @@ class Workspace:
             columns=bool(self.columns),
             x_own=self.rows * plan.x_row * size if self.columns else 0,
             target=self._rows_of(plan.target_row), target_row=plan.target_row * size,
-            weights=doubles[0].ctypes.data, values=doubles[1].ctypes.data,
+            weights=self.row_weights.ctypes.data, values=self.losses.ctypes.data,
             norms=self.norms.ctypes.data, n_blocks=plan.n_blocks,
             layer_norms=self.layer_norms.ctypes.data,
             scratch=self._new(self.threads * 32).ctypes.data, sync=self.sync.ctypes.data,

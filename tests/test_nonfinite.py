@@ -38,7 +38,8 @@ class TestInputs:
         assert (error.row, error.column, error.layer) == (97, 11, None)
         assert str(error) == (
             f"X has {value} at row 97, column 11: training stopped before update {error.step + 1},"
-            " the weights are as before it; mend or drop that row."
+            " the weights are as before it; mend or drop that row, e.g. with"
+            " on_nonfinite='drop_rows'."
         )
         X[97, 11] = 0.0
         assert np.isfinite(model.outputs(X)).all()
@@ -167,7 +168,7 @@ class TestDynamics:
         settings = {**SETTINGS, "task": "regression", "loss": "huber", "optimizer": "adagrad"}
         settings |= {"hidden": (), "init": "zeros", "batch_size": None}
         model = MLP(**settings)
-        with pytest.raises(NonFiniteError, match="what the optimizer keeps of its gradients"):
+        with pytest.raises(NonFiniteError, match="optimizer's sum_square of W1 became infinite"):
             model.fit(X * 1e25, X[:, 0] * 1e3)
         assert not model.get_flat().any()
         assert np.isfinite(model.net.state.slots).all()

@@ -139,17 +139,45 @@ def info(model: ModelPath, json: Json = False) -> int:
     return using.info(model, json)
 
 
+@app.command()
+def replay(
+    path: Annotated[str, typer.Argument(metavar="FILE", help="File that train --replay wrote.")],
+    json: Json = False,
+) -> int:
+    """Repeat an update that failed, bit for bit, and show it layer by layer.
+
+    Exit code 1 if a value has other bits than in the training.
+    """
+    from nbmlp.cli import using
+
+    return using.replay(path, json)
+
+
 @app.command("check-gradients")
 @_with_options(GRADIENTS)
-def check_gradients(values: dict[str, Any], config: Config = None, json: Json = False) -> int:
+def check_gradients(
+    values: dict[str, Any],
+    config: Config = None,
+    function: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:NAME",
+            help="Check this function instead: it takes theta, X and y and returns loss and"
+            " gradient, or outputs. The file is executed.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> int:
     """Compare a net's gradients with finite differences in float64; nothing is trained.
 
-    Takes the first 256 rows at most. Exit code 1 if they differ.
+    Takes the first 256 rows at most. With --function, NumPy code of your own is compared with the
+    net instead, and the lines that are wrong are named. Exit code 1 if something differs.
     """
-    from nbmlp.cli import training
+    from nbmlp.cli import training, users_code
 
     settings = pick(GRADIENTS, files.read_config(config), values)
-    return training.check_gradients({**settings, "json": json})
+    code = None if function is None else users_code.load(function)
+    return training.check_gradients({**settings, "json": json}, code)
 
 
 @app.command()

@@ -166,6 +166,8 @@ class Outputs:
         Write a line per epoch here (CSV), while training.
     checkpoint : path
         After each epoch, write all that resuming needs here.
+    replay : path
+        When an update fails on NaN or infinity, write it here, for nbmlp replay.
     resume : bool
         Go on from the checkpoint.
     json : bool
@@ -178,6 +180,7 @@ class Outputs:
     plot: str | None = None
     log: str | None = None
     checkpoint: str | None = None
+    replay: str | None = None
     resume: bool = False
     json: bool = False
     quiet: bool = False

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nbmlp.data import Dataset
     from nbmlp.diagnostics.gradients import GradientReport
     from nbmlp.diagnostics.scan_result import BatchScan
+    from nbmlp.diagnostics.user_code import FunctionReport
     from nbmlp.mlp import MLP
 
 __all__ = [
@@ -112,6 +113,9 @@ def results(model: MLP, rows: Rows, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "samples_per_second": float(np.median(history.samples_per_second)) if len(history) else 0.0,
         "threads": history[-1].threads if len(history) else 0,
+        "rows_dropped": history.rows_dropped,
+        "values_imputed": history.values_imputed,
+        "batches_skipped": history.batches_skipped,
         "spec": {"model": model.model_spec.to_dict(), "training": model.train_spec.to_dict()},
     }
     return found
@@ -170,14 +174,10 @@ def print_evaluation(model: MLP, data: Dataset, as_json: bool) -> None:
         _print_pairs(data.source, [("rows", f"{len(data):,}"), *_worded(measures)])
 
 
-def print_gradients(checked: GradientReport, as_json: bool, source: str) -> None:
+def print_gradients(checked: GradientReport | FunctionReport, as_json: bool, source: str) -> None:
     """The result of a gradient check."""
     if as_json:
-        blocks = [
-            {"name": b.name, "error": b.error, "checked": b.checked, "kinks": b.kinks}
-            for b in checked.blocks
-        ]
-        print_json({"passed": checked.passed, "tolerance": checked.tolerance, "blocks": blocks})
+        print_json(checked.to_dict())
     else:
         print(f"{source}: {checked}")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from nbmlp.cli.options import Learning, Parts, Source
 from nbmlp.data import (
     Dataset,
+    Given,
     Labels,
+    Mended,
     Table,
     check_y,
     describe_nonfinite,
@@ -21,7 +24,8 @@ from nbmlp.data import (
     wants_plan,
 )
 from nbmlp.data.origin import Origin
-from nbmlp.errors import DataError, SpecError
+from nbmlp.errors import DataError, SpecError, TrainingWarning
+from nbmlp.spec import TrainSpec
 
 __all__ = ["Rows", "read_again", "read_training"]
 
@@ -36,11 +40,14 @@ class Rows:
     test : Dataset or None
     set_aside : bool
         The test rows were drawn from the source.
+    mended : Mended
+        What was done about values that are not finite.
     """
 
     train: Dataset
     test: Dataset | None
     set_aside: bool = False
+    mended: Mended = field(default_factory=Mended)
 
     @property
     def targets(self) -> NDArray[Any]:
@@ -68,15 +75,15 @@ def _name(source: Source) -> str:
 
 
 def read_training(
-    source: Source, parts: Parts, learning: Learning, seed: int, any_values: bool = False
+    source: Source, parts: Parts, learning: Learning, train: TrainSpec, any_values: bool = False
 ) -> Rows:
     """Read, check and divide the data of a training.
 
     Parameters
     ----------
     source, parts, learning
-    seed : int
-        Of the draw of the test rows.
+    train : TrainSpec
+        Its seed draws the test rows; its `on_nonfinite` says what to do about NaN.
     any_values : bool
         Values that are not finite are let through: a diagnosis will name them.
 
@@ -92,16 +99,34 @@ def read_training(
         raise DataError(
             f"{data.source} needs a target column, named with --target: its columns are {shown}."
         )
+    data, mended = _mended(data, train.on_nonfinite)
     data = _prepared(data, learning)
     if any_values:
-        return _divide(data, source, parts, seed, False)
-    classes = _check(data, learning.task)
-    rows = _divide(data, source, parts, seed, classes)
+        return _divide(data, source, parts, train.seed, False)
+    ignore = train.on_nonfinite == "ignore"
+    classes = _check(data, learning.task, finite=not ignore)
+    rows = _divide(data, source, parts, train.seed, classes)
+    if rows.test is not None:
+        policy = "raise" if train.on_nonfinite in ("raise", "warn") else "drop_rows"
+        rows = replace(rows, test=_mended(rows.test, policy)[0])
     if rows.test is not None and not rows.set_aside:
         _check(rows.test, "classes" if classes else "regression")
         if classes:
             _check_labels(rows.train, rows.test)
-    return rows
+    return replace(rows, mended=mended)
+
+
+def _mended(data: Dataset, policy: str) -> tuple[Dataset, Mended]:
+    """The data without values that are not finite, if so wanted."""
+    if policy not in ("drop_rows", "impute"):
+        return data, Mended()
+    given = Given.of(data.X, data.y, numbers=data.numbers)
+    given, done = (
+        given.without_bad_rows("float32") if policy == "drop_rows" else given.imputed("float32")
+    )
+    if sentence := done.describe(f"{data.source}: "):
+        warnings.warn(sentence, TrainingWarning, stacklevel=2)
+    return replace(data, X=given.X, y=given.y, numbers=given.numbers), done
 
 
 def _prepared(data: Dataset, learning: Learning) -> Dataset:
@@ -125,13 +150,10 @@ def _large_targets(data: Dataset, task: str) -> bool:
     return wants_plan(data.y.reshape(len(data.y), -1).astype(np.float64))
 
 
-def _check(data: Dataset, task: str) -> bool:
+def _check(data: Dataset, task: str, finite: bool = True) -> bool:
     """Refuse what training would stumble over, by row and column; True for classes."""
-    if isinstance(data.X, Table):
-        _check_table(data.X, data.source)
-    elif (place := first_nonfinite(data.X)) is not None:
-        sentence = describe_nonfinite(data.X, place, data.source, data.feature_names)
-        raise DataError(sentence)
+    if finite:
+        _check_inputs(data)
     assert data.y is not None
     name = f"{data.source}: {', '.join(data.target_names)}"
     if task == "regression" or (task == "auto" and infer_task(data.y) == "regression"):
@@ -140,6 +162,13 @@ def _check(data: Dataset, task: str) -> bool:
     if task == "classes" or task == "auto":
         Labels.fit(data.y)
     return True
+
+
+def _check_inputs(data: Dataset) -> None:
+    if isinstance(data.X, Table):
+        _check_table(data.X, data.source)
+    elif (place := first_nonfinite(data.X)) is not None:
+        raise DataError(describe_nonfinite(data.X, place, data.source, data.feature_names))
 
 
 def _check_table(table: Table, source: str) -> None:

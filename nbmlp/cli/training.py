@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -86,10 +87,10 @@ def train(values: dict[str, Any], config: str | None) -> int:
     outputs, model = task.outputs, task.model
     if outputs.resume and outputs.checkpoint is None:
         raise SpecError("--resume needs --checkpoint, the file to go on from.")
-    written = {n: getattr(outputs, n) for n in ("out", "plot", "log", "checkpoint")}
+    written = {n: getattr(outputs, n) for n in ("out", "plot", "log", "checkpoint", "replay")}
     files.check_outputs(written, (task.source.data, task.parts.test, config))
     callbacks = _callbacks(task.learning, outputs)
-    rows = read_training(task.source, task.parts, task.learning, model.train_spec.seed)
+    rows = read_training(task.source, task.parts, task.learning, model.train_spec)
     model.notes["origin"] = rows.origin.to_dict()
     began = time.perf_counter()
     model.fit(
@@ -98,8 +99,12 @@ def train(values: dict[str, Any], config: str | None) -> int:
         validation=task.parts.validation,
         callbacks=callbacks,
         resume=outputs.checkpoint if outputs.resume else None,
+        replay=outputs.replay,
+        row_numbers=rows.train.numbers,
     )
     seconds = time.perf_counter() - began
+    model.history.rows_dropped += len(rows.mended.dropped)
+    model.history.values_imputed += rows.mended.imputed
     return _finish(model, rows, outputs, seconds)
 
 
@@ -122,13 +127,15 @@ def _finish(model: MLP, rows: Rows, outputs: Outputs, seconds: float) -> int:
     return FAILED
 
 
-def check_gradients(values: dict[str, Any]) -> int:
-    """Compare the gradient with finite differences on some rows of the data, without training.
+def check_gradients(values: dict[str, Any], function: Callable[..., Any] | None) -> int:
+    """Compare the gradient, or a function of the user's, on some rows of the data.
 
     Parameters
     ----------
     values : dict
         Of :data:`nbmlp.cli.options.GRADIENTS` and perhaps ``json``, by name.
+    function : callable or None
+        As for :meth:`nbmlp.MLP.check_gradients`.
 
     Returns
     -------
@@ -137,8 +144,8 @@ def check_gradients(values: dict[str, Any]) -> int:
     """
     task = _understand(values)
     whole = Parts(test_fraction=0)
-    rows = read_training(task.source, whole, task.learning, task.model.train_spec.seed)
-    checked = task.model.check_gradients(rows.train.X, rows.targets)
+    rows = read_training(task.source, whole, task.learning, task.model.train_spec)
+    checked = task.model.check_gradients(rows.train.X, rows.targets, function=function)
     report.print_gradients(checked, task.outputs.json, str(Path(rows.train.source).name))
     return 0 if checked.passed else FAILED
 
@@ -163,7 +170,7 @@ def scan(values: dict[str, Any], config: str | None) -> int:
     task = _understand(values)
     outputs, model = task.outputs, task.model
     files.check_outputs({"plot": outputs.plot}, (task.source.data, task.parts.test, config))
-    rows = read_training(task.source, task.parts, task.learning, model.train_spec.seed)
+    rows = read_training(task.source, task.parts, task.learning, model.train_spec)
     with report.progress(outputs.quiet) as progress:
         found = model.scan_batch(
             rows.train.X, rows.targets, validation=task.parts.validation, sizes=wanted.sizes,
@@ -198,9 +205,7 @@ def why(values: dict[str, Any], config: str | None) -> int:
     task = _understand(values)
     outputs, model = task.outputs, task.model
     files.check_outputs({"plot": outputs.plot}, (task.source.data, task.parts.test, config))
-    rows = read_training(
-        task.source, task.parts, task.learning, model.train_spec.seed, any_values=True
-    )
+    rows = read_training(task.source, task.parts, task.learning, model.train_spec, any_values=True)
     with report.progress(outputs.quiet) as progress:
         found = model.why(
             rows.train.X, rows.targets, validation=task.parts.validation or 0.2,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from nbmlp.cli import files, prediction, report
+from nbmlp.cli.failures import FAILED
 from nbmlp.cli.options import Source
 from nbmlp.cli.rows import read_again
+from nbmlp.diagnostics.replay import replay as repeat
 from nbmlp.errors import SpecError
 from nbmlp.mlp import MLP
 
-__all__ = ["evaluate", "info", "predict"]
+__all__ = ["evaluate", "info", "predict", "replay"]
 
 
 def predict(
@@ -47,3 +49,13 @@ def info(path: str, as_json: bool) -> int:
     """Show a model."""
     report.print_info(MLP.load(path), path, as_json)
     return 0
+
+
+def replay(path: str, as_json: bool) -> int:
+    """Repeat a failed update; 0 if it has the same bits again, else 1."""
+    found = repeat(path)
+    if as_json:
+        report.print_json(found.to_dict())
+    else:
+        print(found)
+    return 0 if found.same else FAILED

@@ -13,6 +13,7 @@ from nbmlp.data.check import (
 from nbmlp.data.columns import CategoryColumn, ColumnPlan, NumberColumn, wants_plan
 from nbmlp.data.dataset import Dataset
 from nbmlp.data.encode import Labels, Task, infer_task
+from nbmlp.data.given import Given, Mended
 from nbmlp.data.readers import read
 from nbmlp.data.rows import as_rows, n_rows, take_rows
 from nbmlp.data.scale import TargetScale
@@ -24,7 +25,9 @@ __all__ = [
     "CategoryColumn",
     "ColumnPlan",
     "Dataset",
+    "Given",
     "Labels",
+    "Mended",
     "NumberColumn",
     "SparseRows",
     "Table",

@@ -39,6 +39,8 @@ class Dataset:
         The part that the source keeps for testing.
     source : str
         Where the data come from, for messages and reports.
+    numbers : ndarray of int64 (rows,), or None
+        Which rows of the source these are; None: all, in order.
     """
 
     X: NDArray[Any] | Table
@@ -47,6 +49,7 @@ class Dataset:
     target_names: tuple[str, ...] = ()
     test: Dataset | None = None
     source: str = ""
+    numbers: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.y is not None and len(self.y) != len(self.X):
@@ -70,7 +73,9 @@ class Dataset:
     def take(self, rows: NDArray[Any] | slice) -> Dataset:
         """Some rows, without the test part."""
         X = self.X.take(rows) if isinstance(self.X, Table) else self.X[rows]
-        return replace(self, X=X, y=None if self.y is None else self.y[rows], test=None)
+        y = None if self.y is None else self.y[rows]
+        numbers = np.arange(len(self)) if self.numbers is None else self.numbers
+        return replace(self, X=X, y=y, test=None, numbers=numbers[rows])
 
     def split(self, fraction: float, seed: int = 0, stratify: bool = False) -> Dataset:
         """The same data with `fraction` of the rows set aside as the test part.

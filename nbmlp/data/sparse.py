@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from nbmlp import tuning
 from nbmlp.errors import DataError
@@ -54,6 +54,10 @@ class SparseRows:
         if isinstance(place, tuple):
             return self[place[0]][place[1]]
         return self.matrix[[place]].toarray()[0]
+
+    def take(self, rows: NDArray[np.int64]) -> SparseRows:
+        """A copy of some rows, in the order given."""
+        return SparseRows(_in_one_piece(self.matrix[rows], self.dtype))
 
     def first_nonfinite(self) -> tuple[int, int] | None:
         """Row and column of the first NaN or infinity, None if there is none."""

@@ -110,13 +110,13 @@ class _Scan:
         self.points = {b: BatchPoint(b, self._spec(b).learning_rate_for(b)) for b in sizes}
         self.target: float | None = None
         self.noise: dict[str, NoiseScale] = {}
-        self._progress, self._check, self._clock, self._began = progress, between, clock, clock()
-        self._stage = ""
+        self._progress, self._check, self._clock = progress, between, clock
+        self._stage, self._began = "", math.inf
 
     # -- time
 
     def _spent(self) -> float:
-        return self._clock() - self._began
+        return max(self._clock() - self._began, 0.0)
 
     def _at(self, stage: str) -> None:
         self._stage = stage

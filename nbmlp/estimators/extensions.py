@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,7 +14,10 @@ from sklearn.metrics import check_scoring
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 
+from nbmlp.data import Given, Mended, as_table
+from nbmlp.errors import TrainingWarning
 from nbmlp.optimizers import Optimizer
+from nbmlp.spec import ON_NONFINITE
 from nbmlp.train.callbacks import Callback
 from nbmlp.tuning import granted_threads
 
@@ -21,6 +25,7 @@ __all__ = [
     "CONSTRAINTS",
     "SHARE",
     "class_weights",
+    "mended",
     "score_by",
     "threads_of",
 ]
@@ -38,7 +43,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "clip_norm": [None, _POSITIVE],
     "metric": [None, str, callable],
     "callbacks": [None, "array-like", callable, Callback],
-    "on_nonfinite": [StrOptions({"raise", "warn"})],
+    "on_nonfinite": [StrOptions(set(ON_NONFINITE))],
     "n_jobs": [None, Integral],
 }
 
@@ -62,6 +67,35 @@ def class_weights(
         raise ValueError("class_weight is for one label a row: y has several; use sample_weight.")
     each = compute_class_weight(class_weight, classes=classes, y=classes[number])
     return each[number] if sample_weight is None else sample_weight * each[number]
+
+
+def mended(policy: str, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, ...]:
+    """Data without NaN and infinities, if the policy is to drop or to impute them.
+
+    Parameters
+    ----------
+    policy : str
+        The parameter `on_nonfinite`.
+    X, y, sample_weight
+        As the user gave them; a data frame stays one.
+
+    Returns
+    -------
+    X, y, sample_weight
+    numbers : ndarray of int64, or None
+        Which of the rows these are; None: all.
+    """
+    if policy not in ("drop_rows", "impute"):
+        return X, y, sample_weight, None
+    given = Given.of(X, y, sample_weight)
+    drops = policy == "drop_rows"
+    found, done = given.without_bad_rows("float64") if drops else given.imputed("float64")
+    if done == Mended():
+        return X, y, sample_weight, None
+    warnings.warn(done.describe(), TrainingWarning, stacklevel=2)
+    frame = as_table(X) is not None
+    made = type(X)(dict(found.X.columns)) if frame else found.X
+    return made, found.y, found.weights, found.numbers
 
 
 def score_by(metric: object, model: Any, X: Any, y: Array, sample_weight: Array | None) -> float:

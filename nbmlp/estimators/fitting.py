@@ -21,14 +21,15 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 from sklearn.utils.validation import check_consistent_length, validate_data
 
 from nbmlp.data.sparse import SparseRows, check_sparse
-from nbmlp.errors import DataError, SpecError, TrainingWarning
-from nbmlp.estimators.extensions import score_by, threads_of
+from nbmlp.errors import DataError, NonFiniteError, SpecError, TrainingWarning
+from nbmlp.estimators.extensions import mended, score_by, threads_of
 from nbmlp.estimators.rules import own_optimizer, rule_of, shown_optimizer
 from nbmlp.estimators.run import EstimatorRun, as_callbacks
 from nbmlp.estimators.updates import Updates, loss_name
 from nbmlp.estimators.weights import Weights
 from nbmlp.schedules import Constant
 from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.train.forensics import describe_skipped
 from nbmlp.tuning import available_threads
 
 __all__ = ["CompiledPerceptron"]
@@ -142,7 +143,13 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
     # -- training
 
     def _updates(
-        self, X: Any, y: Array, sample_weight: Array | None, batch: int | None, whole: bool = False
+        self,
+        X: Any,
+        y: Array,
+        sample_weight: Array | None,
+        batch: int | None,
+        whole: bool = False,
+        numbers: Array | None = None,
     ) -> Updates:
         weights = self._compiled()
         seed = 0
@@ -153,9 +160,10 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             optimizer=rule, schedule=Constant(), batch_size=batch, l2=self.alpha,
             shuffle=bool(self.shuffle), clip_norm=None if whole else self.clip_norm, seed=seed,
             threads=self.n_jobs and weights.threads,
+            on_nonfinite="ignore" if self.on_nonfinite == "ignore" else "raise",
         )  # fmt: skip
         rows = _readable(X, weights.spec.dtype), self._targets(y), sample_weight
-        return Updates(weights, *rows, train, whole, self.on_nonfinite == "raise")
+        return Updates(weights, *rows, train, whole, self.on_nonfinite != "warn", numbers)
 
     def _targets(self, y: Array) -> Array:
         if self.out_activation_ == "softmax":
@@ -170,7 +178,16 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         told: dict[str, Any] = {"estimator": self, "X": X, "y": y, "metadata": metadata}
         context = self._init_callback_context(max_subtasks=steps)
         context.call_on_fit_task_begin(**told)
-        super()._fit(X, y, sample_weight, incremental)
+        X, y, sample_weight, self._numbers = mended(self.on_nonfinite, X, y, sample_weight)
+        self._failure: NonFiniteError | None = None
+        try:
+            super()._fit(X, y, sample_weight, incremental)
+        except ValueError as error:
+            if self._failure is None:
+                raise
+            raise error from self._failure
+        finally:
+            del self._numbers, self._failure
         context.call_on_fit_task_end(**told, reconstruction_attributes={})
         return self
 
@@ -189,9 +206,11 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         train, held = (X, y, self._row_weights(y, sample_weight)), self._own_validation()
+        numbers = self._numbers
         if self.early_stopping and held is None:
-            train, held = self._split(*train)
-        updates = self._updates(*train, self._batch(train[0].shape[0]))
+            numbers = np.arange(len(y)) if numbers is None else numbers
+            train, numbers, held = self._split(*train, numbers)
+        updates = self._updates(*train, self._batch(train[0].shape[0]), numbers=numbers)
         run = EstimatorRun(self, updates, 1 if incremental else self.max_iter)
         with run.around():
             try:
@@ -199,14 +218,18 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             except KeyboardInterrupt:
                 run.stop("interrupted")
                 warnings.warn("Training interrupted by user.", stacklevel=2)
+        if sentence := describe_skipped(updates.engine):
+            warnings.warn(sentence, TrainingWarning, stacklevel=2)
         if self.early_stopping:
             self.coefs_, self.intercepts_ = self._best_coefs, self._best_intercepts
             self._compiled()
 
-    def _split(self, X: Any, y: Array, sample_weight: Array | None) -> tuple[tuple[Any, ...], Held]:
-        """Rows to train on and rows to validate with."""
+    def _split(
+        self, X: Any, y: Array, sample_weight: Array | None, numbers: Array
+    ) -> tuple[tuple[Any, ...], Array, Held]:
+        """Rows to train on, their numbers, and rows to validate with."""
         stratify = y if is_classifier(self) and self.n_outputs_ == 1 else None
-        arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
+        arrays = [X, y, numbers] if sample_weight is None else [X, y, numbers, sample_weight]
         parts = train_test_split(
             *arrays, random_state=self._random_state, test_size=self.validation_fraction,
             stratify=stratify,
@@ -218,8 +241,9 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
                 "or the size of your dataset."
             )
         decode = self._label_binarizer.inverse_transform if is_classifier(self) else np.asarray
-        weights = (None, None) if sample_weight is None else (parts[4], parts[5])
-        return (parts[0], parts[2], weights[0]), Held(X_val, decode(encoded), weights[1], encoded)
+        weights = (None, None) if sample_weight is None else (parts[6], parts[7])
+        train = (parts[0], parts[2], weights[0])
+        return train, parts[4], Held(X_val, decode(encoded), weights[1], encoded)
 
     def _own_validation(self) -> Held | None:
         """The data that `fit` was given to validate with."""
@@ -228,6 +252,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             return None
         if X is None or y is None:
             raise ValueError("X_val and y_val belong together: give both or none.")
+        X, y = mended("drop_rows" if self.on_nonfinite == "impute" else self.on_nonfinite, X, y)[:2]
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         y = np.asarray(y)
         check_consistent_length(X, y)
@@ -275,6 +300,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             val_score = self.validation_scores_[-1] if self.early_stopping else None
             run.after_epoch(val_loss, val_score)
             self._end_epoch(updates, run)
+            self._failure = updates.failure
             if updates.stopped:
                 run.stop(updates.stopped)
                 warnings.warn(f"Training stopped: {updates.stopped}", TrainingWarning, stacklevel=2)

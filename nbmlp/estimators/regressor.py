@@ -43,9 +43,11 @@ class MLPRegressor(DropIn, Original):
         nbmlp's callbacks (``CSVLog``, ``EarlyStopping``, ...), and functions that are called with
         the estimator after each epoch; one that returns True ends training. Callbacks of
         scikit-learn's own kind are set by ``set_callbacks``.
-    on_nonfinite : {"raise", "warn"}
-        When the weights leave the finite numbers: scikit-learn's error at the end, or a warning at
-        once and the last good weights.
+    on_nonfinite : {"raise", "warn", "drop_rows", "impute", "ignore"}
+        When the weights leave the finite numbers: scikit-learn's error at the end (its cause says
+        where), or a warning at once and the last good weights. Rows with NaN or infinity may be
+        dropped before training or get the column's median; batches where one appears may be
+        ignored.
     n_jobs : int, optional
         Most threads; default all cores that the process may use. The result is the same.
 

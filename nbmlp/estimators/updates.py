@@ -55,6 +55,8 @@ class Updates:
         For losses and gradients of all rows; nothing is updated.
     spoils : bool
         Weights that leave the finite numbers become NaN; else the last good ones stay.
+    numbers : ndarray of int64 (n,), optional
+        Which of the user's rows these are.
 
     Attributes
     ----------
@@ -62,6 +64,8 @@ class Updates:
         Why nothing is computed any more; empty while all is well, or if it `spoils`.
     penalty : float
         The part of the last loss that is penalty.
+    failure : NonFiniteError or None
+        What was not finite.
     """
 
     def __init__(
@@ -73,15 +77,17 @@ class Updates:
         train: TrainSpec,
         whole: bool = False,
         spoils: bool = True,
+        numbers: Array | None = None,
     ) -> None:
         self.weights, self.train = weights, train
         self._given = None if sample_weight is None else np.asarray(sample_weight, np.float64)
         self._constant = _constants(weights.spec, y)
-        rows = Rows(x, y, self._given)
+        rows = Rows(x, y, self._given, numbers=numbers)
         self.engine = Engine(
             weights.spec, train, weights.state, rows, weights.threads, whole, per_batch=True
         )
         self.lost, self.stopped, self._spoils, self.penalty = False, "", spoils, 0.0
+        self.failure: NonFiniteError | None = None
 
     @property
     def steps(self) -> int:
@@ -115,7 +121,7 @@ class Updates:
                 if between is not None:
                     between()
         except NonFiniteError as error:
-            self.lost = True
+            self.lost, self.failure = True, error
             if self._spoils:
                 self.weights.spoil()
             else:
@@ -145,7 +151,8 @@ class Updates:
         n, batch = len(self.engine.rows), self.engine.batch
         rows = np.minimum(batch, n - batch * np.arange(len(losses)))
         # A batch whose rows have no weight has no loss.
-        share = np.divide(rows, weights, out=np.zeros(len(rows)), where=weights != 0) / n
+        kept = rows[weights != 0].sum() if self.engine.skipped else n
+        share = np.divide(rows, weights, out=np.zeros(len(rows)), where=weights != 0) / max(kept, 1)
         self.penalty = float(0.5 * self.train.l2 * np.dot(share, squares))
         sums = (losses + self._constants_of(order)) / _share(self.weights.spec)
         return float(np.dot(share, sums)) + self.penalty

@@ -51,7 +51,8 @@ def save(path: _Path, stored: Stored, kind: str) -> None:
     path : path-like
     stored : Stored
     kind : str
-        ``"model"`` (weights only) or ``"checkpoint"`` (with the optimizer's vectors).
+        ``"model"`` (weights only), or with the optimizer's vectors ``"checkpoint"`` and
+        ``"replay"``.
     """
     state, train = stored.state, stored.train
     arrays: dict[str, NDArray[Any]] = {}
@@ -59,7 +60,7 @@ def save(path: _Path, stored: Stored, kind: str) -> None:
         arrays[f"layer{k}.weight"] = np.ascontiguousarray(W)
         if layer.depth > layer.n_in:
             arrays[f"layer{k}.bias"] = np.ascontiguousarray(state.biases()[k - 1])
-    if kind == "checkpoint":
+    if kind != "model":
         for (name, _), slot in zip(train.optimizer.slots, state.slots, strict=True):
             arrays[f"slot.{name}"] = state.get_flat(slot)
     arrays.update({f"extra.{name}": array for name, array in stored.arrays.items()})
@@ -89,7 +90,7 @@ def load(path: _Path, kind: str) -> Stored:
             W[:] = arrays[f"layer{k}.weight"]
             if layer.depth > layer.n_in:
                 state.biases()[k - 1][:] = arrays[f"layer{k}.bias"]
-        if kind == "checkpoint":
+        if kind != "model":
             for (name, _), slot in zip(train.optimizer.slots, state.slots, strict=True):
                 state.set_flat(arrays[f"slot.{name}"], slot)
         state.step, state.epoch = int(metadata["step"]), int(metadata["epoch"])

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _call = _llvm.call
-_BAD_INPUT, _BAD_OUTPUT = STATUS.BAD_INPUT, STATUS.BAD_OUTPUT
+_OK, _BAD_INPUT, _BAD_OUTPUT = STATUS.OK, STATUS.BAD_INPUT, STATUS.BAD_OUTPUT
 
 
 @inner
@@ -218,7 +218,10 @@ def gather_targets(job, start, first, rows):
 
 @inner
 def run_rows(job, layers, key, start, offset, low, high, flag):
-    """First half of a step for rows low..high of the sub-batch, in blocks that stay in cache."""
+    """First half of a step for rows low..high of the sub-batch, in blocks that stay in cache.
+
+    A bad row ends its own block only: who asks which rows are bad finds the outputs of all.
+    """
     for first in range(low, high, job.row_block):
         rows = min(job.row_block, high - first)
         place = offset + first
@@ -230,8 +233,9 @@ def run_rows(job, layers, key, start, offset, low, high, flag):
             bad = run_loss(job, layers[len(layers) - 1], first, rows)
             status = _BAD_OUTPUT
         if bad >= 0:
-            flag[0], flag[1] = status, start + first + bad
-            return
+            if flag[0] == _OK:
+                flag[0], flag[1] = status, start + first + bad
+            continue
         derive_output(job, layers[len(layers) - 1], first, rows)
         for k in range(len(layers) - 2, -1, -1):
             backward_layer(job, layers, k, key, first, rows, place, 0, layers[k].panels_out)

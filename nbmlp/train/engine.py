@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,17 @@ from nbmlp.kernels.pieces import piece_function
 from nbmlp.kernels.run import prepare, run
 from nbmlp.optimizers import SGD, Optimizer
 from nbmlp.plan import choose_columns, choose_threads, make_plan
-from nbmlp.predict import Pace, Rows, bad_column, bind_rows
+from nbmlp.predict import Pace, Rows, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, first_slots
 from nbmlp.train.crew import Crew
+from nbmlp.train.snapshot import Snapshot
 from nbmlp.workspace import Workspace
 
-__all__ = ["Engine"]
+__all__ = ["MOST_SKIPPED", "Engine"]
+
+#: Batches in a row that may be left out.
+MOST_SKIPPED = 10
 
 #: Settings of each rule in the order of its arguments h0, h1, ... (kernels/optim.py).
 _RULE_SETTINGS: dict[str, tuple[str, ...]] = {
@@ -63,6 +67,10 @@ class Engine:
         the weights before the update (0 without l2).
     joined : int
         Threads that took part in the last region.
+    skipped : int
+        Batches left out because a value in them was not finite.
+    first_skip : NonFiniteError or None
+        Why the first of them was.
     """
 
     def __init__(
@@ -81,6 +89,7 @@ class Engine:
                 gradient_norms=False,
             )  # fmt: skip
         self.spec, self.train, self.state, self.rows = spec, train, state, rows
+        self.whole, self.per_batch = deterministic, per_batch
         if len(state.slots) != len(train.optimizer.slots):  # another optimizer's
             first_slots(state, train.optimizer)
         # partial_fit may come with fewer rows than a batch.
@@ -91,9 +100,11 @@ class Engine:
         whole_norm = train.clip_norm is not None or train.gradient_norms or squares
         columns = () if whole_norm else choose_columns(spec, plan, self.threads)
         self.work = Workspace(plan, spec, state, self.threads, training=True, columns=columns)
-        self.joined = 0
+        self.joined = self.skipped = self._skipped_in_a_row = 0
+        self._skipped_last = -1
+        self.first_skip: NonFiniteError | None = None
+        self._rates = np.zeros(1)
         self._order = np.arange(len(rows), dtype=np.int64)
-        self._snapshot = state.theta.copy()
         # Two products back, one forth; an update moves some 30 bytes per parameter.
         per_row = spec.n_parameters * (6 + 60 / self.batch)
         self._pace = Pace(per_row, tuning.REGION_SECONDS)
@@ -109,6 +120,7 @@ class Engine:
         if deterministic:
             self.work.set(rule=0, plain=0)
         prepare("train", self.threads)
+        self._snapshot = Snapshot(self.work, self.batches)
         for name in ("shuffle", "all_finite", "transpose"):
             piece_function(name, np.float64 if name == "shuffle" else self.work.dtype)
 
@@ -120,7 +132,7 @@ class Engine:
         same = train.with_(epochs=self.train.epochs) == self.train
         if not (same and len(rows) == len(old) and rows.kind == old.kind):
             return False
-        self.rows = rows
+        self.rows, self.skipped, self.first_skip = rows, 0, None
         bind_rows(self.work, rows)
         return True
 
@@ -223,7 +235,7 @@ class Engine:
         A given order holds the number of each row once.
         """
         work, state = self.work, self.state
-        if not self._finite(state.theta):
+        if not self.finite:
             raise NonFiniteError(
                 "the weights have NaN or infinite values before any update: set finite ones.",
                 step=state.step,
@@ -250,8 +262,8 @@ class Engine:
             The state then holds the last good weights.
         """
         work = self.work
-        np.copyto(self._snapshot, self.state.theta)
-        before, step, start = work["cursor"], work["step"], time.perf_counter()
+        self._snapshot.take()
+        before, start = work["cursor"], time.perf_counter()
         limit = -(-self._pace.rows // 8) if self._crew.trying else self._pace.rows
         work.set(rows_limit=limit if most is None else min(limit, most))
         run("train", work.task, self._crew.threads)
@@ -259,9 +271,9 @@ class Engine:
         self._pace.measure(rows, seconds)
         self._crew.measure(rows, seconds)
         self.joined = work["joined"]
-        if work["rule"]:
-            self.state.step = work["step"]
-        self._check(step)
+        self._count_updates()
+        if not self._good():
+            self._recover()
         return bool(work["cursor"] >= len(self.rows))
 
     def gradient_norms(self) -> tuple[float, ...] | None:
@@ -308,60 +320,90 @@ class Engine:
 
     # -- failures
 
-    def _check(self, step: int) -> None:
+    def _good(self) -> bool:
         # Weights first: a bad row may come after the update that spoiled them.
-        if not (self._finite(self.state.theta) and self._finite(self.state.slots)):
-            self._go_back(step)
-        if self.work["status"] == records.STATUS.BAD_INPUT:
-            self._fail_on_data()
-        if self.work["status"] == records.STATUS.BAD_OUTPUT:
-            self._fail_on_output()
+        return self.finite and self.work["status"] == records.STATUS.OK
 
-    def _finite(self, arena: NDArray[Any]) -> bool:
-        return bool(piece_function("all_finite", self.work.dtype)(arena.ctypes.data, arena.size))
+    @property
+    def finite(self) -> bool:
+        """Whether all weights, and all that the optimizer keeps, are."""
+        check = piece_function("all_finite", self.work.dtype)
+        arenas = (self.state.theta, self.state.slots)
+        return all(check(arena.ctypes.data, arena.size) for arena in arenas)
 
-    def _data_row(self) -> int:
-        row = self.work["bad_row"]
-        return int(self._order[row]) if self.work["order"] else row
+    def _recover(self) -> None:
+        """To the state right before the failed update; raise, or leave its batch out."""
+        work = self.work
+        if not self.finite:
+            self._rewind()
+        work.set(cursor=work["batch_start"], accumulated=0.0)
+        self._count_updates()
+        if not self._may_skip():
+            raise self.failure()
+        if self.first_skip is None:
+            self.first_skip = self.failure()
+        self._skip()
 
-    def _fail_on_data(self) -> NoReturn:
-        row = self._data_row()
-        column = bad_column(self.rows.x[row], self.work.dtype)
-        raise NonFiniteError(
-            f"X has {self.rows.x[row, column]} at row {row}, column {column}: training stopped"
-            f" before update {self.state.step + 1}, the weights are as before it; mend or drop"
-            " that row.",
-            step=self.state.step, row=row, column=column,
-        )  # fmt: skip
+    def _rewind(self) -> None:
+        """Repeat the region, halving it, up to right before the update that spoiled the weights."""
+        work, start = self.work, self._snapshot
+        rows = work["cursor"] - start["cursor"]  # that many are known to spoil them
+        while rows > 1:
+            half = rows // 2
+            self._repeat(half)
+            if self.finite:
+                rows -= work["cursor"] - start["cursor"]
+                start.take()
+            else:
+                rows = half
+        start.restore()
+        self.refresh()
 
-    def _go_back(self, step: int) -> NoReturn:
-        """A weight or slot has overflowed: back to the weights at the start of the region."""
-        arenas = zip(*map(self.state.matrices, (self.state.theta, *self.state.slots)), strict=True)
-        good = [all(np.isfinite(m).all() for m in found) for found in arenas]
-        layer = good.index(False) + 1
-        lost, self.state.step = self.state.step - step, step
-        np.copyto(self.state.theta, self._snapshot)
-        first_slots(self.state, self.train.optimizer)
-        raise NonFiniteError(
-            f"weights of layer {layer}, or what the optimizer keeps of its gradients, became"
-            f" infinite or NaN; the weights of {lost} updates before, after update {step}, are"
-            " restored: lower the learning rate or set clip_norm.",
-            step=step, layer=layer,
-        )  # fmt: skip
+    def _repeat(self, rows: int) -> None:
+        self._snapshot.restore()
+        self.refresh()
+        self.work.set(rows_limit=rows)
+        run("train", self.work.task, self._crew.threads)
 
-    def _fail_on_output(self) -> NoReturn:
-        row, layer = self._data_row(), self._first_bad_layer()
-        raise NonFiniteError(
-            f"layer {layer} or the loss became infinite or NaN at row {row} before update"
-            f" {self.state.step + 1}; the weights are as before it: lower the learning rate or"
-            " set clip_norm.",
-            step=self.state.step, row=row, layer=layer,
-        )  # fmt: skip
+    def _may_skip(self) -> bool:
+        if self.train.on_nonfinite != "ignore" or self.whole:
+            return False
+        follows = self.work["step"] == self._skipped_last + 1
+        self._skipped_in_a_row = self._skipped_in_a_row + 1 if follows else 1
+        return self._skipped_in_a_row <= MOST_SKIPPED
 
-    def _first_bad_layer(self) -> int:
-        """The first layer whose activations of the bad row are not finite, else the last."""
-        place = self.work["bad_row"] - self.work["cursor"]
-        for k, a in enumerate(self.work.activations):
-            if not np.isfinite(a[place, : self.state.plan.layers[k].n_out]).all():
-                return k + 1
-        return len(self.work.activations)
+    def _skip(self) -> None:
+        """Leave the batch out; it counts as an update, so that schedules go on as planned."""
+        work = self.work
+        self.skipped, self._skipped_last = self.skipped + 1, work["step"]
+        self.batches[work["step"] - work["first_step"] :] = 0.0
+        end = min(work["batch_start"] + self.batch, len(self.rows))
+        work.set(cursor=end, batch_start=end, step=work["step"] + 1)
+        self._count_updates()
+
+    def _count_updates(self) -> None:
+        if self.work["rule"]:
+            self.state.step = self.work["step"]
+
+    def failure(self) -> NonFiniteError:
+        """What goes wrong in the batch that the engine stands before."""
+        from nbmlp.train.forensics import explain  # builds engines of its own
+
+        return explain(self)
+
+    def batch_places(self) -> NDArray[np.int64]:
+        """Rows (of `rows`) of the batch that the engine stands before, in its order."""
+        start = self.work["batch_start"]
+        end = min(start + self.batch, len(self.rows))
+        shuffled = self.work["order"] != 0
+        return self._order[start:end].copy() if shuffled else np.arange(start, end)
+
+    def places_done(self) -> NDArray[np.int64]:
+        """Rows (of `rows`) that the weights have been trained on, as far as the engine knows."""
+        first_epoch = self.state.step < self.steps_per_epoch
+        return self._order[: self.work["cursor"] if first_epoch else len(self.rows)]
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the update that the engine stands before."""
+        return float(self._rates[self.work["step"] - self.work["first_step"]])

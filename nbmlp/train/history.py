@@ -28,6 +28,8 @@ __all__ = [
 MONITORS: dict[str, float] = {"val_score": 1.0, "val_loss": -1.0, "train_loss": -1.0}
 
 Floats = NDArray[np.float64]
+#: What a history counts beside the epochs; files of older versions lack it.
+_COUNTS = ("rows_dropped", "values_imputed", "batches_skipped")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +116,16 @@ class History:
         Why training ended, e.g. ``"epochs done"`` or ``"early stopping at epoch 12"``.
     score_name : str
         What `val_score` is, e.g. ``"accuracy"`` or ``"R2"``.
+    rows_dropped, values_imputed, batches_skipped : int
+        What was done about values that are not finite, as ``on_nonfinite`` says.
     """
 
     records: list[EpochRecord] = field(default_factory=list)
     stop_reason: str = ""
     score_name: str = "score"
+    rows_dropped: int = 0
+    values_imputed: int = 0
+    batches_skipped: int = 0
 
     def append(self, record: EpochRecord) -> None:
         """Add the next epoch."""
@@ -306,6 +313,7 @@ class History:
             "records": records,
             "stop_reason": self.stop_reason,
             "score_name": self.score_name,
+            **{name: getattr(self, name) for name in _COUNTS},
         }
 
     @classmethod
@@ -319,8 +327,9 @@ class History:
         """
         try:
             records = [_record(r) for r in values["records"]]
-            return cls(records, str(values["stop_reason"]), str(values["score_name"]))
-        except (KeyError, TypeError, AttributeError) as error:
+            counts = {name: int(values.get(name, 0)) for name in _COUNTS}
+            return cls(records, str(values["stop_reason"]), str(values["score_name"]), **counts)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelFileError(f"the training history is damaged: {error!r}.") from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmlp.errors import NonFiniteError, TrainingWarning
 from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Predictor, Rows
 from nbmlp.schedules import Constant, Cosine, OneCycle, OnPlateau, warmup_factor
@@ -20,9 +22,11 @@ from nbmlp.spec import TrainSpec
 from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList, Progress
 from nbmlp.train.engine import Engine
+from nbmlp.train.forensics import describe_skipped
 from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.interrupt import Interrupt, Interrupted
 from nbmlp.train.lbfgs import minimise
+from nbmlp.train.xray import Xray, take_xray
 
 __all__ = ["Loop", "Validation", "without_horizon"]
 
@@ -84,6 +88,8 @@ class Loop:
         self._callbacks, self._carried = CallbackList(), carried
         #: Where an L-BFGS run began, which resuming it starts from; None before it begins.
         self.first_weights = carried.get(_FIRST_WEIGHTS)
+        #: What was not finite: that which ended training, or the first batch left out.
+        self.failure: NonFiniteError | None = None
         self._engine: Engine | None = None
         self._predictor: Predictor | None = None
 
@@ -100,6 +106,10 @@ class Loop:
     def set_weights(self, weights: NDArray[Any]) -> None:
         """Put such a copy back."""
         self._state.set_flat(weights)
+
+    def look(self) -> Xray:
+        """What the net does with the first of the training rows, layer by layer."""
+        return take_xray(self.engine.spec, self._train, self._state, self.engine.rows)
 
     def save_checkpoint(self, path: Path) -> None:
         """Write all that resuming needs, whole or not at all."""
@@ -141,7 +151,20 @@ class Loop:
                     self._one_epoch(callbacks, interrupt)
             except Interrupted:
                 self.stop("interrupted")
+            except NonFiniteError as error:
+                self.failure = error
+                if self._train.on_nonfinite != "warn":
+                    raise
+                self.stop(str(error))
+                warnings.warn(f"training stopped: {error}", TrainingWarning, stacklevel=4)
+            self._tell_of_skipped()
             self.history.stop_reason = self._stop_reason or "epochs done"
+
+    def _tell_of_skipped(self) -> None:
+        if sentence := describe_skipped(self.engine):
+            self.failure = self.failure or self.engine.first_skip
+            self.history.batches_skipped += self.engine.skipped
+            warnings.warn(sentence, TrainingWarning, stacklevel=5)
 
     def _prepare(self) -> None:
         """Compile before the clock of the first epoch starts."""

@@ -32,8 +32,10 @@ Progress = Callable[[float, str], object]
 _TRIALS = 15
 #: Fewest rows of a sample.
 _LEAST_ROWS = 1_000
-#: Trials of less promise than this are not made: what they show would be a hint at most.
+#: Floating-point operations per second that are hoped for before any was measured.
 _FIRST_FLOPS = 2e10
+#: Errors below this share of a guess's are as good as none.
+_NEGLIGIBLE = 0.02
 
 
 def diagnose(
@@ -256,13 +258,15 @@ class _Work:
 
     def _train(self, e: Evidence, cure: Cure) -> Outcome | None:
         """Several suspects may ask for the same cure: it is tried once."""
-        key = repr((sorted(cure.change.items()), cure.drop, cure.repeat))
+        key = repr((sorted(cure.change.items()), cure.drop, cure.repeat, cure.columns))
         if key not in self._tried:
             self._tried[key] = self._train_anew(e, cure)
         return self._tried[key]
 
     def _train_anew(self, e: Evidence, cure: Cure) -> Outcome | None:
         samples = e.samples
+        if cure.columns:
+            samples = samples.without_columns(cure.columns)
         if cure.drop or cure.repeat:
             rows = np.setdiff1d(np.arange(len(samples)), cure.drop)
             samples = samples.take(np.concatenate([rows, np.array(cure.repeat, np.int64)]))
@@ -276,15 +280,17 @@ class _Work:
 def _weigh(e: Evidence, suspect: Suspect, tried: _Tried | None) -> Finding | None:
     """A finding with the weight that its trial gives it; None for nothing."""
     said = (suspect.cause, suspect.where, suspect.seen, suspect.hurts, suspect.cure)
-    weight, place, seen, hurts, cure = 0.1, *said[1:]
+    weight, place, seen, hurts, cure = suspect.floor, *said[1:]
     if tried is None:
         return Finding(said[0], weight, place, seen, hurts, cure) if suspect.sign else None
-    gain = _gain(e.error, tried.outcome.error)
+    least = _NEGLIGIBLE * e.guess
+    gain = _gain(e.error + least, tried.outcome.error + least)
     if suspect.optimises:
-        of_training = _gain(min(e.base.train_error, 3 * e.guess), tried.outcome.train_error)
+        before = min(e.base.train_error, 3 * e.guess)
+        of_training = _gain(before + least, tried.outcome.train_error + least)
         gain = min(gain, 2.0 * max(of_training, 0.0) + 0.02)
     score = suspect.trust * max(gain, 0.0)
-    weight = max(score / (score - math.log(1.0 - suspect.least)), 0.1)
+    weight = max(score / (score - math.log(1.0 - suspect.least)), suspect.floor)
     if weight < 0.25 and not suspect.sign:
         return None
     trial = Trial(

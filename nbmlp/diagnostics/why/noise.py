@@ -27,18 +27,23 @@ def label_noise(e: Evidence) -> Suspect | None:
     if not _worth_a_look(e):
         return None
     doubt, control = _held_out(e)
-    excess = float(doubt.mean()) - control
+    excess = float((doubt > 1).mean()) - control
     if excess < 0.04:
         return None
-    rows = np.flatnonzero(doubt)
-    n = len(doubt)
+    order = np.argsort(-doubt)
+    n, rows = len(doubt), order[: int((doubt > 1).sum())]
+    surest = order[: int(excess * len(doubt))]
     return Suspect(
         "label_noise", Where(rows=tuple(e.samples.places[rows[:_FEW]].tolist())),
-        f"{len(rows)} of {n} training rows ({doubt.mean():.0%}) have a target that nets trained on"
+        f"{len(rows)} of {n} training rows ({len(rows) / n:.0%}) have a target that nets trained on"
         f" the other rows contradict; of the validation rows it is {control:.0%}",
         "the net bends to fit targets that are wrong",
         "look at these rows, mend or drop them; a robust loss (label_smoothing, huber) hurts less",
-        (Cure(drop=tuple(rows.tolist()), words="without these rows"),), optimises=False,
+        (
+            Cure(drop=tuple(surest.tolist()), words=f"without the {len(surest)} surest of them"),
+            Cure(drop=tuple(rows.tolist()), words="without these rows"),
+        ),
+        optimises=False, floor=0.55 if excess > 0.12 else 0.1,
     )  # fmt: skip
 
 
@@ -50,8 +55,8 @@ def _worth_a_look(e: Evidence) -> bool:
     return e.base.train_error > 0.9 * e.base.error or overfit
 
 
-def _held_out(e: Evidence) -> tuple[NDArray[np.bool_], float]:
-    """Which training rows are in doubt, (rows,); and the share of the validation rows that are."""
+def _held_out(e: Evidence) -> tuple[NDArray[np.float64], float]:
+    """How doubtful each training row is, (rows,); the share of the validation rows beyond 1."""
     n = len(e.samples)
     part = np.random.Generator(np.random.Philox(e.train.seed)).integers(0, _FOLDS, n)
     epochs = _best_epochs(e)
@@ -64,7 +69,7 @@ def _held_out(e: Evidence) -> tuple[NDArray[np.bool_], float]:
             seconds=6 * max(e.base.seconds, 0.2),
         )  # fmt: skip
         if done.failure is not None:
-            return np.zeros(n, np.bool_), 0.0
+            return np.zeros(n), 0.0
         found = e.trainer.outputs(done.net, e.samples.take(out).X)
         outputs = np.zeros((n, found.shape[1])) if outputs is None else outputs
         outputs[out] = found
@@ -73,7 +78,8 @@ def _held_out(e: Evidence) -> tuple[NDArray[np.bool_], float]:
     coding = e.base.net.coding
     bound = _bulk(coding, e.samples.y, outputs)
     doubt = _doubt(coding, e.samples.y, outputs, bound)
-    control = float(np.mean([_doubt(coding, e.samples.y_val, h, bound).mean() for h in held]))
+    of_held = [_doubt(coding, e.samples.y_val, h, bound) > 1 for h in held]
+    control = float(np.mean(of_held))
     return doubt, control
 
 
@@ -102,12 +108,12 @@ def _residuals(
 
 def _doubt(
     coding: TargetCoding, y: NDArray[np.generic], outputs: NDArray[np.float64], bound: float
-) -> NDArray[np.bool_]:
-    """Rows whose target is unlikely by the outputs."""
+) -> NDArray[np.float64]:
+    """How unlikely each target is by the outputs: beyond 1, somebody should look at it."""
     if coding.labels is None:
-        return _residuals(coding, y, outputs) > bound
+        return _residuals(coding, y, outputs) / bound
     codes = coding.labels.encode(y)
     p = np.clip(np.asarray(outputs, np.float64), 0.0, 1.0)
     p = np.hstack([1 - p, p]) if p.shape[1] == 1 else p
     rows = np.arange(len(codes))
-    return np.asarray((p.argmax(axis=1) != codes) & (p[rows, codes] < 0.5 * p.max(axis=1)))
+    return np.asarray(0.5 * p.max(axis=1) / np.maximum(p[rows, codes], 1e-9))

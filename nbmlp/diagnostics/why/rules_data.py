@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from nbmlp.diagnostics.why.evidence import Evidence
 from nbmlp.diagnostics.why.report import Where
 from nbmlp.diagnostics.why.suspects import Cure, Suspect
+from nbmlp.diagnostics.why.trials import log_losses
 from nbmlp.spec import named_parameter
 
 __all__ = ["DATA_RULES"]
@@ -34,13 +36,14 @@ def unscaled_inputs(e: Evidence) -> Suspect | None:
     if e.base.net.columns is not None:
         return None
     facts = e.inputs
-    live = facts.deviation > 0
+    live = facts.size > 0
     if not live.any():
         return None
-    size, offset = facts.size[live], np.abs(facts.mean[live]) / facts.deviation[live]
-    large, small = float(size.max()), float(size.max())
+    size = facts.size[live]
+    offset = np.abs(facts.mean[live]) / np.maximum(facts.deviation[live], 0.1 * size)
+    large = float(size.max())
     shifted = float(np.max(np.where(size > 2.0, offset, 0.0)))
-    if large < _LARGE and small > _SMALL and shifted < 5.0:
+    if _SMALL < large < _LARGE and shifted < 5.0:
         return None
     worst = np.flatnonzero(live)[np.argsort(-size)]
     j = int(worst[0])
@@ -160,11 +163,13 @@ def class_imbalance(e: Evidence) -> Suspect | None:
         return None
     order = np.argsort(share)
     rare = order[0]
-    names = labels.decode(np.arange(len(labels)))
+    names = [str(name) for name in labels.decode(np.arange(len(labels)))]
+    burden = _burden(e, held, lack > 2.0)
     seen = (
         f"class {names[rare]!r} has {counts[rare]} of {len(codes)} training rows"
         f" ({share[rare]:.1%}), {names[order[-1]]!r} {share[order[-1]]:.1%}; of the validation"
-        f" rows {of_held[rare]:.1%} are {names[rare]!r}"
+        f" rows {of_held[rare]:.1%} are {names[rare]!r}; classes rarer in training make"
+        f" {burden:.0%} of the error"
     )
     repeat = _repeats(codes, counts, of_held)
     cures = (Cure(repeat=repeat),) if lack.max() > 2.0 and repeat else ()
@@ -172,8 +177,15 @@ def class_imbalance(e: Evidence) -> Suspect | None:
         "class_imbalance", Where(), seen,
         "the net does best by leaving the rare classes out of account",
         "weigh the rows of rare classes up (sample_weight), or repeat them as the trial did",
-        cures,
+        cures, optimises=False, floor=0.55 if burden > 0.6 and lack.max() > 3.0 else 0.1,
     )  # fmt: skip
+
+
+def _burden(e: Evidence, held: NDArray[Any], rare: NDArray[np.bool_]) -> float:
+    """Share of the validation error that the rows of some classes make."""
+    outputs = e.trainer.outputs(e.base.net, e.samples.X_val)
+    errors = log_losses(held, outputs)
+    return float(errors[rare[held]].sum() / max(errors.sum(), 1e-300))
 
 
 def _repeats(
@@ -198,7 +210,8 @@ def useless_columns(e: Evidence) -> list[Suspect]:
             Suspect(
                 "constant_inputs", Where(columns=facts.constant[:_FEW]),
                 f"{len(facts.constant)} of {n} columns never change",
-                "they only cost time", "leave them out",
+                "they only cost time, or act as a second bias that learns at another pace",
+                "leave them out", _without(e, facts.constant), least=0.15,
             )
         )  # fmt: skip
     if facts.copies:
@@ -207,10 +220,18 @@ def useless_columns(e: Evidence) -> list[Suspect]:
             Suspect(
                 "duplicated_inputs", Where(columns=tuple(j for j, _ in facts.copies[:_FEW])),
                 f"{len(facts.copies)} columns repeat others, e.g. column {j} column {of}",
-                "what they say counts twice", "leave them out",
+                "what they say counts as often as it is said, and their weights move together in"
+                " one step as long", "leave them out", _without(e, [j for j, _ in facts.copies]),
             )
         )  # fmt: skip
     return found
+
+
+def _without(e: Evidence, columns: Sequence[int]) -> tuple[Cure, ...]:
+    """Trying the net without some columns, where they are the user's own."""
+    if e.base.net.columns is not None:
+        return ()
+    return (Cure(columns=tuple(columns)),)
 
 
 def extreme_values(e: Evidence) -> Suspect | None:

@@ -53,7 +53,7 @@ def learning_rate(e: Evidence) -> list[Suspect]:
         "steps overshoot: the loss jumps about or units are thrown onto their flat ends",
         "lower the learning rate",
         (_rate(e, 0.1), _rate(e, 0.01), _rate(e, 1e-3)),
-        trust=1.0 if ratio >= 5 else 0.6, ladder=True, sign=False,
+        trust=0.6 if ratio < 5 or e.train.reduction == "sum" else 1.0, ladder=True, sign=False,
     )  # fmt: skip
     low = Suspect(
         "learning_rate_low", Where(),

@@ -21,6 +21,8 @@ class Cure:
         Settings.
     drop, repeat : tuple of int
         Training rows left out, and taken again (places in the sample).
+    columns : tuple of int
+        Columns left out.
     words : str
         What to do, for people; empty where the finding says it.
     """
@@ -28,6 +30,7 @@ class Cure:
     change: Mapping[str, Any] = field(default_factory=dict)
     drop: tuple[int, ...] = ()
     repeat: tuple[int, ...] = ()
+    columns: tuple[int, ...] = ()
     words: str = ""
 
 
@@ -54,6 +57,8 @@ class Suspect:
         learns, not in what it learns from.
     ladder : bool
         The cures are steps of one setting: go on only while the error falls.
+    floor : float
+        Least weight, whatever the trial shows: what is sure by its signs alone.
     sign : bool
         Something was seen that is worth a hint even if its cure does not help.
     """
@@ -68,4 +73,5 @@ class Suspect:
     least: float = 0.12
     optimises: bool = True
     ladder: bool = False
+    floor: float = 0.1
     sign: bool = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from nbmlp.train.engine import Engine
 from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.loop import Loop, Validation
 
-__all__ = ["Outcome", "Samples", "Trainer", "error_of", "name_of_error"]
+__all__ = ["Outcome", "Samples", "Trainer", "error_of", "log_losses", "name_of_error"]
 
 #: Probabilities below this count as this: one row must not outweigh all others.
 _LEAST = 1e-6
@@ -58,6 +58,11 @@ class Samples:
         X, y, places = take_rows(self.X, rows), self.y[rows], self.places[rows]
         return Samples(X, y, self.X_val, self.y_val, weights, places)
 
+    def without_columns(self, columns: tuple[int, ...]) -> Samples:
+        """The same rows without some columns of a matrix."""
+        kept = np.setdiff1d(np.arange(self.X.shape[1]), columns)
+        return replace(self, X=self.X[:, kept], X_val=self.X_val[:, kept])
+
 
 def error_of(coding: TargetCoding, y: NDArray[Any], outputs: NDArray[Any], loss: str) -> float:
     """How wrong outputs are, whatever loss they were trained with; lower is better.
@@ -69,7 +74,7 @@ def error_of(coding: TargetCoding, y: NDArray[Any], outputs: NDArray[Any], loss:
     if not np.isfinite(outputs).all():
         return float("inf")
     if coding.labels is not None:
-        return _log_loss(coding.labels.encode(y), outputs.astype(np.float64))
+        return float(log_losses(coding.labels.encode(y), outputs).mean())
     truth = np.asarray(y, np.float64).reshape(len(y), -1)
     residual = truth - coding.decode(outputs).astype(np.float64).reshape(truth.shape)
     spread = truth - truth.mean(axis=0)
@@ -94,14 +99,15 @@ def _positive(values: NDArray[Any]) -> NDArray[Any]:
     return np.where(values > 0, values, 1.0)
 
 
-def _log_loss(codes: NDArray[Any], outputs: NDArray[np.float64]) -> float:
-    p = np.clip(outputs, 0.0, 1.0)
+def log_losses(codes: NDArray[Any], outputs: NDArray[Any]) -> NDArray[np.float64]:
+    """-log(probability of the right class) of each row, (rows,)."""
+    p = np.clip(outputs.astype(np.float64), 0.0, 1.0)
     if p.shape[1] == 1:
         p = np.hstack([1 - p, p])
     total = p.sum(axis=1, keepdims=True)
     p = np.where(total > 0, p / _positive(total), 1.0 / p.shape[1])
     right = p[np.arange(len(codes)), codes]
-    return float(-np.log(np.maximum(right, _LEAST)).mean())
+    return np.asarray(-np.log(np.maximum(right, _LEAST)))
 
 
 @dataclass

@@ -1,0 +1,194 @@
+"""One update looked at operation by operation: sizes, bits, and where a value is not finite.
+
+Activations, deltas and gradients lie in the workspace after a step. The products z do not: they
+are seen by repeating the step with one layer's activation exchanged for the identity, so that
+every number is the very one that the kernels compute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.data import SparseRows
+from nbmlp.kernels import records
+from nbmlp.kernels.run import run
+from nbmlp.optimizers import LBFGS
+from nbmlp.train.engine import Engine
+from nbmlp.train.step import Step
+
+__all__ = ["Look", "examine", "first_bad"]
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Look:
+    """What one operation gave.
+
+    Attributes
+    ----------
+    kind : str
+        ``"input"``, ``"z"``, ``"activation"``, ``"loss"``, ``"delta"``, ``"gradient"``,
+        ``"update"`` or the name of an optimizer's vector.
+    layer : int
+        From 1; 0 for the input, and the last one for the loss.
+    largest : float
+        Largest size of a finite value.
+    bad : int
+        Values that are NaN or infinite.
+    rows : list of int
+        Places in the batch of all rows that hold one, rising; empty for gradients and updates.
+    units : list of int
+        Columns that hold one, rising: of the data, or units of the layer.
+    nan : bool
+        One of the bad values is NaN.
+    in_bias : bool
+        Of gradients and updates: only biases are bad.
+    """
+
+    kind: str
+    layer: int
+    largest: float = 0.0
+    bad: int = 0
+    rows: list[int] = field(default_factory=list)
+    units: list[int] = field(default_factory=list)
+    nan: bool = False
+    in_bias: bool = False
+    _hash: Any = field(default_factory=hashlib.sha256, repr=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all values; every NaN counts as the same."""
+        return str(self._hash.hexdigest())
+
+    def add(self, values: Array, start: int = 0) -> None:
+        """Look at values (rows, units), whose first row has place `start` in the batch."""
+        finite = np.isfinite(values)
+        bits = np.where(np.isnan(values), values.dtype.type(np.nan), values)
+        self._hash.update(np.ascontiguousarray(bits).tobytes())
+        self.largest = max(self.largest, float(np.max(np.abs(values), where=finite, initial=0.0)))
+        if finite.all():
+            return
+        self.bad += int(finite.size - np.count_nonzero(finite))
+        self.nan = self.nan or bool(np.isnan(values).any())
+        self.rows += (start + np.flatnonzero(~finite.all(axis=1))).tolist()
+        self.units = sorted({*self.units, *np.flatnonzero(~finite.all(axis=0)).tolist()})
+
+
+def first_bad(looks: list[Look]) -> Look | None:
+    """The first operation that gave a value that is not finite."""
+    return next((look for look in looks if look.bad), None)
+
+
+def examine(step: Step) -> list[Look]:
+    """Repeat a step on one thread and look at every operation, in the order of computation.
+
+    Parameters
+    ----------
+    step : Step
+        Not changed.
+
+    Returns
+    -------
+    list of Look
+        Up to the last operation that is reached: a bad input ends it at once, a bad output or
+        loss before the deltas, a bad gradient before the update.
+    """
+    engine = step.engine(updates=False)
+    given = _inputs(step, engine)
+    if given.bad:
+        return [given]
+    products = [_product(engine, k) for k in range(len(engine.work.layers))]
+    activations, back = _forward_and_back(engine)
+    forward = [look for pair in zip(products, activations, strict=True) for look in pair]
+    if engine.work.plan.fused_output:
+        forward.pop(-1)  # the loss reads the products themselves
+    looks = [given, *forward, *back]
+    makes_update = not (step.whole or isinstance(step.train.optimizer, LBFGS))
+    if makes_update and back[-1].kind == "gradient" and first_bad(back) is None:
+        looks += _updates(step)
+    return looks
+
+
+def _inputs(step: Step, engine: Engine) -> Look:
+    """The batch's inputs as the net takes them, unscaled."""
+    look, x, block = Look("input", 0), step.rows.x, engine.work.rows
+    for start in range(0, len(step.rows), block):
+        few = x[start : start + block]
+        dense = few.matrix.toarray() if isinstance(few, SparseRows) else few
+        with np.errstate(over="ignore"):
+            look.add(np.asarray(dense, engine.work.dtype), start)
+    return look
+
+
+def _sub_batches(engine: Engine) -> Iterator[tuple[int, int]]:
+    """Take the batch through the kernel, one sub-batch after the other: first place, rows."""
+    work = engine.work
+    work.set(batch_start=0, step=work["first_step"], accumulated=0.0, rows_limit=1)
+    for start in range(0, len(engine.rows), work.rows):
+        work.set(cursor=start)
+        run("train", work.task, 1)
+        yield start, min(work.rows, len(engine.rows) - start)
+
+
+def _outputs(engine: Engine, k: int, rows: int) -> Array:
+    return engine.work.activations[k][:rows, : engine.work.plan.layers[k].n_out]
+
+
+def _product(engine: Engine, k: int) -> Look:
+    """z of layer k (from 0)."""
+    work, look = engine.work, Look("z", k + 1)
+    before = {name: work.layers[name][k] for name in ("forward", "drops")}
+    work.set_layer(k, forward=work.piece("identity.forward"), drops=0)
+    for start, rows in _sub_batches(engine):
+        look.add(_outputs(engine, k, rows), start)
+    work.set_layer(k, **before)
+    return look
+
+
+def _forward_and_back(engine: Engine) -> tuple[list[Look], list[Look]]:
+    """Activations of all layers; then loss and, if that is finite, deltas and gradients."""
+    work, n = engine.work, len(engine.work.layers)
+    outputs = [Look("activation", k + 1) for k in range(n)]
+    loss, deltas = Look("loss", n), [Look("delta", k + 1) for k in range(n)]
+    failed = False
+    for start, rows in _sub_batches(engine):
+        failed = failed or work["status"] != records.STATUS.OK
+        loss.add(work.losses[:rows, None], start)
+        for k, layer in enumerate(work.plan.layers):
+            outputs[k].add(_outputs(engine, k, rows), start)
+            if not failed:
+                deltas[k].add(work.deltas[k][:rows, : layer.n_out], start)
+    if failed:
+        return outputs, [loss]
+    return outputs, [loss, *deltas[::-1], *_of_weights("gradient", engine, work.gradient)]
+
+
+def _of_weights(kind: str, engine: Engine, arena: Array) -> list[Look]:
+    """One look at each layer's part of an arena."""
+    looks = []
+    layers = engine.work.plan.layers
+    for k, (matrix, layer) in enumerate(zip(engine.state.matrices(arena), layers, strict=True)):
+        look = Look(kind, k + 1)
+        look.add(matrix)
+        look.in_bias = bool(look.bad and np.isfinite(matrix[: layer.n_in]).all())
+        look.rows = []
+        looks.append(look)
+    return looks
+
+
+def _updates(step: Step) -> list[Look]:
+    """What the optimizer makes of the gradient: its vectors, then the weights."""
+    engine = step.engine(updates=True)
+    for _ in _sub_batches(engine):
+        pass
+    state, names = engine.state, [name for name, _ in step.train.optimizer.slots]
+    looks = [_of_weights(n, engine, slot) for n, slot in zip(names, state.slots, strict=True)]
+    looks.append(_of_weights("update", engine, state.theta))
+    return [look for layer in zip(*looks, strict=True) for look in layer]

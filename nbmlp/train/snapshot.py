@@ -1,0 +1,63 @@
+"""What an engine goes back to when a region has gone wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.workspace import Workspace
+
+__all__ = ["Snapshot"]
+
+#: Where the job stands.
+_FIELDS = ("cursor", "batch_start", "step", "accumulated", "loss_sum", "weight_sum")
+
+
+class Snapshot:
+    """Weights, the optimizer's vectors and the counters of a job, as they were.
+
+    Parameters
+    ----------
+    work : Workspace
+        Of a training.
+    batches : ndarray (updates, 3)
+        Sums of each batch of the epoch that the job adds to; may be empty.
+    """
+
+    def __init__(self, work: Workspace, batches: NDArray[np.float64]) -> None:
+        self._work, self._batches = work, batches
+        self._live = [work.state.theta, work.state.slots, work.layer_norms]
+        self._kept = [np.empty_like(array) for array in self._live]
+        self._fields: dict[str, Any] = {}
+        self._gradient: NDArray[Any] | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        """A counter of the job."""
+        return self._fields[name]
+
+    def take(self) -> None:
+        """Remember; the gradient too, if half a batch has been added up in it."""
+        work = self._work
+        self._fields = {name: work[name] for name in _FIELDS}
+        for kept, live in zip(self._kept, self._live, strict=True):
+            np.copyto(kept, live)
+        within = self._fields["cursor"] != self._fields["batch_start"]
+        self._gradient = work.gradient.copy() if within else None
+        self._sums = self._batches[self._update : self._update + 1].copy()
+
+    @property
+    def _update(self) -> int:
+        """Number of the update in its epoch."""
+        return int(self._fields["step"] - self._work["first_step"])
+
+    def restore(self) -> None:
+        """Put all back; transposed copies of weights have to be renewed then."""
+        self._work.set(**self._fields)
+        for kept, live in zip(self._kept, self._live, strict=True):
+            np.copyto(live, kept)
+        if self._gradient is not None:
+            np.copyto(self._work.gradient, self._gradient)
+        self._batches[self._update :] = 0.0
+        self._batches[self._update : self._update + 1] = self._sums
