@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bench.diagnosis.measure import lost, train
 from bench.diagnosis.recipe import Problem
-from bench.diagnosis.setups import Setup, names_planted
+from bench.diagnosis.setups import Setup, names_planted, stored
 from nbmlp import MLP, NonFiniteError
 
-__all__ = ["FELL", "Verdict", "ask", "judge"]
+__all__ = ["FELL", "Verdict", "ask", "judge", "judge_stored"]
 
 #: A cure counts when the loss on rows that nobody saw falls to at most this share.
 FELL = 0.95
@@ -129,3 +130,8 @@ def judge(setup: Setup) -> Verdict:
     except Exception as error:  # whatever it is: the other set-ups are to be judged still
         verdict.error = f"{type(error).__name__}: {error}"
     return verdict
+
+
+def judge_stored(folder: Path | None, seed: int, number: int) -> Verdict:
+    """Make or read a set-up, and judge what is said about it."""
+    return judge(stored(folder, seed, number))
