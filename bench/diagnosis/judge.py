@@ -30,6 +30,8 @@ class Verdict:
     source : str
     faults : list of str
         As planted.
+    twin_loss, loss : float
+        Validation losses of the healthy twin and of the set-up, as planted.
     causes : list of (str, float)
         As found, with weights, heaviest first.
     left_alone : bool
@@ -54,6 +56,8 @@ class Verdict:
     real: bool
     source: str
     faults: list[str]
+    twin_loss: float
+    loss: float
     causes: list[tuple[str, float]] = field(default_factory=list)
     left_alone: bool = False
     named: bool = False
@@ -64,6 +68,11 @@ class Verdict:
     after: float | None = None
     seconds: float = 0.0
     error: str = ""
+
+    @property
+    def own_name(self) -> bool:
+        """Whether the first cause is the planted fault's own name, not another of it."""
+        return self.named and self.causes[0][0] in self.faults
 
     @property
     def cured(self) -> bool:
@@ -124,7 +133,9 @@ def examine(setup: Setup, verdict: Verdict) -> None:
 
 def judge(setup: Setup) -> Verdict:
     """Diagnose a set-up; a diagnosis that fails counts as wrong, with its error."""
-    verdict = Verdict(setup.number, setup.real, setup.recipe["source"], setup.faults)
+    verdict = Verdict(
+        setup.number, setup.real, setup.recipe["source"], setup.faults, setup.healthy_loss, setup.loss
+    )  # fmt: skip
     try:
         examine(setup, verdict)
     except Exception as error:  # whatever it is: the other set-ups are to be judged still
