@@ -133,9 +133,8 @@ def examine(setup: Setup, verdict: Verdict) -> None:
 
 def judge(setup: Setup) -> Verdict:
     """Diagnose a set-up; a diagnosis that fails counts as wrong, with its error."""
-    verdict = Verdict(
-        setup.number, setup.real, setup.recipe["source"], setup.faults, setup.healthy_loss, setup.loss
-    )  # fmt: skip
+    source, losses = setup.recipe["source"], (setup.healthy_loss, setup.loss)
+    verdict = Verdict(setup.number, setup.real, source, setup.faults, *losses)
     try:
         examine(setup, verdict)
     except Exception as error:  # whatever it is: the other set-ups are to be judged still
