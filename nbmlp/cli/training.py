@@ -114,6 +114,7 @@ def _finish(model: MLP, rows: Rows, outputs: Outputs, seconds: float) -> int:
         model.save(outputs.out)
     if outputs.plot is not None and len(model.history):
         files.write_picture(outputs.plot, model.history.plot())
+    rows = rows.measurable()
     result = report.results(model, rows, seconds)
     if outputs.json:
         report.print_json(result)
