@@ -56,7 +56,7 @@ def unscaled_inputs(e: Evidence) -> Suspect | None:
         "a step that suits one column is far too long or short for another, and large inputs"
         " drive units into their flat ends",
         "standardise=True scales every column to mean 0 and deviation 1",
-        (Cure({"standardise": True}),),
+        (Cure({"standardise": True}),), optimises=False,
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def unreachable_target(e: Evidence) -> Suspect | None:
             Cure({"output": "identity", "loss": _numeric_loss(e), "standardise": True}),
             Cure({"output": "identity", "loss": _numeric_loss(e)}),
         ),
-        least=0.05,
+        least=0.05, optimises=False,
     )  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def loss_mismatch(e: Evidence) -> Suspect | None:
         "loss_mismatch", Where(layer=len(e.spec.layer_sizes) - 1), seen, hurts,
         "leave output and loss to 'auto': softmax with cross-entropy (one logistic unit for two"
         " classes)",
-        tuple(cures), least=0.1,
+        tuple(cures), least=0.1, optimises=False,
     )  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def initial_loss(e: Evidence) -> Suspect | None:
         "most of the training goes into reaching the targets' mean and scale, with errors so"
         " large or so small that no usual learning rate suits them",
         "standardise=True scales targets (and inputs), predictions come back in your units",
-        (Cure({"standardise": True}),),
+        (Cure({"standardise": True}),), optimises=False,
     )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def class_imbalance(e: Evidence) -> Suspect | None:
         "class_imbalance", Where(), seen,
         "the net does best by leaving the rare classes out of account",
         "weigh the rows of rare classes up (sample_weight), or repeat them as the trial did",
-        cures, optimises=False, floor=0.55 if burden > 0.6 and lack.max() > 3.0 else 0.1,
+        cures, optimises=False, floor=0.1 + 0.8 * burden if lack.max() > 3.0 else 0.1,
     )  # fmt: skip
 
 
