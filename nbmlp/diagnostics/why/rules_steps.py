@@ -83,6 +83,7 @@ def batch_too_large(e: Evidence) -> Suspect | None:
     if isinstance(e.train.optimizer, LBFGS | Rprop) or e.batch < 64:
         return None
     small = max(16, e.batch // 16)
+    rare = e.updates < 150 and not _ended_early(e)
     share = e.batch / n
     return Suspect(
         "batch_too_large", Where(),
@@ -95,7 +96,7 @@ def batch_too_large(e: Evidence) -> Suspect | None:
             Cure({"batch_size": max(16, e.batch // 64)},
                  words=f"batch_size={max(16, e.batch // 64)}"),
         ),
-        trust=1.0 if share >= 0.2 or (e.updates < 150 and not _ended_early(e)) else 0.5, ladder=True, sign=False,
+        trust=1.0 if rare or share >= 0.2 else 0.5, ladder=True, sign=False,
     )  # fmt: skip
 
 
