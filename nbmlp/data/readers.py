@@ -82,7 +82,7 @@ def read(
     ----------
     source : str or path
         A .csv, .tsv or other text table (gzip or not), .npy (mapped into memory), .npz, .mat
-        (version 5), .parquet (needs polars), an IDX file (gzip or not), a folder with
+        (version 7.3 needs h5py), .parquet (needs polars), an IDX file (gzip or not), a folder with
         ``train-images*-ubyte``, ``train-labels*-ubyte`` and perhaps ``t10k-*`` files, or
         ``"digits"`` or ``"glyphs"`` (see :mod:`nbmlp.datasets`).
     target : str, int or sequence of them, optional
