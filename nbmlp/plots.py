@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["batch_scan", "compare_curves", "learning_curve", "watched_layers"]
+__all__ = [
+    "batch_scan",
+    "before_and_after",
+    "compare_curves",
+    "learning_curve",
+    "watched_layers",
+]
 
 Floats = NDArray[np.float64]
 
@@ -198,6 +204,76 @@ def _mark_batches(ax: Axes, best: int | None, noise_scale: float | None) -> None
         ax.axvline(noise_scale, color="k", linewidth=1.0, linestyle=":", zorder=1, label=label)
 
 
+def before_and_after(
+    rows: Mapping[str, tuple[Mapping[str, ArrayLike], Mapping[str, ArrayLike]]],
+    *,
+    titles: tuple[str, str] = ("as written", "cured"),
+    linear: Collection[str] = (),
+    level: tuple[str, float] | None = None,
+    path: str | os.PathLike[str] | None = None,
+) -> Figure:
+    """Draw trainings that fail on the left, and the same ones cured on the right.
+
+    Parameters
+    ----------
+    rows : mapping of str to (before, after)
+        What the values are -> two mappings, name of a training -> one value per epoch; each is
+        a row of two panels with one scale. Names have one colour all over.
+    titles : (str, str)
+        Above the columns.
+    linear : collection of str
+        Rows that never get a logarithmic axis.
+    level : (str, float), optional
+        A horizontal line in the first row, and its name.
+    path : path-like, optional
+        File to write; its ending chooses the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MissingPackageError
+        matplotlib is not installed.
+    DataError
+        A row has nothing to draw, or the file cannot be written.
+    """
+    names = dict.fromkeys(name for pair in rows.values() for curves in pair for name in curves)
+    colours = dict(zip(names, _CYCLE[1:], strict=False))
+    figure = _figure(9.0, 1.2 + 1.9 * len(rows))
+    grid = figure.subplots(len(rows), 2, sharex=True, sharey="row", squeeze=False)
+    for (ylabel, pair), axes in zip(rows.items(), grid, strict=True):
+        drawn = [line for ax, c in zip(axes, pair, strict=True) for line in _lines(ax, c, colours)]
+        if not drawn:
+            raise DataError(f"there is no epoch with a finite {ylabel} to draw.")
+        if ylabel not in linear:
+            _choose_scale(axes[0], drawn)
+        axes[0].set_ylabel(ylabel)
+        for ax in axes:
+            _dress(ax, np.arange(1.0, max(map(len, drawn)) + 1), None)
+    for ax, title in zip(grid[0], titles, strict=True):
+        if level is not None:
+            ax.axhline(level[1], color=_MARK, linestyle="--", linewidth=1.0, label=level[0])
+        ax.set_title(title, loc="left", pad=22.0)
+        ax.legend(**_ABOVE)
+    for ax in grid[-1]:
+        ax.set_xlabel("epoch")
+    if path is not None:
+        _write(figure, path)
+    return figure
+
+
+def _lines(
+    ax: Axes, curves: Mapping[str, ArrayLike], colours: Mapping[str, str]
+) -> Iterator[Floats]:
+    """Draw the curves that have something to draw, and return them."""
+    for name, values in curves.items():
+        if (y := _curve(values)) is not None:
+            _plot(ax, np.arange(1.0, len(y) + 1), y, color=colours[name], label=name)
+            yield y
+
+
 def _curve(values: ArrayLike | None) -> Floats | None:
     """The values where there is something to draw."""
     if values is None:
@@ -207,14 +283,19 @@ def _curve(values: ArrayLike | None) -> Floats | None:
 
 
 def _panels(n: int) -> tuple[Figure, list[Axes]]:
+    figure = _figure(7.0, 2.2 + 1.9 * n)
+    heights = [1.5] + [1.0] * (n - 1)
+    axes = figure.subplots(n, sharex=True, squeeze=False, height_ratios=heights)
+    return figure, list(axes[:, 0])
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty picture, its size in inches."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise missing_package("a learning curve", "matplotlib", "plot") from None
-    figure = Figure(figsize=(7.0, 2.2 + 1.9 * n), dpi=120, layout="constrained")
-    heights = [1.5] + [1.0] * (n - 1)
-    axes = figure.subplots(n, sharex=True, squeeze=False, height_ratios=heights)
-    return figure, list(axes[:, 0])
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
 def _figure_of(ax: Axes) -> Figure:

@@ -207,6 +207,33 @@ def why(values: dict[str, Any], config: Config = None) -> int:
     return training.why(pick(WHY, files.read_config(config), values), config)
 
 
+@app.command()
+def case(
+    letter: Annotated[str, typer.Argument(metavar="LETTER", help="Which one: a.")],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Real data sets; by default what NBMLP_DATA names."),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="For pictures; case-LETTER by default.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Less data, fewer epochs.")] = False,
+    json: Json = False,
+) -> int:
+    """Run a net that somebody got stuck with: as written, then why it fails, then cured.
+
+    a: gradients that shrink as the batch grows.
+    """
+    from nbmlp import cases
+    from nbmlp.cli import report
+
+    say: Callable[[str], object] = (lambda text: None) if json else print
+    found = cases.run(letter, out or f"case-{letter}", data, quick, say)
+    if json:
+        report.print_json(found)
+    return 0
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command.
 
