@@ -84,3 +84,39 @@ def test_case_a_takes_the_symbols_along(tmp_path: Path, data_dir: Path) -> None:
     found = case_a.study(symbols, 8, 1.0, tmp_path / "symbols.png", told.append)
     assert found["cured"][20]["last"] > 0.85 > found["as_written"][20]["last"]
     assert any(text.startswith("Points above softmax regression") for text in told)
+
+
+def test_case_b(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NBMLP_DATA", raising=False)
+    assert run(["case", "b", "--quick", "--json", "--out", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["source"] == "digits"
+    assert found["check"]["passed"] is False
+    wrong = [(f["kind"], f["blocks"]) for f in found["check"]["findings"]]
+    assert sorted(wrong) == [
+        ("l2_factor", ["W1", "W2"]),
+        ("missing_slope", ["W1", "b1"]),
+        ("missing_slope", ["b1"]),
+        ("missing_slope", ["b2"]),
+    ]
+    assert found["gradient_error"] < 1e-7
+    causes = {finding["cause"] for finding in found["diagnosis"]["findings"]}
+    assert causes & {"loss_mismatch", "l2_too_strong"}
+    errors = {(t["reduction"], t["loss"], t["l2"]): t["train"] for t in found["trainings"]}
+    assert errors["sum", "cross_entropy", 0.001] < errors["mean", "squared_error", 0.001] - 0.03
+    assert found["beaten"] is None  # the author's figures are MNIST's
+    assert (tmp_path / "case-b.png").stat().st_size > 10_000
+
+
+def test_case_b_takes_mnist_where_it_is(data_dir: Path) -> None:
+    from nbmlp.cases import case_b
+
+    told: list[str] = []
+    for folder in (data_dir, data_dir / "mnist"):
+        images = case_b._images(folder, True, told.append)
+        assert images.X.shape == (6000, 784)
+        assert images.test is not None
+        assert len(images.test) == 10_000
+    assert told == []
