@@ -106,7 +106,7 @@ def test_case_b(
     assert causes & {"loss_mismatch", "l2_too_strong"}
     errors = {(t["reduction"], t["loss"], t["l2"]): t["train"] for t in found["trainings"]}
     assert errors["sum", "cross_entropy", 0.001] < errors["mean", "squared_error", 0.001] - 0.03
-    assert found["beaten"] is None  # the author's figures are MNIST's
+    assert found["below"] is None  # the author's figures are MNIST's
     assert (tmp_path / "case-b.png").stat().st_size > 10_000
 
 
@@ -120,3 +120,16 @@ def test_case_b_takes_mnist_where_it_is(data_dir: Path) -> None:
         assert images.test is not None
         assert len(images.test) == 10_000
     assert told == []
+
+
+def test_case_b_compares_with_all_four_figures() -> None:
+    from nbmlp.cases import case_b
+
+    def results(train: float) -> dict[tuple[str, str, float], case_b._Result]:
+        good = case_b._Result(0.02, 0.03, [], 1.0)
+        found = {(*cost, l2): good for cost in case_b._COSTS for l2 in case_b._REPORTED}
+        found["mean", "squared_error", 2e-6] = case_b._Result(train, 0.03, [], 1.0)
+        return found
+
+    assert len(case_b._below(results(0.045), print)) == 5
+    assert "mean of squared_error" not in case_b._below(results(0.046), print)

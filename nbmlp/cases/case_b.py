@@ -68,8 +68,8 @@ def run(out: Path, data: Path | None, quick: bool, say: Say) -> dict[str, Any]:
     dict
         ``source`` of the data; ``author``, test error after each epoch; ``check`` of the author's
         code; ``gradient_error``, the worst block's of the net; ``diagnosis`` of the net with right
-        gradients; ``trainings``, two per cost; ``beaten``: whether the cured net is below all
-        figures of the author, None where they do not compare.
+        gradients; ``trainings``, two per cost; ``below``: the costs with which the net is
+        below all figures of the author, None where they do not compare.
     """
     began = perf_counter()
     images = _images(data, quick, say)
@@ -84,7 +84,7 @@ def run(out: Path, data: Path | None, quick: bool, say: Say) -> dict[str, Any]:
         (*cost, l2): _train(images, *cost, l2, epochs) for cost in _COSTS for l2 in _REPORTED
     }
     _tell(results, images.source, say)
-    beaten = None if quick or images.X.shape[1] != 784 else _compare(results, say)
+    below = None if quick or images.X.shape[1] != 784 else _below(results, say)
     picture = out / "case-b.png"
     compare_curves(_curves(author, results), "test error", title="Case B", path=picture)
     took = perf_counter() - began
@@ -93,7 +93,7 @@ def run(out: Path, data: Path | None, quick: bool, say: Say) -> dict[str, Any]:
         "source": images.source, "author": author, "check": check.to_dict(),
         "gradient_error": gradient_error, "diagnosis": reasons,
         "trainings": [_plain(key, found) for key, found in results.items()],
-        "beaten": beaten, "seconds": took, "files": [str(picture)],
+        "below": below, "seconds": took, "files": [str(picture)],
     }  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def _pairs(images: Dataset) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
 def _author(images: Dataset, say: Say) -> tuple[FunctionReport, list[float]]:
     """The author's code trained for a moment, and checked."""
     (X, labels), (X_test, labels_test) = _pairs(images)
-    X, labels, X_test = _shares(X[:12_000]), labels[:12_000], _shares(X_test)
+    X, labels, X_test = _shares(X[:6_000]), labels[:6_000], _shares(X_test)
     code = AuthorsNet(X.shape[1])
     began, errors = perf_counter(), []
     for _ in code.train(X, np.eye(10)[labels], 4):
@@ -182,18 +182,24 @@ def _tell(results: dict[_Key, _Result], source: str, say: Say) -> None:
     say(
         "lambda/2 |W|^2 is weighed against the loss. Beside the sum over a batch of 100 rows,"
         " lambda = 0.001\nis a hundredth of what it is beside their mean; and squared error, small"
-        " where the net is sure,\nyields to it first. Neither the optimizer nor the limits of its"
-        " gains change that."
+        " where the net is sure,\nyields to it first. It is the cost, not the optimizer, that holds"
+        " the net at its error."
     )
 
 
-def _compare(results: dict[_Key, _Result], say: Say) -> bool:
-    """Whether the cured net is at or under all four figures that the author reports."""
-    found = [(results[(*_CURE, l2)], train, test) for l2, (train, test) in _REPORTED.items()]
-    beaten = all(r.train <= train and r.test <= test for r, train, test in found)
-    verdict = "is below" if beaten else "is not below"
-    say(f"Cross-entropy, summed over the batch, {verdict} all four figures of the author.")
-    return beaten
+def _below(results: dict[_Key, _Result], say: Say) -> list[str]:
+    """The costs with which the net is at or under all four figures that the author reports."""
+    found = [
+        f"{reduction} of {loss}"
+        for reduction, loss in _COSTS
+        if all(
+            results[reduction, loss, l2].train <= train
+            and results[reduction, loss, l2].test <= test
+            for l2, (train, test) in _REPORTED.items()
+        )
+    ]
+    say(f"Below all four figures of the author: {', '.join(found) or 'none'}.")
+    return found
 
 
 def _curves(author: list[float], results: dict[_Key, _Result]) -> dict[str, list[float]]:
