@@ -238,6 +238,7 @@ def test_table():
         "gradient noise scale: 3 rows at first weights, more than the 900 rows looked at can tell"
         " after some training",
         "batch 64 is there soonest, in 0.032 s; the model's own, 8, needs 0.08 s",
+        "not reached: too little time (raise seconds), or too large a rate",
     ]
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.diagnosis.faults import FAULTS
-from bench.diagnosis.judge import Verdict, ask, judge
+from bench.diagnosis.judge import Verdict, ask, judge, judge_stored
 from bench.diagnosis.measure import train
 from bench.diagnosis.report import figures, first_cause, markdown, to_json
 from bench.diagnosis.setups import Setup, each, stored, wanted
@@ -62,11 +62,6 @@ def show(setup: Setup) -> None:
     problem = setup.problem
     print(ask(train(setup.settings, problem).model, problem))
     print(json.dumps(judge(setup).to_dict(), indent=1))
-
-
-def judge_stored(folder: Path | None, seed: int, number: int) -> Verdict:
-    """Make or read a set-up, and judge what is said about it."""
-    return judge(stored(folder, seed, number))
 
 
 def watched(verdicts: Iterator[Verdict]) -> Iterator[Verdict]:

@@ -249,7 +249,7 @@ PAIRS = (
     ("label_noise", "unscaled_inputs"),
     ("class_imbalance", "l2_too_strong"),
     ("class_imbalance", "learning_rate_high"),
-    ("class_imbalance", "batch_too_large"),
+    ("label_noise", "batch_too_large"),
     ("unscaled_inputs", "l2_too_strong"),
     ("unscaled_inputs", "summed_gradient"),
     ("learning_rate_low", "l2_too_strong"),

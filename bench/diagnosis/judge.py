@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bench.diagnosis.measure import lost, train
 from bench.diagnosis.recipe import Problem
-from bench.diagnosis.setups import Setup, names_planted
+from bench.diagnosis.setups import Setup, names_planted, stored
 from nbmlp import MLP, NonFiniteError
 
-__all__ = ["FELL", "Verdict", "ask", "judge"]
+__all__ = ["FELL", "Verdict", "ask", "judge", "judge_stored"]
 
 #: A cure counts when the loss on rows that nobody saw falls to at most this share.
 FELL = 0.95
@@ -29,6 +30,8 @@ class Verdict:
     source : str
     faults : list of str
         As planted.
+    twin_loss, loss : float
+        Validation losses of the healthy twin and of the set-up, as planted.
     causes : list of (str, float)
         As found, with weights, heaviest first.
     left_alone : bool
@@ -53,6 +56,8 @@ class Verdict:
     real: bool
     source: str
     faults: list[str]
+    twin_loss: float
+    loss: float
     causes: list[tuple[str, float]] = field(default_factory=list)
     left_alone: bool = False
     named: bool = False
@@ -63,6 +68,11 @@ class Verdict:
     after: float | None = None
     seconds: float = 0.0
     error: str = ""
+
+    @property
+    def own_name(self) -> bool:
+        """Whether the first cause is the planted fault's own name, not another of it."""
+        return self.named and self.causes[0][0] in self.faults
 
     @property
     def cured(self) -> bool:
@@ -123,9 +133,15 @@ def examine(setup: Setup, verdict: Verdict) -> None:
 
 def judge(setup: Setup) -> Verdict:
     """Diagnose a set-up; a diagnosis that fails counts as wrong, with its error."""
-    verdict = Verdict(setup.number, setup.real, setup.recipe["source"], setup.faults)
+    source, losses = setup.recipe["source"], (setup.healthy_loss, setup.loss)
+    verdict = Verdict(setup.number, setup.real, source, setup.faults, *losses)
     try:
         examine(setup, verdict)
     except Exception as error:  # whatever it is: the other set-ups are to be judged still
         verdict.error = f"{type(error).__name__}: {error}"
     return verdict
+
+
+def judge_stored(folder: Path | None, seed: int, number: int) -> Verdict:
+    """Make or read a set-up, and judge what is said about it."""
+    return judge(stored(folder, seed, number))

@@ -56,6 +56,7 @@ def figures(verdicts: Sequence[Verdict]) -> dict[str, Share]:
     offered = [v for v in broken if v.after is not None]
     return {
         "broken: the first finding names a planted fault": Share.of(v.named for v in broken),
+        "the same, by the fault's own name": Share.of(v.own_name for v in broken),
         "healthy: left alone": Share.of(v.left_alone for v in verdicts if not v.faults),
         "broken, a cure is offered: it lowers the loss": Share.of(v.cured for v in offered),
         "broken, named and a cure is offered: it lowers the loss": Share.of(

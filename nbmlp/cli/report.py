@@ -202,7 +202,7 @@ def progress(quiet: bool) -> Iterator[Callable[[float, str], object]]:
     columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
-        yield lambda share, stage: bar.update(task, completed=share, description=stage)
+        yield lambda share, stage: bar.update(task, completed=share, description=f"{stage:28}")
 
 
 def print_scan(scan: BatchScan, outputs: Outputs, source: str) -> None:

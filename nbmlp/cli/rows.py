@@ -49,6 +49,13 @@ class Rows:
     set_aside: bool = False
     mended: Mended = field(default_factory=Mended)
 
+    def measurable(self) -> Rows:
+        """Without training rows that cannot be predicted: those that were ignored."""
+        if isinstance(self.train.X, Table) or first_nonfinite(self.train.X) is None:
+            return self
+        given, _ = Given.of(self.train.X, self.targets).without_bad_rows("float32")
+        return replace(self, train=replace(self.train, X=given.X, y=given.y, numbers=None))
+
     @property
     def targets(self) -> NDArray[Any]:
         """Targets of the training rows."""

@@ -114,6 +114,7 @@ def _finish(model: MLP, rows: Rows, outputs: Outputs, seconds: float) -> int:
         model.save(outputs.out)
     if outputs.plot is not None and len(model.history):
         files.write_picture(outputs.plot, model.history.plot())
+    rows = rows.measurable()
     result = report.results(model, rows, seconds)
     if outputs.json:
         report.print_json(result)
@@ -181,7 +182,7 @@ def scan(values: dict[str, Any], config: str | None) -> int:
     report.print_scan(found, outputs, rows.train.source)
     if found.complete:
         return 0
-    say("interrupted: the rest was not measured.")
+    say("interrupted.")
     return FAILED
 
 

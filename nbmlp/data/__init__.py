@@ -15,7 +15,6 @@ from nbmlp.data.dataset import Dataset
 from nbmlp.data.encode import Labels, Task, infer_task
 from nbmlp.data.given import Given, Mended
 from nbmlp.data.readers import read
-from nbmlp.data.rows import as_rows, n_rows, take_rows
 from nbmlp.data.scale import TargetScale
 from nbmlp.data.sparse import SparseRows, as_csr, is_sparse
 from nbmlp.data.split import split
@@ -34,7 +33,6 @@ __all__ = [
     "TargetScale",
     "Task",
     "as_csr",
-    "as_rows",
     "as_table",
     "check_X",
     "check_length",
@@ -44,9 +42,7 @@ __all__ = [
     "first_nonfinite",
     "infer_task",
     "is_sparse",
-    "n_rows",
     "read",
     "split",
-    "take_rows",
     "wants_plan",
 ]

@@ -29,12 +29,15 @@ __all__ = ["scan_batch"]
 _LARGEST = 16384
 #: Below so many rows single-row updates are scanned too; above they only take time.
 _FEW = 1024
-_PROBE = 2048  # rows whose loss is watched
+#: Rows whose loss is watched: as many as so many products of the weights allow, in this range.
+_PROBE_PRODUCTS, _PROBE = 2e8, (256, 2048)
 _ROUNDS = 5
-#: Shares of the whole time for the speeds, for each noise scale and for the own batch's training.
-_SPEED, _NOISE, _OWN = 0.2, 0.05, 0.15
-#: The own batch's training goes on for so much, if its time allows.
-_OWN_EPOCHS, _OWN_UPDATES = 3, 100
+#: Shares of the whole time for the speeds and for each noise scale.
+_SPEED, _NOISE = 0.2, 0.05
+#: The own batch's training goes on for so much, if a part of one size's time allows: others, which
+#: may need longer for what it gains, have all of theirs.
+_OWN_EPOCHS, _OWN_UPDATES, _OWN_PART = 3, 100, 0.25
+_LEAST_CHECKS = 20  # of the own batch's training, however little time there is
 #: A loss is watched each time the rows trained on have grown by this share.
 _GROWTH = 0.15
 #: The target is reached when this share of what the own training gained is missing.
@@ -62,27 +65,34 @@ class _Training:
         self._rates = np.full(self.engine.steps_per_epoch, rate)
         self._over, self._trial = True, self.engine.batch
 
-    def advance(self, rows: int, between: Callable[[], None]) -> float:
-        """Train on so many rows, and to the end of the update; returns the seconds it took."""
-        engine, goal, seconds = self.engine, self.samples + rows, 0.0
-        while self.samples < goal or (not self._over and engine.rows_done % engine.batch):
-            between()
-            if self._over:
-                engine.start_epoch(self._rates)
-            before = engine.rows_done
-            updates = -(-(before + max(goal - self.samples, 1)) // engine.batch)
-            began = time.perf_counter()
-            self._over = engine.region(updates * engine.batch - before)
-            seconds += time.perf_counter() - began
-            self.samples += engine.rows_done - before
-            self.state.epoch += self._over
+    def region(self, most: int, between: Callable[[], None]) -> float:
+        """Train for a moment, on so many rows at most; returns the seconds it took."""
+        between()
+        if self._over:
+            self.engine.start_epoch(self._rates)
+        before, began = self.engine.rows_done, time.perf_counter()
+        self._over = self.engine.region(most)
+        seconds = time.perf_counter() - began
+        self.samples += self.engine.rows_done - before
+        self.state.epoch += self._over
         return seconds
 
+    def advance(self, rows: int, between: Callable[[], None]) -> None:
+        """Train on so many rows, and to the end of the update."""
+        batch, goal = self.engine.batch, self.samples + rows
+        while True:
+            done = 0 if self._over else self.engine.rows_done
+            left = max(goal - self.samples, 0)
+            most = -(-(done + left) // batch) * batch - done
+            if most == 0:
+                return
+            self.region(most, between)
+
     def speed(self, seconds: float, between: Callable[[], None]) -> float:
-        """Rows per second, measured for about so long."""
+        """Rows per second, measured for about so long; an update may stay unfinished."""
         before, spent = self.samples, 0.0
         while spent < seconds:
-            spent += self.advance(self._trial, between)
+            spent += self.region(self._trial, between)
             done = self.samples - before
             self._trial = max(1, min(int(done * seconds / spent), 4 * done))
         return (self.samples - before) / spent
@@ -118,6 +128,10 @@ class _Scan:
     def _spent(self) -> float:
         return max(self._clock() - self._began, 0.0)
 
+    def _share_of_one(self, trainings: int) -> float:
+        """Seconds for the next of so many trainings."""
+        return (self.seconds - self._spent()) / trainings
+
     def _at(self, stage: str) -> None:
         self._stage = stage
         self._between()
@@ -150,10 +164,10 @@ class _Scan:
         """Samples per second of each size, in turns, with a rate of 0: the weights stay."""
         self._at("compiling kernels")
         state = self._first_state()
-        Predictor(self.net.spec, state.plan, state, self.threads).outputs_and_loss(self.probe)
+        Predictor(self.net.spec, state.plan, state, threads=1).outputs_and_loss(self.probe)
         trainings = {b: self._training(b, state, 0.0) for b in self.points}
         for training in trainings.values():
-            training.advance(1, self._between)
+            training.region(1, self._between)
         self._began = self._clock()  # compiling does not count
         slot = _SPEED * self.seconds / ((_ROUNDS + 1) * len(trainings))
         rounds: dict[int, list[float]] = {b: [] for b in trainings}
@@ -179,7 +193,8 @@ class _Scan:
     def _checks(self, batch: int, state: State) -> Iterator[_Check]:
         """The probe's loss at first, and then as training goes on, until it is not finite."""
         training = self._training(batch, state, self.points[batch].learning_rate)
-        predictor = Predictor(self.net.spec, state.plan, state, self.threads)
+        # Alone: on busy cores a partner may come late, by far more than so short a task takes.
+        predictor = Predictor(self.net.spec, state.plan, state, threads=1)
         while True:
             loss = predictor.outputs_and_loss(self.probe, self._between)[1]
             yield _Check(training.samples, state.step, loss)
@@ -197,11 +212,12 @@ class _Scan:
         self._measure_noise("noise_first", state)
         self._at(f"batch {self.own:,}, the model's own")
         enough = max(_OWN_EPOCHS * len(self.rows), _OWN_UPDATES * self.own)
-        end = self._spent() + _OWN * self.seconds
+        share = self._share_of_one(len(self.points))
+        end = self._spent() + share * (_OWN_PART if target is None else 1.0)
         seen: list[_Check] = []
         for check in self._checks(self.own, state):
             seen.append(check)
-            late = self._spent() > end
+            late = self._spent() > end and len(seen) > _LEAST_CHECKS
             if late or (check.samples >= enough if target is None else check.loss <= target):
                 break
         first, least = seen[0].loss, min(c.loss for c in seen if math.isfinite(c.loss))
@@ -222,7 +238,7 @@ class _Scan:
         others = [b for b in self.points if b != self.own]
         for i, batch in enumerate(others):
             self._at(f"batch {batch:,}")
-            end = self._spent() + (self.seconds - self._spent()) / (len(others) - i)
+            end = self._spent() + self._share_of_one(len(others) - i)
             seen: list[_Check] = []
             for check in self._checks(batch, self._first_state()):
                 seen.append(check)
@@ -263,12 +279,14 @@ def _choose_sizes(sizes: Iterable[int] | None, n_rows: int, own: int) -> list[in
     return sorted(chosen | {own})
 
 
-def _draw(rows: Rows, seed: int) -> Rows:
+def _draw(rows: Rows, n_weights: int, seed: int) -> Rows:
     """The rows whose loss is watched."""
-    if len(rows) <= _PROBE:
+    least, most = _PROBE
+    wanted = min(max(int(_PROBE_PRODUCTS / n_weights), least), most)
+    if len(rows) <= wanted:
         return rows
     drawn: NDArray[np.int64] = np.random.Generator(np.random.Philox(seed)).permutation(len(rows))
-    return rows.take(np.sort(drawn[:_PROBE]))
+    return rows.take(np.sort(drawn[:wanted]))
 
 
 def scan_batch(
@@ -298,14 +316,15 @@ def scan_batch(
     rows : Rows
         Training data, finite.
     held : Rows or None
-        Validation data, of which up to 2048 rows are watched; None watches training rows.
+        Validation data, of which 256 to 2048 rows are watched (large nets: fewer); None watches
+        training rows.
     threads : int
         Most threads to use.
     sizes : iterable of int, optional
         Batch sizes; powers of two up to 16384 by default. The model's own is always added.
     target : float, optional
         Loss to reach, penalty excluded; by default 98 % of what the model's own batch gains
-        within three epochs, or its share of the time.
+        within three epochs, or as much as its time allows.
     seconds : float
         For the whole scan, compilation excluded; a size that needs longer is not reached.
     progress : callable
@@ -333,7 +352,7 @@ def scan_batch(
     if target is not None:
         target = number("target", target, low=-math.inf, closed_low=False)
     sizes = _choose_sizes(sizes, len(rows), train.batch_rows(len(rows)))
-    probe = _draw(rows if held is None else held, train.seed)
+    probe = _draw(rows if held is None else held, net.spec.n_weights, train.seed)
     complete = False
     with Interrupt() as interrupt:
         scan = _Scan(

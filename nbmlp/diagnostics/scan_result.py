@@ -142,8 +142,10 @@ class BatchScan:
                 "the model's own training did not lower the loss: find out why before its batch is"
                 " changed"
                 if self.target is None
-                else "no batch reached the target: give more seconds or an easier target"
+                else "no batch reached the target: set an easier one"
             )
+        if any(point.outcome == "not reached" for point in self.points):
+            notes.append("not reached: too little time (raise seconds), or too large a rate")
         if not self.complete:
             notes.append("interrupted: the rest was not measured")
         return notes

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.checks import number
-from nbmlp.data import as_rows, infer_task, n_rows, split, take_rows
-from nbmlp.diagnostics.why.evidence import Evidence, bad_rows
+from nbmlp.data import Given, Mended, infer_task
+from nbmlp.diagnostics.why.evidence import Evidence
 from nbmlp.diagnostics.why.noise import label_noise
 from nbmlp.diagnostics.why.report import Finding, Report, Trial, Where
 from nbmlp.diagnostics.why.rules_data import DATA_RULES
@@ -34,6 +34,8 @@ _TRIALS = 15
 _LEAST_ROWS = 1_000
 #: Floating-point operations per second that are hoped for before any was measured.
 _FIRST_FLOPS = 2e10
+#: Fewer rows than this tell nothing.
+_FEWEST = 10
 #: Errors below this share of a guess's are as good as none.
 _NEGLIGIBLE = 0.02
 
@@ -76,56 +78,34 @@ def diagnose(
     """
     number("seconds", seconds, closed_low=False)
     began = time.perf_counter()
-    data, targets = as_rows(X, y)
-    bad, columns = bad_rows(data, targets)
-    samples = _samples(settings, data, targets, validation, sample_weight, bad)
+    dtype = str(settings.model.get("dtype", "float32"))
+    given, mended = Given.of(X, y, sample_weight).without_bad_rows(dtype)
+    samples = _samples(settings, given, validation, dtype)
     trainer = Trainer(samples, _classes(settings, samples))
-    nonfinite = _nonfinite(data, targets, bad, columns) if len(bad) else None
     work = _Work(settings, trainer, seconds, progress)
     findings, complete, evidence = work.findings()
-    if nonfinite is not None:
-        findings = [_with_trial(nonfinite, evidence), *findings]
+    if mended.dropped and settings.train.on_nonfinite in ("raise", "warn"):
+        findings = [_nonfinite(mended, len(given.y), evidence), *findings]
     summary = {
-        "rows": len(targets), "sample": len(evidence.samples), "epochs": evidence.base.epochs,
+        "rows": len(given.y), "sample": len(evidence.samples), "epochs": evidence.base.epochs,
         "trials": trainer.count, "seconds": time.perf_counter() - began,
         "first": None if evidence.first is None else evidence.first.to_dict(),
         "last": None if evidence.last is None else evidence.last.to_dict(),
     }  # fmt: skip
     measure = name_of_error(evidence.base.net.coding, evidence.spec.loss)
-    error = float("inf") if nonfinite is not None else evidence.base.error
+    stopped = findings and findings[0].cause == "nonfinite_inputs"
+    error = math.inf if stopped else evidence.base.error
     return Report(tuple(findings), error, measure, summary, complete, rebuild)
 
 
-def _samples(
-    settings: Settings, X: Any, y: NDArray[Any], validation: Any, weights: Any,
-    bad: NDArray[np.int64],
-) -> Samples:  # fmt: skip
+def _samples(settings: Settings, given: Given, validation: Any, dtype: str) -> Samples:
     """Finite rows to train on, and to measure on."""
-    places = np.setdiff1d(np.arange(len(y)), bad)
-    weights = None if weights is None else np.asarray(weights)
     if isinstance(validation, tuple | list) and len(validation) == 2:
-        X_val, y_val = as_rows(*validation)
-        spoiled, _ = bad_rows(X_val, y_val)
-        kept = np.setdiff1d(np.arange(len(y_val)), spoiled)
-        X_val, y_val, train = take_rows(X_val, kept), y_val[kept], places
-    else:
-        share = number("validation", validation, high=1.0, closed_low=False)
-        if len(places) < 10:
-            raise DataError(f"{len(places)} rows without NaN are too few for a diagnosis.")
-        first, second = split(len(places), share, settings.train.seed, _strata(y[places]))
-        train, held = places[first], places[second]
-        X_val, y_val = take_rows(X, held), y[held]
-    w = None if weights is None else weights[train]
-    X_train = X if len(train) == n_rows(X) else take_rows(X, train)
-    return Samples(X_train, y[train], X_val, y_val, w, train)
-
-
-def _strata(y: NDArray[Any]) -> NDArray[Any] | None:
-    """Labels to draw evenly from, where the targets look like classes."""
-    if y.ndim != 1 or y.dtype.kind not in "biuUO":
-        return None
-    labels = y.astype(str)
-    return labels if len(np.unique(labels)) <= len(y) // 10 else None
+        return Samples(given, Given.of(*validation).without_bad_rows(dtype)[0])
+    share = number("validation", validation, high=1.0, closed_low=False)
+    if len(given.y) < _FEWEST:
+        raise DataError(f"{len(given.y)} rows without NaN are too few for a diagnosis.")
+    return Samples(*given.set_aside(share, settings.train.seed, settings.task == "classes"))
 
 
 def _classes(settings: Settings, samples: Samples) -> NDArray[Any] | None:
@@ -136,32 +116,23 @@ def _classes(settings: Settings, samples: Samples) -> NDArray[Any] | None:
     return np.concatenate([samples.y, samples.y_val])
 
 
-def _nonfinite(
-    X: Any, y: NDArray[Any], bad: NDArray[np.int64], columns: NDArray[np.int64]
-) -> Finding:
-    where = Where(rows=tuple(bad[:20].tolist()), columns=tuple(columns[:20].tolist()))
-    parts = []
-    if len(columns):
-        parts.append(f"in {len(columns)} columns")
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        parts.append("in the targets")
-    return Finding(
-        "nonfinite_inputs", 1.0, where,
-        f"{len(bad)} of {len(y)} rows hold NaN or infinite values {' and '.join(parts)}; the first"
-        f" is row {bad[0]}",
-        "one such row in a batch makes every weight NaN; the larger the batch, the likelier it is"
-        " to hold one",
-        "mend these rows or leave them out",
-        drop_rows=tuple(bad.tolist()),
-    )  # fmt: skip
-
-
-def _with_trial(finding: Finding, e: Evidence) -> Finding:
+def _nonfinite(mended: Mended, n_good: int, e: Evidence) -> Finding:
+    """Rows with NaN; the training of the others is their trial."""
     trial = Trial(
         math.inf, e.base.error, name_of_error(e.base.net.coding, e.spec.loss), e.base.epochs,
         len(e.samples), (), tuple(e.base.curve),
     )  # fmt: skip
-    return replace(finding, trial=trial)
+    n, where = len(mended.dropped), Where(rows=mended.dropped[:20], columns=mended.columns[:20])
+    columns = f"columns {', '.join(map(str, mended.columns[:8]))}" if mended.columns else "targets"
+    return Finding(
+        "nonfinite_inputs", 1.0, where,
+        f"{n} of {n + n_good} rows hold NaN or infinite values ({columns}); the first is row"
+        f" {mended.dropped[0]}",
+        "one such row in a batch makes every weight NaN; the larger the batch, the likelier it is"
+        " to hold one",
+        "mend these rows or leave them out: on_nonfinite='drop_rows'",
+        {"on_nonfinite": "drop_rows"}, trial=trial,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -298,11 +269,11 @@ def _weigh(e: Evidence, suspect: Suspect, tried: _Tried | None) -> Finding | Non
         tried.outcome.epochs, len(e.samples), tuple(e.base.curve), tuple(tried.outcome.curve),
     )  # fmt: skip
     words = f"{cure}; tried: {tried.cure.words}" if tried.cure.words else cure
-    places = e.samples.places
+    number = e.samples.numbers
     return Finding(
         said[0], weight, place, seen, hurts, words, dict(tried.cure.change),
-        tuple(places[list(tried.cure.drop)].tolist()),
-        tuple(places[list(tried.cure.repeat)].tolist()), trial,
+        number(np.array(tried.cure.drop, np.int64)),
+        number(np.array(tried.cure.repeat, np.int64)), trial,
     )  # fmt: skip
 
 

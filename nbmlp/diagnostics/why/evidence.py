@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp import tuning
 from nbmlp.codes import parse_call
-from nbmlp.data import first_nonfinite, n_rows, take_rows
 from nbmlp.diagnostics.noise import noise_scale
 from nbmlp.diagnostics.why.trials import Outcome, Samples, Trainer, error_of
 from nbmlp.errors import NonFiniteError
@@ -22,7 +20,7 @@ from nbmlp.settings import Settings
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.train.xray import Xray, take_xray
 
-__all__ = ["Evidence", "InputFacts", "bad_rows", "look_at_inputs"]
+__all__ = ["Evidence", "InputFacts", "look_at_inputs"]
 
 #: Rows that column statistics are taken over.
 _MOST_ROWS = 20_000
@@ -70,27 +68,6 @@ def look_at_inputs(rows: Rows) -> InputFacts:
     return InputFacts(size, x.mean(axis=0), deviation, constant, tuple(copies))
 
 
-def bad_rows(X: Any, y: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of X with NaN or infinite values; rows whose numeric target is so, too.
-
-    Missing values of tables are filled in by their column plan and are not bad.
-    """
-    bad = np.zeros(len(y), np.bool_)
-    columns: NDArray[np.int64] = np.zeros(0, np.int64)
-    if isinstance(X, np.ndarray) and X.dtype.kind == "f":
-        wrong = ~np.isfinite(X)
-        bad |= wrong.any(axis=1)
-        columns = np.flatnonzero(wrong.any(axis=0))
-    elif not isinstance(X, np.ndarray) and not hasattr(X, "columns"):
-        wrong = ~np.isfinite(X.data)
-        row_of = np.repeat(np.arange(n_rows(X)), np.diff(X.indptr))
-        bad[row_of[wrong]] = True
-        columns = np.unique(X.indices[wrong]).astype(np.int64)
-    if y.dtype.kind == "f":
-        bad |= ~np.isfinite(y).reshape(len(y), -1).all(axis=1)
-    return np.flatnonzero(bad), columns
-
-
 @dataclass
 class Evidence:
     """All that the rules look at.
@@ -128,7 +105,8 @@ class Evidence:
     def rows(self) -> Rows:
         """Some training rows as the net reads them."""
         few = np.arange(min(len(self.samples), _MOST_ROWS))
-        return self.before.rows(take_rows(self.samples.X, few), self.samples.y[few])
+        part = self.samples.given.take(few)
+        return self.before.rows(part.X, part.y)
 
     @cached_property
     def inputs(self) -> InputFacts:
@@ -199,7 +177,3 @@ class Evidence:
     def loss_name(self) -> str:
         """The loss without its parameter."""
         return parse_call(self.spec.loss, "loss").name
-
-    def finite(self) -> bool:
-        """Whether the sample's inputs are all finite."""
-        return first_nonfinite(self.rows.x) is None

@@ -34,7 +34,7 @@ def label_noise(e: Evidence) -> Suspect | None:
     n, rows = len(doubt), order[: int((doubt > 1).sum())]
     surest = order[: int(excess * len(doubt))]
     return Suspect(
-        "label_noise", Where(rows=tuple(e.samples.places[rows[:_FEW]].tolist())),
+        "label_noise", Where(rows=e.samples.numbers(rows[:_FEW])),
         f"{len(rows)} of {n} training rows ({len(rows) / n:.0%}) have a target that nets trained on"
         f" the other rows contradict; of the validation rows it is {control:.0%}",
         "the net bends to fit targets that are wrong",
@@ -70,10 +70,10 @@ def _held_out(e: Evidence) -> tuple[NDArray[np.float64], float]:
         )  # fmt: skip
         if done.failure is not None:
             return np.zeros(n), 0.0
-        found = e.trainer.outputs(done.net, e.samples.take(out).X)
+        found = e.trainer.outputs(done.net, e.samples.given.take(out).X)
         outputs = np.zeros((n, found.shape[1])) if outputs is None else outputs
         outputs[out] = found
-        held.append(e.trainer.outputs(done.net, e.samples.X_val))
+        held.append(e.trainer.outputs(done.net, e.samples.held.X))
     assert outputs is not None
     coding = e.base.net.coding
     bound = _bulk(coding, e.samples.y, outputs)

@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nbmlp.data import take_rows
+from nbmlp.data import Given
 from nbmlp.plots import compare_curves
 
 if TYPE_CHECKING:
@@ -243,14 +242,15 @@ class Report:
             return None
         return self.rebuild(**top.change)
 
-    def cure_rows(self, X: Any, y: Any) -> tuple[Any, NDArray[Any]]:
+    def cure_rows(self, X: Any, y: Any) -> tuple[Any, Any]:
         """The rows to fit it on: without those to be dropped, with those to be repeated."""
-        top, y = self.top, np.asarray(y)
+        top = self.top
         if top is None or not (top.drop_rows or top.repeat_rows):
             return X, y
-        kept = np.setdiff1d(np.arange(len(y)), top.drop_rows)
-        rows = np.concatenate([kept, np.array(top.repeat_rows, np.int64)])
-        return take_rows(X, rows), y[rows]
+        given = Given.of(X, y)
+        kept = np.setdiff1d(np.arange(len(given.y)), top.drop_rows)
+        found = given.take(np.concatenate([kept, np.array(top.repeat_rows, np.int64)]))
+        return found.X, found.y
 
     def __str__(self) -> str:
         lines = [self._headline()]

@@ -28,7 +28,7 @@ _FEW = 20
 
 def _places(evidence: Evidence, rows: NDArray[Any]) -> tuple[int, ...]:
     """Row numbers of the user's data, the first few."""
-    return tuple(evidence.samples.places[rows[:_FEW]].tolist())
+    return evidence.samples.numbers(rows[:_FEW])
 
 
 def unscaled_inputs(e: Evidence) -> Suspect | None:
@@ -56,7 +56,7 @@ def unscaled_inputs(e: Evidence) -> Suspect | None:
         "a step that suits one column is far too long or short for another, and large inputs"
         " drive units into their flat ends",
         "standardise=True scales every column to mean 0 and deviation 1",
-        (Cure({"standardise": True}),),
+        (Cure({"standardise": True}),), optimises=False,
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def unreachable_target(e: Evidence) -> Suspect | None:
             Cure({"output": "identity", "loss": _numeric_loss(e), "standardise": True}),
             Cure({"output": "identity", "loss": _numeric_loss(e)}),
         ),
-        least=0.05,
+        least=0.05, optimises=False,
     )  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def loss_mismatch(e: Evidence) -> Suspect | None:
         "loss_mismatch", Where(layer=len(e.spec.layer_sizes) - 1), seen, hurts,
         "leave output and loss to 'auto': softmax with cross-entropy (one logistic unit for two"
         " classes)",
-        tuple(cures), least=0.1,
+        tuple(cures), least=0.1, optimises=False,
     )  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def initial_loss(e: Evidence) -> Suspect | None:
         "most of the training goes into reaching the targets' mean and scale, with errors so"
         " large or so small that no usual learning rate suits them",
         "standardise=True scales targets (and inputs), predictions come back in your units",
-        (Cure({"standardise": True}),),
+        (Cure({"standardise": True}),), optimises=False,
     )  # fmt: skip
 
 
@@ -177,13 +177,13 @@ def class_imbalance(e: Evidence) -> Suspect | None:
         "class_imbalance", Where(), seen,
         "the net does best by leaving the rare classes out of account",
         "weigh the rows of rare classes up (sample_weight), or repeat them as the trial did",
-        cures, optimises=False, floor=0.55 if burden > 0.6 and lack.max() > 3.0 else 0.1,
+        cures, optimises=False, floor=0.1 + 0.8 * burden if lack.max() > 3.0 else 0.1,
     )  # fmt: skip
 
 
 def _burden(e: Evidence, held: NDArray[Any], rare: NDArray[np.bool_]) -> float:
     """Share of the validation error that the rows of some classes make."""
-    outputs = e.trainer.outputs(e.base.net, e.samples.X_val)
+    outputs = e.trainer.outputs(e.base.net, e.samples.held.X)
     errors = log_losses(held, outputs)
     return float(errors[rare[held]].sum() / max(errors.sum(), 1e-300))
 
@@ -252,7 +252,7 @@ def extreme_values(e: Evidence) -> Suspect | None:
     return Suspect(
         "extreme_values", Where(rows=_places(e, rows), columns=tuple(columns[:_FEW].tolist())),
         f"{len(rows)} rows hold values a thousand times beyond the middle 90 % of their column,"
-        f" e.g. {x[r, c]:.4g} at row {e.samples.places[r]}, column {c}",
+        f" e.g. {x[r, c]:.4g} at row {e.samples.numbers(rows[:1])[0]}, column {c}",
         "one such row in a batch makes the step that all others have to undo",
         "drop or mend these rows",
         (Cure(drop=tuple(rows.tolist())),),

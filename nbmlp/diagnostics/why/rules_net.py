@@ -50,7 +50,7 @@ def initial_weights_large(e: Evidence) -> Suspect | None:
         "sums of so many large terms saturate units, and make outputs and gradients grow from"
         " layer to layer",
         "init='auto' takes the width into account",
-        (Cure({"init": "auto"}),),
+        (Cure({"init": "auto"}),), optimises=False,
     )  # fmt: skip
 
 

@@ -53,7 +53,8 @@ def learning_rate(e: Evidence) -> list[Suspect]:
         "steps overshoot: the loss jumps about or units are thrown onto their flat ends",
         "lower the learning rate",
         (_rate(e, 0.1), _rate(e, 0.01), _rate(e, 1e-3)),
-        trust=0.6 if ratio < 5 or e.train.reduction == "sum" else 1.0, ladder=True, sign=False,
+        trust=0.6 if ratio < 5 or e.train.reduction == "sum" else 1.0, optimises=ratio < 5,
+        ladder=True, sign=False,
     )  # fmt: skip
     low = Suspect(
         "learning_rate_low", Where(),
@@ -133,7 +134,7 @@ def overfitting(e: Evidence) -> Suspect | None:
         f" {curve[-1]:.3g}; on the training rows it is {e.base.train_error:.3g}",
         "the net learns the training rows by heart, their noise included",
         "EarlyStopping, dropout, l2, or more data",
-        tuple(cures), optimises=False,
+        tuple(cures), trust=0.8, optimises=False,
     )  # fmt: skip
 
 

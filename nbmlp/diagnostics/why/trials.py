@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nbmlp import tuning
 from nbmlp.coding import TargetCoding
-from nbmlp.data import take_rows
+from nbmlp.data import Given
 from nbmlp.errors import DataError, NonFiniteError
 from nbmlp.net import Net
 from nbmlp.optimizers import LBFGS
@@ -35,33 +35,42 @@ class Samples:
 
     Attributes
     ----------
-    X, y : rows and targets, as users have them
-    X_val, y_val : likewise
-    weights : ndarray (rows,) or None
-    places : ndarray (rows,)
-        Row numbers of X in the user's data.
+    given : Given
+        To train on; knows the numbers of its rows in the user's data.
+    held : Given
+        To measure on.
     """
 
-    X: Any
-    y: NDArray[Any]
-    X_val: Any
-    y_val: NDArray[Any]
-    weights: NDArray[Any] | None
-    places: NDArray[np.int64]
+    given: Given
+    held: Given
 
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def y(self) -> NDArray[Any]:
+        """Targets of the training rows."""
+        return np.asarray(self.given.y)
+
+    @property
+    def y_val(self) -> NDArray[Any]:
+        """Targets of the rows to measure on."""
+        return np.asarray(self.held.y)
+
+    def numbers(self, rows: NDArray[Any]) -> tuple[int, ...]:
+        """What some training rows are called in the user's data."""
+        assert self.given.numbers is not None
+        return tuple(self.given.numbers[rows].tolist())
+
     def take(self, rows: NDArray[Any]) -> Samples:
         """Some of the training rows, by their place here."""
-        weights = None if self.weights is None else self.weights[rows]
-        X, y, places = take_rows(self.X, rows), self.y[rows], self.places[rows]
-        return Samples(X, y, self.X_val, self.y_val, weights, places)
+        return replace(self, given=self.given.take(rows))
 
     def without_columns(self, columns: tuple[int, ...]) -> Samples:
         """The same rows without some columns of a matrix."""
-        kept = np.setdiff1d(np.arange(self.X.shape[1]), columns)
-        return replace(self, X=self.X[:, kept], X_val=self.X_val[:, kept])
+        kept = np.setdiff1d(np.arange(self.given.X.shape[1]), columns)
+        given, held = (replace(part, X=part.X[:, kept]) for part in (self.given, self.held))
+        return Samples(given, held)
 
 
 def error_of(coding: TargetCoding, y: NDArray[Any], outputs: NDArray[Any], loss: str) -> float:
@@ -184,7 +193,7 @@ class Trainer:
     def net(self, settings: Settings, samples: Samples | None = None) -> Net:
         """A net with first weights for the samples."""
         samples = samples or self.samples
-        return Net.learn(settings, samples.X, samples.y, self._classes)
+        return Net.learn(settings, samples.given.X, samples.y, self._classes)
 
     def train(
         self,
@@ -211,8 +220,8 @@ class Trainer:
         if batch is not None and batch > len(samples):
             train = train.with_(batch_size=None)
         epochs = epochs or train.epochs
-        rows = net.rows(samples.X, samples.y, samples.weights)
-        held = net.rows(samples.X_val, samples.y_val)
+        rows = net.rows(samples.given.X, samples.y, samples.given.weights)
+        held = net.rows(samples.held.X, samples.y_val)
         threads = train.threads or tuning.available_threads()
         predictor = Predictor(net.spec, net.state.plan, net.state, threads)
         full = isinstance(train.optimizer, LBFGS)
@@ -247,12 +256,12 @@ class Trainer:
     def _train_error(self, net: Net, predictor: Predictor, samples: Samples) -> float:
         """On as many training rows as there are validation rows, at most."""
         few = np.arange(min(len(samples), max(len(samples.y_val), 500)))
-        X, y = take_rows(samples.X, few), samples.y[few]
+        part = samples.given.take(few)
         try:
-            outputs = predictor.outputs(net.rows(X))
+            outputs = predictor.outputs(net.rows(part.X))
         except DataError:
             return float("inf")
-        return error_of(net.coding, y, outputs, net.spec.loss)
+        return error_of(net.coding, part.y, outputs, net.spec.loss)
 
     def outputs(self, net: Net, X: Any) -> NDArray[Any]:
         """Outputs (rows, n_outputs) of a net."""
