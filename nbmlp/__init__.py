@@ -22,6 +22,7 @@ _HOMES = {
     ),
     "nbmlp.train.callbacks": ("Callback", "Progress"),
     "nbmlp.train.standard": ("CSVLog", "Checkpoint", "EarlyStopping", "ProgressBar"),
+    "nbmlp.train.watch": ("Watch",),
     "nbmlp.train.history": ("EpochRecord", "History"),
     "nbmlp.data": ("ColumnPlan", "Dataset", "Table", "read"),
     "nbmlp.diagnostics.replay": ("ReplayReport", "replay"),
@@ -31,11 +32,14 @@ _HOMES = {
     ),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_MODULES = ("datasets",)
 
-__all__ = ["__version__", *sorted(_HOME_OF)]
+__all__ = ["__version__", *_MODULES, *sorted(_HOME_OF)]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"nbmlp.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'nbmlp' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME_OF[name]), name)

@@ -23,7 +23,12 @@ from nbmlp.data import (
     describe_nonfinite,
     first_nonfinite,
 )
+from nbmlp.diagnostics.function_check import check_function
 from nbmlp.diagnostics.gradients import GradientReport, check_gradients
+from nbmlp.diagnostics.scan import scan_batch
+from nbmlp.diagnostics.scan_result import BatchScan
+from nbmlp.diagnostics.user_code import Function, FunctionReport, Problem
+from nbmlp.diagnostics.why import Report, diagnose
 from nbmlp.errors import DataError, ModelFileError, NotFittedError, SpecError, TrainingWarning
 from nbmlp.io import model_file
 from nbmlp.net import Net
@@ -39,6 +44,13 @@ from nbmlp.train.loop import Loop, Validation, without_horizon
 __all__ = ["MLP"]
 
 Arrays = Mapping[str, NDArray[Any]]
+
+
+def _finite(rows: Rows, name: str) -> Rows:
+    """The rows, if all inputs are finite; raises DataError else."""
+    if (place := first_nonfinite(rows.x)) is not None:
+        raise DataError(describe_nonfinite(rows.x, place, name))
+    return rows
 
 
 class MLP:
@@ -161,6 +173,18 @@ class MLP:
     def _threads(self) -> int:
         return self.train_spec.threads or tuning.available_threads()
 
+    def with_(self, **changes: Any) -> MLP:
+        """A model of these settings with some changed, not fitted.
+
+        Raises
+        ------
+        SpecError
+            An unknown setting or a wrong value.
+        """
+        model = MLP()
+        model._settings = self._settings.with_(**changes)
+        return model
+
     # -- training
 
     def fit(
@@ -216,16 +240,7 @@ class MLP:
         if row_numbers is not None or isinstance(validation, Real):
             given = Given.of(X, y, sample_weight, row_numbers)
         given, done = self._mended(given)
-        X_val, y_val = None, None
-        if isinstance(validation, tuple | list) and len(validation) == 2:
-            X_val, y_val = validation
-        elif validation is not None:
-            if not isinstance(validation, Real):
-                raise SpecError("validation must be (X, y) or a share of the rows, e.g. 0.1.")
-            number("validation", validation, high=1.0, closed_low=False)
-            classes = self._settings.task == "classes"
-            given, aside = given.set_aside(validation, train.seed, classes)
-            X_val, y_val = aside.X, aside.y
+        given, X_val, y_val = self._divide(given, validation)
         with self._unchanged_by_errors():
             carried: Arrays = {}
             if resume is None:
@@ -286,6 +301,19 @@ class MLP:
             self.__dict__.update(before)
             raise
 
+    def _divide(self, given: Given, validation: Any) -> tuple[Given, Any, Any]:
+        """Rows to train on, X and y to validate on (None without validation)."""
+        if validation is None:
+            return given, None, None
+        if isinstance(validation, tuple | list) and len(validation) == 2:
+            return given, *validation
+        if not isinstance(validation, Real):
+            raise SpecError("validation must be (X, y) or a share of the rows, e.g. 0.1.")
+        number("validation", validation, high=1.0, closed_low=False)
+        classes = self._settings.task == "classes"
+        given, aside = given.set_aside(float(validation), self.train_spec.seed, classes)
+        return given, aside.X, aside.y
+
     def _mended(self, given: Given) -> tuple[Given, Mended]:
         """The rows to train with, as the setting says about those with NaN and infinities."""
         policy, dtype = self.train_spec.on_nonfinite, self._settings.model.get("dtype", "float32")
@@ -311,9 +339,7 @@ class MLP:
             given, done = Given.of(X, y).without_bad_rows(self.model_spec.dtype)
             X, y = given.X, given.y
             self._tell(done, "validation data: ")
-        rows = self.net.rows(X, y)
-        if (place := first_nonfinite(rows.x)) is not None:
-            raise DataError(describe_nonfinite(rows.x, place, "validation X"))
+        rows = _finite(self.net.rows(X, y), "validation X")
         return Validation(rows, lambda outputs: self.coding.score(y, outputs))
 
     def _train(
@@ -410,14 +436,97 @@ class MLP:
         return loss, net.state.get_flat(gradient)
 
     def check_gradients(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, **options: Any
-    ) -> GradientReport:
-        """Compare the gradient with finite differences in float64; a model not fitted yet gets
-        its first weights. Options: see :func:`nbmlp.diagnostics.gradients.check_gradients`."""
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        function: Function | None = None,
+        **options: Any,
+    ) -> GradientReport | FunctionReport:
+        """Check the net's gradient by finite differences, or somebody's own code by the net's.
+
+        Takes the first 256 rows, in float64; a model not fitted yet gets its first weights.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for :meth:`fit`.
+        function : callable (theta, X, y), optional
+            NumPy code that is meant to be this net. It returns ``(loss, gradient)``, and the
+            report says which of its lines are wrong; or outputs, to be compared with the net's.
+        **options
+            See :func:`nbmlp.diagnostics.gradients.check_gradients`; with a function
+            :func:`nbmlp.diagnostics.function_check.check_function`.
+        """
         if self._net is None:
             self.build(X, y)
-        rows = self.net.rows(X, y, sample_weight, "float64")
-        return check_gradients(self.net.spec, self.train_spec, self.net.state, rows, **options)
+        net, train = self.net, self.train_spec
+        rows = net.rows(X, y, sample_weight, "float64")
+        if function is None:
+            return check_gradients(net.spec, train, net.state, rows, **options)
+        problem = Problem.of(net.spec, train, net.state, rows, options.get("seed", 0))
+        return check_function(problem, function, **options)
+
+    def why(
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        validation: tuple[Any, ArrayLike] | float = 0.2,
+        sample_weight: ArrayLike | None = None,
+        **options: Any,
+    ) -> Report:
+        """Find out why training with these settings fails, stalls or disappoints.
+
+        Trains for short times with and without each likely cure; this model stays as it is,
+        fitted or not. Options (`seconds`, `progress`): see
+        :func:`nbmlp.diagnostics.why.diagnose`.
+
+        Returns
+        -------
+        Report
+            Prints as text; :meth:`Report.cured` makes the model with the cure applied.
+        """
+        return diagnose(
+            self._settings, X, y, validation=validation, sample_weight=sample_weight,
+            rebuild=self.with_, **options,
+        )  # fmt: skip
+
+    def scan_batch(
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        validation: tuple[Any, ArrayLike] | float | None = None,
+        **options: Any,
+    ) -> BatchScan:
+        """Which batch size learns soonest: short trainings from first weights, on copies.
+
+        The model is not changed, fitted or not.
+
+        Parameters
+        ----------
+        X, y, validation
+            As for :meth:`fit`; the loss of the validation rows is watched if there are any.
+        **options
+            sizes, target, seconds, progress: see :func:`nbmlp.diagnostics.scan.scan_batch`.
+
+        Returns
+        -------
+        BatchScan
+            Prints as a table; ``best``, ``to_dict()``, ``plot(path)``.
+
+        Raises
+        ------
+        DataError, SpecError
+        """
+        given, X_val, y_val = self._divide(Given.of(X, y), validation)
+        X, y = given.X, given.y
+        net = Net.learn(self._settings, X, y)
+        rows = _finite(net.rows(X, y), "X")
+        held = None if X_val is None else _finite(net.rows(X_val, y_val), "validation X")
+        return scan_batch(net, self.train_spec, rows, held, self._threads, **options)
 
     # -- files
 

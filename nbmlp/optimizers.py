@@ -42,6 +42,10 @@ class Optimizer:
 
     #: Name in files and on the command line.
     name: ClassVar[str] = ""
+    #: The rate that suits a batch grows with its rows to this power: 1/2 where steps are scaled by
+    #: the size of past gradients (Malladi et al. 2022), 1 where they are not (Goyal et al. 2017), 0
+    #: where full batches are meant.
+    batch_power: ClassVar[float] = 0.5
     #: Fields that must lie in [0, 1).
     _fractions: ClassVar[tuple[str, ...]] = ()
     #: Fields that must be positive.
@@ -87,6 +91,7 @@ class SGD(Optimizer):
     nesterov: bool = False
 
     name: ClassVar[str] = "sgd"
+    batch_power: ClassVar[float] = 1.0
     _fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
     def __post_init__(self) -> None:
@@ -155,6 +160,7 @@ class Rprop(Optimizer):
     max_step: float = 50.0
 
     name: ClassVar[str] = "rprop"
+    batch_power: ClassVar[float] = 0.0
     _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "min_step", "max_step")
 
     def __post_init__(self) -> None:
@@ -227,6 +233,7 @@ class LBFGS(Optimizer):
     tolerance: float = 1e-5
 
     name: ClassVar[str] = "lbfgs"
+    batch_power: ClassVar[float] = 0.0
     _positive: ClassVar[tuple[str, ...]] = ("history", "tolerance")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["learning_curve"]
+__all__ = [
+    "batch_scan",
+    "before_and_after",
+    "compare_curves",
+    "learning_curve",
+    "watched_layers",
+]
 
 Floats = NDArray[np.float64]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 _TRAIN, _VALIDATION, _SCORE, _MARK = "#0072B2", "#D55E00", "#009E73", "#555555"
+_CYCLE = (_MARK, _TRAIN, _VALIDATION, _SCORE, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 #: Curves that span more than this factor get a logarithmic axis.
 _LOG_SPAN = 10.0
 #: Up to this many epochs, each gets a dot.
 _DOTS = 25
+#: More layers than this get no legend.
+_MOST_LAYERS = 8
 #: Legends stand above their panel, where no curve runs through them.
 _ABOVE: dict[str, Any] = {
     "loc": "lower right",
@@ -116,6 +126,154 @@ def learning_curve(
     return figure
 
 
+def batch_scan(
+    batch: ArrayLike,
+    speed: ArrayLike,
+    seconds: ArrayLike,
+    updates: ArrayLike,
+    *,
+    noise_scale: float | None = None,
+    best: int | None = None,
+    target: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> Figure:
+    """Draw samples per second, and seconds and updates to a target, against the batch size.
+
+    Parameters
+    ----------
+    batch, speed, seconds, updates : array_like of shape (sizes,)
+        NaN where something is not known; the lower panel is left out if nothing is.
+    noise_scale : float, optional
+        In rows; a vertical line where it is finite.
+    best : int, optional
+        Batch to mark.
+    target : str
+        What is reached, in words.
+    path : path-like, optional
+        File to write; its ending chooses the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MissingPackageError
+        matplotlib is not installed.
+    DataError
+        No speed is known, or the file cannot be written.
+    """
+    x, rate = np.asarray(batch, dtype=np.float64), _curve(speed)
+    if rate is None:
+        raise DataError("there is no speed to draw: none was measured.")
+    times, steps = _curve(seconds), _curve(updates)
+    figure, axes = _panels(1 if times is None else 2)
+    _draw_by_batch(axes[0], x, rate, "samples/s", _TRAIN)
+    if times is not None and steps is not None:
+        _draw_by_batch(axes[1], x, times, f"seconds to {target or 'target'}", _VALIDATION)
+        _draw_by_batch(axes[1].twinx(), x, steps, "updates", _SCORE)
+    for ax in axes:
+        _mark_batches(ax, best, noise_scale)
+    if axes[0].get_legend_handles_labels()[0]:
+        axes[0].legend(**_ABOVE)
+    axes[-1].set_xlabel("batch size")
+    if path is not None:
+        _write(figure, path)
+    return figure
+
+
+def _draw_by_batch(ax: Axes, x: Floats, y: Floats, name: str, color: str) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    _plot(ax, x, y, color=color)
+    _log_scale(ax, np.nanmin(y), np.nanmax(y))
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylabel(name, color=color)
+    ax.spines["top"].set_visible(False)
+
+
+def _mark_batches(ax: Axes, best: int | None, noise_scale: float | None) -> None:
+    ax.grid(alpha=0.3, linewidth=0.6)
+    if best is not None:
+        label = f"soonest: {best:,}"
+        ax.axvline(best, color=_MARK, linewidth=1.0, linestyle="--", zorder=1, label=label)
+    if noise_scale is not None and 0 < noise_scale < math.inf:
+        label = f"gradient noise scale: {noise_scale:,.0f}"
+        ax.axvline(noise_scale, color="k", linewidth=1.0, linestyle=":", zorder=1, label=label)
+
+
+def before_and_after(
+    rows: Mapping[str, tuple[Mapping[str, ArrayLike], Mapping[str, ArrayLike]]],
+    *,
+    titles: tuple[str, str] = ("as written", "cured"),
+    linear: Collection[str] = (),
+    level: tuple[str, float] | None = None,
+    path: str | os.PathLike[str] | None = None,
+) -> Figure:
+    """Draw trainings that fail on the left, and the same ones cured on the right.
+
+    Parameters
+    ----------
+    rows : mapping of str to (before, after)
+        What the values are -> two mappings, name of a training -> one value per epoch; each is
+        a row of two panels with one scale. Names have one colour all over.
+    titles : (str, str)
+        Above the columns.
+    linear : collection of str
+        Rows that never get a logarithmic axis.
+    level : (str, float), optional
+        A horizontal line in the first row, and its name.
+    path : path-like, optional
+        File to write; its ending chooses the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MissingPackageError
+        matplotlib is not installed.
+    DataError
+        A row has nothing to draw, or the file cannot be written.
+    """
+    names = dict.fromkeys(name for pair in rows.values() for curves in pair for name in curves)
+    colours = dict(zip(names, _CYCLE[1:], strict=False))
+    figure = _figure(9.0, 1.2 + 1.9 * len(rows))
+    grid = figure.subplots(len(rows), 2, sharex=True, sharey="row", squeeze=False)
+    for (ylabel, pair), axes in zip(rows.items(), grid, strict=True):
+        drawn = [line for ax, c in zip(axes, pair, strict=True) for line in _lines(ax, c, colours)]
+        if not drawn:
+            raise DataError(f"there is no epoch with a finite {ylabel} to draw.")
+        if ylabel not in linear:
+            _choose_scale(axes[0], drawn)
+        axes[0].set_ylabel(ylabel)
+        for ax in axes:
+            _dress(ax, np.arange(1.0, max(map(len, drawn)) + 1), None)
+    for ax, title in zip(grid[0], titles, strict=True):
+        if level is not None:
+            ax.axhline(level[1], color=_MARK, linestyle="--", linewidth=1.0, label=level[0])
+        ax.set_title(title, loc="left", pad=22.0)
+        ax.legend(**_ABOVE)
+    for ax in grid[-1]:
+        ax.set_xlabel("epoch")
+    if path is not None:
+        _write(figure, path)
+    return figure
+
+
+def _lines(
+    ax: Axes, curves: Mapping[str, ArrayLike], colours: Mapping[str, str]
+) -> Iterator[Floats]:
+    """Draw the curves that have something to draw, and return them."""
+    for name, values in curves.items():
+        if (y := _curve(values)) is not None:
+            _plot(ax, np.arange(1.0, len(y) + 1), y, color=colours[name], label=name)
+            yield y
+
+
 def _curve(values: ArrayLike | None) -> Floats | None:
     """The values where there is something to draw."""
     if values is None:
@@ -125,14 +283,19 @@ def _curve(values: ArrayLike | None) -> Floats | None:
 
 
 def _panels(n: int) -> tuple[Figure, list[Axes]]:
+    figure = _figure(7.0, 2.2 + 1.9 * n)
+    heights = [1.5] + [1.0] * (n - 1)
+    axes = figure.subplots(n, sharex=True, squeeze=False, height_ratios=heights)
+    return figure, list(axes[:, 0])
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty picture, its size in inches."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise missing_package("a learning curve", "matplotlib", "plot") from None
-    figure = Figure(figsize=(7.0, 2.2 + 1.9 * n), dpi=120, layout="constrained")
-    heights = [1.5] + [1.0] * (n - 1)
-    axes = figure.subplots(n, sharex=True, squeeze=False, height_ratios=heights)
-    return figure, list(axes[:, 0])
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
 def _figure_of(ax: Axes) -> Figure:
@@ -163,16 +326,21 @@ def _draw_score(ax: Axes, x: Floats, score: Floats, name: str) -> None:
 
 
 def _draw_norms(ax: Axes, x: Floats, norms: Floats) -> None:
+    _draw_layers(ax, x, norms, "gradient norm")
+    if norms.shape[1] <= _MOST_LAYERS:
+        ax.legend(**_ABOVE)
+
+
+def _draw_layers(ax: Axes, x: Floats, values: Floats, ylabel: str) -> None:
+    """One curve per layer, values (epochs, layers)."""
     from matplotlib import colormaps
 
-    layers = norms.shape[1]
+    layers = values.shape[1]
     shades = colormaps["viridis"](np.linspace(0.0, 0.85, layers))
     for i in range(layers):
-        _plot(ax, x, norms[:, i], color=shades[i], label=f"layer {i + 1}")
-    _choose_scale(ax, [norms])
-    ax.set_ylabel("gradient norm")
-    if layers <= 8:
-        ax.legend(**_ABOVE)
+        _plot(ax, x, values[:, i], color=shades[i], label=f"layer {i + 1}")
+    _choose_scale(ax, [values])
+    ax.set_ylabel(ylabel)
 
 
 def _plot(ax: Axes, x: Floats, y: Floats, **style: Any) -> None:
@@ -181,18 +349,31 @@ def _plot(ax: Axes, x: Floats, y: Floats, **style: Any) -> None:
 
 
 def _choose_scale(ax: Axes, curves: list[Floats]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     values = np.concatenate([c.ravel() for c in curves])
     values = values[np.isfinite(values)]
     low, high = values.min(), values.max()
     if low <= 0 or high <= _LOG_SPAN * low:
         return
+    _log_scale(ax, low, high)
+
+
+def _log_scale(ax: Axes, low: float, high: float) -> None:
+    """A logarithmic y axis; few powers of ten get the steps between them labelled too."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     ax.set_yscale("log")
-    if high < 1e3 * low:  # few powers of ten: label the steps between them too
+    if high < 1e3 * low:
         ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _brief(value)))
         ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _brief(value: float) -> str:
+    """A tick's number: 20M and 500k, not 2e+07 and 500000."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
 
 
 def _dress(ax: Axes, x: Floats, best_epoch: int | None) -> None:
@@ -214,3 +395,92 @@ def _write(figure: Figure, path: str | os.PathLike[str]) -> None:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise DataError(f"the picture {os.fspath(path)} cannot be written: {why}.") from error
+
+
+def compare_curves(
+    curves: Mapping[str, Sequence[float]],
+    ylabel: str,
+    *,
+    title: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> Figure:
+    """Draw one curve per training over the epochs, in one panel.
+
+    Parameters
+    ----------
+    curves : mapping of str to sequence of float
+        Name -> one value per epoch; epochs whose value is not finite are left out.
+    ylabel : str
+        What the values are.
+    title, path
+        As for :func:`learning_curve`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MissingPackageError
+        matplotlib is not installed.
+    DataError
+        There is nothing to draw, or the file cannot be written.
+    """
+    drawn = {name: y for name, values in curves.items() if (y := _curve(values)) is not None}
+    if not drawn:
+        raise DataError("there is no epoch with a finite value to draw.")
+    figure, (ax,) = _panels(1)
+    for (name, y), colour in zip(drawn.items(), _CYCLE, strict=False):
+        _plot(ax, np.arange(1.0, len(y) + 1), y, color=colour, label=name)
+    _choose_scale(ax, list(drawn.values()))
+    _dress(ax, np.arange(1.0, max(map(len, drawn.values())) + 1), None)
+    ax.set_title(title, loc="left")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(ylabel)
+    ax.legend(frameon=False, fontsize="small")
+    if path is not None:
+        _write(figure, path)
+    return figure
+
+
+def watched_layers(
+    epoch: Sequence[int],
+    panels: Mapping[str, Floats],
+    *,
+    path: str | os.PathLike[str] | None = None,
+) -> Figure:
+    """Draw one panel per quantity, one curve per layer.
+
+    Parameters
+    ----------
+    epoch : sequence of int
+    panels : mapping of str to ndarray (epochs, layers)
+        What is drawn -> its values.
+    path
+        As for :func:`learning_curve`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MissingPackageError
+        matplotlib is not installed.
+    DataError
+        There is nothing to draw, or the file cannot be written.
+    """
+    if not len(epoch):
+        raise DataError("there is no epoch to draw.")
+    x = np.asarray(epoch, dtype=np.float64)
+    figure, axes = _panels(len(panels))
+    for ax, (name, values) in zip(axes, panels.items(), strict=True):
+        _draw_layers(ax, x, values, name)
+        _dress(ax, x, None)
+    if next(iter(panels.values())).shape[1] <= _MOST_LAYERS:
+        axes[0].legend(**_ABOVE)
+    axes[-1].set_xlabel("epoch")
+    figure.align_ylabels(axes)
+    if path is not None:
+        _write(figure, path)
+    return figure

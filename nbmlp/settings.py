@@ -68,6 +68,18 @@ class Settings:
         settings.specify(1, "regression" if settings.task == "regression" else "classes", 2, 1)
         return settings
 
+    def with_(self, **changes: Any) -> Settings:
+        """A copy with some settings changed, checked as a whole.
+
+        Raises
+        ------
+        SpecError
+            An unknown setting, a wrong value, or one that contradicts the others.
+        """
+        given = {**self.model, **{n: getattr(self.train, n) for n in TRAIN_SETTINGS}}
+        given |= {"task": self.task, "standardise": self.standardise, **changes}
+        return Settings.parse(given.pop("hidden"), given)
+
     def output_and_loss(self, task: str, n_classes: int) -> tuple[str, str]:
         """What ``"auto"`` means for a task."""
         return choose_output(task, n_classes, self.model["output"], self.model["loss"])

@@ -259,6 +259,10 @@ class TrainSpec:
     batch_size : int or None
         Rows of one update; None = all. A left-over smaller batch is trained on too. The
         default takes all rows of data that have fewer.
+    base_batch : int or None
+        The learning rate is meant for batches of so many rows; others get it transferred, in
+        proportion to the batch for SGD, to its square root for rules of Adam's kind. None = the
+        rate as given.
     epochs : int
         Passes over the data.
     shuffle : bool
@@ -293,6 +297,7 @@ class TrainSpec:
     schedule: Schedule = field(default_factory=Cosine)
     warmup: float = 0.0
     batch_size: int | None = DEFAULT_BATCH
+    base_batch: int | None = None
     epochs: int = 30
     shuffle: bool = True
     l1: float = 0.0
@@ -317,7 +322,7 @@ class TrainSpec:
             epochs=whole("epochs", self.epochs),
             seed=whole("seed", self.seed, 0),
         )
-        for name in ("batch_size", "threads"):
+        for name in ("batch_size", "base_batch", "threads"):
             self._check_optional(name, whole)
         for name in ("max_norm", "clip_norm", "clip_value"):
             self._check_optional(name, partial(number, closed_low=False))
@@ -354,6 +359,25 @@ class TrainSpec:
                 f" {n_rows} or less, or None for all rows."
             )
         return self.batch_size
+
+    def learning_rate_for(self, batch: int) -> float:
+        """Learning rate of updates on `batch` rows, before the factors of schedule and warm-up.
+
+        With `base_batch`, the rate times batch / base_batch for SGD (Goyal et al. 2017,
+        arXiv:1706.02677), times its square root for RMSprop, Adagrad, Adam and their kin
+        (Malladi et al. 2022, arXiv:2205.10287); Rprop and L-BFGS, meant for full batches, keep
+        theirs. With ``reduction="sum"`` SGD keeps it too: summed gradients grow with the batch by
+        themselves. A left-over smaller batch takes the rate of the others.
+
+        Parameters
+        ----------
+        batch : int
+            Rows of an update.
+        """
+        rate, power = self.optimizer.learning_rate, self.optimizer.batch_power
+        if self.base_batch is None or (self.reduction == "sum" and power == 1.0):
+            return rate
+        return rate * float((batch / self.base_batch) ** power)
 
     @property
     def decay(self) -> float:

@@ -374,6 +374,47 @@ def test_wrong_gradients_give_exit_code_1(nbmlp: Call, monkeypatch: pytest.Monke
     assert "FAILED" in done.out
 
 
+CODE = """
+import numpy as np
+
+def right(theta, X, y):
+    W, b = theta[:640].reshape(64, 10), theta[640:]
+    e = np.exp(X @ W + b)
+    p = e / e.sum(axis=1, keepdims=True)
+    delta = (p - y) / len(X)
+    gradient = np.concatenate([(X.T @ delta).ravel(), delta.sum(axis=0)])
+    return -np.log(p[y == 1]).mean(), gradient
+
+def summed(theta, X, y):
+    loss, gradient = right(theta, X, y)
+    return loss, len(X) * gradient
+
+def broken(theta, X, y):
+    return 1 / 0
+"""
+
+
+def test_check_gradients_of_a_function(nbmlp: Call, tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text(CODE)
+    arguments = ("check-gradients", "--data", "digits", "--hidden", "", "--function")
+    assert nbmlp(*arguments, "code.py:right").code == 0
+    done = nbmlp(*arguments, "code.py:summed")
+    assert done.code == 1
+    assert "W1, b1: the data part of the gradient is the sum over the 256 rows" in done.out
+    found = json.loads(nbmlp(*arguments, "code.py:summed", "--json").out)
+    assert found["passed"] is False
+    assert [f["kind"] for f in found["findings"]] == ["missing_mean"]
+    for place, says in {
+        "code.py": "write FILE.py:NAME",
+        "cod.py:right": "did you mean code.py",
+        "code.py:rihgt": "did you mean 'right'",
+        "code.py:broken": "code.py, line 17 raised ZeroDivisionError: division by zero.",
+    }.items():
+        done = nbmlp(*arguments, place)
+        assert done.code in (1, 2)
+        assert says in done.err
+
+
 def test_reader_that_goes_away_leaves_no_traceback(nbmlp: Call, tmp_path: Path) -> None:
     assert nbmlp("train", "--data", "digits", *QUICK, "--out", "m.safetensors").code == 0
     process = start(tmp_path, "predict", "m.safetensors", "--data", "digits", "--proba")

@@ -399,12 +399,6 @@ def test_truncated_arrays(tmp_path: Path, suffix: str, keep: float) -> None:
         read(path)
 
 
-def test_matlab_7_3(tmp_path: Path) -> None:
-    head = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM"
-    with pytest.raises(DataError, match=r"MATLAB 7\.3 .*-v7"):
-        read(write(tmp_path / "a.mat", head + bytes(400)))
-
-
 def test_matlab_values_that_are_no_matrix(tmp_path: Path) -> None:
     from scipy.sparse import eye
 

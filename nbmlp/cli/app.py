@@ -13,7 +13,7 @@ import typer
 
 from nbmlp import __version__
 from nbmlp.cli import failures, files
-from nbmlp.cli.options import DATA, GRADIENTS, TRAIN, Option, Source, pick
+from nbmlp.cli.options import DATA, GRADIENTS, SCAN, TRAIN, WHY, Option, Source, pick
 
 __all__ = ["app", "main", "run"]
 
@@ -155,15 +155,83 @@ def replay(
 
 @app.command("check-gradients")
 @_with_options(GRADIENTS)
-def check_gradients(values: dict[str, Any], config: Config = None, json: Json = False) -> int:
+def check_gradients(
+    values: dict[str, Any],
+    config: Config = None,
+    function: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:NAME",
+            help="Check this function instead: it takes theta, X and y and returns loss and"
+            " gradient, or outputs. The file is executed.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> int:
     """Compare a net's gradients with finite differences in float64; nothing is trained.
 
-    Takes the first 256 rows at most. Exit code 1 if they differ.
+    Takes the first 256 rows at most. With --function, NumPy code of your own is compared with the
+    net instead, and the lines that are wrong are named. Exit code 1 if something differs.
+    """
+    from nbmlp.cli import training, users_code
+
+    settings = pick(GRADIENTS, files.read_config(config), values)
+    code = None if function is None else users_code.load(function)
+    return training.check_gradients({**settings, "json": json}, code)
+
+
+@app.command()
+@_with_options(SCAN)
+def scan(values: dict[str, Any], config: Config = None) -> int:
+    """Find the batch size that learns soonest: short trainings with one size after the other.
+
+    Shows for each size the samples/s, and the updates and seconds to a target loss, with the
+    learning rate transferred from --base-batch, or from --batch-size; and the gradient noise scale.
+    Ctrl-C shows what has been measured so far; the exit code is 1 then.
     """
     from nbmlp.cli import training
 
-    settings = pick(GRADIENTS, files.read_config(config), values)
-    return training.check_gradients({**settings, "json": json})
+    return training.scan(pick(SCAN, files.read_config(config), values), config)
+
+
+@app.command()
+@_with_options(WHY)
+def why(values: dict[str, Any], config: Config = None) -> int:
+    """Say why training with these settings fails, stalls or disappoints, and what cures it.
+
+    Looks at data and net, trains for short times with and without each likely cure, and names
+    the layer, rows, columns or setting to blame. Exit code 1 if there is a problem.
+    """
+    from nbmlp.cli import training
+
+    return training.why(pick(WHY, files.read_config(config), values), config)
+
+
+@app.command()
+def case(
+    letter: Annotated[str, typer.Argument(metavar="LETTER", help="Which one: a.")],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Real data sets; by default what NBMLP_DATA names."),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="For pictures; case-LETTER by default.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Less data, fewer epochs.")] = False,
+    json: Json = False,
+) -> int:
+    """Run a net that somebody got stuck with: as written, then why it fails, then cured.
+
+    a: gradients that shrink as the batch grows.
+    """
+    from nbmlp import cases
+    from nbmlp.cli import report
+
+    say: Callable[[str], object] = (lambda text: None) if json else print
+    found = cases.run(letter, out or f"case-{letter}", data, quick, say)
+    if json:
+        report.print_json(found)
+    return 0
 
 
 def run(arguments: Sequence[str]) -> int:

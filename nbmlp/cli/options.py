@@ -22,7 +22,21 @@ from nbmlp.optimizers import OPTIMIZERS
 from nbmlp.schedules import SCHEDULES
 from nbmlp.spec import ModelSpec, TrainSpec
 
-__all__ = ["DATA", "GRADIENTS", "TRAIN", "Option", "Outputs", "Parts", "Source", "pick"]
+__all__ = [
+    "DATA",
+    "GRADIENTS",
+    "SCAN",
+    "TRAIN",
+    "WHY",
+    "Diagnosing",
+    "Learning",
+    "Option",
+    "Outputs",
+    "Parts",
+    "Scanning",
+    "Source",
+    "pick",
+]
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,38 @@ class Learning:
     def __post_init__(self) -> None:
         if self.early_stopping is not None:
             whole("early_stopping", self.early_stopping)
+
+
+@dataclass(frozen=True)
+class Scanning:
+    """What a scan of batch sizes tries.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        Batch sizes; powers of two by default, and always the one of --batch-size.
+    target_loss : float
+        Loss to reach, penalty excluded; chosen from a short training by default.
+    seconds : float
+        Time for the whole scan.
+    """
+
+    sizes: tuple[int, ...] | None = None
+    target_loss: float | None = None
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Diagnosing:
+    """How long a diagnosis may take.
+
+    Attributes
+    ----------
+    seconds : float
+        Time for all trials; large data are sampled to keep to it.
+    """
+
+    seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -231,7 +277,7 @@ class Option:
     panel : str
         Heading in the help.
     checked : bool
-        A spec checks the value itself.
+        Who takes the value checks it.
     """
 
     name: str
@@ -307,28 +353,48 @@ def _default(field: Field[Any]) -> object:
     return None if field.default is MISSING else field.default
 
 
-def _group(cls: type, panel: str, leave_out: Iterable[str] = ()) -> tuple[Option, ...]:
+def _group(
+    cls: type, panel: str, leave_out: Iterable[str] = (), reworded: Mapping[str, str] = _REWORDED
+) -> tuple[Option, ...]:
     help_of = _attribute_help(cls)
     options = []
     for field in fields(cls):
         if field.name in leave_out:
             continue
-        text = _REWORDED.get(field.name, help_of.get(field.name, ""))
+        text = reworded.get(field.name, help_of.get(field.name, ""))
         if field.name in _NAMES:
             text += " Names: " + ", ".join(_NAMES[field.name]) + "."
         kind = str(field.type).removesuffix(" | None")
-        options.append(
-            Option(field.name, kind, _default(field), text, panel, cls in (ModelSpec, TrainSpec))
-        )
+        options.append(Option(field.name, kind, _default(field), text, panel, cls in _CHECKED))
     return tuple(options)
 
 
+#: These, or the functions that they go to, check all values themselves.
+_CHECKED = (ModelSpec, TrainSpec, Scanning, Diagnosing)
 _MODEL = _group(ModelSpec, "Net", ("n_inputs", "n_outputs"))
 _TRAINING = (*_group(Learning, "Training"), *_group(TrainSpec, "Training"))
 #: The options of each command.
 DATA = _group(Source, "Data")
 GRADIENTS = (*DATA, *_MODEL, *_TRAINING)
 TRAIN = (*DATA, *_group(Parts, "Data"), *_MODEL, *_TRAINING, *_group(Outputs, "Output"))
+_PICTURE = {"plot": "Draw the result here (.png, .pdf or .svg)."}
+_SHOWN_ONLY = _group(Outputs, "Output", ("out", "log", "checkpoint", "resume"), _PICTURE)
+SCAN = (
+    *DATA,
+    *_group(Parts, "Data"),
+    *_group(Scanning, "Scan"),
+    *_MODEL,
+    *_TRAINING,
+    *_SHOWN_ONLY,
+)
+WHY = (
+    *DATA,
+    *_group(Parts, "Data"),
+    *_group(Diagnosing, "Diagnosis"),
+    *_MODEL,
+    *_TRAINING,
+    *_SHOWN_ONLY,
+)
 
 
 def pick(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.box import ROUNDED
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +22,8 @@ from nbmlp.train.history import brief_rate, brief_seconds
 if TYPE_CHECKING:
     from nbmlp.data import Dataset
     from nbmlp.diagnostics.gradients import GradientReport
+    from nbmlp.diagnostics.scan_result import BatchScan
+    from nbmlp.diagnostics.user_code import FunctionReport
     from nbmlp.mlp import MLP
 
 __all__ = [
@@ -28,7 +32,9 @@ __all__ = [
     "print_gradients",
     "print_info",
     "print_json",
+    "print_scan",
     "print_training",
+    "progress",
     "results",
 ]
 
@@ -168,16 +174,45 @@ def print_evaluation(model: MLP, data: Dataset, as_json: bool) -> None:
         _print_pairs(data.source, [("rows", f"{len(data):,}"), *_worded(measures)])
 
 
-def print_gradients(checked: GradientReport, as_json: bool, source: str) -> None:
+def print_gradients(checked: GradientReport | FunctionReport, as_json: bool, source: str) -> None:
     """The result of a gradient check."""
     if as_json:
-        blocks = [
-            {"name": b.name, "error": b.error, "checked": b.checked, "kinks": b.kinks}
-            for b in checked.blocks
-        ]
-        print_json({"passed": checked.passed, "tolerance": checked.tolerance, "blocks": blocks})
+        print_json(checked.to_dict())
     else:
         print(f"{source}: {checked}")
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[float, str], object]]:
+    """A display of a share done and of what is being done, on stderr.
+
+    A live bar on a terminal, else a line whenever something else is begun.
+    """
+    console = Console(stderr=True, quiet=quiet)
+    said: list[str] = []
+
+    def line(share: float, stage: str) -> None:
+        if stage not in said[-1:]:
+            said.append(stage)
+            console.print(f"{share:4.0%}  {stage}", markup=False, highlight=False)
+
+    if not console.is_terminal:
+        yield line
+        return
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda share, stage: bar.update(task, completed=share, description=f"{stage:28}")
+
+
+def print_scan(scan: BatchScan, outputs: Outputs, source: str) -> None:
+    """The table of a batch scan, or its values as one object."""
+    if outputs.json:
+        print_json(scan.to_dict())
+    elif not outputs.quiet:
+        print(f"{source}: {scan}")
+        if outputs.plot is not None and scan.measured:
+            print(f"drawn in {outputs.plot}")
 
 
 def _listed(values: list[Any]) -> str:

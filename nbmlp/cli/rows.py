@@ -81,7 +81,9 @@ def _name(source: Source) -> str:
     return source.data
 
 
-def read_training(source: Source, parts: Parts, learning: Learning, train: TrainSpec) -> Rows:
+def read_training(
+    source: Source, parts: Parts, learning: Learning, train: TrainSpec, any_values: bool = False
+) -> Rows:
     """Read, check and divide the data of a training.
 
     Parameters
@@ -89,6 +91,8 @@ def read_training(source: Source, parts: Parts, learning: Learning, train: Train
     source, parts, learning
     train : TrainSpec
         Its seed draws the test rows; its `on_nonfinite` says what to do about NaN.
+    any_values : bool
+        Values that are not finite are let through: a diagnosis will name them.
 
     Raises
     ------
@@ -104,6 +108,8 @@ def read_training(source: Source, parts: Parts, learning: Learning, train: Train
         )
     data, mended = _mended(data, train.on_nonfinite)
     data = _prepared(data, learning)
+    if any_values:
+        return _divide(data, source, parts, train.seed, False)
     ignore = train.on_nonfinite == "ignore"
     classes = _check(data, learning.task, finite=not ignore)
     rows = _divide(data, source, parts, train.seed, classes)

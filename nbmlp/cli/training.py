@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nbmlp.cli import files, report
 from nbmlp.cli.failures import FAILED, say
-from nbmlp.cli.options import Learning, Outputs, Parts, Source
+from nbmlp.cli.options import Diagnosing, Learning, Outputs, Parts, Scanning, Source
 from nbmlp.cli.rows import Rows, read_training
 from nbmlp.errors import SpecError
 
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
 
-__all__ = ["check_gradients", "train"]
+__all__ = ["check_gradients", "scan", "train"]
 
-Group = TypeVar("Group", Source, Parts, Learning, Outputs)
+Group = TypeVar("Group", Source, Parts, Learning, Outputs, Scanning, Diagnosing)
 
 
 def _take(cls: type[Group], values: dict[str, Any]) -> Group:
@@ -127,13 +128,15 @@ def _finish(model: MLP, rows: Rows, outputs: Outputs, seconds: float) -> int:
     return FAILED
 
 
-def check_gradients(values: dict[str, Any]) -> int:
-    """Compare the gradient with finite differences on some rows of the data, without training.
+def check_gradients(values: dict[str, Any], function: Callable[..., Any] | None) -> int:
+    """Compare the gradient, or a function of the user's, on some rows of the data.
 
     Parameters
     ----------
     values : dict
         Of :data:`nbmlp.cli.options.GRADIENTS` and perhaps ``json``, by name.
+    function : callable or None
+        As for :meth:`nbmlp.MLP.check_gradients`.
 
     Returns
     -------
@@ -143,6 +146,79 @@ def check_gradients(values: dict[str, Any]) -> int:
     task = _understand(values)
     whole = Parts(test_fraction=0)
     rows = read_training(task.source, whole, task.learning, task.model.train_spec)
-    checked = task.model.check_gradients(rows.train.X, rows.targets)
+    checked = task.model.check_gradients(rows.train.X, rows.targets, function=function)
     report.print_gradients(checked, task.outputs.json, str(Path(rows.train.source).name))
     return 0 if checked.passed else FAILED
+
+
+def scan(values: dict[str, Any], config: str | None) -> int:
+    """Measure which batch size learns soonest.
+
+    Parameters
+    ----------
+    values : dict
+        Of :data:`nbmlp.cli.options.SCAN`, by name.
+    config : str or None
+        File that some came from.
+
+    Returns
+    -------
+    int
+        0, or 1 when Ctrl-C ended the scan early.
+    """
+    values = dict(values)
+    wanted = _take(Scanning, values)
+    task = _understand(values)
+    outputs, model = task.outputs, task.model
+    files.check_outputs({"plot": outputs.plot}, (task.source.data, task.parts.test, config))
+    rows = read_training(task.source, task.parts, task.learning, model.train_spec)
+    with report.progress(outputs.quiet) as progress:
+        found = model.scan_batch(
+            rows.train.X, rows.targets, validation=task.parts.validation, sizes=wanted.sizes,
+            target=wanted.target_loss, seconds=wanted.seconds, progress=progress,
+        )  # fmt: skip
+    if outputs.plot is not None and found.measured:
+        files.write_picture(outputs.plot, found.plot())
+    report.print_scan(found, outputs, rows.train.source)
+    if found.complete:
+        return 0
+    say("interrupted.")
+    return FAILED
+
+
+def why(values: dict[str, Any], config: str | None) -> int:
+    """Diagnose a training.
+
+    Parameters
+    ----------
+    values : dict
+        Of :data:`nbmlp.cli.options.WHY`, by name.
+    config : str or None
+        File that some came from.
+
+    Returns
+    -------
+    int
+        0 if nothing is wrong, else 1.
+    """
+    values = dict(values)
+    wanted = _take(Diagnosing, values)
+    task = _understand(values)
+    outputs, model = task.outputs, task.model
+    files.check_outputs({"plot": outputs.plot}, (task.source.data, task.parts.test, config))
+    rows = read_training(task.source, task.parts, task.learning, model.train_spec, any_values=True)
+    with report.progress(outputs.quiet) as progress:
+        found = model.why(
+            rows.train.X, rows.targets, validation=task.parts.validation or 0.2,
+            seconds=wanted.seconds, progress=progress,
+        )  # fmt: skip
+    drawn = outputs.plot is not None and any(f.trial for f in found.findings)
+    if outputs.plot is not None and drawn:
+        files.write_picture(outputs.plot, found.plot())
+    if outputs.json:
+        print(found.to_json())
+    elif not outputs.quiet:
+        print(f"{rows.train.source}: {found}")
+        if drawn:
+            print(f"\ndrawn in {outputs.plot}")
+    return 0 if found.healthy else FAILED

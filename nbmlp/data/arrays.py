@@ -1,4 +1,4 @@
-"""Files of arrays: NumPy's .npy and .npz, and MATLAB's .mat (version 5, and 4)."""
+"""Files of arrays: NumPy's .npy and .npz, and MATLAB's .mat (versions 4 to 7.3)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nbmlp.data.dataset import ColumnRef, Dataset, from_matrix
 from nbmlp.data.files import reading
+from nbmlp.data.mat73 import Mat73, is_mat73
 from nbmlp.errors import DataError
 
 __all__ = ["Variables", "read_mat", "read_npy", "read_npz"]
@@ -191,7 +192,7 @@ def read_mat(
     columns: ColumnRef | None = None,
     require_target: bool = True,
 ) -> Dataset:
-    """Read matrices out of a MATLAB file of version 5 (or 4).
+    """Read matrices out of a MATLAB file, also of version 7.3 (which needs h5py).
 
     Parameters
     ----------
@@ -203,8 +204,14 @@ def read_mat(
     Raises
     ------
     DataError
-        Version 7.3, truncated, no such variable, or one that is no matrix of numbers.
+        Truncated, no such variable, or one that is no matrix of numbers.
+    MissingPackageError
+        A file of version 7.3, and no h5py.
     """
+    if is_mat73(path):
+        with Mat73(path) as file:
+            roles = _roles(file.names, variables, path)
+            return _assemble(file.load, roles, path, target, columns, require_target)
     from scipy.io import loadmat, whosmat
 
     def load(name: str) -> NDArray[Any]:
@@ -221,9 +228,5 @@ def read_mat(
 def _call_scipy(function: Callable[..., Any], path: Path, **options: Any) -> Any:
     try:
         return function(path, **options)
-    except NotImplementedError:
-        raise DataError(
-            f"{path} is a MATLAB 7.3 (HDF5) file: save it in MATLAB with save(..., '-v7')."
-        ) from None
     except Exception:  # over damaged bytes scipy's reader stumbles in many ways
         raise DataError(f"{path} is truncated or damaged: save or fetch it again.") from None

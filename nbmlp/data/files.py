@@ -124,7 +124,7 @@ def detect_format(path: Path) -> str:
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     expected = _SUFFIXES.get(suffixes[-1]) if suffixes else None
     if expected == "mat" and found == "binary":
-        return "mat"  # version 4 has no mark, version 7.3 is HDF5: the reader tells them apart
+        return "mat"  # version 4 has no mark, other HDF5 than MATLAB's has HDF5's
     if expected and found != expected:
         raise DataError(
             f"{path} ends in {suffixes[-1]} but holds {FORMATS[found]}: give it the right"

@@ -76,15 +76,15 @@ def read(
     delimiter: str | None = None,
     require_target: bool = True,
 ) -> Dataset:
-    """Read data from a file, a folder with MNIST's files, or scikit-learn's digits by name.
+    """Read data from a file, a folder with MNIST's files, or a data set by name.
 
     Parameters
     ----------
     source : str or path
         A .csv, .tsv or other text table (gzip or not), .npy (mapped into memory), .npz, .mat
-        (version 5), .parquet (needs polars), an IDX file (gzip or not), a folder with
+        (version 7.3 needs h5py), .parquet (needs polars), an IDX file (gzip or not), a folder with
         ``train-images*-ubyte``, ``train-labels*-ubyte`` and perhaps ``t10k-*`` files, or
-        ``"digits"``.
+        ``"digits"`` or ``"glyphs"`` (see :mod:`nbmlp.datasets`).
     target : str, int or sequence of them, optional
         Target column or columns, by name or number (negative counts from the end). For .npy
         also the path of a second .npy file.

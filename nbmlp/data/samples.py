@@ -1,10 +1,11 @@
-"""Data sets by name: those that scikit-learn ships. Nothing else in this package imports it."""
+"""Data sets by name. Nothing else in this package imports scikit-learn, which ships one."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from nbmlp.data.dataset import Dataset
+from nbmlp.data.glyphs import glyphs
 
 __all__ = ["SAMPLES", "digits"]
 
@@ -31,4 +32,4 @@ def digits() -> Dataset:
 
 
 #: Name -> function that returns the Dataset.
-SAMPLES = {"digits": digits}
+SAMPLES = {"digits": digits, "glyphs": glyphs}

@@ -48,8 +48,8 @@ class SparseRows:
         return int(self.shape[0])
 
     def __getitem__(self, place: Any) -> Any:
-        """One row as a dense array, one element, or a slice of rows, sparse."""
-        if isinstance(place, slice):
+        """One row as a dense array, one element, or several rows, sparse: a slice or numbers."""
+        if isinstance(place, slice | np.ndarray):
             return SparseRows(self.matrix[place])
         if isinstance(place, tuple):
             return self[place[0]][place[1]]

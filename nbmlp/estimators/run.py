@@ -16,6 +16,7 @@ from nbmlp.errors import SpecError
 from nbmlp.estimators.updates import Updates
 from nbmlp.train.callbacks import Callback, CallbackList, Progress, Run
 from nbmlp.train.history import EpochRecord, History
+from nbmlp.train.xray import Xray, take_xray
 
 __all__ = ["EstimatorRun", "as_callbacks"]
 
@@ -78,6 +79,11 @@ class EstimatorRun:
     def set_weights(self, weights: NDArray[Any]) -> None:
         """Put such a copy back."""
         self._updates.weights.state.set_flat(weights)
+
+    def look(self) -> Xray:
+        """What the net does with the first of the training rows, layer by layer."""
+        engine = self._updates.engine
+        return take_xray(engine.spec, engine.train, engine.state, engine.rows)
 
     def save_checkpoint(self, path: Path) -> None:
         """Refused: what resuming an estimator needs is not in the native model's files."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nbmlp.errors import SpecError
 from nbmlp.train.history import EpochRecord, History
+from nbmlp.train.xray import Xray
 
 __all__ = [
     "Callback",
@@ -81,6 +82,9 @@ class Run(Protocol):
 
     def set_weights(self, weights: NDArray[Any]) -> None:
         """Put such a copy back."""
+
+    def look(self) -> Xray:
+        """What the net does with some of the training rows, layer by layer."""
 
     def save_checkpoint(self, path: Path) -> None:
         """Write all that resuming needs, whole or not at all."""

@@ -254,8 +254,8 @@ class Engine:
         )  # fmt: skip
         self.refresh()
 
-    def region(self) -> bool:
-        """Train for a moment; returns whether the epoch is over.
+    def region(self, most: int | None = None) -> bool:
+        """Train for a moment, on `most` rows at most; returns whether the epoch is over.
 
         Raises
         ------
@@ -265,7 +265,8 @@ class Engine:
         work = self.work
         self._snapshot.take()
         before, start = work["cursor"], time.perf_counter()
-        work.set(rows_limit=-(-self._pace.rows // 8) if self._crew.trying else self._pace.rows)
+        limit = -(-self._pace.rows // 8) if self._crew.trying else self._pace.rows
+        work.set(rows_limit=limit if most is None else min(limit, most))
         run("train", work.task, self._crew.threads)
         rows, seconds = work["cursor"] - before, time.perf_counter() - start
         self._pace.measure(rows, seconds)

@@ -26,6 +26,7 @@ from nbmlp.train.forensics import describe_skipped
 from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.interrupt import Interrupt, Interrupted
 from nbmlp.train.lbfgs import minimise
+from nbmlp.train.xray import Xray, take_xray
 
 __all__ = ["Loop", "Validation", "without_horizon"]
 
@@ -105,6 +106,10 @@ class Loop:
     def set_weights(self, weights: NDArray[Any]) -> None:
         """Put such a copy back."""
         self._state.set_flat(weights)
+
+    def look(self) -> Xray:
+        """What the net does with the first of the training rows, layer by layer."""
+        return take_xray(self.engine.spec, self._train, self._state, self.engine.rows)
 
     def save_checkpoint(self, path: Path) -> None:
         """Write all that resuming needs, whole or not at all."""
@@ -195,7 +200,8 @@ class Loop:
         steps = self._state.step + np.arange(per_epoch, dtype=np.float64)
         factor = train.schedule.factor(steps, per_epoch, self.epochs * per_epoch)
         factor = factor * warmup_factor(steps, train.warmup * per_epoch)
-        return train.optimizer.learning_rate * factor * self._state.plateau.factor
+        rate = train.learning_rate_for(self.engine.batch)
+        return rate * factor * self._state.plateau.factor
 
     def record(
         self,

@@ -1,0 +1,310 @@
+"""What a diagnosis says: findings in the order of their weight, as text, dict, JSON or picture."""
+
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbmlp.data import Given
+from nbmlp.plots import compare_curves
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["CAUSES", "Finding", "Report", "Trial", "Where"]
+
+#: Every cause that a finding may have, and what it is in a few words.
+CAUSES: dict[str, str] = {
+    "nonfinite_inputs": "NaN or infinite values in the data",
+    "extreme_values": "single values far outside of their column",
+    "unreachable_target": "targets outside of what the output can be",
+    "loss_mismatch": "loss and output that do not suit the targets",
+    "summed_gradient": "a gradient summed over the batch",
+    "learning_rate_high": "learning rate too high",
+    "learning_rate_low": "learning rate too low",
+    "batch_too_large": "too few updates: the batch is large",
+    "unscaled_inputs": "inputs of very different or large scale",
+    "initial_loss": "a first loss far above that of a guess",
+    "initial_weights_large": "first weights too large for the width",
+    "vanishing_gradient": "gradients that vanish on their way down",
+    "exploding_gradient": "gradients that grow on their way down",
+    "saturated_units": "saturated logistic or tanh units",
+    "dead_relu": "relu units that never fire",
+    "l2_too_strong": "a penalty that outweighs the data",
+    "label_noise": "targets that do not fit their rows",
+    "class_imbalance": "classes of very different size",
+    "overfitting": "overfitting",
+    "underfitting": "underfitting: training ends too early or the net is too small",
+    "constant_inputs": "columns that never change",
+    "duplicated_inputs": "columns that are copies of others",
+}
+
+
+@dataclass(frozen=True)
+class Where:
+    """The place of a finding; what does not apply is None.
+
+    Attributes
+    ----------
+    layer : int
+        1 = first hidden.
+    unit_share : float
+        Share of the layer's units (or outputs) concerned.
+    rows, columns : tuple of int
+        Of the data as given, the first few.
+    epoch, step : int
+    """
+
+    layer: int | None = None
+    unit_share: float | None = None
+    rows: tuple[int, ...] = ()
+    columns: tuple[int, ...] = ()
+    epoch: int | None = None
+    step: int | None = None
+
+    def __str__(self) -> str:
+        parts = []
+        if self.layer is not None:
+            parts.append(f"layer {self.layer}")
+        if self.unit_share is not None:
+            parts.append(f"{self.unit_share:.0%} of its units")
+        if self.rows:
+            parts.append(f"rows {_few(self.rows)}")
+        if self.columns:
+            parts.append(f"columns {_few(self.columns)}")
+        if self.epoch is not None:
+            parts.append(f"epoch {self.epoch}")
+        if self.step is not None:
+            parts.append(f"step {self.step}")
+        return ", ".join(parts) or "the whole training"
+
+
+def _few(numbers: tuple[int, ...], most: int = 8) -> str:
+    shown = ", ".join(map(str, numbers[:most]))
+    return shown + (", ..." if len(numbers) > most else "")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A short training with the cure beside one without, on the same rows.
+
+    Attributes
+    ----------
+    before, after : float
+        Error on the validation rows: see `measure`. Infinite where training failed.
+    measure : str
+        What was compared, e.g. ``"log loss"``.
+    epochs, rows : int
+        Of each training.
+    curve_before, curve_after : tuple of float
+        The error after each epoch.
+    """
+
+    before: float
+    after: float
+    measure: str
+    epochs: int
+    rows: int
+    curve_before: tuple[float, ...] = ()
+    curve_after: tuple[float, ...] = ()
+
+    @property
+    def improved(self) -> bool:
+        """Whether the error fell by 5 % or more."""
+        return self.after < 0.95 * self.before
+
+    def __str__(self) -> str:
+        size = f"{self.epochs} epochs on {self.rows} rows"
+        return f"{self.measure} {self.before:.4g} -> {self.after:.4g} ({size})"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, and what cures it.
+
+    Attributes
+    ----------
+    cause : str
+        A name of :data:`CAUSES`.
+    weight : float
+        From 0 to 1: how much it matters.
+    where : Where
+    seen, hurts, cure : str
+        The numbers; why they hurt; what to do.
+    change : dict
+        Settings of :class:`~nbmlp.MLP` that cure it.
+    drop_rows : tuple of int
+        Rows of X and y that the cure leaves out.
+    repeat_rows : tuple of int
+        Rows that the cure takes once more, as often as they are named.
+    trial : Trial or None
+        What the cure did, where one was tried.
+    """
+
+    cause: str
+    weight: float
+    where: Where
+    seen: str
+    hurts: str
+    cure: str
+    change: Mapping[str, Any] = field(default_factory=dict)
+    drop_rows: tuple[int, ...] = ()
+    repeat_rows: tuple[int, ...] = ()
+    trial: Trial | None = None
+
+    @property
+    def verified(self) -> bool:
+        """A trial has shown that the cure works."""
+        return self.trial is not None and self.trial.improved
+
+    def __str__(self) -> str:
+        lines = [f"{CAUSES[self.cause]} ({self.cause}; {self.where})"]
+        parts = {"seen": self.seen, "hurts": self.hurts, "cure": self.cure}
+        if self.trial is not None:
+            parts["trial"] = str(self.trial)
+        for name, text in parts.items():
+            lines.append(
+                textwrap.fill(
+                    text, 96, initial_indent=f"   {name + ':':7s}", subsequent_indent=" " * 10
+                )
+            )
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = asdict(self)
+        return values | {"change": {k: _plain(v) for k, v in self.change.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value
+
+
+#: From this weight on a finding is a problem; below, it is a hint.
+PROBLEM = 0.5
+
+
+@dataclass(frozen=True)
+class Report:
+    """Result of a diagnosis; prints as text.
+
+    Attributes
+    ----------
+    findings : tuple of Finding
+        Heaviest first. Those of a weight of 0.5 or more are problems, the others hints.
+    error, measure : float, str
+        Of the training as it is, on the validation rows.
+    summary : dict
+        What was looked at: rows, epochs, layers, trials, seconds.
+    complete : bool
+        False when time ran out or Ctrl-C ended the trials.
+    rebuild : callable or None
+        Makes a model of changed settings.
+    """
+
+    findings: tuple[Finding, ...]
+    error: float
+    measure: str
+    summary: Mapping[str, Any]
+    complete: bool = True
+    rebuild: Callable[..., Any] | None = None
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """The findings that matter."""
+        return tuple(f for f in self.findings if f.weight >= PROBLEM)
+
+    @property
+    def healthy(self) -> bool:
+        """There is none."""
+        return not self.problems
+
+    @property
+    def top(self) -> Finding | None:
+        """The heaviest problem."""
+        return self.problems[0] if self.problems else None
+
+    def cured(self) -> Any:
+        """A new model, not fitted, with the settings that the heaviest problem asks for.
+
+        None where nothing is wrong or no setting cures it. Fit it on :meth:`cure_rows`.
+        """
+        top = self.top
+        if top is None or self.rebuild is None:
+            return None
+        return self.rebuild(**top.change)
+
+    def cure_rows(self, X: Any, y: Any) -> tuple[Any, Any]:
+        """The rows to fit it on: without those to be dropped, with those to be repeated."""
+        top = self.top
+        if top is None or not (top.drop_rows or top.repeat_rows):
+            return X, y
+        given = Given.of(X, y)
+        kept = np.setdiff1d(np.arange(len(given.y)), top.drop_rows)
+        found = given.take(np.concatenate([kept, np.array(top.repeat_rows, np.int64)]))
+        return found.X, found.y
+
+    def __str__(self) -> str:
+        lines = [self._headline()]
+        for number, finding in enumerate(self.problems, start=1):
+            lines += ["", f"{number}. {finding}"]
+        hints = [f for f in self.findings if f.weight < PROBLEM]
+        if hints:
+            lines += ["", "hints:"]
+        lines += [f" - {CAUSES[f.cause]}: {f.seen}" for f in hints]
+        return "\n".join(lines)
+
+    def _headline(self) -> str:
+        looked = f"{self.measure} {self.error:.4g} as it is"
+        trials = f"{self.summary.get('trials', 0)} trials in {self.summary.get('seconds', 0):.0f} s"
+        partly = "" if self.complete else "; ended early: not every cure was tried"
+        if self.healthy:
+            return f"nothing wrong was found ({looked}; {trials}{partly})"
+        n = len(self.problems)
+        return f"{n} problem{'s' * (n > 1)} found ({looked}; {trials}{partly})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "healthy": self.healthy, "error": self.error, "measure": self.measure,
+            "complete": self.complete, "summary": dict(self.summary),
+            "findings": [f.to_dict() for f in self.findings],
+        }  # fmt: skip
+
+    def to_json(self) -> str:
+        """One JSON object; infinite errors are null."""
+        return json.dumps(_finite(self.to_dict()), indent=2)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw the error over the epochs, as it is and with each cure tried.
+
+        Raises
+        ------
+        MissingPackageError
+            matplotlib is not installed.
+        DataError
+            No trial was made, or the file cannot be written.
+        """
+        tried = [f for f in self.findings if f.trial is not None]
+        curves = {"as it is": tried[0].trial.curve_before} if tried and tried[0].trial else {}
+        for f in tried[:5]:
+            assert f.trial is not None
+            curves[f"cure of {f.cause}"] = f.trial.curve_after
+        return compare_curves(curves, f"validation {self.measure}", path=path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    infinite = isinstance(value, float) and not abs(value) < float("inf")
+    return None if infinite else value

@@ -1,0 +1,265 @@
+"""Signs in the data, and between the data and the output: one function per cause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.diagnostics.why.evidence import Evidence
+from nbmlp.diagnostics.why.report import Where
+from nbmlp.diagnostics.why.suspects import Cure, Suspect
+from nbmlp.diagnostics.why.trials import log_losses
+from nbmlp.spec import named_parameter
+
+__all__ = ["DATA_RULES"]
+
+#: What an output activation can reach: (low, high).
+_RANGES = {
+    "logistic": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf), "exp": (0.0, np.inf),
+    "softplus": (0.0, np.inf), "softmax": (0.0, 1.0), "elu": (-1.0, np.inf),
+}  # fmt: skip
+#: Inputs of a larger root mean square, or a smaller one, are out of scale.
+_LARGE, _SMALL = 12.0, 0.02
+_FEW = 20
+
+
+def _places(evidence: Evidence, rows: NDArray[Any]) -> tuple[int, ...]:
+    """Row numbers of the user's data, the first few."""
+    return evidence.samples.numbers(rows[:_FEW])
+
+
+def unscaled_inputs(e: Evidence) -> Suspect | None:
+    """Columns whose size or offset drowns the others."""
+    if e.base.net.columns is not None:
+        return None
+    facts = e.inputs
+    live = facts.size > 0
+    if not live.any():
+        return None
+    size = facts.size[live]
+    offset = np.abs(facts.mean[live]) / np.maximum(facts.deviation[live], 0.1 * size)
+    large = float(size.max())
+    shifted = float(np.max(np.where(size > 2.0, offset, 0.0)))
+    if _SMALL < large < _LARGE and shifted < 5.0:
+        return None
+    worst = np.flatnonzero(live)[np.argsort(-size)]
+    j = int(worst[0])
+    seen = (
+        f"inputs range from a root mean square of {size.min():.3g} to {large:.3g}; column {j} has"
+        f" mean {facts.mean[j]:.3g} and deviation {facts.deviation[j]:.3g}"
+    )
+    return Suspect(
+        "unscaled_inputs", Where(columns=tuple(worst[:_FEW].tolist())), seen,
+        "a step that suits one column is far too long or short for another, and large inputs"
+        " drive units into their flat ends",
+        "standardise=True scales every column to mean 0 and deviation 1",
+        (Cure({"standardise": True}),), optimises=False,
+    )  # fmt: skip
+
+
+def _targets(e: Evidence) -> NDArray[np.float64]:
+    """Numeric targets of some rows as the net gets them, (rows, outputs)."""
+    assert e.rows.y is not None
+    return e.rows.y.astype(np.float64)
+
+
+def unreachable_target(e: Evidence) -> Suspect | None:
+    """Numeric targets beyond the output's range."""
+    name, _ = named_parameter(e.spec.output)
+    if e.classes or name not in _RANGES:
+        return None
+    low, high = _RANGES[name]
+    y = _targets(e)
+    slack = 1e-6
+    outside = ((y < low - slack) | (y > high + slack)).any(axis=1)
+    share = float(outside.mean())
+    if share < 0.01:
+        return None
+    where = Where(
+        layer=len(e.spec.layer_sizes) - 1, rows=_places(e, np.flatnonzero(outside)),
+        unit_share=None,
+    )  # fmt: skip
+    return Suspect(
+        "unreachable_target", where,
+        f"{share:.0%} of the targets lie outside of [{low:g}, {high:g}], all that the output"
+        f" {name!r} can be; they range from {y.min():.3g} to {y.max():.3g}",
+        "no weights give these targets: training pushes the output to its end, where it has no"
+        " slope left",
+        "take the identity as output, with standardised targets",
+        (
+            Cure({"output": "identity", "loss": _numeric_loss(e), "standardise": True}),
+            Cure({"output": "identity", "loss": _numeric_loss(e)}),
+        ),
+        least=0.05, optimises=False,
+    )  # fmt: skip
+
+
+def _numeric_loss(e: Evidence) -> str:
+    return "squared_error" if e.loss_name in ("poisson", "binary_cross_entropy") else e.spec.loss
+
+
+def loss_mismatch(e: Evidence) -> Suspect | None:
+    """A loss that does not go with classes or with the output."""
+    if not e.classes:
+        return None
+    several = e.spec.n_outputs > 2
+    name = e.loss_name
+    if name in ("cross_entropy",) or (name == "binary_cross_entropy" and not several):
+        return None
+    output = named_parameter(e.spec.output)[0]
+    if name == "binary_cross_entropy":
+        seen = f"{e.spec.n_outputs} classes, each with a logistic unit of its own"
+        hurts = "the units do not know that exactly one class is right"
+    else:
+        seen = f"classes are learned with {name} on output {output!r}"
+        hurts = (
+            "its derivative vanishes where the net is sure and wrong; the cross-entropy's does not"
+        )
+    cures = [Cure({"output": "auto", "loss": "auto"})]
+    return Suspect(
+        "loss_mismatch", Where(layer=len(e.spec.layer_sizes) - 1), seen, hurts,
+        "leave output and loss to 'auto': softmax with cross-entropy (one logistic unit for two"
+        " classes)",
+        tuple(cures), least=0.1, optimises=False,
+    )  # fmt: skip
+
+
+def initial_loss(e: Evidence) -> Suspect | None:
+    """Numeric targets far from the first outputs, so that training begins with a long way."""
+    if e.classes or e.base.net.coding.scale is not None:
+        return None
+    y = _targets(e)
+    deviation = np.maximum(y.std(axis=0), 1e-300)
+    offset = float(np.max(np.abs(y.mean(axis=0)) / deviation))
+    size = float(np.max(np.sqrt(np.mean(y * y, axis=0))))
+    if size < 5.0 and (offset < 4.0 or size < 1.5) and size > 0.02:
+        return None
+    first = "" if e.first is None else f"; the first loss is {e.first.loss:.3g}"
+    return Suspect(
+        "initial_loss", Where(step=0),
+        f"targets have mean {y.mean():.4g} and deviation {y.std():.4g}, outputs begin near 0"
+        f"{first}",
+        "most of the training goes into reaching the targets' mean and scale, with errors so"
+        " large or so small that no usual learning rate suits them",
+        "standardise=True scales targets (and inputs), predictions come back in your units",
+        (Cure({"standardise": True}),), optimises=False,
+    )  # fmt: skip
+
+
+def class_imbalance(e: Evidence) -> Suspect | None:
+    """Classes that are rare in training, though not where they are measured."""
+    labels = e.base.net.coding.labels
+    if labels is None:
+        return None
+    codes, held = labels.encode(e.samples.y), labels.encode(e.samples.y_val)
+    counts = np.bincount(codes, minlength=len(labels))
+    of_held = np.bincount(held, minlength=len(labels)) / len(held)
+    share = counts / len(codes)
+    lack = of_held / np.maximum(share, 0.5 / len(codes))
+    if counts.max() < 3 * max(counts.min(), 1):
+        return None
+    order = np.argsort(share)
+    rare = order[0]
+    names = [str(name) for name in labels.decode(np.arange(len(labels)))]
+    burden = _burden(e, held, lack > 2.0)
+    seen = (
+        f"class {names[rare]!r} has {counts[rare]} of {len(codes)} training rows"
+        f" ({share[rare]:.1%}), {names[order[-1]]!r} {share[order[-1]]:.1%}; of the validation"
+        f" rows {of_held[rare]:.1%} are {names[rare]!r}; classes rarer in training make"
+        f" {burden:.0%} of the error"
+    )
+    repeat = _repeats(codes, counts, of_held)
+    cures = (Cure(repeat=repeat),) if lack.max() > 2.0 and repeat else ()
+    return Suspect(
+        "class_imbalance", Where(), seen,
+        "the net does best by leaving the rare classes out of account",
+        "weigh the rows of rare classes up (sample_weight), or repeat them as the trial did",
+        cures, optimises=False, floor=0.1 + 0.8 * burden if lack.max() > 3.0 else 0.1,
+    )  # fmt: skip
+
+
+def _burden(e: Evidence, held: NDArray[Any], rare: NDArray[np.bool_]) -> float:
+    """Share of the validation error that the rows of some classes make."""
+    outputs = e.trainer.outputs(e.base.net, e.samples.held.X)
+    errors = log_losses(held, outputs)
+    return float(errors[rare[held]].sum() / max(errors.sum(), 1e-300))
+
+
+def _repeats(
+    codes: NDArray[Any], counts: NDArray[Any], wanted: NDArray[np.float64]
+) -> tuple[int, ...]:
+    """Rows to take again, so that the classes' shares come near those wanted."""
+    aim = np.minimum(wanted / wanted.max() * counts.max(), 20 * counts)
+    found: list[int] = []
+    for label, count in enumerate(counts):
+        missing = int(aim[label] - count)
+        if count and missing > 0:
+            found += np.resize(np.flatnonzero(codes == label), missing).tolist()
+    return tuple(found)
+
+
+def useless_columns(e: Evidence) -> list[Suspect]:
+    """Columns that say nothing, or nothing new: hints."""
+    found = []
+    facts, n = e.inputs, len(e.inputs.size)
+    if facts.constant and len(facts.constant) < n:
+        found.append(
+            Suspect(
+                "constant_inputs", Where(columns=facts.constant[:_FEW]),
+                f"{len(facts.constant)} of {n} columns never change",
+                "they only cost time, or act as a second bias that learns at another pace",
+                "leave them out", _without(e, facts.constant), least=0.15,
+            )
+        )  # fmt: skip
+    if facts.copies:
+        j, of = facts.copies[0]
+        found.append(
+            Suspect(
+                "duplicated_inputs", Where(columns=tuple(j for j, _ in facts.copies[:_FEW])),
+                f"{len(facts.copies)} columns repeat others, e.g. column {j} column {of}",
+                "what they say counts as often as it is said, and their weights move together in"
+                " one step as long", "leave them out", _without(e, [j for j, _ in facts.copies]),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _without(e: Evidence, columns: Sequence[int]) -> tuple[Cure, ...]:
+    """Trying the net without some columns, where they are the user's own."""
+    if e.base.net.columns is not None:
+        return ()
+    return (Cure(columns=tuple(columns)),)
+
+
+def extreme_values(e: Evidence) -> Suspect | None:
+    """Single values that lie so far out that they decide the column's scale."""
+    x = e.rows.x
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or e.base.net.columns is not None:
+        return None
+    low, middle, high = np.quantile(x, [0.05, 0.5, 0.95], axis=0).astype(np.float64)
+    spread = np.maximum(high - low, 1e-12)
+    with np.errstate(over="ignore"):
+        far = np.abs(x.astype(np.float64) - middle) > 1e3 * np.maximum(spread, np.abs(middle))
+    far &= high > low
+    rows = np.flatnonzero(far.any(axis=1))
+    if not len(rows) or len(rows) > 0.02 * len(x):
+        return None
+    columns = np.flatnonzero(far.any(axis=0))
+    r, c = int(rows[0]), int(np.flatnonzero(far[rows[0]])[0])
+    return Suspect(
+        "extreme_values", Where(rows=_places(e, rows), columns=tuple(columns[:_FEW].tolist())),
+        f"{len(rows)} rows hold values a thousand times beyond the middle 90 % of their column,"
+        f" e.g. {x[r, c]:.4g} at row {e.samples.numbers(rows[:1])[0]}, column {c}",
+        "one such row in a batch makes the step that all others have to undo",
+        "drop or mend these rows",
+        (Cure(drop=tuple(rows.tolist())),),
+    )  # fmt: skip
+
+
+DATA_RULES = (
+    unreachable_target, loss_mismatch, unscaled_inputs, extreme_values, initial_loss,
+    class_imbalance, useless_columns,
+)  # fmt: skip

@@ -1,0 +1,165 @@
+"""Signs in the net itself, at its first weights and as trained: one function per cause."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from nbmlp.diagnostics.why.evidence import Evidence
+from nbmlp.diagnostics.why.report import Where
+from nbmlp.diagnostics.why.suspects import Cure, Suspect
+
+__all__ = ["NET_RULES"]
+
+#: First weights beyond these multiples of the usual are out of scale.
+_LARGE, _SMALL = 2.5, 0.2
+_BOUNDED = ("logistic", "tanh")
+
+
+def _usual(e: Evidence, k: int) -> float:
+    """Root mean square that first weights of layer k usually have."""
+    n_in, n_out = e.spec.layer_sizes[k : k + 2]
+    name = (*e.spec.activation, e.spec.output)[k].partition("(")[0]
+    scaled = name in ("relu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus")
+    return math.sqrt(2.0 / n_in) if scaled else math.sqrt(2.0 / (n_in + n_out))
+
+
+def _ratios(e: Evidence) -> list[float]:
+    """First weights of each layer over the usual."""
+    weights = e.before.state.weights()
+    return [
+        float(np.sqrt(np.mean(np.square(W, dtype=np.float64)))) / _usual(e, k)
+        for k, W in enumerate(weights)
+    ]
+
+
+def initial_weights_large(e: Evidence) -> Suspect | None:
+    """First weights too large for the number of inputs."""
+    ratios = _ratios(e)
+    k = int(np.argmax(ratios))
+    if ratios[k] < _LARGE:
+        return None
+    first = "" if e.first is None else f"; the first loss is {e.first.loss:.3g}"
+    deep = len(e.spec.hidden) >= 3 and not set(_names(e)) & set(_BOUNDED)
+    cause = "exploding_gradient" if deep else "initial_weights_large"
+    return Suspect(
+        cause, Where(layer=k + 1, step=0),
+        f"init {e.spec.init!r} gives layer {k + 1} weights {ratios[k]:.1f} times as large as its"
+        f" {e.spec.layer_sizes[k]} inputs bear{first}",
+        "sums of so many large terms saturate units, and make outputs and gradients grow from"
+        " layer to layer",
+        "init='auto' takes the width into account",
+        (Cure({"init": "auto"}),), optimises=False,
+    )  # fmt: skip
+
+
+def _names(e: Evidence) -> list[str]:
+    return [a.partition("(")[0] for a in e.spec.activation]
+
+
+def vanishing_gradient(e: Evidence) -> Suspect | None:
+    """The first layer's gradient is next to nothing beside the last one's."""
+    if e.first is None or not e.spec.hidden:
+        return None
+    deltas = [layer.delta for layer in e.first.layers]
+    top = max(deltas[-1], 1e-300)
+    share = deltas[0] / top * math.sqrt(e.spec.layer_sizes[1] / e.spec.n_outputs)
+    ratios = _ratios(e)
+    small = min(ratios) < _SMALL
+    if share > 0.02 and not small:
+        return None
+    bounded = [n for n in _names(e) if n in _BOUNDED]
+    k = int(np.argmin(ratios)) + 1 if small else 1
+    cures = []
+    if small:
+        cures.append(Cure({"init": "auto"}, words="init='auto'"))
+    if bounded and len(e.spec.hidden) >= 2:
+        change = {"activation": "relu", "init": "auto"}
+        cures.append(Cure(change, words="activation='relu'"))
+    if not cures:
+        return None
+    return Suspect(
+        "vanishing_gradient", Where(layer=k, step=0),
+        f"at the first weights the error sent back to layer 1 is {share:.2g} of that at the output"
+        + (f"; weights of layer {k} are {min(ratios):.2g} of the usual size" if small else ""),
+        "the lower layers stand still, so those above learn from noise",
+        "keep the signal's size through the layers: " + " or ".join(c.words for c in cures),
+        tuple(cures),
+    )  # fmt: skip
+
+
+def exploding_gradient(e: Evidence) -> Suspect | None:
+    """Signals grow from layer to layer."""
+    if len(e.spec.hidden) < 2 or max(_ratios(e)) >= _LARGE:
+        return None
+    if e.first is None:
+        growth = float("inf")
+    else:
+        outputs = [layer.output for layer in e.first.layers[:-1]]
+        growth = outputs[-1] / max(outputs[0], 1e-300)
+    if growth < 10.0:
+        return None
+    return Suspect(
+        "exploding_gradient", Where(layer=len(e.spec.hidden), step=0),
+        f"at the first weights outputs grow {growth:.2g}-fold from layer 1 to layer"
+        f" {len(e.spec.hidden)}",
+        "gradients grow alike on their way down, and steps with them",
+        "init='auto' keeps sizes from layer to layer; clip_norm=1 bounds the step",
+        (Cure({"init": "auto"}), Cure({"clip_norm": 1.0}, words="clip_norm=1")),
+    )  # fmt: skip
+
+
+def saturated_units(e: Evidence) -> Suspect | None:
+    """Hidden logistic or tanh units on their flat ends, from the first step or since."""
+    views = [(0, e.first), (1, e.last)]
+    found = [
+        (layer.saturated, k, late)
+        for late, view in views
+        if view is not None
+        for k, layer in enumerate(view.layers[: len(e.spec.hidden)])
+    ]
+    share, k, late = max(found, default=(0.0, 0, 0))
+    if share < 0.5:
+        return None
+    when = "after the training" if late else "at the first weights"
+    return Suspect(
+        "saturated_units", Where(layer=k + 1, unit_share=share, step=None if late else 0),
+        f"{share:.0%} of the outputs of layer {k + 1} ({e.spec.activation[k]}) lie on its flat"
+        f" ends {when}",
+        "where there is no slope, no gradient passes and the weights below stand still",
+        "activation='relu' has no flat upper end; or smaller inputs, weights and steps",
+        (Cure({"activation": "relu", "init": "auto"}, words="activation='relu'"),),
+        trust=0.7,
+    )  # fmt: skip
+
+
+def dead_relu(e: Evidence) -> Suspect | None:
+    """Relu units that fire for no row."""
+    if "relu" not in _names(e):
+        return None
+    found = []
+    for late, view in ((0, e.first), (1, e.last)):
+        for k, name in enumerate(_names(e)):
+            if view is not None and name == "relu":
+                found.append((view.layers[k].dead, k, late))
+    share, k, late = max(found, default=(0.0, 0, 0))
+    if share < 0.4:
+        return None
+    when = "after the training" if late else "at the first weights"
+    cures = (
+        Cure({"init": "auto"}, words="init='auto'"),
+        Cure({"activation": "leaky_relu", "init": "auto"}, words="activation='leaky_relu'"),
+    )
+    return Suspect(
+        "dead_relu", Where(layer=k + 1, unit_share=share, step=None if late else 0),
+        f"{share:.0%} of the relu units of layer {k + 1} give 0 for every row looked at {when}",
+        "such a unit has no gradient and never comes back; the net is as narrow as what is left",
+        "first weights of mean 0 (init='auto'), a lower learning rate, or leaky_relu",
+        cures[late:], trust=0.75 if late else 1.0,
+    )  # fmt: skip
+
+
+NET_RULES = (
+    initial_weights_large, exploding_gradient, vanishing_gradient, dead_relu, saturated_units,
+)  # fmt: skip

@@ -1,0 +1,142 @@
+"""What a net does with some rows: outputs, deltas and gradients, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.predict import Rows
+from nbmlp.spec import ModelSpec, TrainSpec, named_parameter
+from nbmlp.state import State
+from nbmlp.train.engine import Engine
+
+__all__ = ["LayerView", "Xray", "take_xray"]
+
+#: Rows looked at: all of them stay in one sub-batch.
+MOST_ROWS = 256
+#: A unit is saturated where its slope is less than this share of the steepest.
+_FLAT = 0.04
+#: Steepest slope of the activations that are flat at both ends.
+_STEEPEST = {"logistic": 0.25, "tanh": 1.0}
+#: Activations whose slope is 0 for one half of their inputs.
+_HALF_FLAT = ("relu",)
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """One layer over the rows looked at.
+
+    Attributes
+    ----------
+    activation : str
+        Its name, without parameter.
+    output : float
+        Root mean square of its outputs.
+    saturated : float
+        Share of outputs on the flat ends of logistic and tanh.
+    dead : float
+        Share of units whose slope is 0 for every row (relu), or nearly so (logistic, tanh).
+    delta : float
+        Root mean square of the loss's derivative by its inputs z, of single rows.
+    gradient : float
+        Root mean square of the entries of its weights' gradient.
+    weight : float
+        Root mean square of its weights.
+    """
+
+    activation: str
+    output: float
+    saturated: float
+    dead: float
+    delta: float
+    gradient: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Xray:
+    """A net over some rows.
+
+    Attributes
+    ----------
+    n_rows : int
+    loss : float
+        Mean over the rows, without penalty.
+    layers : tuple of LayerView
+    outputs : ndarray (rows, n_outputs)
+    """
+
+    n_rows: int
+    loss: float
+    layers: tuple[LayerView, ...]
+    outputs: NDArray[Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without the outputs."""
+        return {
+            "n_rows": self.n_rows, "loss": self.loss,
+            "layers": [asdict(layer) for layer in self.layers],
+        }  # fmt: skip
+
+
+def take_xray(spec: ModelSpec, train: TrainSpec, state: State, rows: Rows) -> Xray:
+    """Forward and backward over the first rows, without an update.
+
+    Parameters
+    ----------
+    spec, train : ModelSpec, TrainSpec
+    state : State
+        Left as it is.
+    rows : Rows
+        With targets; the first 256 are looked at.
+
+    Raises
+    ------
+    NonFiniteError
+        A row or an output is NaN or infinite.
+    """
+    n = min(len(rows), MOST_ROWS)
+    few = Rows(rows.x[:n], None if rows.y is None else rows.y[:n], None, rows.scale)
+    plain = train.with_(l1=0.0, l2=0.0, reduction="mean")
+    engine = Engine(spec, plain, state, few, 1, deterministic=True)
+    loss, gradient = engine.loss_and_gradient()
+    outputs = [a[:n, :size] for a, size in _sized(engine.work.activations, spec)]
+    deltas = [d[:n, :size] for d, size in _sized(engine.work.deltas, spec)]
+    names = [named_parameter(a)[0] for a in (*spec.activation, spec.output)]
+    views = zip(
+        names, outputs, deltas, state.matrices(gradient), state.weights(), strict=True
+    )  # fmt: skip
+    layers = tuple(_view(*parts) for parts in views)
+    return Xray(n, loss, layers, outputs[-1].copy())
+
+
+def _sized(arrays: list[NDArray[Any]], spec: ModelSpec) -> zip[tuple[NDArray[Any], int]]:
+    return zip(arrays, spec.layer_sizes[1:], strict=True)
+
+
+def _rms(values: NDArray[Any]) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
+
+
+def _view(
+    name: str, a: NDArray[Any], delta: NDArray[Any], g: NDArray[Any], w: NDArray[Any]
+) -> LayerView:
+    flat = _flat(name, a)
+    both = name in _STEEPEST
+    return LayerView(
+        name, _rms(a), float(flat.mean()) if both else 0.0, float(flat.all(axis=0).mean()),
+        _rms(delta), _rms(g[: len(w)]), _rms(w),
+    )  # fmt: skip
+
+
+def _flat(name: str, a: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which outputs (rows, units) lie where the activation has next to no slope."""
+    if name in _HALF_FLAT:
+        return np.asarray(a <= 0)
+    if name not in _STEEPEST:
+        return np.zeros(a.shape, np.bool_)
+    slope = a * (1 - a) if name == "logistic" else 1 - a * a
+    return np.asarray(slope < _FLAT * _STEEPEST[name])

@@ -1,0 +1,86 @@
+"""The cases: each fails as written, and learns when cured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nbmlp import DataError, SpecError, cases
+from nbmlp.cases.common import data_folder, figures, output_folder, table
+from nbmlp.cli import run
+from nbmlp.train.history import EpochRecord, History
+
+pytest.importorskip("matplotlib", reason="the extra plot is not installed")
+
+
+def test_tables_have_columns() -> None:
+    text = table(["net", "error"], [["a", "1.5 %"], ["long", 3]])
+    assert text == "net   error\n-----------\na     1.5 %\nlong      3"
+
+
+def test_figures_of_a_history() -> None:
+    records = [
+        EpochRecord(
+            epoch=i + 1, data_loss=1.0, penalty=0.5, val_loss=1.0, val_score=score, seconds=2.0,
+            learning_rate=0.1, samples_per_second=1.0, threads=1, gradient_norms=(4.0 - i, 1.0),
+        )
+        for i, score in enumerate((0.25, 0.75, 0.5))
+    ]  # fmt: skip
+    assert figures(History(records)) == {
+        "first": 0.25, "best": 0.75, "last": 0.5, "best_epoch": 2, "train_loss": 1.5, "epochs": 3,
+        "seconds": 6.0, "first_norms": [4.0, 1.0], "last_norms": [2.0, 1.0],
+    }  # fmt: skip
+
+
+def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NBMLP_DATA", raising=False)
+    assert data_folder(None) is None
+    monkeypatch.setenv("NBMLP_DATA", str(tmp_path))
+    assert data_folder(None) == tmp_path
+    with pytest.raises(DataError, match=r"no folder .*missing"):
+        data_folder(tmp_path / "missing")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be made"):
+        output_folder(tmp_path / "file" / "below")
+    assert output_folder(tmp_path / "a" / "b").is_dir()
+
+
+def test_unknown_case(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="unknown case 'z'"):
+        cases.run("z", tmp_path)
+
+
+def test_case_a(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("PIL", reason="the extra glyphs is not installed")
+    monkeypatch.delenv("NBMLP_DATA", raising=False)
+    assert run(["case", "a", "--quick", "--json", "--out", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)["glyphs"]
+    for batch in ("20", "2000"):
+        written, cured = found["as_written"][batch], found["cured"][batch]
+        assert cured["last"] > written["best"] + 0.25
+        causes = {finding["cause"] for finding in found["diagnosis"][batch]["findings"]}
+        assert "summed_gradient" in causes
+    stuck = found["as_written"]["2000"]
+    assert stuck["best"] < 0.1  # one in sixteen is chance
+    assert max(stuck["last_norms"]) < 1e-3 * min(stuck["first_norms"])
+    assert found["points"]["20"] > 4
+    assert (tmp_path / "glyphs.png").stat().st_size > 10_000
+
+
+def test_case_a_takes_the_symbols_along(tmp_path: Path, data_dir: Path) -> None:
+    from nbmlp.cases import case_a
+
+    symbols = case_a._symbols(data_dir / case_a._REAL)
+    assert symbols.test is not None
+    assert symbols.X.shape[1] == symbols.test.X.shape[1] == 784
+    assert len(symbols) + len(symbols.test) == 9548
+    assert len(np.unique(symbols.y)) == 19
+    told: list[str] = []
+    found = case_a.study(symbols, 8, 1.0, tmp_path / "symbols.png", told.append)
+    assert found["cured"][20]["last"] > 0.85 > found["as_written"][20]["last"]
+    assert any(text.startswith("Points above softmax regression") for text in told)
