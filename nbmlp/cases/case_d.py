@@ -72,7 +72,7 @@ def run(out: Path, data: Path | None, quick: bool, say: Say) -> dict[str, Any]:
     say(table(("rows", "epochs", "first loss", "last loss", "time"), _lines(written)))
     say(f"\nWhy, with {many:,} rows:")
     model = MLP(**_WRITTEN, epochs=min(epochs, 100))
-    reasons = diagnose(model, X[:many], target[:many], held, 3.0 if quick else 20.0, say)
+    reasons = diagnose(model, X[:many], target[:many], held, 10.0 if quick else 40.0, say)
 
     say("\nCured: the mean gradient and first weights that suit the width, then mini-batches.")
     length = 3 if quick else 30

@@ -42,7 +42,7 @@ class Watch(Callback):
     """
 
     def __init__(self, share: float = 0.02) -> None:
-        self.share = number("share", share, high=1.0, closed_low=False)
+        self.share = number("share", share, high=1.0, closed_low=False, closed_high=True)
         self.epochs: list[int] = []
         self.views: list[Xray] = []
 

@@ -212,7 +212,7 @@ def useless_columns(e: Evidence) -> list[Suspect]:
                 "constant_inputs", Where(columns=facts.constant[:_FEW]),
                 f"{len(facts.constant)} of {n} columns never change",
                 "they only cost time, or act as a second bias that learns at another pace",
-                "leave them out", _without(e, facts.constant), least=0.15,
+                "leave them out", _without(e, facts.constant), trust=0.95, least=0.15,
             )
         )  # fmt: skip
     if facts.copies:
@@ -223,6 +223,7 @@ def useless_columns(e: Evidence) -> list[Suspect]:
                 f"{len(facts.copies)} columns repeat others, e.g. column {j} column {of}",
                 "what they say counts as often as it is said, and their weights move together in"
                 " one step as long", "leave them out", _without(e, [j for j, _ in facts.copies]),
+                trust=0.95,
             )
         )  # fmt: skip
     return found

@@ -79,21 +79,26 @@ class Search:
     def findings(self) -> tuple[list[Finding], bool, Evidence]:
         """All findings, heaviest first; whether all trials were made; what they rest on."""
         evidence = self._base()
-        complete = True
-        found: list[Finding] = []
+        complete, found = True, []
         try:
             suspects = self._suspects(evidence)
-            for suspect in suspects:
-                late = self._share > 1.0
-                complete = complete and not late
-                tried = None if late else self._try(evidence, suspect)
-                finding = _weigh(evidence, suspect, tried)
-                found += [] if finding is None else [finding]
-            if self._share <= 1.0:
-                found = self._together(evidence, suspects, found)
+            sure = [s for s in suspects if s.sure]
+            found = self._each_alone(evidence, sure)
+            found = self._together(evidence, sure, found)
+            found += self._each_alone(evidence, [s for s in suspects if not s.sure])
+            complete = self._share <= 1.0
         except KeyboardInterrupt:
             complete = False
         return sorted(found, key=lambda f: -f.weight), complete, evidence
+
+    def _each_alone(self, e: Evidence, suspects: list[Suspect]) -> list[Finding]:
+        """Findings about some suspects; of those that there is no time to try, only the signs."""
+        found = []
+        for suspect in suspects:
+            tried = self._try(e, suspect) if self._share <= 1.0 else None
+            finding = _weigh(e, suspect, tried)
+            found += [] if finding is None else [finding]
+        return found
 
     def _base(self) -> Evidence:
         """Training as it is, on a sample and for as long as the time allows."""
@@ -151,9 +156,9 @@ class Search:
 
         What the error rises by when a cure is left out is that cure's own part.
         """
-        seen = [s for s in suspects if s.trust == 1.0 and s.sign and s.cures and s.cures[0].change]
+        seen = [s for s in suspects if s.cures and s.cures[0].change]
         cures = {s.cause: dict(s.cures[0].change) for s in seen}
-        if len({repr(change) for change in cures.values()}) < 2:
+        if len({repr(change) for change in cures.values()}) < 2 or self._share > 1.0:
             return found
         self._say(f"{', '.join(cures)}: all cures at once")
         outcome = self._train(e, _merged(cures))

@@ -75,3 +75,8 @@ class Suspect:
     ladder: bool = False
     floor: float = 0.1
     sign: bool = True
+
+    @property
+    def sure(self) -> bool:
+        """Its sign was seen, and nothing else explains it."""
+        return self.sign and self.trust == 1.0
