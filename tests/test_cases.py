@@ -69,10 +69,14 @@ def test_case_a(
     assert stuck["best"] < 0.1  # one in sixteen is chance
     assert max(stuck["last_norms"]) < 1e-3 * min(stuck["first_norms"])
     assert found["points"]["20"] > 4
-    assert (tmp_path / "glyphs.png").stat().st_size > 10_000
+    steps = [step["2000"] for step in found["steps"].values()]
+    assert steps[0] == stuck["last"]
+    assert steps[-1] == max(steps) > 0.7
+    for name in ("glyphs.png", "images.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
 
 
-def test_case_a_takes_the_symbols_along(tmp_path: Path, data_dir: Path) -> None:
+def test_case_a_learns_the_symbols(data_dir: Path) -> None:
     from nbmlp.cases import case_a
 
     symbols = case_a._symbols(data_dir / case_a._REAL)
@@ -80,10 +84,12 @@ def test_case_a_takes_the_symbols_along(tmp_path: Path, data_dir: Path) -> None:
     assert symbols.X.shape[1] == symbols.test.X.shape[1] == 784
     assert len(symbols) + len(symbols.test) == 9548
     assert len(np.unique(symbols.y)) == 19
-    told: list[str] = []
-    found = case_a.study(symbols, 8, 1.0, tmp_path / "symbols.png", told.append)
-    assert found["cured"][20]["last"] > 0.85 > found["as_written"][20]["last"]
-    assert any(text.startswith("Points above softmax regression") for text in told)
+    parts = case_a._Parts(symbols.X, symbols.y, (symbols.test.X, symbols.test.y))
+    settings = case_a._WRITTEN | case_a._all(case_a._CURES)
+    cured = case_a._fitted(settings, 20, parts)
+    assert cured[20].history[-1].val_score > 0.88
+    assert cured[2000].train_spec.learning_rate_for(2000) == pytest.approx(0.01)
+    assert case_a._told(cured).count("\n") == 3
 
 
 def test_case_b(
@@ -133,3 +139,23 @@ def test_case_b_compares_with_all_four_figures() -> None:
 
     assert len(case_b._below(results(0.045), print)) == 5
     assert "mean of squared_error" not in case_b._below(results(0.046), print)
+
+
+@pytest.mark.parametrize("letter", ["c", "d"])
+def test_cases_c_and_d(
+    letter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NBMLP_DATA", raising=False)
+    assert run(["case", letter, "--quick", "--json", "--out", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    causes = [finding["cause"] for finding in found["diagnosis"]["findings"]]
+    if letter == "c":
+        assert found["stopped"]["256"] is None
+        assert (found["stopped"]["10000"]["row"], found["stopped"]["10000"]["column"]) == (23456, 2)
+        assert len(found["cured"]["10000"]["validation"]) == 12
+        assert causes[0] == "nonfinite_inputs"
+    else:
+        assert {"summed_gradient", "initial_weights_large"} <= set(causes[:3])
+        assert found["cured"]["batches of 100"] < 1.5
+        assert abs(found["row_129"]["cured"] - found["row_129"]["label"]) < 2
+    assert (tmp_path / f"case-{letter}.png").stat().st_size > 10_000

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from nbmlp.cases.common import Say, diagnose, draw, figures, table
+from nbmlp.cases.common import Say, contact_sheet, diagnose, draw, figures, table
 from nbmlp.data import Dataset, read
 from nbmlp.datasets import glyphs
 from nbmlp.mlp import MLP
@@ -16,6 +16,8 @@ from nbmlp.mlp import MLP
 __all__ = ["run"]
 
 _BATCHES = (20, 2000)
+#: Epochs of the trainings that are diagnosed, and of those with one cure after the other.
+_SHORT = 10
 #: Handwritten digits and symbols, below the folder of the data sets.
 _REAL = Path("math-symbols", "handwritten_math_symbols_28x28.npz")
 #: The net as its author wrote it: every unit a sigmoid, squared error on one-hot targets, gradients
@@ -24,13 +26,16 @@ _WRITTEN: dict[str, Any] = {
     "hidden": 45, "activation": "logistic", "output": "logistic", "loss": "squared_error",
     "optimizer": "sgd(0.02)", "schedule": "constant", "reduction": "sum",
 }  # fmt: skip
-#: What is changed: the mean over the batch, the loss that suits classes, and steps that follow one
-#: rule from batch to batch, the rate times the square root of batch / 20. Besides, pixels stay
-#: bytes, which the net takes divided by 255.
-_CURE: dict[str, Any] = {
-    "output": "softmax", "loss": "cross_entropy", "reduction": "mean",
-    "optimizer": "adam(0.001)", "base_batch": 20,
-}  # fmt: skip
+#: What is changed, one after the other: the mean over the batch; pixels as bytes, which the net
+#: takes divided by 255; the loss that suits classes; and a rate that follows one rule from batch to
+#: batch, times the square root of batch / 20.
+_CURES: dict[str, dict[str, Any]] = {
+    "mean over the batch": {"reduction": "mean"},
+    "pixels scaled to 0..1": {},
+    "softmax, cross-entropy": {"output": "softmax", "loss": "cross_entropy"},
+    "Adam, rate by rule": {"optimizer": "adam(0.001)", "base_batch": 20},
+}
+_SCALED = "pixels scaled to 0..1"
 
 
 def run(out: Path, data: Path | None, quick: bool, say: Say) -> dict[str, Any]:
@@ -53,11 +58,12 @@ def run(out: Path, data: Path | None, quick: bool, say: Say) -> dict[str, Any]:
     """
     began = perf_counter()
     n, validation, epochs, seconds = (
-        (20_000, 5_000, 8, 2.0) if quick else (200_000, 50_000, 50, 40.0)
+        (20_000, 5_000, 8, 2.0) if quick else (200_000, 50_000, 50, 60.0)
     )
     say(f"\nDrawing {n:,} images, and {validation:,} to validate on in fonts that those lack.")
     images = glyphs(n, validation=validation)
-    say(f"Drawn in {perf_counter() - began:.1f} s.")
+    contact_sheet(out / "images.png", images.X, images.y)
+    say(f"Drawn in {perf_counter() - began:.1f} s; some of them are in {out / 'images.png'}.")
     found = {"glyphs": study(images, epochs, seconds, out / "glyphs.png", say)}
     if data is None:
         say("\nNo folder of data sets is given: the handwritten symbols are left out (--data).")
@@ -66,10 +72,10 @@ def run(out: Path, data: Path | None, quick: bool, say: Say) -> dict[str, Any]:
     else:
         say(f"\nThe same on {_REAL}.")
         symbols = _symbols(data / _REAL)
-        found["symbols"] = study(symbols, 4 * epochs, seconds / 2, out / "symbols.png", say)
+        found["symbols"] = study(symbols, 4 * epochs, seconds, out / "symbols.png", say)
     took = perf_counter() - began
     say(f"\nThe case took {took:.0f} s; the curves are in {out}.")
-    files = [str(out / f"{name}.png") for name in found]
+    files = [str(out / f"{name}.png") for name in ("images", *found)]
     return {**found, "seconds": took, "files": files}
 
 
@@ -92,25 +98,34 @@ def study(data: Dataset, epochs: int, seconds: float, path: Path, say: Say) -> d
     dict
         ``softmax_regression``, its accuracy on the validation images; ``as_written`` and
         ``cured``, for each batch size what :func:`nbmlp.cases.common.figures` says;
-        ``diagnosis`` of the net as written, for each batch size; ``points``, how many points of
-        accuracy the cured nets are above softmax regression.
+        ``diagnosis`` of the net as written, for each batch size; ``steps``, the accuracy with
+        one cure more each, after ten epochs; ``points``, how many points of accuracy the cured
+        nets are above softmax regression.
     """
-    (X, y), held = _pair(data), _pair(data.test)
-    floor = MLP(hidden=(), task="classes", epochs=min(epochs, 20)).fit(X, y)
-    reached = floor.evaluate(*held)["accuracy"]
+    bytes_ = _Parts(data.X, data.y, (data.test.X, data.test.y) if data.test else ())
+    numbers = bytes_.as_numbers()
+    floor = MLP(hidden=(), task="classes", epochs=min(epochs, 20)).fit(*bytes_[:2])
+    reached = floor.evaluate(*bytes_.held)["accuracy"]
     say(f"Softmax regression gets {reached:.1%} of the validation images right.")
 
     say("\nAs written: sigmoids, squared error, summed gradients, pixels of 0 to 255.")
-    raw, raw_held = np.asarray(X, np.float32), (np.asarray(held[0], np.float32), held[1])
-    written = _fitted(_WRITTEN, epochs, raw, y, raw_held, say)
+    written = _fitted(_WRITTEN, epochs, numbers)
+    say(_told(written))
     reasons = {}
     for batch, model in written.items():
         say(f"\nWhy, at batch {batch}:")
-        reasons[batch] = diagnose(model, raw, y, raw_held, seconds, say)
-    del raw, raw_held
+        short = model.with_(epochs=min(epochs, _SHORT))  # it fails as soon as that
+        reasons[batch] = diagnose(short, *numbers, seconds, say)
 
-    say("\nCured: mean gradient, softmax and cross-entropy, scaled pixels, the rate by one rule.")
-    cured = _fitted(_WRITTEN | _CURE, epochs, X, y, held, say)
+    say(f"\nOne cure more each, {min(epochs, _SHORT)} epochs:")
+    steps = _steps(min(epochs, _SHORT), numbers, bytes_)
+    head = ["", *(f"batch {batch}" for batch in _BATCHES)]
+    say(table(head, [[k, *(f"{v:.1%}" for v in found.values())] for k, found in steps.items()]))
+    del numbers
+
+    say(f"\nCured, {epochs} epochs:")
+    cured = _fitted(_WRITTEN | _all(_CURES), epochs, bytes_)
+    say(_told(cured))
     before, after = (
         {batch: figures(model.history) for batch, model in models.items()}
         for models in (written, cured)
@@ -120,31 +135,55 @@ def study(data: Dataset, epochs: int, seconds: float, path: Path, say: Say) -> d
     say(f"Points above softmax regression: {over}.")
     draw(path, _named(written), _named(cured), ("softmax regression", reached))
     return {
-        "softmax_regression": reached, "points": points, "diagnosis": reasons,
+        "softmax_regression": reached, "points": points, "diagnosis": reasons, "steps": steps,
         "as_written": before, "cured": after,
     }  # fmt: skip
 
 
-def _pair(data: Any) -> tuple[Any, Any]:
-    return data.X, data.y
+class _Parts(NamedTuple):
+    """Images and labels, and those to validate on."""
+
+    X: Any
+    y: Any
+    held: tuple[Any, ...]
+
+    def as_numbers(self) -> _Parts:
+        """Pixels of 0 to 255 that nothing scales."""
+        X, y = self.held
+        return _Parts(np.asarray(self.X, np.float32), self.y, (np.asarray(X, np.float32), y))
 
 
-def _fitted(
-    settings: dict[str, Any], epochs: int, X: Any, y: Any, held: tuple[Any, Any], say: Say
-) -> dict[int, MLP]:
-    """The net trained with each batch size, and a table of how that went."""
-    models = {}
-    for batch in _BATCHES:
-        model = MLP(
-            **settings, task="classes", epochs=epochs, batch_size=batch, gradient_norms=True
-        )
-        models[batch] = model.fit(X, y, validation=held)
+def _all(cures: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {name: value for cure in cures.values() for name, value in cure.items()}
+
+
+def _steps(epochs: int, numbers: _Parts, bytes_: _Parts) -> dict[str, dict[int, float]]:
+    """Validation accuracy as written and after each cure, by batch size."""
+    settings, data, found = _WRITTEN, numbers, {}
+    for name, cure in {"as written": {}, **_CURES}.items():
+        settings, data = settings | cure, bytes_ if name == _SCALED else data
+        models = _fitted(settings, epochs, data)
+        found[name] = {n: figures(model.history)["last"] for n, model in models.items()}
+    return found
+
+
+def _fitted(settings: dict[str, Any], epochs: int, data: _Parts) -> dict[int, MLP]:
+    """The net trained with each batch size."""
+    common: dict[str, Any] = {"task": "classes", "epochs": epochs, "gradient_norms": True}
+    return {
+        batch: MLP(**settings, **common, batch_size=batch).fit(data.X, data.y, validation=data.held)
+        for batch in _BATCHES
+    }
+
+
+def _told(models: dict[int, MLP]) -> str:
+    """How trainings went, as a table."""
+    epochs = max(len(model.history) for model in models.values())
     head = (
         "batch", "learning rate", "epoch 1", "best", "(epoch)", f"epoch {epochs}",
         "gradient, layer 1", "layer 2", "time",
     )  # fmt: skip
-    say(table(head, [_line(batch, model) for batch, model in models.items()]))
-    return models
+    return table(head, [_line(batch, model) for batch, model in models.items()])
 
 
 def _line(batch: int, model: MLP) -> list[str]:

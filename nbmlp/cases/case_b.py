@@ -86,7 +86,7 @@ def run(out: Path, data: Path | None, quick: bool, say: Say) -> dict[str, Any]:
     _tell(results, images.source, say)
     below = None if quick or images.X.shape[1] != 784 else _below(results, say)
     picture = out / "case-b.png"
-    compare_curves(_curves(author, results), "test error", title="Case B", path=picture)
+    compare_curves(_curves(author, results), "test error", path=picture)
     took = perf_counter() - began
     say(f"\nThe case took {took:.0f} s; the curves are in {picture}.")
     return {

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from nbmlp.errors import DataError
+from nbmlp.errors import DataError, missing_package
 from nbmlp.mlp import MLP
 from nbmlp.plots import before_and_after
 from nbmlp.train.history import History
 
-__all__ = ["Say", "data_folder", "diagnose", "draw", "figures", "output_folder", "table"]
+__all__ = [
+    "Say", "contact_sheet", "data_folder", "diagnose", "draw", "figures", "output_folder", "table",
+]  # fmt: skip
 
 Say = Callable[[str], object]
 
@@ -113,8 +115,30 @@ def _positive(values: Any) -> Any:
     return np.where(values > 0, values, np.nan)
 
 
+def contact_sheet(path: Path, X: Any, y: Any, columns: int = 24) -> None:
+    """A picture of square images (rows, pixels), a row of them for each label.
+
+    Raises
+    ------
+    MissingPackageError
+        matplotlib is not installed.
+    """
+    try:
+        from matplotlib.image import imsave
+    except ImportError:
+        raise missing_package("a picture", "matplotlib", "plot") from None
+    side = round(X.shape[1] ** 0.5)
+    lines = []
+    for label in np.unique(y):
+        shown = np.zeros((columns, side, side), X.dtype)
+        found = X[np.flatnonzero(y == label)[:columns]]
+        shown[: len(found)] = found.reshape(-1, side, side)
+        lines.append(np.hstack(list(np.pad(shown, ((0, 0), (1, 1), (1, 1))))))
+    imsave(path, np.vstack(lines), cmap="gray_r")
+
+
 def diagnose(
-    model: MLP, X: Any, y: Any, validation: tuple[Any, Any], seconds: float, say: Say
+    model: MLP, X: Any, y: Any, validation: Any, seconds: float, say: Say
 ) -> dict[str, Any]:
     """Ask why the model's training fails, print the answer, and return it as plain values."""
     report = model.why(X, y, validation=validation, seconds=seconds)
