@@ -79,7 +79,7 @@ def run(out: Path, data: Path | None, quick: bool, say: Say) -> dict[str, Any]:
     say("\nWhy the net is no better with the right gradient, lambda = 0.001:")
     written = _net("squared_error", 0.001, "mean", epochs)
     train, test = _pairs(images)
-    reasons = diagnose(written, *train, test, 2.0 if quick else 20.0, say)
+    reasons = diagnose(written, *train, test, 2.0 if quick else 60.0, say)
     results = {
         (*cost, l2): _train(images, *cost, l2, epochs) for cost in _COSTS for l2 in _REPORTED
     }
