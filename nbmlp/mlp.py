@@ -263,12 +263,13 @@ class MLP:
         *,
         sample_weight: ArrayLike | None = None,
         classes: ArrayLike | None = None,
+        row_numbers: ArrayLike | None = None,
     ) -> MLP:
         """One more epoch over these rows; the first call builds the net.
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, row_numbers
             As for :meth:`fit`.
         classes : array-like, optional
             All labels that will ever come, at the first call.
@@ -277,7 +278,10 @@ class MLP:
         -----
         Schedules over a whole training (cosine, one-cycle) do not apply: its end is unknown.
         """
-        given, done = self._mended(Given(X, y, sample_weight))
+        given = Given(X, y, sample_weight)
+        if row_numbers is not None:
+            given = Given.of(X, y, sample_weight, row_numbers)
+        given, done = self._mended(given)
         with self._unchanged_by_errors():
             if self._net is None:
                 self.build(given.X, given.y, classes)

@@ -398,21 +398,27 @@ def _write(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def compare_curves(
-    curves: Mapping[str, Sequence[float]],
+    curves: Mapping[str, ArrayLike],
     ylabel: str,
     *,
-    title: str = "",
+    xlabel: str = "epoch",
+    step: float = 1.0,
+    log_x: bool = False,
     path: str | os.PathLike[str] | None = None,
 ) -> Figure:
-    """Draw one curve per training over the epochs, in one panel.
+    """Draw one curve per training, in one panel.
 
     Parameters
     ----------
     curves : mapping of str to sequence of float
         Name -> one value per epoch; epochs whose value is not finite are left out.
-    ylabel : str
-        What the values are.
-    title, path
+    ylabel, xlabel : str
+        What the values are, and what is counted below them.
+    step : float
+        From one value to the next.
+    log_x : bool
+        A logarithmic axis, for trainings of very different length.
+    path
         As for :func:`learning_curve`.
 
     Returns
@@ -431,11 +437,12 @@ def compare_curves(
         raise DataError("there is no epoch with a finite value to draw.")
     figure, (ax,) = _panels(1)
     for (name, y), colour in zip(drawn.items(), _CYCLE, strict=False):
-        _plot(ax, np.arange(1.0, len(y) + 1), y, color=colour, label=name)
+        _plot(ax, step * np.arange(1.0, len(y) + 1), y, color=colour, label=name)
     _choose_scale(ax, list(drawn.values()))
-    _dress(ax, np.arange(1.0, max(map(len, drawn.values())) + 1), None)
-    ax.set_title(title, loc="left")
-    ax.set_xlabel("epoch")
+    _dress(ax, step * np.arange(1.0, max(map(len, drawn.values())) + 1), None)
+    if log_x:
+        ax.set_xscale("log")
+    ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.legend(frameon=False, fontsize="small")
     if path is not None:

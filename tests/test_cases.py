@@ -90,3 +90,72 @@ def test_case_a_learns_the_symbols(data_dir: Path) -> None:
     assert cured[20].history[-1].val_score > 0.88
     assert cured[2000].train_spec.learning_rate_for(2000) == pytest.approx(0.01)
     assert case_a._told(cured).count("\n") == 3
+
+
+def test_case_b(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NBMLP_DATA", raising=False)
+    assert run(["case", "b", "--quick", "--json", "--out", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["source"] == "digits"
+    assert found["check"]["passed"] is False
+    wrong = [(f["kind"], f["blocks"]) for f in found["check"]["findings"]]
+    assert sorted(wrong) == [
+        ("l2_factor", ["W1", "W2"]),
+        ("missing_slope", ["W1", "b1"]),
+        ("missing_slope", ["b1"]),
+        ("missing_slope", ["b2"]),
+    ]
+    assert found["gradient_error"] < 1e-7
+    causes = {finding["cause"] for finding in found["diagnosis"]["findings"]}
+    assert causes & {"loss_mismatch", "l2_too_strong"}
+    errors = {(t["reduction"], t["loss"], t["l2"]): t["train"] for t in found["trainings"]}
+    assert errors["sum", "cross_entropy", 0.001] < errors["mean", "squared_error", 0.001] - 0.03
+    assert found["below"] is None  # the author's figures are MNIST's
+    assert (tmp_path / "case-b.png").stat().st_size > 10_000
+
+
+def test_case_b_takes_mnist_where_it_is(data_dir: Path) -> None:
+    from nbmlp.cases import case_b
+
+    told: list[str] = []
+    for folder in (data_dir, data_dir / "mnist"):
+        images = case_b._images(folder, True, told.append)
+        assert images.X.shape == (6000, 784)
+        assert images.test is not None
+        assert len(images.test) == 10_000
+    assert told == []
+
+
+def test_case_b_compares_with_all_four_figures() -> None:
+    from nbmlp.cases import case_b
+
+    def results(train: float) -> dict[tuple[str, str, float], case_b._Result]:
+        good = case_b._Result(0.02, 0.03, [], 1.0)
+        found = {(*cost, l2): good for cost in case_b._COSTS for l2 in case_b._REPORTED}
+        found["mean", "squared_error", 2e-6] = case_b._Result(train, 0.03, [], 1.0)
+        return found
+
+    assert len(case_b._below(results(0.045), print)) == 5
+    assert "mean of squared_error" not in case_b._below(results(0.046), print)
+
+
+@pytest.mark.parametrize("letter", ["c", "d"])
+def test_cases_c_and_d(
+    letter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NBMLP_DATA", raising=False)
+    assert run(["case", letter, "--quick", "--json", "--out", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    causes = [finding["cause"] for finding in found["diagnosis"]["findings"]]
+    if letter == "c":
+        assert found["stopped"]["256"] is None
+        assert (found["stopped"]["10000"]["row"], found["stopped"]["10000"]["column"]) == (23456, 2)
+        assert len(found["cured"]["10000"]["validation"]) == 12
+        assert causes[0] == "nonfinite_inputs"
+    else:
+        assert {"summed_gradient", "initial_weights_large"} <= set(causes[:3])
+        assert found["cured"]["batches of 100"] < 1.5
+        assert abs(found["row_129"]["cured"] - found["row_129"]["label"]) < 2
+    assert (tmp_path / f"case-{letter}.png").stat().st_size > 10_000

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 import nbmlp
 from nbmlp import MLP, DataError, MLPRegressor, NonFiniteError, SpecError, TrainingWarning
+from nbmlp.train.engine import Engine
 from tests import children
 
 SETTINGS: dict[str, Any] = {
@@ -356,6 +357,34 @@ def test_bad_batches_are_ignored_and_counted():
     np.testing.assert_array_equal(model.get_flat(), same.get_flat())
 
 
+def test_ignored_rows_are_not_validated_on():
+    X, y = numbers()
+    X[::15, 0] = np.nan
+    model = MLP(**{**REGRESSION, "batch_size": 5}, on_nonfinite="ignore")
+    with pytest.warns(TrainingWarning) as caught:
+        model.fit(X, y, validation=0.5)
+    said = [str(w.message) for w in caught]
+    assert said[0].startswith("validation data: NaN or infinite values in column 0: ")
+    assert np.isfinite(model.history.val_loss).all()
+    dropped = model.history.rows_dropped
+    assert 0 < dropped < 20
+    assert model.history.batches_skipped > 0
+
+
+def test_data_that_were_changed_meanwhile():
+    """What is gone when the update is repeated is still no reason to go on."""
+    X, y = numbers(100)
+    X[50] = np.nan
+
+    model = MLP(**REGRESSION)
+    rows = model.build(X, y).net.rows(X, y)
+    engine = Engine(model.model_spec, model.train_spec, model.net.state, rows, 1)
+    engine.start_epoch(np.full(engine.steps_per_epoch, 0.01))
+    engine._good = lambda: X.__setitem__(50, 0.0)  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteError, match="do not change the data while"):
+        engine.region()
+
+
 def test_an_update_that_spoils_the_weights_is_ignored_exactly():
     X, y = numbers()
     X[100, 0] = 1e18
@@ -402,7 +431,7 @@ def test_estimators_name_the_row_of_the_data_given():
     said = [str(w.message) for w in caught if issubclass(w.category, TrainingWarning)]
     assert "X has 1.0" in said[0]
     with pytest.raises(ValueError, match="non-finite parameter weights") as error:
-        MLPRegressor(**settings, solver="sgd").fit(X, y)
+        MLPRegressor(**settings | {"early_stopping": False}, solver="sgd").fit(X, y)
     cause = error.value.__cause__
     assert isinstance(cause, NonFiniteError)
     assert cause.cells

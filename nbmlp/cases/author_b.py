@@ -5,6 +5,8 @@ All parameters lie in one vector: W1, b1, W2, b2, each matrix row by row.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,29 +81,25 @@ class AuthorsNet:
         """Cost and gradient, as :meth:`nbmlp.MLP.check_gradients` takes them."""
         return self.cost(theta, X, y), self.gradient(theta, X, y)
 
-    def train(
-        self, X: Array, y: Array, *, epochs: int, batch: int = 100, rate: float = 0.001,
-        increase: float = 1.3, decrease: float = 0.5, seed: int = 0,
-    ) -> list[float]:  # fmt: skip
-        """Train; returns the cost over the whole data after each epoch."""
-        rng, costs = np.random.default_rng(seed), []
-        for _ in range(epochs):
+    def train(self, X: Array, y: Array, epochs: int, batch: int = 100) -> Iterator[int]:
+        """Train as the author did, in a new order each epoch; gives back each epoch's number."""
+        rng = np.random.default_rng(0)
+        for epoch in range(1, epochs + 1):
             order = rng.permutation(len(X))
             for start in range(0, len(X), batch):
                 rows = order[start : start + batch]
-                self._step(self.gradient(self.theta, X[rows], y[rows]), rate, increase, decrease)
-            costs.append(self.cost(self.theta, X, y))
-        return costs
+                self._step(self.gradient(self.theta, X[rows], y[rows]))
+            yield epoch
 
-    def _step(self, g: Array, rate: float, increase: float, decrease: float) -> None:
+    def _step(self, g: Array) -> None:
         agreement = np.sign(g) * np.sign(self._previous)
-        self._gain *= np.select([agreement > 0, agreement < 0], [increase, decrease], 1.0)
+        self._gain *= np.select([agreement > 0, agreement < 0], [1.3, 0.5], 1.0)
         np.clip(self._gain, 0.1, 50.0, out=self._gain)
         self._mean_square = 0.9 * self._mean_square + 0.1 * g**2
-        self.theta -= rate * self._gain * g / (np.sqrt(self._mean_square) + 1e-8)
+        self.theta -= 0.001 * self._gain * g / (np.sqrt(self._mean_square) + 1e-8)
         self._previous = g
 
-    def error(self, X: Array, y: Array) -> float:
-        """Share of the rows whose largest output is of another class than y (rows, classes)."""
+    def error(self, X: Array, labels: NDArray[np.int64]) -> float:
+        """Share of the rows whose largest output is of another class than their label."""
         h = self.outputs(self.theta, X)[1]
-        return float((h.argmax(axis=1) != y.argmax(axis=1)).mean())
+        return float((h.argmax(axis=1) != labels).mean())

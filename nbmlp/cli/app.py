@@ -209,7 +209,7 @@ def why(values: dict[str, Any], config: Config = None) -> int:
 
 @app.command()
 def case(
-    letter: Annotated[str, typer.Argument(metavar="LETTER", help="Which one: a.")],
+    letter: Annotated[str, typer.Argument(metavar="LETTER", help="Which one: a or b.")],
     data: Annotated[
         str | None,
         typer.Option(metavar="FOLDER", help="Real data sets; by default what NBMLP_DATA names."),
@@ -222,7 +222,7 @@ def case(
 ) -> int:
     """Run a net that somebody got stuck with: as written, then why it fails, then cured.
 
-    a: gradients that shrink as the batch grows.
+    a: gradients that shrink as the batch grows. b: gradients that fail their check, on MNIST.
     """
     from nbmlp import cases
     from nbmlp.cli import report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,11 +56,10 @@ class Usual:
         self._x = x
         step = -(-len(x) // _SAMPLE)
         sample = self._dense(np.arange(0, len(x), step))
-        sample = np.where(np.isfinite(sample), sample, np.nan)
-        sample = sample[:, :] if sample.size else np.zeros((1, x.shape[1]))
-        low, self._median, high = np.nan_to_num(
-            np.nanquantile(sample, (0.05, 0.5, 0.95), axis=0, method="nearest")
-        )
+        sample[~np.isfinite(sample)] = np.nan
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # all NaN
+            found = np.nanquantile(sample, (0.05, 0.5, 0.95), axis=0, method="nearest")
+        low, self._median, high = np.nan_to_num(found)
         spread = high - low
         common = float(np.median(spread[spread > 0])) if (spread > 0).any() else 0.0
         common = common or float(np.max(np.abs(self._median))) or 1.0
@@ -68,7 +68,7 @@ class Usual:
     def _dense(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
         x = self._x
         few = x.take(places).matrix.toarray() if isinstance(x, SparseRows) else x[places]
-        return np.asarray(few, np.float64)
+        return np.array(few, np.float64)
 
     def far(self, places: NDArray[np.int64]) -> list[Far]:
         """The values that are far among some rows, the farthest first."""

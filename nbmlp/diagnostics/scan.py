@@ -36,7 +36,7 @@ _ROUNDS = 5
 _SPEED, _NOISE = 0.2, 0.05
 #: The own batch's training goes on for so much, if a part of one size's time allows: others, which
 #: may need longer for what it gains, have all of theirs.
-_OWN_EPOCHS, _OWN_UPDATES, _OWN_PART = 3, 100, 0.25
+_OWN_EPOCHS, _OWN_UPDATES, _OWN_PART = 3, 100, 0.75
 _LEAST_CHECKS = 20  # of the own batch's training, however little time there is
 #: A loss is watched each time the rows trained on have grown by this share.
 _GROWTH = 0.15

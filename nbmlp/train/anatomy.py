@@ -50,6 +50,8 @@ class Look:
         One of the bad values is NaN.
     in_bias : bool
         Of gradients and updates: only biases are bad.
+    digest : str
+        SHA-256 over all values, sub-batch after sub-batch; every NaN counts as the same.
     """
 
     kind: str
@@ -60,18 +62,15 @@ class Look:
     units: list[int] = field(default_factory=list)
     nan: bool = False
     in_bias: bool = False
-    _hash: Any = field(default_factory=hashlib.sha256, repr=False)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of all values; every NaN counts as the same."""
-        return str(self._hash.hexdigest())
+    digest: str = ""
 
     def add(self, values: Array, start: int = 0) -> None:
         """Look at values (rows, units), whose first row has place `start` in the batch."""
         finite = np.isfinite(values)
         bits = np.where(np.isnan(values), values.dtype.type(np.nan), values)
-        self._hash.update(np.ascontiguousarray(bits).tobytes())
+        known = hashlib.sha256(self.digest.encode())
+        known.update(np.ascontiguousarray(bits).data)
+        self.digest = known.hexdigest()
         self.largest = max(self.largest, float(np.max(np.abs(values), where=finite, initial=0.0)))
         if finite.all():
             return

@@ -239,6 +239,7 @@ class Engine:
             raise NonFiniteError(
                 "the weights have NaN or infinite values before any update: set finite ones.",
                 step=state.step,
+                operation="weights",
             )
         if order is not None:
             np.copyto(self._order, order)

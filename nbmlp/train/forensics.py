@@ -58,8 +58,11 @@ def explain(engine: Engine) -> NonFiniteError:
     looks = examine(step)
     look = first_bad(looks)
     if look is None:
-        raise AssertionError("the failed update cannot be repeated")
-    error = _on_input(step, look) if look.kind == "input" else _on_values(engine, step, look)
+        error = _on_nothing(step)
+    elif look.kind == "input":
+        error = _on_input(step, look)
+    else:
+        error = _on_values(engine, step, look)
     error.bundle = step
     step.notes = {
         "message": str(error),
@@ -71,6 +74,14 @@ def explain(engine: Engine) -> NonFiniteError:
 def _listing(numbers: Sequence[int]) -> str:
     shown = ", ".join(map(str, numbers[:_LISTED]))
     return shown + (", ..." if len(numbers) > _LISTED else "")
+
+
+def _on_nothing(step: Step) -> NonFiniteError:
+    return NonFiniteError(
+        f"a value became infinite or NaN in update {step.state.step + 1}, and none does when it is"
+        " repeated: do not change the data while a net is trained on them.",
+        step=step.state.step, batch_rows=_sorted_numbers(step.rows),
+    )  # fmt: skip
 
 
 def _on_input(step: Step, look: Look) -> NonFiniteError:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmlp.data.outliers import Usual
 from nbmlp.diagnostics.why.evidence import Evidence
 from nbmlp.diagnostics.why.report import Where
 from nbmlp.diagnostics.why.suspects import Cure, Suspect
@@ -26,7 +27,7 @@ _LARGE, _SMALL = 12.0, 0.02
 _FEW = 20
 
 
-def _places(evidence: Evidence, rows: NDArray[Any]) -> tuple[int, ...]:
+def _numbers(evidence: Evidence, rows: NDArray[Any]) -> tuple[int, ...]:
     """Row numbers of the user's data, the first few."""
     return evidence.samples.numbers(rows[:_FEW])
 
@@ -79,7 +80,7 @@ def unreachable_target(e: Evidence) -> Suspect | None:
     if share < 0.01:
         return None
     where = Where(
-        layer=len(e.spec.layer_sizes) - 1, rows=_places(e, np.flatnonzero(outside)),
+        layer=len(e.spec.layer_sizes) - 1, rows=_numbers(e, np.flatnonzero(outside)),
         unit_share=None,
     )  # fmt: skip
     return Suspect(
@@ -236,26 +237,21 @@ def _without(e: Evidence, columns: Sequence[int]) -> tuple[Cure, ...]:
 
 def extreme_values(e: Evidence) -> Suspect | None:
     """Single values that lie so far out that they decide the column's scale."""
-    x = e.rows.x
-    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or e.base.net.columns is not None:
+    if e.base.net.columns is not None:
         return None
-    low, middle, high = np.quantile(x, [0.05, 0.5, 0.95], axis=0).astype(np.float64)
-    spread = np.maximum(high - low, 1e-12)
-    with np.errstate(over="ignore"):
-        far = np.abs(x.astype(np.float64) - middle) > 1e3 * np.maximum(spread, np.abs(middle))
-    far &= high > low
-    rows = np.flatnonzero(far.any(axis=1))
-    if not len(rows) or len(rows) > 0.02 * len(x):
+    far = Usual(e.rows.x).far(np.arange(len(e.rows)))
+    rows = np.unique([one.place for one in far]).astype(np.int64)
+    if not far or len(rows) > 0.02 * len(e.rows):
         return None
-    columns = np.flatnonzero(far.any(axis=0))
-    r, c = int(rows[0]), int(np.flatnonzero(far[rows[0]])[0])
+    worst, columns = far[0], sorted({one.column for one in far})
     return Suspect(
-        "extreme_values", Where(rows=_places(e, rows), columns=tuple(columns[:_FEW].tolist())),
-        f"{len(rows)} rows hold values a thousand times beyond the middle 90 % of their column,"
-        f" e.g. {x[r, c]:.4g} at row {e.samples.numbers(rows[:1])[0]}, column {c}",
+        "extreme_values", Where(rows=_numbers(e, rows), columns=tuple(columns[:_FEW])),
+        f"{len(rows)} rows hold values far beyond all others of their column: {worst.value:.4g} at"
+        f" row {_numbers(e, np.array([worst.place]))[0]}, column {worst.column}, is"
+        f" {worst.times:.3g} times the usual spread from its median",
         "one such row in a batch makes the step that all others have to undo",
         "drop or mend these rows",
-        (Cure(drop=tuple(rows.tolist())),),
+        (Cure(drop=tuple(rows.tolist())),), optimises=False,
     )  # fmt: skip
 
 

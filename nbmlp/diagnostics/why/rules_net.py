@@ -15,6 +15,8 @@ __all__ = ["NET_RULES"]
 #: First weights beyond these multiples of the usual are out of scale.
 _LARGE, _SMALL = 2.5, 0.2
 _BOUNDED = ("logistic", "tanh")
+#: So large a share of a layer's relu units dead is no accident.
+_DEAD = 0.4
 
 
 def _usual(e: Evidence, k: int) -> float:
@@ -38,7 +40,7 @@ def initial_weights_large(e: Evidence) -> Suspect | None:
     """First weights too large for the number of inputs."""
     ratios = _ratios(e)
     k = int(np.argmax(ratios))
-    if ratios[k] < _LARGE:
+    if ratios[k] < _LARGE or _dead_at_first(e) >= _DEAD:
         return None
     first = "" if e.first is None else f"; the first loss is {e.first.loss:.3g}"
     deep = len(e.spec.hidden) >= 3 and not set(_names(e)) & set(_BOUNDED)
@@ -134,6 +136,12 @@ def saturated_units(e: Evidence) -> Suspect | None:
     )  # fmt: skip
 
 
+def _dead_at_first(e: Evidence) -> float:
+    """Largest share of a layer's relu units that are dead at the first weights."""
+    layers = () if e.first is None else e.first.layers[: len(e.spec.hidden)]
+    return max((layer.dead for layer in layers if layer.activation == "relu"), default=0.0)
+
+
 def dead_relu(e: Evidence) -> Suspect | None:
     """Relu units that fire for no row."""
     if "relu" not in _names(e):
@@ -144,7 +152,7 @@ def dead_relu(e: Evidence) -> Suspect | None:
             if view is not None and name == "relu":
                 found.append((view.layers[k].dead, k, late))
     share, k, late = max(found, default=(0.0, 0, 0))
-    if share < 0.4:
+    if share < _DEAD:
         return None
     when = "after the training" if late else "at the first weights"
     cures = (

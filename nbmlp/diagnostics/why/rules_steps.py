@@ -12,6 +12,16 @@ from nbmlp.optimizers import LBFGS, SGD, Rprop
 __all__ = ["STEP_RULES", "usual_rate"]
 
 
+#: Learning rates of so many times the usual are a sign by themselves.
+_HIGH = 3.5
+#: Trainings of so few epochs are.
+_EARLY = 5
+
+
+def _ended_early(e: Evidence) -> bool:
+    return e.train.epochs <= _EARLY
+
+
 def usual_rate(e: Evidence) -> float:
     """The learning rate at which the optimizer is usually begun with."""
     optimizer = e.train.optimizer
@@ -37,7 +47,7 @@ def summed_gradient(e: Evidence) -> Suspect | None:
         "a rate that suits one batch size is far too long a step for a larger one, and saturates"
         " every unit on the way",
         "reduction='mean' makes the step independent of the batch",
-        (Cure({"reduction": "mean"}),),
+        (Cure({"reduction": "mean"}),), optimises=False,
     )  # fmt: skip
 
 
@@ -53,7 +63,7 @@ def learning_rate(e: Evidence) -> list[Suspect]:
         "steps overshoot: the loss jumps about or units are thrown onto their flat ends",
         "lower the learning rate",
         (_rate(e, 0.1), _rate(e, 0.01), _rate(e, 1e-3)),
-        trust=0.6 if ratio < 5 or e.train.reduction == "sum" else 1.0, optimises=ratio < 5,
+        trust=0.6 if ratio < _HIGH or e.train.reduction == "sum" else 1.0, optimises=ratio < _HIGH,
         ladder=True, sign=False,
     )  # fmt: skip
     low = Suspect(
@@ -62,7 +72,7 @@ def learning_rate(e: Evidence) -> list[Suspect]:
         "the loss is still on its way down when training ends",
         "raise the learning rate",
         (_rate(e, 10.0), _rate(e, 100.0), _rate(e, 1000.0)),
-        trust=1.0 if ratio <= 0.2 else 0.5, ladder=True, sign=False,
+        trust=1.0 if ratio <= (0.05 if _ended_early(e) else 0.2) else 0.5, ladder=True, sign=False,
     )  # fmt: skip
     return [high, low]
 
@@ -73,6 +83,7 @@ def batch_too_large(e: Evidence) -> Suspect | None:
     if isinstance(e.train.optimizer, LBFGS | Rprop) or e.batch < 64:
         return None
     small = max(16, e.batch // 16)
+    rare = e.updates < 150 and not _ended_early(e)
     share = e.batch / n
     return Suspect(
         "batch_too_large", Where(),
@@ -85,7 +96,7 @@ def batch_too_large(e: Evidence) -> Suspect | None:
             Cure({"batch_size": max(16, e.batch // 64)},
                  words=f"batch_size={max(16, e.batch // 64)}"),
         ),
-        trust=1.0 if share >= 0.2 or e.updates < 150 else 0.5, ladder=True, sign=False,
+        trust=1.0 if rare or share >= 0.2 else 0.5, ladder=True, sign=False,
     )  # fmt: skip
 
 
@@ -141,7 +152,7 @@ def overfitting(e: Evidence) -> Suspect | None:
 def underfitting(e: Evidence) -> list[Suspect]:
     """Training ends too early, or the net is too small, to fit even the training rows."""
     epochs, hidden = max(e.base.epochs, 1), e.spec.hidden
-    few = epochs <= 5
+    few = _ended_early(e)
     longer = Suspect(
         "underfitting", Where(epoch=epochs),
         f"after {epochs} epochs the error on the training rows is {e.base.train_error:.3g} and"
@@ -152,7 +163,7 @@ def underfitting(e: Evidence) -> list[Suspect]:
             Cure({"epochs": 4 * epochs}, words=f"epochs={4 * epochs}"),
             *((Cure({"epochs": 16 * epochs}, words=f"epochs={16 * epochs}"),) if few else ()),
         ),
-        trust=0.9 if few else 0.4, least=0.2, ladder=True, sign=False,
+        trust=1.0 if few else 0.4, least=0.2, ladder=True, sign=False,
     )  # fmt: skip
     wide = tuple(max(64, 4 * h) for h in hidden) or (64,)
     narrow = not hidden or min(hidden) <= 4
