@@ -70,8 +70,8 @@ def test_case_a(
     assert max(stuck["last_norms"]) < 1e-3 * min(stuck["first_norms"])
     assert found["points"]["20"] > 4
     steps = [step["2000"] for step in found["steps"].values()]
-    assert steps[0] == stuck["last"]
-    assert steps[-1] == max(steps) > 0.7
+    assert steps[0] < 0.1
+    assert steps[-1] == max(steps) > 0.4
     for name in ("glyphs.png", "images.png"):
         assert (tmp_path / name).stat().st_size > 10_000
 

@@ -16,8 +16,6 @@ from nbmlp.mlp import MLP
 __all__ = ["run"]
 
 _BATCHES = (20, 2000)
-#: Epochs of the trainings that are diagnosed, and of those with one cure after the other.
-_SHORT = 10
 #: Handwritten digits and symbols, below the folder of the data sets.
 _REAL = Path("math-symbols", "handwritten_math_symbols_28x28.npz")
 #: The net as its author wrote it: every unit a sigmoid, squared error on one-hot targets, gradients
@@ -99,9 +97,10 @@ def study(data: Dataset, epochs: int, seconds: float, path: Path, say: Say) -> d
         ``softmax_regression``, its accuracy on the validation images; ``as_written`` and
         ``cured``, for each batch size what :func:`nbmlp.cases.common.figures` says;
         ``diagnosis`` of the net as written, for each batch size; ``steps``, the accuracy with
-        one cure more each, after ten epochs; ``points``, how many points of accuracy the cured
-        nets are above softmax regression.
+        one cure more each, after a fifth of the epochs; ``points``, how many points of accuracy
+        the cured nets are above softmax regression.
     """
+    few = max(3, epochs // 5)  # it fails as soon as that
     bytes_ = _Parts(data.X, data.y, (data.test.X, data.test.y) if data.test else ())
     numbers = bytes_.as_numbers()
     floor = MLP(hidden=(), task="classes", epochs=min(epochs, 20)).fit(*bytes_[:2])
@@ -114,11 +113,10 @@ def study(data: Dataset, epochs: int, seconds: float, path: Path, say: Say) -> d
     reasons = {}
     for batch, model in written.items():
         say(f"\nWhy, at batch {batch}:")
-        short = model.with_(epochs=min(epochs, _SHORT))  # it fails as soon as that
-        reasons[batch] = diagnose(short, *numbers, seconds, say)
+        reasons[batch] = diagnose(model.with_(epochs=few), *numbers, seconds, say)
 
-    say(f"\nOne cure more each, {min(epochs, _SHORT)} epochs:")
-    steps = _steps(min(epochs, _SHORT), numbers, bytes_)
+    say(f"\nOne cure more each, {few} epochs:")
+    steps = _steps(few, numbers, bytes_)
     head = ["", *(f"batch {batch}" for batch in _BATCHES)]
     say(table(head, [[k, *(f"{v:.1%}" for v in found.values())] for k, found in steps.items()]))
     del numbers
