@@ -158,7 +158,9 @@ def test_gradients_that_vanish() -> None:
 
 def test_overfitting_names_the_epoch() -> None:
     X, y, X_val, y_val = blobs(2000)
-    report = ask({"hidden": (128, 128), "epochs": 60, "learning_rate": 0.002}, (X[:90], y[:90], X_val, y_val))
+    report = ask(
+        {"hidden": (128, 128), "epochs": 60, "learning_rate": 0.002}, (X[:90], y[:90], X_val, y_val)
+    )
     assert report.top is not None
     assert report.top.cause == "overfitting", str(report)
     assert 1 <= (report.top.where.epoch or 0) < 100
@@ -257,7 +259,7 @@ def test_ctrl_c_reports_what_was_found_so_far() -> None:
 def test_bad_input_gets_a_sentence() -> None:
     X, y, _, _ = blobs()
     model = MLP(**HEALTHY)
-    with pytest.raises(DataError, match="89[89]|900"):
+    with pytest.raises(DataError, match=r"899|900"):
         model.why(X, y[:-1])
     with pytest.raises(SpecError, match="validation"):
         model.why(X, y, validation=1.5)
@@ -316,8 +318,8 @@ def test_watch_sees_units_saturate_and_leaves_the_training_as_it_was(tmp_path: A
     watch = Watch(share=1.0)
     watched = MLP(**settings).fit(X, y, callbacks=[watch])
     assert np.array_equal(plain.get_flat(), watched.get_flat())
-    assert watch.epochs == list(range(1, 13))
-    assert watch.column("saturated").shape == (12, 2)
+    assert watch.epochs[0] == 1  # how often after that, the time says
+    assert watch.column("saturated").shape == (len(watch.epochs), 2)
     assert watch.column("saturated")[-1, 0] > 0.5
     watch.plot(tmp_path / "watch.png")
     assert (tmp_path / "watch.png").stat().st_size > 5_000

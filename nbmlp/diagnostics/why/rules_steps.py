@@ -96,7 +96,7 @@ def batch_too_large(e: Evidence) -> Suspect | None:
             Cure({"batch_size": max(16, e.batch // 64)},
                  words=f"batch_size={max(16, e.batch // 64)}"),
         ),
-        trust=1.0 if rare or share >= 0.2 else 0.5, ladder=True, sign=False,
+        trust=1.0 if (rare or share >= 0.2) and e.train.reduction == "mean" else 0.5, ladder=True, sign=False,
     )  # fmt: skip
 
 
