@@ -33,6 +33,8 @@ _LEAST_ROWS = 1_000
 _FIRST_FLOPS = 2e10
 #: Errors below this share of a guess's are as good as none.
 _NEGLIGIBLE = 0.02
+#: An error above this share of a guess's is none that was learned to.
+_LEARNED = 0.97
 #: By this much, as log(before / after), all cures have to be better than the best alone.
 _MORE = 0.2
 #: Weight of a finding without a sign of its own below which it is not worth a word.
@@ -212,6 +214,8 @@ def _weigh(e: Evidence, suspect: Suspect, tried: _Tried | None) -> Finding | Non
         return _hint(suspect) if suspect.sign else None
     least = _NEGLIGIBLE * e.guess
     gain = _gain(e.error + least, tried.outcome.error + least)
+    if tried.outcome.error > _LEARNED * e.guess:  # from worse than a guess to a guess
+        gain *= 0.3
     if suspect.optimises:
         before = min(e.base.train_error, 3 * e.guess)
         of_training = _gain(before + least, tried.outcome.train_error + least)
