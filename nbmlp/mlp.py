@@ -254,7 +254,17 @@ class MLP:
         self._tell(done)
         self._train(train, train.epochs, rows, held, team, carried, replay)
         self._engine = None  # its buffers are not needed until the next fit
+        if resume is None and self.history.stalled:
+            warnings.warn(self._stalled(), TrainingWarning, stacklevel=2)
         return self
+
+    def _stalled(self) -> str:
+        losses = self.history.train_loss
+        return (
+            f"the training loss has not moved in {len(losses)} epochs ({losses[0]:.4g} ->"
+            f" {losses[-1]:.4g}): why(X, y), or nbmlp why with the same options, looks for the"
+            " cause."
+        )
 
     def partial_fit(
         self,
