@@ -19,7 +19,7 @@ from nbmlp.plots.panels import (
     Floats,
     as_curve,
     draw_curve,
-    log_scale,
+    log_axis,
     save_figure,
     stacked_panels,
 )
@@ -91,7 +91,7 @@ def _draw_by_batch(ax: Axes, x: Floats, y: Floats, name: str, color: str) -> Non
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     draw_curve(ax, x, y, color=color)
-    log_scale(ax, np.nanmin(y), np.nanmax(y))
+    log_axis(ax.yaxis, np.nanmin(y), np.nanmax(y))
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.xaxis.set_minor_locator(NullLocator())

@@ -19,6 +19,7 @@ from nbmlp.plots.panels import (
     choose_scale,
     draw_curve,
     dress_axes,
+    log_axis,
     new_figure,
     save_figure,
     stacked_panels,
@@ -27,6 +28,8 @@ from nbmlp.plots.panels import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_BROAD = {"linewidth": 6.0, "alpha": 0.35, "markersize": 9.0}
 
 __all__ = ["before_and_after", "compare_curves"]
 
@@ -98,6 +101,7 @@ def compare_curves(
     xlabel: str = "epoch",
     step: float = 1.0,
     log_x: bool = False,
+    behind: Collection[str] = (),
     path: str | os.PathLike[str] | None = None,
 ) -> Figure:
     """Draw one curve per training, in one panel.
@@ -112,6 +116,8 @@ def compare_curves(
         From one value to the next.
     log_x : bool
         A logarithmic axis, for trainings of very different length.
+    behind : collection of str
+        Curves drawn broad and pale, that others may run over.
     path
         As for :func:`learning_curve`.
 
@@ -131,11 +137,14 @@ def compare_curves(
         raise DataError("there is no epoch with a finite value to draw.")
     figure, (ax,) = stacked_panels(1)
     for (name, y), colour in zip(drawn.items(), CYCLE, strict=False):
-        draw_curve(ax, step * np.arange(1.0, len(y) + 1), y, color=colour, label=name)
+        style = _BROAD if name in behind else {}
+        draw_curve(ax, step * np.arange(1.0, len(y) + 1), y, color=colour, label=name, **style)
     choose_scale(ax, list(drawn.values()))
-    dress_axes(ax, step * np.arange(1.0, max(map(len, drawn.values())) + 1), None)
+    x = step * np.arange(1.0, max(map(len, drawn.values())) + 1)
+    dress_axes(ax, x, None)
     if log_x:
-        ax.set_xscale("log")
+        log_axis(ax.xaxis, x[0], x[-1])
+        ax.set_xlim(0.93 * x[0], 1.07 * x[-1])
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.legend(frameon=False, fontsize="small")

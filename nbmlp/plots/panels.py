@@ -12,11 +12,12 @@ from nbmlp.errors import DataError, missing_package
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 __all__ = [
     "ABOVE", "CYCLE", "DOTS", "MARK", "MOST_LAYERS", "SCORE", "TRAIN", "VALIDATION", "Floats",
-    "as_curve", "choose_scale", "draw_curve", "draw_layers", "dress_axes", "figure_of", "log_scale",
+    "as_curve", "choose_scale", "draw_curve", "draw_layers", "dress_axes", "figure_of", "log_axis",
     "new_figure", "save_figure", "stacked_panels",
 ]  # fmt: skip
 
@@ -89,7 +90,8 @@ def draw_layers(ax: Axes, x: Floats, values: Floats, ylabel: str) -> None:
 def draw_curve(ax: Axes, x: Floats, y: Floats, **style: Any) -> None:
     """One line, with dots where there are few points."""
     marker = "o" if x.size <= DOTS else ""
-    ax.plot(x, y, linewidth=1.8, marker=marker, markersize=3.5, **style)
+    usual: dict[str, Any] = {"linewidth": 1.8, "marker": marker, "markersize": 3.5}
+    ax.plot(x, y, **usual | style)
 
 
 def choose_scale(ax: Axes, curves: list[Floats]) -> None:
@@ -99,18 +101,19 @@ def choose_scale(ax: Axes, curves: list[Floats]) -> None:
     low, high = values.min(), values.max()
     if low <= 0 or high <= LOG_SPAN * low:
         return
-    log_scale(ax, low, high)
+    log_axis(ax.yaxis, low, high)
 
 
-def log_scale(ax: Axes, low: float, high: float) -> None:
-    """A logarithmic y axis; few powers of ten get the steps between them labelled too."""
+def log_axis(axis: Axis, low: float, high: float) -> None:
+    """A logarithmic axis; few powers of ten get the steps between them labelled too."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    ax.set_yscale("log")
+    scale = axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale
+    scale("log")
     if high < 1e3 * low:
-        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: brief_number(value)))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: brief_number(value)))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def brief_number(value: float) -> str:
