@@ -151,7 +151,7 @@ def test_cases_c_and_d(
     causes = [finding["cause"] for finding in found["diagnosis"]["findings"]]
     if letter == "c":
         assert found["stopped"]["256"] is None
-        assert (found["stopped"]["10000"]["row"], found["stopped"]["10000"]["column"]) == (23456, 2)
+        assert (found["stopped"]["10000"]["row"], found["stopped"]["10000"]["column"]) == (77777, 4)
         assert len(found["cured"]["10000"]["validation"]) == 12
         assert causes[0] == "nonfinite_inputs"
     else:

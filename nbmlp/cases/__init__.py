@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from nbmlp.cases.common import data_folder, output_folder
+from nbmlp.cases.common import data_folder, output_folder, warnings_said
 from nbmlp.errors import unknown_name
 
 __all__ = ["CASES", "run"]
@@ -63,5 +63,6 @@ def run(
         raise unknown_name("case", letter, CASES)
     say(f"Case {letter}: {CASES[letter]}.")
     case = import_module(f"nbmlp.cases.case_{letter}")
-    result: dict[str, Any] = case.run(output_folder(out), data_folder(data), quick, say)
+    with warnings_said(say):
+        result: dict[str, Any] = case.run(output_folder(out), data_folder(data), quick, say)
     return {"case": letter, "quick": quick} | result

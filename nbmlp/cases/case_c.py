@@ -187,9 +187,10 @@ def _draw(path: Path, written: dict[int, Any], cured: dict[int, Any]) -> None:
         for name, runs in (("as written", written), ("rows dropped", cured))
         for batch, done in runs.items()
     }
+    raw = [name for name in curves if name.startswith("as written")]
     compare_curves(
         curves, "validation loss", xlabel="update (a curve ends where training stopped)",
-        step=_EVERY, path=path,
+        step=_EVERY, behind=raw, path=path,
     )  # fmt: skip
 
 

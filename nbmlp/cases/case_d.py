@@ -75,7 +75,7 @@ def run(out: Path, data: Path | None, quick: bool, say: Say) -> dict[str, Any]:
     reasons = diagnose(model, X[:many], target[:many], held, 10.0 if quick else 40.0, say)
 
     say("\nCured: the mean gradient and first weights that suit the width, then mini-batches.")
-    length = 3 if quick else 30
+    length = 3 if quick and len(X) > 10_000 else 30
     full = MLP(**_MEAN, epochs=length).fit(X, target, validation=held)
     small = MLP(**_CURED, epochs=length).fit(X, target, validation=held)
     cured = {"full batch": full, "batches of 100": small}

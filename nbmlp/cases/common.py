@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nbmlp.errors import DataError, missing_package
+from nbmlp.errors import DataError, TrainingWarning, missing_package
 from nbmlp.mlp import MLP
 from nbmlp.plots import before_and_after
 from nbmlp.train.history import History
 
 __all__ = [
     "Say", "contact_sheet", "data_folder", "diagnose", "draw", "figures", "output_folder", "table",
+    "warnings_said",
 ]  # fmt: skip
 
 Say = Callable[[str], object]
+
+
+@contextmanager
+def warnings_said(say: Say) -> Iterator[None]:
+    """Warnings about a training become lines of the story, as they come."""
+
+    def show(message: Warning | str, *_: Any) -> None:
+        say(f"Warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TrainingWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def output_folder(path: str | os.PathLike[str]) -> Path:

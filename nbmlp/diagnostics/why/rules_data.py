@@ -52,8 +52,10 @@ def unscaled_inputs(e: Evidence) -> Suspect | None:
         f"inputs range from a root mean square of {size.min():.3g} to {large:.3g}; column {j} has"
         f" mean {facts.mean[j]:.3g} and deviation {facts.deviation[j]:.3g}"
     )
+    moving = facts.deviation[worst][facts.size[worst] >= _LARGE]
+    cause = "constant_inputs" if len(moving) and not moving.any() else "unscaled_inputs"
     return Suspect(
-        "unscaled_inputs", Where(columns=tuple(worst[:_FEW].tolist())), seen,
+        cause, Where(columns=tuple(worst[:_FEW].tolist())), seen,
         "a step that suits one column is far too long or short for another, and large inputs"
         " drive units into their flat ends",
         "standardise=True scales every column to mean 0 and deviation 1",
