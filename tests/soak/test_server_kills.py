@@ -130,7 +130,7 @@ class Server:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()
 
 
 def states(folder: Path) -> list[str]:
