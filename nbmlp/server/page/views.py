@@ -1,0 +1,231 @@
+"""What the templates show of the service's records: words, units and shares, nothing to decide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+from nbmlp.server.ports import TERMINAL, EventKind, Job, JobState, Model, Service
+
+__all__ = [
+    "ACTIONS",
+    "Action",
+    "JobView",
+    "differences",
+    "filters",
+    "heat",
+    "score",
+]
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a person may do to a job.
+
+    Attributes
+    ----------
+    name : str
+        The last word of the route.
+    label, question : str
+        On its button; what is asked before.
+    states : frozenset of JobState
+        In which it makes sense.
+    """
+
+    name: str
+    label: str
+    question: str
+    states: frozenset[JobState]
+
+
+_WAITING = frozenset({JobState.QUEUED, JobState.INTERRUPTED})
+_WORKING = frozenset({JobState.COMPILING, JobState.RUNNING})
+ACTIONS = (
+    Action(
+        "pause",
+        "Pause",
+        "Pause after this epoch? Its cores become free, and nothing is lost.",
+        _WAITING | _WORKING,
+    ),
+    Action(
+        "resume",
+        "Resume",
+        "Resume? The job goes back into the queue and on from where it was.",
+        frozenset({JobState.PAUSED}),
+    ),
+    Action(
+        "stop",
+        "Stop and keep",
+        "Stop after this epoch, and keep the model as it is then?",
+        _WORKING | {JobState.PAUSED},
+    ),
+    Action(
+        "cancel",
+        "Cancel job",
+        "Cancel the job? What it has learned is discarded.",
+        _WAITING | _WORKING | {JobState.PAUSED},
+    ),
+)
+
+
+class JobView:
+    """A job in words.
+
+    Parameters
+    ----------
+    job : Job
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.job, name)
+
+    @cached_property
+    def ended(self) -> bool:
+        """It never changes again."""
+        return self.job.state in TERMINAL
+
+    @property
+    def actions(self) -> list[Action]:
+        """What may be done to it now."""
+        return [action for action in ACTIONS if self.job.state in action.states]
+
+    @property
+    def note(self) -> str:
+        """What the name of the state does not say."""
+        if self.job.queue_place is not None and self.job.state == JobState.QUEUED:
+            return f"place {self.job.queue_place} in the queue"
+        if self.job.state == JobState.FAILED:
+            return self.job.error_kind.replace("_", " ")
+        if self.job.state == JobState.SUCCEEDED:
+            return self.job.stop_reason
+        return "" if self.job.message == self.job.state else self.job.message
+
+    @property
+    def progress(self) -> str:
+        """Epochs done, and how much of the current one."""
+        text = f"{self.job.epoch} of {self.job.epochs} epochs"
+        live = self.job.live
+        if live is not None and live.rows_total and 0 < live.rows_done < live.rows_total:
+            text += f", {live.rows_done / live.rows_total:.0%} of epoch {live.epoch}"
+        return text
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds left."""
+        return None if self.job.live is None else self.job.live.seconds_left
+
+    @property
+    def best(self) -> str:
+        """The best score, or the best loss without one."""
+        if self.job.best_score is not None:
+            return score(self.job.best_score, self.job.score_name)
+        return "" if self.job.best_loss is None else f"loss {self.job.best_loss:.4g}"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a person who watches wants to know, those that are known."""
+        job, live = self.job, self.job.live
+        facts = {"Best so far": self.best} if self.best else {}
+        if job.best_epoch:
+            facts["Best epoch"] = str(job.best_epoch)
+        if live is not None:
+            facts["Samples/s"] = thousands(live.samples_per_second)
+            facts["Cores"] = str(live.threads)
+            facts["Memory"] = size(live.memory_bytes)
+        if job.started is not None and job.finished is not None:
+            facts["Took"] = duration(job.finished - job.started)
+        if job.attempt > 1:
+            facts["Attempts"] = str(job.attempt)
+        return facts
+
+
+def diagnosis(service: Service, job: Job) -> str:
+    """The newest diagnosis of a job; empty when there is none."""
+    found = [e for e in service.events(job.id) if e.kind == EventKind.DIAGNOSIS]
+    return str(found[-1].data["text"]) if found else ""
+
+
+def score(value: float, name: str) -> str:
+    """Accuracies in percent, others as they are."""
+    return f"{value:.2%}".replace("%", "\u202f%") if name == "accuracy" else f"{name} {value:.4g}"
+
+
+def differences(
+    columns: Sequence[Mapping[str, Any]],
+) -> tuple[list[tuple[str, list[Any]]], list[str]]:
+    """Settings that differ between jobs, with the value of each job, and names of the others."""
+    names = list(dict.fromkeys(chain.from_iterable(columns)))
+    rows = [(name, [column.get(name) for column in columns]) for name in names]
+    differ = [(name, values) for name, values in rows if any(v != values[0] for v in values)]
+    known = {name for name, _ in differ}
+    return differ, [name for name in names if name not in known]
+
+
+def heat(confusion: Iterable[Sequence[int]]) -> list[list[tuple[int, int]]]:
+    """Each count of a confusion matrix with its shade, 0 to 9: its share of its row."""
+    return [[(n, math.ceil(9 * n / max(sum(row), 1))) for n in row] for row in confusion]
+
+
+# -- filters of the templates
+
+
+def thousands(value: float) -> str:
+    """``12 345``, with thin spaces that do not break."""
+    return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def size(value: float) -> str:
+    """Bytes in the largest unit that leaves at least one."""
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.3g}\u00a0{unit}"
+        value /= 1000
+    return f"{value:.3g}\u00a0GB"
+
+
+def duration(seconds: float | None) -> str:
+    """``3 h 5 min``, ``2 min 10 s``, ``8 s``; empty for None."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def moment(seconds: float) -> str:
+    """A time that is read as it stands: UTC, to the minute."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M\u00a0UTC")
+
+
+def setting(value: Any) -> str:
+    """A value of a setting, as it would be typed."""
+    if value is None:
+        return "–"
+    if isinstance(value, Mapping):
+        name = str(value.get("name", ""))
+        rest = ", ".join(f"{k}={setting(v)}" for k, v in value.items() if k != "name")
+        return f"{name}({rest})" if rest else name
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting, value)) or "none"
+    return str(value)
+
+
+def filters() -> dict[str, Any]:
+    """By the names that templates use."""
+    return {
+        "thousands": thousands,
+        "bytes": size,
+        "duration": duration,
+        "moment": moment,
+        "setting": setting,
+        "score": score,
+    }
