@@ -33,6 +33,7 @@ _KINDS = {
     "model": "load it with MLP.load(path)",
     "checkpoint": "continue from it with fit(X, y, resume=path)",
     "replay": "repeat its update with nbmlp.replay(path)",
+    "dataset": "it belongs to a training server",
 }
 _CODES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL",
@@ -62,7 +63,7 @@ def write(
         Any shape, 0-d and empty included; float16/32/64, integers or bool.
     metadata : mapping of str to value
         See :func:`nbmlp.io.metadata.encode`.
-    kind : {"model", "checkpoint", "replay"}
+    kind : {"model", "checkpoint", "replay", "dataset"}
         What the file is; :func:`read` has to be told the same.
 
     Raises
@@ -95,7 +96,7 @@ def read(path: _Path, *, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, 
     ----------
     path : str or path-like
         File to read.
-    kind : {"model", "checkpoint", "replay"}
+    kind : {"model", "checkpoint", "replay", "dataset"}
         What the caller needs.
 
     Returns

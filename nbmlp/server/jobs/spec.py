@@ -1,0 +1,134 @@
+"""What a job may be: names out of the library's tables and bounded numbers, nothing else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from nbmlp.settings import Settings
+
+__all__ = ["EarlyStop", "Hyper", "JobSpec", "Limits"]
+
+#: A name of the library's tables, perhaps with literals: ``relu``, ``huber(1.5)``.
+Call = Annotated[
+    str, StringConstraints(pattern=r"^[a-z_0-9]+(\([-+a-z_0-9.,= ]*\))?$", max_length=120)
+]
+#: A column by its name or its number.
+Column = (
+    Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+    | Annotated[int, Field(ge=-100_000, le=100_000)]
+)
+Units = Annotated[int, Field(ge=1, le=16_384)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0, le=1e6)]
+NotNegative = Annotated[float, Field(ge=0.0, le=1e6)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Hyper(_Frozen):
+    """Settings of the net and of its training; see the fields of ModelSpec and TrainSpec."""
+
+    hidden: Annotated[list[Units], Field(max_length=16)] = Field(
+        default=[100], description="Units of each hidden layer; empty for a linear model."
+    )
+    task: Literal["auto", "classes", "regression"] = Field(
+        default="auto", description="auto: text and few whole numbers are classes."
+    )
+    standardise: bool = Field(
+        default=False, description="Scale the columns of a matrix; tables always are."
+    )
+    activation: Call = Field(default="relu", description="Of the hidden layers.")
+    output: Call = Field(default="auto", description="Of the last layer.")
+    loss: Call = Field(default="auto", description='For example "squared_error", "huber(1.5)".')
+    init: Call = Field(default="auto", description="First weights.")
+    dtype: Literal["float32", "float64"] = "float32"
+    dropout: Share = Field(default=0.0, description="Share of hidden units dropped.")
+    input_dropout: Share = Field(default=0.0, description="Share of inputs dropped.")
+    label_smoothing: Share = 0.0
+    optimizer: Call = Field(default="adam", description='For example "sgd(momentum=0.9)".')
+    learning_rate: Positive | None = Field(default=None, description="Instead of the rule's own.")
+    schedule: Call = Field(default="cosine", description="Of the learning rate.")
+    warmup: NotNegative = Field(default=0.0, description="Epochs of a rising learning rate.")
+    batch_size: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        default=32, description="Rows of one update; null for all."
+    )
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    shuffle: bool = True
+    l1: NotNegative = 0.0
+    l2: NotNegative = 0.0
+    weight_decay: NotNegative = 0.0
+    max_norm: Positive | None = None
+    clip_norm: Positive | None = None
+    clip_value: Positive | None = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    on_nonfinite: Literal["raise", "warn", "drop_rows", "impute", "ignore"] = "raise"
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of :class:`~nbmlp.MLP`."""
+        return self.model_dump()
+
+    @model_validator(mode="after")
+    def _known_to_the_library(self) -> Self:
+        values = self.settings()
+        Settings.parse(values.pop("hidden"), values)  # a SpecError is a ValueError
+        return self
+
+
+class EarlyStop(_Frozen):
+    """End when nothing has improved for a while, and go back to the best epoch's weights."""
+
+    monitor: Literal["auto", "val_score", "val_loss", "train_loss"] = "auto"
+    patience: Annotated[int, Field(ge=1, le=100_000)] = 10
+    min_delta: NotNegative = 0.0
+
+
+class Limits(_Frozen):
+    """What the job's process may use; the server's own limits hold besides."""
+
+    memory_mb: Annotated[int, Field(ge=256, le=1_048_576)] | None = None
+    wall_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    cpu_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+
+
+class JobSpec(_Frozen):
+    """A training to be done."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "dataset_id": "01J9ZC4N3V0000000000000000",
+                    "target": "price",
+                    "model": {"hidden": [64, 64], "epochs": 50},
+                    "early_stopping": {"patience": 10},
+                }
+            ]
+        }
+    )
+
+    dataset_id: Annotated[str, StringConstraints(pattern=r"^[0-9A-HJKMNP-TV-Z]{26}$")]
+    name: Annotated[str, StringConstraints(max_length=200)] = Field(
+        default="", description="A label; by default that of the data."
+    )
+    target: Column | Annotated[list[Column], Field(min_length=1, max_length=1000)] | None = Field(
+        default=None, description="Column(s) to predict; null: the targets that the file names."
+    )
+    columns: Annotated[list[Column], Field(min_length=1, max_length=100_000)] | None = Field(
+        default=None, description="Columns to predict from; null: all others."
+    )
+    test: Share = Field(default=0.0, description="Share of the rows to measure on at the end.")
+    validation: Share = Field(default=0.1, description="Share of the rest to watch each epoch.")
+    model: Hyper = Field(default_factory=Hyper)
+    early_stopping: EarlyStop | None = None
+    priority: Annotated[int, Field(ge=-100, le=100)] = Field(
+        default=0, description="Larger ones start first."
+    )
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        default=None, description="Cores it occupies; null: the server's default."
+    )
+    limits: Limits = Field(default_factory=Limits)
+    diagnose: bool = Field(default=True, description="Look for causes when it fails or stalls.")

@@ -1,0 +1,79 @@
+"""Settings of the server; each is an option of ``nbmlp serve`` and a variable NBMLP_<NAME>."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_data_path
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["ServerSettings"]
+
+_MB = 1 << 20
+
+
+class ServerSettings(BaseSettings):
+    """All that may be set; the descriptions are the help of the command line."""
+
+    model_config = SettingsConfigDict(env_prefix="NBMLP_", extra="ignore", frozen=True)
+
+    # -- where
+    host: str = Field(default="127.0.0.1", description="Address to listen at.")
+    port: int = Field(default=8765, ge=0, le=65535, description="Port to listen at; 0: any.")
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("nbmlp", appauthor=False),
+        description="Folder of the database, data sets, checkpoints and models.",
+    )
+
+    # -- the store
+    database_timeout: float = Field(
+        default=10.0, gt=0, le=600, description="Seconds to wait for a locked database."
+    )
+    quota_mb: int = Field(
+        default=50_000, ge=1, description="Most that the data folder may hold, in MB."
+    )
+    reserve_mb: int = Field(
+        default=200, ge=0, description="MB of the disk that are left free: nothing new below."
+    )
+
+    # -- jobs
+    cores: int | None = Field(
+        default=None, ge=1, le=1024, description="Cores for jobs in all; by default every core."
+    )
+    threads_per_job: int | None = Field(
+        default=None, ge=1, le=1024, description="Cores of a job that names none; default: all."
+    )
+    max_queued: int = Field(default=1000, ge=1, description="Jobs that may wait.")
+    job_memory_mb: int = Field(
+        default=4096, ge=256, description="Address space of a job's process beyond its start, MB."
+    )
+    job_wall_seconds: int = Field(
+        default=86_400, ge=1, description="Wall time of a job, all of its attempts together."
+    )
+    job_cpu_seconds: int = Field(
+        default=345_600, ge=1, description="CPU time of each attempt of a job."
+    )
+    job_disk_mb: int = Field(
+        default=2048, ge=1, description="Largest file that a job may write, and its folder, MB."
+    )
+    checkpoint_seconds: float = Field(
+        default=5.0, ge=0, description="Seconds between two checkpoints; 0: after each epoch."
+    )
+    max_attempts: int = Field(
+        default=5, ge=1, description="Crashes in a row, without an epoch between, until it fails."
+    )
+    diagnosis_seconds: float = Field(
+        default=30.0, ge=0, le=3600, description="Time to look for causes of a failure; 0: never."
+    )
+
+    # -- logging
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="How much is logged."
+    )
+
+    @property
+    def quota_bytes(self) -> int:
+        """Of the data folder."""
+        return self.quota_mb * _MB
