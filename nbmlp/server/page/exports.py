@@ -7,7 +7,9 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["confusion_csv", "curve_csv", "residuals_csv"]
+from nbmlp.server.ports import Model
+
+__all__ = ["curve_csv", "evaluation_csv"]
 
 #: A cell that starts so is run as a formula when a spreadsheet opens the file.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -34,12 +36,10 @@ def curve_csv(rows: Sequence[dict[str, Any]]) -> str:
     return _table(names, ([row.get(name) for name in names] for row in rows))
 
 
-def confusion_csv(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
-    """One line per true class, one column per predicted one."""
-    lines = ([label, *row] for label, row in zip(classes, confusion, strict=True))
-    return _table(["true \\ predicted", *classes], lines)
-
-
-def residuals_csv(target: str, pairs: Sequence[Sequence[float]]) -> str:
-    """True and predicted value of each row that was measured."""
-    return _table([target, f"predicted {target}", "residual"], ((t, p, p - t) for t, p in pairs))
+def evaluation_csv(model: Model) -> str:
+    """The confusion matrix, or true and predicted values, of the rows that were measured."""
+    if confusion := model.evaluation.get("confusion"):
+        lines = ([label, *row] for label, row in zip(model.classes, confusion, strict=True))
+        return _table(["true class", *(f"as {label}" for label in model.classes)], lines)
+    pairs = model.evaluation.get("residuals") or ()
+    return _table(["true", "predicted", "residual"], ((t, p, p - t) for t, p in pairs))

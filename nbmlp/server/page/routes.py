@@ -37,6 +37,10 @@ def _static_address(name: str) -> str:
     return f"/static/{_STATIC[name].name}?v={nbmlp.__version__}"
 
 
+def _origin(request: Request) -> str:
+    return str(request.base_url).rstrip("/")
+
+
 def _who(request: Request) -> dict[str, Any]:
     """What every template knows."""
     csrf = getattr(request.state, "csrf", "")
@@ -46,7 +50,7 @@ def _who(request: Request) -> dict[str, Any]:
         "static": _static_address,
         "complaint": "",
         "place": "",
-        "origin": str(request.base_url).rstrip("/"),
+        "origin": _origin(request),
     }
 
 
@@ -113,7 +117,7 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
     """
     page = APIRouter(route_class=_PageRoute, include_in_schema=False)
     _add_files(page)
-    _add_datasets(page, service, settings)
+    _add_datasets(page, service)
     _add_jobs(page, service)
     _add_job(page, service)
     _add_models(page, service)
@@ -128,11 +132,11 @@ def _add_files(page: APIRouter) -> None:
         return FileResponse(_STATIC[name], headers={"Cache-Control": "no-cache"})
 
     @page.get("/login")
-    def login(request: Request) -> HTMLResponse:
-        return _show(request, "login.html")
+    def login(request: Request, next: After = None) -> HTMLResponse:
+        return _show(request, "login.html", next=next or "/")
 
 
-def _add_datasets(page: APIRouter, service: Service, settings: ServerSettings) -> None:
+def _add_datasets(page: APIRouter, service: Service) -> None:
     @page.get("/")
     def start(request: Request, after: After = None) -> HTMLResponse:
         tables = service.list_datasets(after)
@@ -142,8 +146,7 @@ def _add_datasets(page: APIRouter, service: Service, settings: ServerSettings) -
             place="Data",
             datasets=tables.items,
             older=tables.items[-1].id if tables.has_more else None,
-            limit=views.size(settings.upload_mb * 1e6),
-            snippets=snippets.upload(str(request.base_url)),
+            snippets=snippets.upload(_origin(request)),
         )
 
     @page.get("/datasets/{dataset_id}")
@@ -156,7 +159,7 @@ def _add_datasets(page: APIRouter, service: Service, settings: ServerSettings) -
             table=table,
             form=forms.Form(table, service.get_job(like).spec if like else None),
             cores=service.health().cores,
-            snippets=snippets.train(str(request.base_url)),
+            snippets=snippets.train(_origin(request)),
         )
 
 
@@ -193,7 +196,10 @@ def _add_job(page: APIRouter, service: Service) -> None:
 
     def result(job: Job) -> dict[str, Any]:
         model = service.get_model(job.model_id) if job.model_id else None
-        return {"model": model and views.ModelView(model)}
+        return {
+            "model": model and views.ModelView(model),
+            "example": _example(service, model) if model else {},
+        }
 
     @page.get("/jobs/{job_id}")
     def job(request: Request, job_id: str) -> HTMLResponse:
@@ -203,10 +209,10 @@ def _add_job(page: APIRouter, service: Service) -> None:
             "job.html",
             place="Jobs",
             **found,
-            **result(found["job"]),
+            **result(found["job"].job),
             table=service.get_dataset(found["job"].dataset_id),
-            settings=forms.flat(found["job"].spec),
-            snippets=snippets.job(str(request.base_url), job_id),
+            settings=forms.flat(found["job"].spec, brief=True),
+            snippets=snippets.job(_origin(request), found["job"].job),
         )
 
     @page.get("/jobs/{job_id}/status")
@@ -238,13 +244,14 @@ def _add_models(page: APIRouter, service: Service) -> None:
     @page.get("/models/{model_id}")
     def model(request: Request, model_id: str) -> HTMLResponse:
         found = service.get_model(model_id)
+        example = _example(service, found)
         return _show(
             request,
             "model.html",
             place="Models",
             model=views.ModelView(found),
-            example=_example(service, found),
-            snippets=snippets.predict(str(request.base_url), found),
+            example=example,
+            snippets=snippets.predict(_origin(request), found, example),
         )
 
     @page.get("/models/{model_id}/evaluation.csv")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
-from nbmlp.server.ports import Model
+from nbmlp.server.ports import Job, Model
 
 __all__ = ["Examples", "job", "predict", "train", "upload"]
 
 #: Pairs of a language and lines in it.
 Examples = list[tuple[str, str]]
+#: Inputs of an example.
+_MOST_SHOWN = 20
 _AUTHORISED = '-H "Authorization: Bearer $NBMLP_TOKEN"'
 
 
@@ -32,35 +34,47 @@ def upload(origin: str) -> Examples:
     ]
 
 
-def train(origin: str, spec: dict[str, Any]) -> Examples:
-    """Submit a job."""
-    body = json.dumps(spec)
-    options = ('-H "Content-Type: application/json"', f"-d {shlex.quote(body)}")
-    words = ", ".join(f"{name}={value!r}" for name, value in spec.items())
+def train(origin: str) -> Examples:
+    """Submit a job; the page puts the form's values where ``{job}`` stands."""
+    options = ('-H "Content-Type: application/json"', "-d {job}")
     return [
         ("curl", _curl(f"{origin}/v1/jobs", *options)),
-        ("Python", _python(origin, f"job = client.submit({words})", "client.wait(job)")),
+        ("Python", _python(origin, "job = client.submit({job})", "client.wait(job)")),
     ]
 
 
-def job(origin: str, job_id: str, model_id: str | None) -> Examples:
+def job(origin: str, job: Job) -> Examples:
     """Watch and steer it, and take what it made."""
-    address = f"{origin}/v1/jobs/{job_id}"
+    address = f"{origin}/v1/jobs/{job.id}"
     shell = [
         ("Watch", _curl(f"{address}/events", "-N")),
         ("Stop, keep the model", _curl(f"{address}/stop", "-X POST")),
         ("Pause (resume, cancel)", _curl(f"{address}/pause", "-X POST")),
         ("Values of every epoch", _curl(f"{address}/metrics")),
     ]
-    lines = [f'for event in client.events("{job_id}"):', "    print(event)"]
-    lines += [f'job = client.wait("{job_id}")']
-    lines += ['client.download(job["model_id"], "model.safetensors")'] if model_id else []
+    lines = [f'for event in client.events("{job.id}"):', "    print(event)"]
+    lines += [f'job = client.wait("{job.id}")']
+    lines += ['client.download(job["model_id"], "model.safetensors")'] if job.model_id else []
     return [
         ("curl", "\n\n".join(f"# {what}\n{line}" for what, line in shell)),
         ("Python", _python(origin, *lines)),
     ]
 
 
-def predict(origin: str, model: Model, example: dict[str, Any]) -> Examples:
-    """Ask a model for one row."""
-    return []
+def predict(origin: str, model: Model, example: Mapping[str, Any]) -> Examples:
+    """Take a model home; ask it for one row."""
+    address = f"{origin}/v1/models/{model.id}/file"
+    row = {name: example.get(name) for name, _ in model.inputs[:_MOST_SHOWN]}
+    lines = (
+        f'client.download("{model.id}", "model.safetensors")',
+        f"row = {row!r}",
+        f'print(client.predict("{model.id}", [row]))',
+        "",
+        "# Without the server:",
+        "from nbmlp import MLP",
+        'print(MLP.load("model.safetensors"))',
+    )
+    return [
+        ("curl", _curl(address, "-o model.safetensors")),
+        ("Python", _python(origin, *lines)),
+    ]

@@ -16,6 +16,9 @@ __all__ = [
     "ACTIONS",
     "Action",
     "JobView",
+    "ModelView",
+    "Scatter",
+    "diagnosis",
     "differences",
     "filters",
     "heat",
@@ -73,6 +76,19 @@ ACTIONS = (
 )
 
 
+#: Kinds of failure in words.
+_FAILURES = {
+    "out_of_memory": "out of memory",
+    "time": "out of time",
+    "cpu_time": "out of CPU time",
+    "non_finite": "NaN or infinity",
+    "no_space": "no space left on the disk",
+    "data": "wrong data",
+    "settings": "wrong settings",
+    "crash": "crashed",
+}
+
+
 class JobView:
     """A job in words.
 
@@ -98,15 +114,27 @@ class JobView:
         return [action for action in ACTIONS if self.job.state in action.states]
 
     @property
+    def target(self) -> str:
+        """What it predicts."""
+        target = self.job.spec.target
+        return "the targets" if target is None else setting(target)
+
+    @property
+    def summary(self) -> str:
+        """The net in a few words."""
+        model = self.job.spec.model
+        return f"{setting(model.hidden)} · {model.optimizer} · batch {setting(model.batch_size)}"
+
+    @property
     def note(self) -> str:
         """What the name of the state does not say."""
         if self.job.queue_place is not None and self.job.state == JobState.QUEUED:
             return f"place {self.job.queue_place} in the queue"
         if self.job.state == JobState.FAILED:
-            return self.job.error_kind.replace("_", " ")
+            return _FAILURES.get(self.job.error_kind, "")
         if self.job.state == JobState.SUCCEEDED:
             return self.job.stop_reason
-        return "" if self.job.message == self.job.state else self.job.message
+        return self.job.message.removeprefix(self.job.state).removeprefix(", ")
 
     @property
     def progress(self) -> str:
@@ -133,7 +161,7 @@ class JobView:
     def facts(self) -> dict[str, str]:
         """What a person who watches wants to know, those that are known."""
         job, live = self.job, self.job.live
-        facts = {"Best so far": self.best} if self.best else {}
+        facts = {"Best" if self.ended else "Best so far": self.best} if self.best else {}
         if job.best_epoch:
             facts["Best epoch"] = str(job.best_epoch)
         if live is not None:
@@ -145,6 +173,96 @@ class JobView:
         if job.attempt > 1:
             facts["Attempts"] = str(job.attempt)
         return facts
+
+
+#: Keys of a model's evaluation that are not measures.
+_NOT_MEASURES = ("rows", "confusion", "residuals")
+_ROWS = {
+    "test": "test rows",
+    "validation": "validation rows",
+    "training": "training rows",
+}
+#: The frame of the picture of residuals: left, right, bottom, top.
+_LEFT, _RIGHT, _BOTTOM, _TOP = 44.0, 312.0, 206.0, 8.0
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Points in the frame of the picture, and the values at its ends."""
+
+    points: list[tuple[float, float]]
+    low: str
+    high: str
+
+
+class ModelView:
+    """A model in words.
+
+    Parameters
+    ----------
+    model : Model
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    @property
+    def rows(self) -> str:
+        """Which rows it was measured on."""
+        told = str(self.model.evaluation.get("rows", ""))
+        return _ROWS.get(told, f"{told} rows".strip())
+
+    @property
+    def measures(self) -> dict[str, str]:
+        """Names and values, rounded."""
+        return {
+            name: score(value, name) if name == "accuracy" else f"{value:.4g}"
+            for name, value in self.model.evaluation.items()
+            if name not in _NOT_MEASURES and isinstance(value, int | float)
+        }
+
+    @property
+    def measured(self) -> str:
+        """The measure that says most."""
+        for name in ("accuracy", "R2", "r2"):
+            if name in self.measures:
+                value = self.measures[name]
+                return value if name == "accuracy" else f"R2 {value}"
+        return ""
+
+    @property
+    def confusion(self) -> list[list[tuple[int, int]]]:
+        """Counts with shades; empty for regression."""
+        return heat(self.model.evaluation.get("confusion") or ())
+
+    @property
+    def residuals(self) -> list[list[float]]:
+        """Pairs of true and predicted value; empty for classes."""
+        return list(self.model.evaluation.get("residuals") or ())
+
+    @property
+    def scatter(self) -> Scatter:
+        """Predicted over true values, both axes alike."""
+        values = [value for pair in self.residuals for value in pair]
+        low, high = min(values), max(values)
+        scale = 1.0 / ((high - low) or 1.0)
+        points = [
+            (
+                round(_LEFT + (_RIGHT - _LEFT) * (true - low) * scale, 1),
+                round(_BOTTOM - (_BOTTOM - _TOP) * (predicted - low) * scale, 1),
+            )
+            for true, predicted in self.residuals
+        ]
+        return Scatter(points, f"{low:.4g}", f"{high:.4g}")
+
+    def row(self, example: Mapping[str, Any]) -> str:
+        """The values of a row, in the order of the inputs; empty when there is none."""
+        if not example:
+            return ""
+        return ", ".join("" if (v := example.get(n)) is None else str(v) for n, _ in self.inputs)
 
 
 def diagnosis(service: Service, job: Job) -> str:
@@ -203,13 +321,13 @@ def duration(seconds: float | None) -> str:
 
 def moment(seconds: float) -> str:
     """A time that is read as it stands: UTC, to the minute."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M\u00a0UTC")
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def setting(value: Any) -> str:
     """A value of a setting, as it would be typed."""
     if value is None:
-        return "–"
+        return "-"
     if isinstance(value, Mapping):
         name = str(value.get("name", ""))
         rest = ", ".join(f"{k}={setting(v)}" for k, v in value.items() if k != "name")
@@ -217,6 +335,11 @@ def setting(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(setting, value)) or "none"
     return str(value)
+
+
+def words(name: str) -> str:
+    """``model.batch_size`` as it is read: batch size."""
+    return name.removeprefix("model.").replace(".", " ").replace("_", " ")
 
 
 def filters() -> dict[str, Any]:
@@ -227,5 +350,5 @@ def filters() -> dict[str, Any]:
         "duration": duration,
         "moment": moment,
         "setting": setting,
-        "score": score,
+        "words": words,
     }

@@ -28,8 +28,8 @@ export function brief(value) {
  * of `rows` is drawn over its `epoch`. Rows may grow: call `draw` then. `best` is the epoch to mark.
  */
 export class Chart {
-  constructor(host, series, { height = 260, sync = null, percent = false } = {}) {
-    Object.assign(this, { host, series, height, sync, percent });
+  constructor(host, series, { height = 280, sync = null, percent = false, named = true } = {}) {
+    Object.assign(this, { host, series, height, sync, percent, named });
     this.log = false;
     this.weight = 0;
     this.best = null;
@@ -60,7 +60,12 @@ export class Chart {
     return value == null || !Number.isFinite(value) || (this.log && value <= 0) ? null : value;
   }
 
-  /** Show the rows as they are now. */
+  /** Whether it is there at all. */
+  show(on) {
+    this.host.hidden = this.legend.hidden = !on;
+  }
+
+  /** Draw the rows as they are now. */
   draw() {
     const [epochs, columns] = this.table();
     if (!epochs.length) return;
@@ -124,18 +129,28 @@ export class Chart {
     const x = Math.round(u.valToPos(this.best, "x", true));
     const ratio = devicePixelRatio;
     ctx.save();
-    ctx.strokeStyle = ctx.fillStyle = colour("--muted");
+    ctx.strokeStyle = colour("--muted");
     ctx.lineWidth = ratio;
     ctx.setLineDash([3 * ratio, 3 * ratio]);
     ctx.beginPath();
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
-    ctx.font = `${12 * ratio}px system-ui, sans-serif`;
-    const right = x > bbox.left + bbox.width / 2;
-    ctx.textAlign = right ? "right" : "left";
-    ctx.fillText(`best: epoch ${this.best}`, x + (right ? -6 : 6) * ratio, bbox.top + 14 * ratio);
+    if (this.named) this.name(ctx, x, bbox, ratio);
     ctx.restore();
+  }
+
+  name(ctx, x, bbox, ratio) {
+    const text = `best: epoch ${this.best}`;
+    const right = x > bbox.left + bbox.width / 2;
+    ctx.font = `${12 * ratio}px system-ui, sans-serif`;
+    const width = ctx.measureText(text).width;
+    const left = right ? x - width - 6 * ratio : x + 6 * ratio;
+    ctx.fillStyle = colour("--panel");
+    ctx.fillRect(left - 2 * ratio, bbox.top, width + 4 * ratio, 18 * ratio);
+    ctx.fillStyle = colour("--muted");
+    ctx.textAlign = "left";
+    ctx.fillText(text, left, bbox.top + 13 * ratio);
   }
 
   label() {
