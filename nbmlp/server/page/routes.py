@@ -14,10 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 import nbmlp
 from nbmlp.server.page import exports, forms, snippets, views
-from nbmlp.server.ports import Job, Model, NotFoundError, Service
+from nbmlp.server.ports import TERMINAL, Job, Model, NotFoundError, Service
 from nbmlp.server.settings import ServerSettings
 
-__all__ = ["router"]
+__all__ = ["login_page", "router"]
 
 #: Known by name when the server starts: no name from outside is ever looked for on the disk.
 _STATIC = {
@@ -101,6 +101,22 @@ def _csv(text: str, name: str) -> Response:
     )
 
 
+def login_page(request: Request, after: str = "/", complaint: str = "") -> HTMLResponse:
+    """The form that asks for a token.
+
+    Parameters
+    ----------
+    request : Request
+    after : str
+        Where to go when it is right.
+    complaint : str
+        Why the one before was refused; answers with status 401.
+    """
+    page = _show(request, "login.html", next=after, complaint=complaint)
+    page.status_code = 401 if complaint else 200
+    return page
+
+
 def router(service: Service, settings: ServerSettings) -> APIRouter:
     """All pages, fragments and static files.
 
@@ -133,7 +149,7 @@ def _add_files(page: APIRouter) -> None:
 
     @page.get("/login")
     def login(request: Request, next: After = None) -> HTMLResponse:
-        return _show(request, "login.html", next=next or "/")
+        return login_page(request, next or "/")
 
 
 def _add_datasets(page: APIRouter, service: Service) -> None:
@@ -164,26 +180,27 @@ def _add_datasets(page: APIRouter, service: Service) -> None:
 
 
 def _add_jobs(page: APIRouter, service: Service) -> None:
-    def listed(after: str | None, chosen: list[str]) -> dict[str, Any]:
+    def listed(after: str | None) -> dict[str, Any]:
         found = service.list_jobs(after)
         return {
             "jobs": [views.JobView(job) for job in found.items],
             "older": found.items[-1].id if found.has_more else None,
             "after": after,
-            "chosen": chosen,
         }
 
     @page.get("/jobs")
     def jobs(request: Request, after: After = None) -> HTMLResponse:
-        return _show(request, "jobs.html", place="Jobs", **listed(after, []))
+        return _show(request, "jobs.html", place="Jobs", **listed(after))
 
     @page.get("/jobs/table")
-    def table(request: Request, job: Ids = [], after: After = None) -> HTMLResponse:  # noqa: B006
-        return _show(request, "jobs_table.html", **listed(after, job))
+    def table(request: Request, after: After = None) -> HTMLResponse:
+        return _show(request, "jobs_table.html", **listed(after))
 
     @page.get("/compare")
     def compare(request: Request, job: Ids = []) -> HTMLResponse:  # noqa: B006
         runs = [service.get_job(job_id) for job_id in dict.fromkeys(job[:_MOST_COMPARED])]
+        if not runs:
+            raise NotFoundError("No job was marked: mark two or more in the list of jobs.")
         rows, same = views.differences([forms.flat(run.spec) for run in runs])
         shown = [views.JobView(run) for run in runs]
         return _show(request, "compare.html", place="Jobs", jobs=shown, rows=rows, same=same)
@@ -192,7 +209,9 @@ def _add_jobs(page: APIRouter, service: Service) -> None:
 def _add_job(page: APIRouter, service: Service) -> None:
     def shown(job_id: str) -> dict[str, Any]:
         job = service.get_job(job_id)
-        return {"job": views.JobView(job), "diagnosis": views.diagnosis(service, job)}
+        last = service.metrics(job_id)[-1:] if job.state in TERMINAL else []
+        view = views.JobView(job, last[0] if last else {})
+        return {"job": view, "diagnosis": views.diagnosis(service, job)}
 
     def result(job: Job) -> dict[str, Any]:
         model = service.get_model(job.model_id) if job.model_id else None

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from nbmlp.server.ports import TERMINAL, EventKind, Job, JobState, Model, Service
+from nbmlp.server.ports import TERMINAL, ColumnInfo, EventKind, Job, JobState, Model, Service
 
 __all__ = [
     "ACTIONS",
@@ -95,10 +95,13 @@ class JobView:
     Parameters
     ----------
     job : Job
+    last : mapping
+        What the last epoch left behind; of a job that has ended.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, last: Mapping[str, Any] | None = None) -> None:
         self.job = job
+        self.last = last or {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.job, name)
@@ -134,6 +137,8 @@ class JobView:
             return _FAILURES.get(self.job.error_kind, "")
         if self.job.state == JobState.SUCCEEDED:
             return self.job.stop_reason
+        if self.job.state == JobState.COMPILING:
+            return "making machine code for this kind of net; it is kept for the next job"
         return self.job.message.removeprefix(self.job.state).removeprefix(", ")
 
     @property
@@ -165,14 +170,19 @@ class JobView:
         if job.best_epoch:
             facts["Best epoch"] = str(job.best_epoch)
         if live is not None:
-            facts["Samples/s"] = thousands(live.samples_per_second)
-            facts["Cores"] = str(live.threads)
+            facts |= _speed(live.samples_per_second, live.threads)
             facts["Memory"] = size(live.memory_bytes)
+        elif self.last:
+            facts |= _speed(self.last["samples_per_second"], self.last["threads"])
         if job.started is not None and job.finished is not None:
             facts["Took"] = duration(job.finished - job.started)
         if job.attempt > 1:
             facts["Attempts"] = str(job.attempt)
         return facts
+
+
+def _speed(samples_per_second: float, threads: int) -> dict[str, str]:
+    return {"Samples/s": thousands(samples_per_second), "Cores": str(threads)}
 
 
 #: Keys of a model's evaluation that are not measures.
@@ -287,6 +297,13 @@ def differences(
     return differ, [name for name in names if name not in known]
 
 
+def values(column: ColumnInfo) -> str:
+    """Its range, or its most frequent values."""
+    if column.minimum is not None and column.maximum is not None:
+        return f"{column.minimum:.4g} to {column.maximum:.4g}"
+    return ", ".join(column.examples[:4])
+
+
 def heat(confusion: Iterable[Sequence[int]]) -> list[list[tuple[int, int]]]:
     """Each count of a confusion matrix with its shade, 0 to 9: its share of its row."""
     return [[(n, math.ceil(9 * n / max(sum(row), 1))) for n in row] for row in confusion]
@@ -334,7 +351,7 @@ def setting(value: Any) -> str:
         return f"{name}({rest})" if rest else name
     if isinstance(value, list | tuple):
         return ", ".join(map(setting, value)) or "none"
-    return str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def words(name: str) -> str:
@@ -351,4 +368,5 @@ def filters() -> dict[str, Any]:
         "moment": moment,
         "setting": setting,
         "words": words,
+        "values": values,
     }

@@ -21,8 +21,8 @@ try {
   const loss = panel("loss", validated ? "val_loss" : "train_loss");
   document.getElementById("loss-name").textContent = validated ? "Validation loss" : "Training loss";
   const charts = [loss];
+  document.getElementById("score-name").hidden = !validated;
   if (validated) charts.push(panel("score", "val_score"));
-  else document.getElementById("score").remove();
   connect(document.getElementById("tools"), [loss], charts);
   for (const chart of charts) chart.draw();
 } catch (error) {

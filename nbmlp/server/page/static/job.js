@@ -39,7 +39,7 @@ function take(more) {
   if (more.length) draw();
 }
 
-const ended = () => ["succeeded", "failed", "cancelled"].includes(panel().dataset.state);
+const over = (state) => ["succeeded", "failed", "cancelled"].includes(state);
 const panel = () => status.querySelector("[data-state]");
 
 let refreshed = 0;
@@ -56,14 +56,17 @@ function refresh() {
   htmx.trigger(status, "refresh");
 }
 
+/** Epochs and states come as events; how far an epoch has come is asked for. */
 function listen(after) {
+  const clock = setInterval(refresh, 2000);
   const source = new EventSource(`/v1/jobs/${job}/events?after=${after}`);
   const on = (kind, act) => source.addEventListener(kind, (event) => act(JSON.parse(event.data)));
   on("epochs", ({ data }) => take(data.rows));
   for (const kind of ["epochs", "state", "checkpoint", "diagnosis"]) on(kind, refresh);
   on("state", ({ data }) => {
-    if (!["succeeded", "failed", "cancelled"].includes(data.state)) return;
+    if (!over(data.state)) return;
     source.close();
+    clearInterval(clock);
     htmx.trigger("#result", "ended");
   });
 }
@@ -75,7 +78,7 @@ status.addEventListener("htmx:afterSettle", () => {
 connect(document.getElementById("tools"), [loss], [loss, scores]);
 try {
   take((await ask(`/v1/jobs/${job}/metrics`)).data);
-  if (!ended()) listen(0);
+  if (!over(panel().dataset.state)) listen(0);
 } catch (error) {
   complain(error.message);
 }

@@ -1,4 +1,5 @@
 // What every page needs: copying, confirmation, errors, announcements.
+/* global htmx */
 
 /** Say it to screen readers, once. */
 export function announce(text) {
@@ -90,5 +91,9 @@ document.addEventListener("htmx:responseError", (event) => {
   const { xhr } = event.detail;
   if (xhr.status === 401) location.assign("/login");
   else complain(reason(xhr.responseText, xhr.status));
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  const { requestConfig, successful } = event.detail;
+  if (successful && requestConfig.verb !== "get") htmx.trigger(document.body, "acted");
 });
 document.addEventListener("htmx:sendError", () => complain(reason("", 0)));
