@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+
 from nbmlp.server.jobs.spec import EarlyStop, Hyper, JobSpec
+from nbmlp.server.page import router
 from nbmlp.server.ports import (
+    TERMINAL,
     ColumnInfo,
     Dataset,
     EventKind,
@@ -21,6 +28,7 @@ from nbmlp.server.ports import (
     NotFoundError,
     Page,
 )
+from nbmlp.server.settings import ServerSettings
 
 NOW = 1_790_000_000.0
 #: A data set and a class whose names a page or a spreadsheet might run.
@@ -78,9 +86,10 @@ LIVE = Live(42, 6_000, 15_000, 412_345.0, 0.0721, 312_000_000, 2, 31.0)
 
 
 class FakeService:
-    """Answers what the page asks; `grow` adds epochs to the running job."""
+    """Answers what the page asks; `done` is what it was told to do to jobs."""
 
     def __init__(self) -> None:
+        self.done: list[tuple[str, str]] = []
         best = {"best_epoch": 31, "best_score": 0.9314, "best_loss": 0.24}
         self.datasets = [dataset(1, "iris.csv"), dataset(2, HOSTILE)]
         state = JobState
@@ -119,10 +128,10 @@ class FakeService:
         )  # fmt: skip
         self.models = [model, number]
 
-    def grow(self, epochs: int) -> None:
-        """The running job goes on."""
-        at = next(i for i, job in enumerate(self.jobs) if job.state == JobState.RUNNING)
-        self.jobs[at] = replace(self.jobs[at], epoch=self.jobs[at].epoch + epochs)
+    def change(self, number: int, **values: Any) -> None:
+        """Something happens to a job."""
+        at = next(i for i, job in enumerate(self.jobs) if job.id == ulid(number))
+        self.jobs[at] = replace(self.jobs[at], **values)
 
     @staticmethod
     def _find(items: list[Any], key: str) -> Any:
@@ -151,20 +160,57 @@ class FakeService:
 
     def events(self, job_id: str, after: int = 0, limit: int = 1000) -> list[JobEvent]:
         job = self.get_job(job_id)
-        told = [JobEvent(1, job_id, NOW, EventKind.STATE, {"state": job.state, "message": ""})]
-        if job.epoch:
-            told.append(JobEvent(2, job_id, NOW, EventKind.EPOCHS, {"rows": rows(job.epoch)}))
+        told: list[tuple[EventKind, dict[str, Any]]] = [
+            (EventKind.EPOCHS, {"rows": [row]}) for row in rows(job.epoch)
+        ]
         if job.error_kind == "non_finite":
-            told.append(JobEvent(3, job_id, NOW, EventKind.DIAGNOSIS, {"text": DIAGNOSIS}))
-        return [event for event in told if event.seq > after]
-
-    def wait_events(self, job_id: str, after: int, timeout: float) -> list[JobEvent]:
-        if not (told := self.events(job_id, after)):
-            time.sleep(min(timeout, 0.5))
-        return told
+            told.append((EventKind.DIAGNOSIS, {"text": DIAGNOSIS}))
+        if job.state in TERMINAL:
+            told.append((EventKind.STATE, {"state": job.state, "message": ""}))
+        numbered = enumerate(told, start=1)
+        return [JobEvent(i, job_id, NOW, kind, data) for i, (kind, data) in numbered if i > after]
 
     def get_model(self, model_id: str) -> Model:
         return self._find(self.models, model_id)
 
     def list_models(self, after: str | None = None, limit: int = 50) -> Page[Model]:
         return Page(tuple(self.models), False)
+
+
+def application(service: FakeService, csrf: str = "csrf-of-tests") -> FastAPI:
+    """The page for somebody who has signed in (unless `csrf` is empty), and what it calls."""
+    app = FastAPI()
+
+    @app.middleware("http")
+    async def outermost(request: Request, answer: Any) -> Any:
+        request.state.csrf = csrf
+        response = await answer(request)
+        response.headers["Content-Security-Policy"] = "default-src 'self'"
+        return response
+
+    @app.get("/v1/jobs/{job_id}/metrics")
+    def metrics(job_id: str) -> dict[str, Any]:
+        return {"data": service.metrics(job_id)}
+
+    @app.get("/v1/jobs/{job_id}/events")
+    def events(job_id: str, after: int = 0) -> StreamingResponse:
+        def stream() -> Iterator[str]:
+            last, end = after, time.monotonic() + 20.0
+            while time.monotonic() < end:
+                for event in service.events(job_id, last):
+                    last = event.seq
+                    data = json.dumps({"seq": last, "kind": event.kind, "data": event.data})
+                    yield f"id: {last}\nevent: {event.kind}\ndata: {data}\n\n"
+                time.sleep(0.1)
+                yield ": still there\n\n"
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    @app.post("/v1/jobs/{job_id}/{action}")
+    def act(request: Request, job_id: str, action: str) -> Response:
+        assert request.headers["x-csrf-token"] == csrf
+        service.done.append((job_id, action))
+        return Response("{}", media_type="application/json")
+
+    app.include_router(router(service, ServerSettings()))  # type: ignore[arg-type]
+    return app

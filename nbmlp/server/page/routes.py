@@ -48,8 +48,6 @@ def _who(request: Request) -> dict[str, Any]:
         "csrf": csrf,
         "signed_in": bool(csrf),
         "static": _static_address,
-        "complaint": "",
-        "place": "",
         "origin": _origin(request),
     }
 
