@@ -554,15 +554,24 @@ class MLP:
         self._write(path, "model", {})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> MLP:
+    def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> MLP:
         """Read a model; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : path-like
+        threads : int, optional
+            To use from now on; by default as many as when it was trained.
 
         Raises
         ------
         ModelFileError
             Missing, damaged, newer than this version, or no model.
         """
-        return cls._from_stored(model_file.load(path, "model"))
+        model = cls._from_stored(model_file.load(path, "model"))
+        if threads is not None:
+            model._settings.train = model.train_spec.with_(threads=threads)
+        return model
 
     @classmethod
     def _from_stored(cls, stored: model_file.Stored) -> MLP:

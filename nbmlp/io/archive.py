@@ -25,7 +25,7 @@ from nbmlp.errors import ModelFileError, unknown_name
 from nbmlp.io.atomic import atomic_write, save_failure
 from nbmlp.io.metadata import decode, encode
 
-__all__ = ["FORMAT_VERSION", "read", "write"]
+__all__ = ["FORMAT_VERSION", "read", "stored_digest", "write"]
 
 FORMAT_VERSION = 1
 
@@ -122,6 +122,14 @@ def read(path: _Path, *, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, 
     _check_version(path, entries)
     _check_kind(path, entries.get("kind", ""), kind)
     return _arrays(path, raw), _metadata(path, entries.get("metadata", ""))
+
+
+def stored_digest(path: _Path) -> str:
+    """The SHA-256 that the file bears, in hex; only :func:`read` compares it with the content."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = file.read(min(size, _LARGEST_HEADER))
+    return _entries(path, header)["sha256"]
 
 
 def _little_endian(name: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 
-__all__ = ["FolderSyncError", "atomic_write", "save_failure"]
+__all__ = ["FolderSyncError", "atomic_write", "save_failure", "sync_folder"]
+
+
+def _nothing(step: str) -> None:
+    """Steps pass in silence."""
+
+
+#: Called right before each step by name; tests of crash safety put something here that fails.
+on_step: Callable[[str], None] = _nothing
 
 _KEPT = "whatever was there before is unchanged"
 _ADVICE = {
@@ -72,21 +80,26 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[Any
     permissions = _permissions(target)
     # The end of a long name is enough (and keeps the suffix): the limit is 255 bytes.
     hidden = target.with_name(f".tmp-{secrets.token_hex(6)}-{target.name[-40:]}")
+    on_step("open")
     text: dict[str, Any] = {} if mode == "wb" else {"encoding": "utf-8", "newline": ""}
     file: IO[Any] = open(hidden, mode.replace("w", "x"), **text)  # noqa: SIM115 (closed below)
     try:
         with file:
             yield file
+            on_step("flush")
             file.flush()
+            on_step("fsync")
             os.fsync(file.fileno())
         if permissions is not None:
             os.chmod(hidden, permissions)
+        on_step("rename")
         os.replace(hidden, target)
     except BaseException:
         with suppress(OSError):
             os.unlink(hidden)
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
+    on_step("renamed")
 
 
 def save_failure(path: str | os.PathLike[str], error: OSError) -> str:
@@ -122,9 +135,16 @@ def _permissions(target: Path) -> int | None:
     return mode & 0o7777
 
 
-def _sync_folder(folder: Path) -> None:
-    """Flush the rename itself to disk, where the system offers that."""
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk, where the system offers that.
+
+    Raises
+    ------
+    FolderSyncError
+        They may be lost in a power cut.
+    """
     try:
+        on_step("sync_folder")
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from nbmlp.mlp import MLP
 
 __all__ = [
-    "ACTIVE", "TERMINAL", "CheckpointInfo", "ColumnInfo", "ConflictError", "Dataset", "EventKind",
-    "Health", "Job", "JobEvent", "JobState", "KeyReusedError", "Live", "Model", "NoSpaceError",
-    "NotFoundError", "Page", "ParsedDataset", "QueueFullError", "Service", "ServiceError", "Token",
+    "ACTIVE", "TERMINAL", "BusyError", "CheckpointInfo", "ColumnInfo", "ConflictError", "Dataset",
+    "EventKind", "Health", "Job", "JobEvent", "JobState", "KeyReusedError", "Live", "Model",
+    "NoSpaceError", "NotFoundError", "Page", "ParsedDataset", "QueueFullError", "Service",
+    "ServiceError", "Token",
 ]  # fmt: skip
 
 Item = TypeVar("Item")
@@ -45,6 +46,10 @@ class KeyReusedError(ServiceError):
 
 class QueueFullError(ServiceError):
     """Too many jobs wait already (HTTP 429)."""
+
+
+class BusyError(ServiceError):
+    """The database is locked by another program; soon it will not be (HTTP 503)."""
 
 
 class NoSpaceError(ServiceError):

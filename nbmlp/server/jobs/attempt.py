@@ -1,0 +1,255 @@
+"""One attempt at a job: its process on one side, the store on the other."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from nbmlp.server.files import DataFolder, checkpoint_epoch, checkpoints_in
+from nbmlp.server.jobs.process import WorkerProcess, oom_kills
+from nbmlp.server.jobs.protocol import Order, receive
+from nbmlp.server.jobs.worker import BUSY
+from nbmlp.server.ports import CheckpointInfo, EventKind, JobState, Live
+from nbmlp.server.store.jobs import JobStore, StaleError
+
+__all__ = ["Attempt", "interruption"]
+
+_MOST = 64
+
+
+def interruption(files: DataFolder, job_id: str) -> str:
+    """What is said about a job that goes on by itself."""
+    found = checkpoints_in(files.job(job_id))
+    epoch = checkpoint_epoch(found[0]) if found else None
+    return "interrupted, starting again" if epoch is None else (
+        f"interrupted, resuming from epoch {epoch}"
+    )  # fmt: skip
+
+
+class Attempt:
+    """Reads a process's reports and writes what they mean into the store.
+
+    Reports that the store cannot take now (locked, disk full) wait, and with them the process.
+
+    Parameters
+    ----------
+    jobs, files
+        Where it is written.
+    order : Order
+    deadline : float
+        On the monotonic clock.
+    most_setbacks : int
+        Attempts in a row without a new checkpoint until the job fails.
+
+    Attributes
+    ----------
+    live : Live or None
+        The last progress reported.
+    over : bool
+        The process has ended, and all is written down.
+    """
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        files: DataFolder,
+        order: Order,
+        deadline: float,
+        most_setbacks: int,
+    ) -> None:
+        self._jobs, self._files = jobs, files
+        self.order, self._deadline, self._most = order, deadline, most_setbacks
+        self._kills = oom_kills()
+        self.process = WorkerProcess(order)
+        self.live: Live | None = None
+        self.over = False
+        self._pending: deque[dict[str, Any]] = deque()
+        self._gone = self._settled = False
+        self._exit: int | None = None
+        self._failing: tuple[str, str] | None = None
+
+    @property
+    def listening(self) -> bool:
+        """Whether its process may say more."""
+        return not self._gone and not self._pending
+
+    def abandon(self) -> None:
+        """The job was ended by somebody: kill the process, believe it nothing more."""
+        self._settled = True
+        self._pending.clear()
+        self.process.kill()
+
+    def give_up(self) -> None:
+        """What it said could not be understood: end the process, forget the rest."""
+        self._pending.clear()
+        self.process.kill()
+
+    def advance(self) -> bool:
+        """Take what has been reported; returns whether anything changed.
+
+        Raises
+        ------
+        ServiceError
+            The store cannot be written now; call again later.
+        """
+        self._read()
+        changed = bool(self._pending)
+        while self._pending:
+            message = self._pending[0]
+            if not self._settled and message.get("fence") == self.order.fence:
+                try:
+                    _HANDLERS[message["kind"]](self, message)
+                except StaleError:
+                    self.abandon()
+                    break
+            self._pending.popleft()
+        if time.monotonic() > self._deadline and not self._settled:
+            self._time_out()
+            changed = True
+        if self._gone and not self.over:
+            self._end()
+            changed = True
+        return changed
+
+    def _read(self) -> None:
+        if self._gone or self._pending:
+            return
+        try:
+            while len(self._pending) < _MOST and self.process.connection.poll():
+                self._pending.append(receive(self.process.connection))
+        except (EOFError, OSError, ValueError):  # it is gone, perhaps in the middle of a word
+            self._gone = True
+
+    # -- reports
+
+    def _tell(self, kind: EventKind, data: dict[str, Any], **values: Any) -> None:
+        self._jobs.report(self.order.job_id, self.order.fence, [(kind, data)], **values)
+
+    def _finish(self, state: JobState, message: str = "", **values: Any) -> None:
+        self._jobs.finish(self.order.job_id, self.order.fence, state, message, **values)
+        self._settled = True
+
+    def _fail(self, kind: str, error: str) -> None:
+        self._finish(JobState.FAILED, error, error=error, error_kind=kind)
+
+    def _on_phase(self, message: dict[str, Any]) -> None:
+        state = JobState.COMPILING if message["phase"] == "compiling" else JobState.RUNNING
+        self._jobs.phase(self.order.job_id, self.order.fence, state, message["score_name"])
+
+    def _on_epochs(self, message: dict[str, Any]) -> None:
+        self._jobs.epochs(self.order.job_id, self.order.fence, message["rows"])
+
+    def _on_progress(self, message: dict[str, Any]) -> None:
+        names = Live.__dataclass_fields__
+        self.live = Live(**{name: message[name] for name in names})
+
+    def _on_checkpoint(self, message: dict[str, Any]) -> None:
+        values = {name: message[name] for name in ("epoch", "bytes", "sha256", "created")}
+        info = CheckpointInfo(job_id=self.order.job_id, **values)
+        self._jobs.checkpoint(info, self.order.fence)
+
+    def _on_resumed(self, message: dict[str, Any]) -> None:
+        text = f"resumed from epoch {message['epoch']}"
+        epoch = min(message["epoch"], self.order.recorded)  # what is missing follows
+        self._tell(EventKind.MESSAGE, {"text": text}, message=text, epoch=epoch)
+
+    def _on_message(self, message: dict[str, Any]) -> None:
+        self._tell(EventKind.MESSAGE, {"text": message["text"]})
+
+    def _on_diagnosing(self, message: dict[str, Any]) -> None:
+        text = "looking for the causes"
+        self._tell(EventKind.MESSAGE, {"text": text}, message=text)
+        # It keeps to its time by itself, unless something is very wrong.
+        self._deadline = time.monotonic() + 30 + 2 * self.order.diagnosis_seconds
+
+    def _on_failing(self, message: dict[str, Any]) -> None:
+        self._failing = message["error_kind"], message["error"]
+
+    def _on_diagnosis(self, message: dict[str, Any]) -> None:
+        told = {"text": message["text"], "report": message["report"]}
+        self._tell(EventKind.DIAGNOSIS, told)
+
+    def _on_done(self, message: dict[str, Any]) -> None:
+        order, model_id = self.order, self.order.model.stem
+        spec = order.spec
+        values = message["model"] | {
+            "id": model_id, "job_id": order.job_id, "dataset_id": spec.dataset_id,
+            "created": time.time(), "name": self._jobs.row(order.job_id)["name"],
+        }  # fmt: skip
+        reason = message["stop_reason"]
+        self._jobs.succeed(order.job_id, order.fence, reason, values)
+        self._settled = True
+
+    def _on_paused(self, message: dict[str, Any]) -> None:
+        text = f"paused after epoch {message['epoch']}"
+        self._finish(JobState.PAUSED, text, wish="")
+
+    def _on_failed(self, message: dict[str, Any]) -> None:
+        self._fail(message["error_kind"], message["error"])
+
+    def _on_lost(self, message: dict[str, Any]) -> None:
+        self._interrupt(message["error"])
+
+    # -- ends
+
+    def _time_out(self) -> None:
+        if self._failing is not None:
+            self._fail(*self._failing)
+        else:
+            self._fail("time", "the job has used up its time: raise its limit of wall_seconds.")
+        self.process.kill()
+
+    def _end(self) -> None:
+        """The process has ended: with or without a last word."""
+        if self._exit is None:
+            self._exit = self.process.wait()
+        if not self._settled:
+            try:
+                self._conclude(self._exit)
+            except StaleError:
+                self._settled = True
+        self.over = True
+
+    def _conclude(self, code: int) -> None:
+        if self._failing is not None:
+            self._fail(*self._failing)
+        elif code == -signal.SIGXCPU:
+            self._fail("cpu_time", "the job has used up its CPU time: raise its limit.")
+        elif self._out_of_memory(code):
+            self._fail("out_of_memory", "out of memory: train on fewer rows or a smaller net.")
+        elif code == BUSY:
+            self._interrupt("its former process has not ended yet")
+        else:
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            self._interrupt(f"its process ended with {how}")
+
+    def _out_of_memory(self, code: int) -> bool:
+        if code == -signal.SIGKILL:
+            return oom_kills() > self._kills
+        words = self.process.last_words().lower()
+        signs = ("out of memory", "bad_alloc", "cannot allocate memory")
+        return code != 0 and any(sign in words for sign in signs)
+
+    def _interrupt(self, reason: str) -> None:
+        row = self._jobs.row(self.order.job_id)
+        setbacks = int(row["setbacks"]) + 1
+        if setbacks >= self._most:
+            self._fail("crash", f"{setbacks} attempts in a row got nowhere; the last: {reason}.")
+            return
+        wish = row["wish"] == "pause"
+        state = JobState.PAUSED if wish else JobState.INTERRUPTED
+        text = interruption(self._files, self.order.job_id)
+        self._tell(EventKind.MESSAGE, {"text": reason})
+        self._finish(state, text, setbacks=setbacks, wish="" if wish else row["wish"])
+
+
+_HANDLERS: dict[str, Callable[[Attempt, dict[str, Any]], None]] = {
+    "phase": Attempt._on_phase, "epochs": Attempt._on_epochs, "progress": Attempt._on_progress,
+    "checkpoint": Attempt._on_checkpoint, "resumed": Attempt._on_resumed,
+    "message": Attempt._on_message, "diagnosing": Attempt._on_diagnosing,
+    "failing": Attempt._on_failing, "diagnosis": Attempt._on_diagnosis, "done": Attempt._on_done,
+    "paused": Attempt._on_paused, "failed": Attempt._on_failed, "lost": Attempt._on_lost,
+}  # fmt: skip

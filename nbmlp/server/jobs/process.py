@@ -1,0 +1,129 @@
+"""Processes of jobs: started in groups of their own, found again, ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+
+from nbmlp.server.jobs.protocol import Order, send
+
+__all__ = ["WorkerProcess", "kill_orphan", "oom_kills"]
+
+#: What a job's process sees of the server's environment: no secrets.
+_PASSED = (
+    "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "NBMLP_FAULT", "NBMLP_FAULT_MARK",
+    "NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_THREADING_LAYER", "PATH",
+    "PYTHONPATH", "TMPDIR", "TZ", "XDG_CACHE_HOME",
+)  # fmt: skip
+_THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+#: So that the server answers while jobs compute.
+_NICE = 5
+_TAIL = 4000
+
+
+class WorkerProcess:
+    """A process at work on one order.
+
+    Parameters
+    ----------
+    order : Order
+
+    Attributes
+    ----------
+    connection : Connection
+        Its reports come here.
+    pid : int
+        Of the process and of its group.
+    started : float
+        When, as the system says it: tells it from a later process of the same number.
+
+    Raises
+    ------
+    OSError
+        The system has no room for another process.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self._log = order.folder / "worker.log"
+        ours, theirs = socket.socketpair()
+        with theirs, self._log.open("wb") as log:
+            self.connection = Connection(ours.detach())
+            command = [sys.executable, "-m", "nbmlp.server.jobs.worker", str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(order),
+                pass_fds=(theirs.fileno(),), start_new_session=True, cwd=order.folder,
+            )  # fmt: skip
+        self.pid = self._process.pid
+        self.started = 0.0
+        with suppress(psutil.Error, OSError):
+            process = psutil.Process(self.pid)
+            self.started = process.create_time()
+            process.nice(_NICE)
+        with suppress(BrokenPipeError):  # it is dead already: so says its exit code
+            send(self.connection, order.to_dict())
+
+    def tell(self, wish: str) -> None:
+        """Ask for ``"pause"``, ``"stop"`` or ``""``."""
+        with suppress(OSError):
+            send(self.connection, {"wish": wish})
+
+    def kill(self) -> None:
+        """End it and its group at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Its exit code; a process that has hung up its pipe has no more business."""
+        try:
+            code = self._process.wait(timeout=5.0)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            code = self._process.wait()
+        self.kill()  # whatever else it may have left in its group
+        self.connection.close()
+        return code
+
+    def last_words(self) -> str:
+        """The end of what it wrote to its standard error."""
+        with suppress(OSError), self._log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _TAIL))
+            return file.read().decode("utf-8", "replace").strip()
+        return ""
+
+
+def _environment(order: Order) -> dict[str, str]:
+    passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    # A relative path would mean another place in the job's folder.
+    paths = passed.get("PYTHONPATH", "").split(os.pathsep)
+    passed["PYTHONPATH"] = os.pathsep.join(str(Path(p).absolute()) for p in paths if p)
+    return passed | {name: str(order.threads) for name in _THREADS}
+
+
+def kill_orphan(pid: int, started: float) -> bool:
+    """End the group of a process of a former server, if it still runs."""
+    with suppress(psutil.NoSuchProcess, ProcessLookupError):
+        if abs(psutil.Process(pid).create_time() - started) < 0.05:
+            os.killpg(pid, signal.SIGKILL)
+            with suppress(psutil.TimeoutExpired):
+                psutil.Process(pid).wait(5.0)
+            return True
+    return False
+
+
+def oom_kills() -> int:
+    """How many processes of this container the kernel has ended for want of memory."""
+    with suppress(OSError, ValueError):
+        for line in Path("/sys/fs/cgroup/memory.events").read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0

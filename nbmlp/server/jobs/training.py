@@ -1,0 +1,302 @@
+"""What a job's process does: read, train, measure, save; and the reports on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+
+from nbmlp.data import Dataset, Given, Table
+from nbmlp.errors import DataError, NbmlpError, NonFiniteError
+from nbmlp.io import archive
+from nbmlp.metrics import confusion_matrix
+from nbmlp.mlp import MLP
+from nbmlp.server.faults import reach
+from nbmlp.server.jobs.checkpoints import Checkpoints, newest, origin
+from nbmlp.server.jobs.protocol import Order
+from nbmlp.server.rows import load_rows, select
+from nbmlp.train.callbacks import Callback, Progress, Run
+from nbmlp.train.history import EpochRecord
+from nbmlp.train.standard import EarlyStopping
+
+__all__ = ["Wishes", "train"]
+
+Send = Callable[[dict[str, Any]], None]
+#: Seconds between two reports.
+_PERIOD = 0.5
+#: Rows that are asked at once for the measures at the end.
+_MOST_CLASSES, _MOST_PAIRS = 100, 500
+_FEWEST_EPOCHS = 5
+
+
+@dataclass
+class Wishes:
+    """What the server has asked for since; looked at when an epoch ends."""
+
+    pause: bool = False
+    stop: bool = False
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Rows to train on, to watch and to measure on; the latter two may be missing."""
+
+    train: Given
+    validation: Given | None
+    test: Given | None
+
+    @classmethod
+    def of(cls, data: Dataset, order: Order) -> _Parts:
+        spec, hyper = order.spec, order.spec.model
+        train, test, validation = Given.of(data.X, data.y), None, None
+        classes = hyper.task == "classes"
+        if spec.test:
+            train, test = train.set_aside(spec.test, hyper.seed, classes)
+        if spec.validation:
+            train, validation = train.set_aside(spec.validation, hyper.seed, classes)
+        return cls(train, validation, test)
+
+    @property
+    def held(self) -> tuple[Any, Any] | None:
+        """To validate on."""
+        return None if self.validation is None else (self.validation.X, self.validation.y)
+
+    def measured(self) -> tuple[str, Given]:
+        """The rows that say most about the model."""
+        if self.test is not None:
+            return "test", self.test
+        return ("training", self.train) if self.validation is None else (
+            "validation", self.validation
+        )  # fmt: skip
+
+
+class _Reports(Callback):
+    """Tell the server of phases, epochs and progress, twice a second at most.
+
+    Parameters
+    ----------
+    order : Order
+    send : callable
+    """
+
+    def __init__(self, order: Order, send: Send) -> None:
+        self._send, self._recorded = send, order.recorded
+        self._rows: list[dict[str, Any]] = []
+        self._phase, self._last, self._process = "", 0.0, psutil.Process()
+
+    def on_fit_begin(self, run: Run) -> None:
+        """Epochs of a checkpoint that the server has not heard of."""
+        self._rows = [r.to_row() for r in run.history if r.epoch > self._recorded]
+        self.flush()
+
+    def on_progress(self, run: Run, progress: Progress) -> None:
+        """How far the epoch is."""
+        if run.phase != self._phase:
+            self._phase = run.phase
+            self._send({
+                "kind": "phase", "phase": run.phase, "score_name": run.history.score_name,
+            })  # fmt: skip
+        if time.monotonic() - self._last >= _PERIOD:
+            self.flush()
+            self._progress(run, progress)
+
+    def _progress(self, run: Run, progress: Progress) -> None:
+        known = len(run.history) > 0
+        rate = progress.samples_per_second
+        rate = run.history[-1].samples_per_second if known and not rate else rate
+        left = (run.epochs - progress.epoch + 1) * progress.rows_total - progress.rows_done
+        self._send({
+            "kind": "progress", "epoch": progress.epoch, "rows_done": progress.rows_done,
+            "rows_total": progress.rows_total, "samples_per_second": rate,
+            "loss": progress.loss_so_far, "memory_bytes": self._process.memory_info().rss,
+            "threads": run.history[-1].threads if known else 0,
+            "seconds_left": left / rate if rate else None,
+        })  # fmt: skip
+
+    def on_epoch_end(self, run: Run, record: EpochRecord) -> None:
+        """Keep it until the next report."""
+        self._rows.append(record.to_row())
+        if time.monotonic() - self._last >= _PERIOD:
+            self.flush()
+            done = Progress(
+                record.epoch, run.n_samples, run.n_samples, record.samples_per_second,
+                record.train_loss,
+            )  # fmt: skip
+            self._progress(run, done)
+
+    def flush(self) -> None:
+        """Report the epochs kept."""
+        self._last = time.monotonic()
+        if self._rows:
+            self._send({"kind": "epochs", "rows": self._rows})
+            self._rows = []
+
+
+class _Obey(Callback):
+    """Do what was asked for when an epoch ends."""
+
+    def __init__(self, wishes: Wishes, checkpoints: Checkpoints) -> None:
+        self._wishes, self._checkpoints, self.paused = wishes, checkpoints, False
+
+    def on_fit_begin(self, run: Run) -> None:
+        """A job that is only to hand over what its checkpoint holds trains no further."""
+        if self._wishes.stop and len(run.history):
+            run.stop("stopped")
+
+    def on_epoch_end(self, run: Run, record: EpochRecord) -> None:
+        """Stop, or save and pause."""
+        if self._wishes.stop:
+            run.stop("stopped")
+        elif self._wishes.pause and record.epoch < run.epochs:
+            self._checkpoints.save(run, record.epoch)
+            self.paused = True
+            run.stop("paused")
+
+
+def _callbacks(order: Order, send: Send, wishes: Wishes) -> tuple[list[Callback], _Obey]:
+    """In the order that counts: a checkpoint holds what early stopping knows of its epoch."""
+    early, reports = order.spec.early_stopping, _Reports(order, send)
+
+    def flushing(message: dict[str, Any]) -> None:
+        reports.flush()  # the epochs of a checkpoint are known before it is
+        send(message)
+
+    checkpoints = Checkpoints(order, flushing)
+    obey = _Obey(wishes, checkpoints)
+    first: list[Callback] = [EarlyStopping(**early.model_dump())] if early else []
+    return [*first, reports, checkpoints, obey, _Flush(reports)], obey
+
+
+class _Flush(Callback):
+    """The last epochs, when training ends for whatever reason."""
+
+    def __init__(self, reports: _Reports) -> None:
+        self._reports = reports
+
+    def on_fit_end(self, run: Run) -> None:
+        """Report them."""
+        self._reports.flush()
+
+
+def train(order: Order, send: Send, wishes: Wishes) -> None:
+    """Train from the newest checkpoint or from first weights, to the end or a pause.
+
+    Parameters
+    ----------
+    order : Order
+    send : callable
+        Takes a report.
+    wishes : Wishes
+        Changed by another thread.
+
+    Raises
+    ------
+    NbmlpError, MemoryError, OSError
+        What the job fails with.
+    """
+    spec = order.spec
+    data = select(load_rows(order.data), spec.target, spec.columns)
+    parts = _Parts.of(data, order)
+    model = MLP(**spec.model.settings(), threads=order.threads)
+    model.notes = {
+        "origin": origin(order), "columns": list(data.feature_names),
+        "targets": list(data.target_names),
+    }  # fmt: skip
+    found = newest(order)
+    for remark in found.remarks:
+        send({"kind": "message", "text": remark})
+    if found.epoch:
+        send({"kind": "resumed", "epoch": found.epoch})
+    reach("resumed")
+    callbacks, obey = _callbacks(order, send, wishes)
+    try:
+        model.fit(
+            parts.train.X, parts.train.y, validation=parts.held, callbacks=callbacks,
+            resume=found.path, row_numbers=parts.train.numbers,
+        )  # fmt: skip
+    except NonFiniteError as error:
+        send({"kind": "failing", "error": str(error), "error_kind": "non_finite"})
+        _diagnose(model, parts, order, send)
+        raise
+    if obey.paused:
+        send({"kind": "paused", "epoch": len(model.history)})
+        return
+    _deliver(model, data, parts, order, send)
+
+
+def _deliver(model: MLP, data: Dataset, parts: _Parts, order: Order, send: Send) -> None:
+    model.save(order.model)
+    reach("model")
+    described = _describe(model, data, parts, order)
+    if _stalled(model):
+        send({"kind": "message", "text": "the training loss has hardly moved."})
+        _diagnose(model, parts, order, send)
+    send({"kind": "done", "stop_reason": model.history.stop_reason, "model": described})
+
+
+def _stalled(model: MLP) -> bool:
+    """Whether nothing was learned in all that time."""
+    losses = model.history.train_loss
+    return len(losses) >= _FEWEST_EPOCHS and not losses.min() < 0.99 * losses[0]
+
+
+def _diagnose(model: MLP, parts: _Parts, order: Order, send: Send) -> None:
+    """Look for the causes, as far as the time allows; what goes wrong in that is told, too."""
+    if not (order.spec.diagnose and order.diagnosis_seconds):
+        return
+    send({"kind": "diagnosing"})
+    try:
+        held = 0.2 if parts.held is None else parts.held
+        report = model.why(
+            parts.train.X, parts.train.y, validation=held, seconds=order.diagnosis_seconds
+        )
+    except (NbmlpError, MemoryError) as error:
+        send({"kind": "message", "text": f"no diagnosis: {error or 'out of memory'}"})
+        return
+    send({"kind": "diagnosis", "text": str(report), "report": report.to_dict()})
+
+
+def _describe(model: MLP, data: Dataset, parts: _Parts, order: Order) -> dict[str, Any]:
+    """What the server keeps about the model."""
+    classes = model.classes
+    return {
+        "bytes": order.model.stat().st_size, "sha256": archive.stored_digest(order.model),
+        "task": model.coding.task, "inputs": _inputs(data), "targets": list(data.target_names),
+        "classes": [] if classes is None else [str(label) for label in classes],
+        "evaluation": _evaluation(model, *parts.measured()), "summary": repr(model),
+    }  # fmt: skip
+
+
+def _inputs(data: Dataset) -> list[tuple[str, str]]:
+    X = data.X
+    if not isinstance(X, Table):
+        return [(name, "number") for name in data.feature_names]
+    return [(name, "text" if X[name].dtype == object else "number") for name in X]
+
+
+def _evaluation(model: MLP, which: str, given: Given) -> dict[str, Any]:
+    try:
+        if model.train_spec.on_nonfinite in ("drop_rows", "impute"):
+            given, _ = given.without_bad_rows(model.model_spec.dtype)
+        found = {"rows": which, "count": len(given.y), **model.evaluate(given.X, given.y)}
+        return found | _details(model, given)
+    except DataError as error:  # for example a label that no training row has
+        return {"rows": which, "count": len(given.y), "problem": str(error)}
+
+
+def _details(model: MLP, given: Given) -> dict[str, Any]:
+    """A confusion matrix, or true and predicted numbers of some rows."""
+    predicted, classes = model.predict(given.X), model.classes
+    if classes is not None:
+        if len(classes) > _MOST_CLASSES:
+            return {}
+        matrix = confusion_matrix(given.y, predicted, labels=classes)
+        return {"confusion": np.asarray(matrix).tolist()}
+    if predicted.ndim > 1:
+        return {}
+    rows = np.linspace(0, len(given.y) - 1, min(_MOST_PAIRS, len(given.y))).astype(int)
+    return {"residuals": [[float(given.y[i]), float(predicted[i])] for i in rows]}

@@ -1,0 +1,136 @@
+"""``python -m nbmlp.server.jobs.worker FD``: the process of one job; limits, lease, last words."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from nbmlp.errors import DataError, NbmlpError, NonFiniteError, SpecError
+from nbmlp.server import faults
+from nbmlp.server.jobs.protocol import Order, receive, send
+
+__all__ = ["BUSY", "LOST", "main"]
+
+#: Exit codes: another process holds the job's lease; the attempt failed, another may not.
+BUSY, LOST = 75, 76
+_MB = 1 << 20
+_LEASE_SECONDS = 10.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def main() -> int:
+    """Do what the server at the other end of the socket orders; returns the exit code."""
+    faults.arm("worker")
+    faults.reach("start")
+    connection = Connection(int(sys.argv[1]))
+    order = Order.from_dict(receive(connection))
+    lease = _lease(order.folder)
+    if lease is None:
+        return BUSY
+    faults.reach("leased")
+
+    def tell(message: dict[str, Any]) -> None:
+        faults.reach("report")
+        send(connection, message | {"fence": order.fence})
+
+    from nbmlp.server.jobs.training import Wishes, train
+
+    wishes = Wishes(stop=order.wish == "stop", pause=order.wish == "pause")
+    listener = threading.Thread(target=_listen, args=(connection, wishes), daemon=True)
+    listener.start()
+    _limit(order)
+    try:
+        train(order, tell, wishes)
+    except (Exception, MemoryError) as error:
+        return _fail(error, order, tell)
+    return 0
+
+
+def _lease(folder: Path) -> int | None:
+    """Hold the job until this process ends, however it ends; None while another one holds it."""
+    handle = os.open(folder / "lease", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    end = time.monotonic() + _LEASE_SECONDS
+    while time.monotonic() < end:
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        time.sleep(0.05)
+    return None
+
+
+def _listen(connection: Connection, wishes: Any) -> None:
+    """Take wishes; a server that is gone takes this process and its group with it."""
+    with suppress(EOFError, OSError):
+        while True:
+            wish = receive(connection)["wish"]
+            wishes.stop, wishes.pause = wish == "stop", wish == "pause"
+    os.killpg(0, signal.SIGKILL)
+
+
+def _limit(order: Order) -> None:
+    """Bounds that hold from here on; what is loaded already is not counted."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        mapped = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    spent = int(used.ru_utime + used.ru_stime) + 1
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write fails instead, with a reason
+    for which, bound in (
+        (resource.RLIMIT_AS, mapped + order.memory_mb * _MB),
+        (resource.RLIMIT_CPU, spent + order.cpu_seconds + 1),
+        (resource.RLIMIT_FSIZE, order.largest_file),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(which)[1]
+        bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+        # CPU time: at the lower bound a signal says what it was, at the upper one it is over.
+        lower = max(1, bound - 1) if which == resource.RLIMIT_CPU else bound
+        resource.setrlimit(which, (lower, bound))
+
+
+def _fail(error: BaseException, order: Order, tell: Any) -> int:
+    """Say why; returns LOST when another attempt may fare better."""
+    traceback.print_exception(error)
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if isinstance(cause, OSError) and cause.errno != errno.ENOMEM and cause.errno not in _FULL:
+        tell({"kind": "lost", "error": str(error)})
+        return LOST
+    kind, sentence = _reason(error, cause, order)
+    tell({"kind": "failed", "error": sentence, "error_kind": kind})
+    return 0
+
+
+def _reason(error: BaseException, cause: BaseException | None, order: Order) -> tuple[str, str]:
+    """Kind and sentence of a failure."""
+    if isinstance(error, MemoryError) or (isinstance(cause, OSError) and cause.errno == 12):
+        return "out_of_memory", (
+            f"out of memory: the job may use {order.memory_mb} MB; raise its limit, or train on"
+            " fewer rows or columns."
+        )
+    if isinstance(cause, OSError) and cause.errno == errno.EFBIG:
+        return "no_space", (
+            f"the job's files have outgrown its {order.disk_mb} MB of disk: make the net smaller."
+        )
+    if isinstance(cause, OSError):
+        return "no_space", f"the disk is full: {error}"
+    kinds = {NonFiniteError: "non_finite", SpecError: "settings", DataError: "data"}
+    for class_, kind in kinds.items():
+        if isinstance(error, class_):
+            return kind, str(error)
+    if isinstance(error, NbmlpError):
+        return "data", str(error)
+    return "crash", f"an error inside of the training: {type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,321 @@
+"""LocalService: all that the server can do on one machine, with SQLite and child processes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbmlp.data.dataset import choose
+from nbmlp.server import faults
+from nbmlp.server.files import DataFolder, checkpoints_in
+from nbmlp.server.jobs.executor import LocalExecutor
+from nbmlp.server.jobs.spec import JobSpec
+from nbmlp.server.ports import (
+    ACTIVE,
+    TERMINAL,
+    CheckpointInfo,
+    ConflictError,
+    Dataset,
+    Health,
+    Job,
+    JobEvent,
+    JobState,
+    Model,
+    NotFoundError,
+    Page,
+    ParsedDataset,
+    ServiceError,
+    Token,
+)
+from nbmlp.server.settings import ServerSettings
+from nbmlp.server.store.catalog import Catalog
+from nbmlp.server.store.database import Database
+from nbmlp.server.store.jobs import WAITING, JobStore
+
+if TYPE_CHECKING:
+    from nbmlp.mlp import MLP
+
+__all__ = ["LocalService"]
+
+_MB = 1 << 20
+
+
+class LocalService:
+    """See :class:`nbmlp.server.ports.Service`.
+
+    Parameters
+    ----------
+    settings : ServerSettings
+
+    Raises
+    ------
+    ServiceError
+        The data folder or the database cannot be used.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        faults.arm("server")
+        self._files = DataFolder(
+            settings.data_dir, settings.quota_mb * _MB, settings.reserve_mb * _MB
+        )
+        try:
+            self._database = Database(self._files.database, settings.database_timeout)
+        except BaseException:
+            self._files.close()
+            raise
+        self._settings = settings
+        self._catalog, self._jobs = Catalog(self._database), JobStore(self._database)
+        self._executor = LocalExecutor(self._jobs, self._files, settings, self._tell_listeners)
+        self._listeners: list[Callable[[str], None]] = []
+        self._news = threading.Condition()
+        self._keys: set[str] = set()
+        self._content = threading.Lock()  # of the folder of data sets
+
+    # -- life
+
+    def start(self) -> None:
+        """Recover what a crash left, then start jobs."""
+        self._executor.start()
+
+    def close(self, seconds: float = 4.0) -> None:
+        """Stop the workers at once; their jobs are interrupted and resume at the next start."""
+        try:
+            self._executor.close(seconds)
+        finally:
+            self._database.close()
+            self._files.close()
+
+    def health(self) -> Health:
+        """Whether the database answers and there is space."""
+        reasons, counts = list[str](), dict.fromkeys(map(str, JobState), 0)
+        try:
+            counts = self._jobs.counts()
+            self._files.check_space()
+        except ServiceError as error:
+            reasons.append(str(error))
+        return Health(
+            not reasons, tuple(reasons), counts, self._executor.cores, self._executor.cores_used,
+            self._files.free(),
+        )  # fmt: skip
+
+    def on_change(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Call `listener(job_id)`, from another thread, whenever anything about a job changes."""
+        self._listeners.append(listener)
+
+        def end() -> None:
+            with suppress(ValueError):
+                self._listeners.remove(listener)
+
+        return end
+
+    def _tell_listeners(self, job_id: str) -> None:
+        with self._news:
+            self._news.notify_all()
+        for listener in list(self._listeners):
+            listener(job_id)
+
+    # -- data sets
+
+    def upload_path(self) -> Path:
+        """A new name in the data folder, swept away at the next start unless added."""
+        self._files.check_space()
+        return self._files.upload()
+
+    def add_dataset(self, parsed: ParsedDataset) -> Dataset:
+        """Take a parsed file over; the same content is stored once."""
+        size = parsed.path.stat().st_size
+        self._files.check_space()
+        with self._content:
+            self._files.adopt(parsed.path, parsed.sha256)
+            return self._catalog.add_dataset(parsed, size)
+
+    def get_dataset(self, dataset_id: str) -> Dataset:
+        """One data set, with preview."""
+        return self._catalog.dataset(dataset_id)
+
+    def list_datasets(self, after: str | None = None, limit: int = 50) -> Page[Dataset]:
+        """Newest first."""
+        return self._catalog.datasets(after, limit)
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Remove it; ConflictError while a job that has not ended needs it."""
+        with self._content:
+            sha256, unused = self._catalog.delete_dataset(dataset_id)
+            if unused:
+                self._files.remove_dataset(sha256)
+
+    # -- jobs
+
+    def submit(self, spec: JobSpec, key: str | None = None) -> Job:
+        """Queue a job; the same idempotency key and body give the same job again."""
+        if key is None:
+            return self._submit(spec, None)
+        with self._news:
+            if key in self._keys:
+                raise ConflictError("a request with this Idempotency-Key is being worked on.")
+            self._keys.add(key)
+        try:
+            return self._submit(spec, key)
+        finally:
+            self._keys.discard(key)
+
+    def _submit(self, spec: JobSpec, key: str | None) -> Job:
+        s, cores = self._settings, self._executor.cores
+        threads = min(spec.threads or s.threads_per_job or cores, cores)
+        data = self._catalog.dataset(spec.dataset_id)
+        _check_columns(spec, data)
+        self._files.check_space()
+        name = spec.name or data.name
+        job_id = self._jobs.add(spec, name, data.sha256, threads, s.max_queued, key)
+        self._executor.wake()
+        self._tell_listeners(job_id)
+        return self.get_job(job_id)
+
+    def get_job(self, job_id: str) -> Job:
+        """As it is now."""
+        return self._with_life(self._jobs.get(job_id))
+
+    def list_jobs(self, after: str | None = None, limit: int = 50) -> Page[Job]:
+        """Newest first."""
+        page = self._jobs.page(after, limit)
+        return Page(tuple(map(self._with_life, page.items)), page.has_more)
+
+    def _with_life(self, job: Job) -> Job:
+        if job.state not in ACTIVE:
+            return job
+        return replace(job, live=self._executor.live(job.id))
+
+    def cancel(self, job_id: str) -> Job:
+        """End it and discard what it has learned; ConflictError when it has ended."""
+        with self._executor.lock:
+            self._jobs.move(job_id, _LIVING, JobState.CANCELLED, "cancelled")
+            self._executor.abandon(job_id)
+        return self._changed(job_id)
+
+    def pause(self, job_id: str) -> Job:
+        """Stop after this epoch and wait; frees its cores."""
+        with self._executor.lock:
+            if self._jobs.row(job_id)["state"] in ACTIVE:
+                self._wish(job_id, "pause")
+            else:
+                self._jobs.move(job_id, WAITING, JobState.PAUSED, "paused")
+        return self._changed(job_id)
+
+    def resume(self, job_id: str) -> Job:
+        """Put a paused job back into the queue."""
+        with self._executor.lock:
+            row = self._jobs.row(job_id)
+            if row["state"] in ACTIVE and row["wish"] == "pause":
+                self._wish(job_id, "")
+            else:
+                self._jobs.move(job_id, {JobState.PAUSED}, JobState.QUEUED)
+        return self._changed(job_id)
+
+    def stop(self, job_id: str) -> Job:
+        """End it after this epoch and keep the weights so far."""
+        with self._executor.lock:
+            row = self._jobs.row(job_id)
+            if row["state"] in ACTIVE:
+                self._wish(job_id, "stop")
+            elif row["state"] in TERMINAL:
+                raise ConflictError(f"job {job_id} has ended: it is {row['state']}.")
+            elif not checkpoints_in(self._files.job(job_id)):
+                raise ConflictError(f"job {job_id} holds no weights yet: cancel it instead.")
+            else:
+                # A process is needed to make a model of the checkpoint.
+                self._jobs.move(job_id, {JobState(row["state"])}, JobState.QUEUED, "stopping")
+                self._jobs.wish(job_id, "stop")
+        return self._changed(job_id)
+
+    def _wish(self, job_id: str, wish: str) -> None:
+        self._jobs.wish(job_id, wish)
+        self._executor.tell(job_id, wish)
+
+    def _changed(self, job_id: str) -> Job:
+        self._executor.wake()
+        self._tell_listeners(job_id)
+        return self.get_job(job_id)
+
+    def events(self, job_id: str, after: int = 0, limit: int = 1000) -> list[JobEvent]:
+        """Events with larger numbers than `after`, in order."""
+        return self._jobs.events(job_id, after, limit)
+
+    def wait_events(self, job_id: str, after: int, timeout: float) -> list[JobEvent]:
+        """The same, waiting until there is one; empty when none came in time."""
+        end = time.monotonic() + timeout
+        with self._news:
+            while not (found := self.events(job_id, after)):
+                if (left := end - time.monotonic()) <= 0:
+                    break
+                self._news.wait(left)
+        return found
+
+    def metrics(self, job_id: str) -> list[dict[str, Any]]:
+        """One row per epoch."""
+        return self._jobs.metrics(job_id)
+
+    def checkpoints(self, job_id: str) -> list[CheckpointInfo]:
+        """Newest first."""
+        return self._jobs.checkpoints(job_id)
+
+    # -- models
+
+    def get_model(self, model_id: str) -> Model:
+        """One model."""
+        return self._catalog.model(model_id)
+
+    def list_models(self, after: str | None = None, limit: int = 50) -> Page[Model]:
+        """Newest first."""
+        return self._catalog.models(after, limit)
+
+    def model_path(self, model_id: str) -> Path:
+        """Its safetensors file, for download."""
+        path = self._files.model(self._catalog.model(model_id).id)
+        if not path.is_file():
+            raise NotFoundError(f"the file of model {model_id} is gone.")
+        return path
+
+    def load_model(self, model_id: str) -> MLP:
+        """Read from its file at every call: the caller keeps it. Its predictor has one thread."""
+        from nbmlp.mlp import MLP
+
+        return MLP.load(self.model_path(model_id), threads=1)
+
+    def delete_model(self, model_id: str) -> None:
+        """Remove it; its job stays."""
+        self._catalog.delete_model(model_id)
+        self._files.remove_model(model_id)
+
+    # -- tokens
+
+    def create_token(self, label: str) -> tuple[Token, str]:
+        """A new token and its secret, which is kept hashed only."""
+        return self._catalog.create_token(label)
+
+    def verify_token(self, secret: str) -> Token | None:
+        """Whose secret it is."""
+        return self._catalog.verify_token(secret)
+
+    def list_tokens(self) -> Sequence[Token]:
+        """Oldest first."""
+        return self._catalog.tokens()
+
+    def delete_token(self, token_id: str) -> None:
+        """It is no longer accepted."""
+        self._catalog.delete_token(token_id)
+
+
+_LIVING = frozenset(JobState) - TERMINAL
+
+
+def _check_columns(spec: JobSpec, data: Dataset) -> None:
+    """Refuse now what the job would fail with: columns that do not exist, or no target."""
+    names = [c.name for c in data.columns]
+    wanted = [] if spec.target is None else spec.target
+    wanted = wanted if isinstance(wanted, list) else [wanted]
+    choose(names, wanted or None, spec.columns, "the data set")

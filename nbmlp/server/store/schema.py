@@ -1,0 +1,124 @@
+"""The tables as they are now; how older ones become these is told in migrations/versions."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+__all__ = ["checkpoints", "datasets", "events", "jobs", "keys", "metadata", "models", "tokens"]
+
+metadata = MetaData()
+_ID = String(26)
+
+datasets = Table(
+    "datasets", metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("sha256", String(64), nullable=False, index=True),
+    Column("format", String(20), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("columns", JSON, nullable=False),
+    Column("target_guess", Text),
+    Column("preview", JSON, nullable=False),
+    Column("created", Float, nullable=False),
+)  # fmt: skip
+
+jobs = Table(
+    "jobs", metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    # The data set may be deleted once the job has ended; what it was stays known.
+    Column("dataset_id", _ID, nullable=False, index=True),
+    Column("data_sha256", String(64), nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("threads", Integer, nullable=False),
+    Column("state", String(20), nullable=False, index=True),
+    Column("wish", String(10), nullable=False),  # "", "pause" or "stop": at the next epoch's end
+    Column("message", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("error_kind", String(20), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("started", Float),
+    Column("finished", Float),
+    Column("attempt_started", Float),
+    Column("used_seconds", Float, nullable=False),  # wall time of the attempts that have ended
+    Column("epoch", Integer, nullable=False),
+    Column("epochs", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("setbacks", Integer, nullable=False),  # attempts in a row that got nowhere
+    Column("fence", Integer, nullable=False),  # of the process that may report; only rises
+    Column("pid", Integer),
+    Column("pid_started", Float),
+    Column("last_seq", Integer, nullable=False),
+    Column("best_epoch", Integer),
+    Column("best_score", Float),
+    Column("best_loss", Float),
+    Column("score_name", String(40), nullable=False),
+    Column("stop_reason", Text, nullable=False),
+    Column("model_id", _ID),
+)  # fmt: skip
+
+events = Table(
+    "events", metadata,
+    Column("job_id", _ID, ForeignKey("jobs.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("time", Float, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("data", JSON, nullable=False),
+)  # fmt: skip
+
+checkpoints = Table(
+    "checkpoints", metadata,
+    Column("job_id", _ID, ForeignKey("jobs.id"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("created", Float, nullable=False),
+)  # fmt: skip
+
+models = Table(
+    "models", metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("job_id", _ID, nullable=False),
+    Column("dataset_id", _ID, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("task", String(20), nullable=False),
+    Column("inputs", JSON, nullable=False),
+    Column("targets", JSON, nullable=False),
+    Column("classes", JSON, nullable=False),
+    Column("evaluation", JSON, nullable=False),
+    Column("summary", Text, nullable=False),
+)  # fmt: skip
+
+keys = Table(
+    "keys", metadata,
+    Column("key", String(200), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("job_id", _ID, ForeignKey("jobs.id"), nullable=False),
+)  # fmt: skip
+
+tokens = Table(
+    "tokens", metadata,
+    Column("id", _ID, primary_key=True),
+    Column("label", Text, nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("created", Float, nullable=False),
+)  # fmt: skip
+
+Index("queue", jobs.c.state, jobs.c.priority, jobs.c.id)

@@ -1,0 +1,77 @@
+"""What the tests of jobs share: a service in a temporary folder, data sets, waiting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nbmlp.data import Dataset, Table
+from nbmlp.mlp import MLP
+from nbmlp.server.jobs.spec import JobSpec
+from nbmlp.server.ports import TERMINAL, ColumnInfo, Job, ParsedDataset
+from nbmlp.server.rows import save_rows
+from nbmlp.server.service import LocalService
+from nbmlp.server.settings import ServerSettings
+
+PATIENCE = 60.0
+
+
+def make_settings(folder: Path, **changes: Any) -> ServerSettings:
+    values = {
+        "data_dir": folder, "checkpoint_seconds": 0.0, "cores": 2, "threads_per_job": 1,
+        "diagnosis_seconds": 2.0, "reserve_mb": 0,
+    }  # fmt: skip
+    return ServerSettings(**{**values, **changes})
+
+
+def make_table(rows: int = 300, seed: int = 0) -> Table:
+    rng = np.random.default_rng(seed)
+    size = rng.uniform(20, 200, rows)
+    town = rng.choice(["Bonn", "Köln", "Ulm"], rows).astype(object)
+    price = 3.0 * size + 50.0 * (town == "Köln") + rng.normal(0, 5, rows)
+    size[::17] = np.nan
+    return Table({"size": size, "town": town, "price": price})
+
+
+def add(service: LocalService, data: Dataset, name: str = "houses") -> str:
+    path = service.upload_path()
+    sha256 = save_rows(path, data)
+    names = data.X.names if isinstance(data.X, Table) else [f"x{j}" for j in range(data.X.shape[1])]
+    extra = [] if data.y is None else ["y"]
+    columns = tuple(ColumnInfo(n, "number") for n in (*names, *extra))
+    return service.add_dataset(ParsedDataset(path, sha256, name, "csv", len(data), columns)).id
+
+
+def add_table(service: LocalService, rows: int = 300) -> str:
+    return add(service, Dataset(make_table(rows)))
+
+
+def spec_for(dataset_id: str, **changes: Any) -> JobSpec:
+    model = {"hidden": [8], "epochs": 12, "dropout": 0.2, "seed": 3} | changes.pop("model", {})
+    values = {"dataset_id": dataset_id, "target": "price", "model": model, "diagnose": False}
+    return JobSpec.model_validate(values | changes)
+
+
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+    return found
+
+
+def finished(service: LocalService, job_id: str, seconds: float = PATIENCE) -> Job:
+    def ended() -> Job | None:
+        job = service.get_job(job_id)
+        return job if job.state in TERMINAL else None
+
+    return until(ended, seconds)
+
+
+def weights(service: LocalService, job: Job) -> np.ndarray:
+    assert job.model_id is not None
+    return MLP.load(service.model_path(job.model_id)).get_flat()
