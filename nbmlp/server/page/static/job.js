@@ -30,12 +30,9 @@ function draw() {
   });
 }
 
-/** Take rows over; a resumed job tells some epochs again. */
+/** Take rows over; a stream tells from its beginning, and a resumed job some epochs again. */
 function take(more) {
-  for (const row of more) {
-    while (rows.length && rows.at(-1).epoch >= row.epoch) rows.pop();
-    rows.push(row);
-  }
+  for (const row of more) rows[row.epoch - 1] = row;
   if (more.length) draw();
 }
 
@@ -56,19 +53,33 @@ function refresh() {
   htmx.trigger(status, "refresh");
 }
 
-/** Epochs and states come as events; how far an epoch has come is asked for. */
-function listen(after) {
-  const clock = setInterval(refresh, 2000);
-  const source = new EventSource(`/v1/jobs/${job}/events?after=${after}`);
-  const on = (kind, act) => source.addEventListener(kind, (event) => act(JSON.parse(event.data)));
-  on("epochs", ({ data }) => take(data.rows));
-  for (const kind of ["epochs", "state", "checkpoint", "diagnosis"]) on(kind, refresh);
-  on("state", ({ data }) => {
-    if (!over(data.state)) return;
-    source.close();
-    clearInterval(clock);
+let source = null;
+
+/** Follow the job: its epochs, and the job itself whenever anything about it has changed. */
+function listen() {
+  source = new EventSource(`/v1/jobs/${job}/events`);
+  source.addEventListener("epochs", (event) => take(JSON.parse(event.data).data.rows));
+  source.addEventListener("job", (event) => {
+    refresh();
+    if (!over(JSON.parse(event.data).state)) return;
+    quiet();
     htmx.trigger("#result", "ended");
   });
+  source.addEventListener("open", () => complain(""));
+  source.addEventListener("error", () => {
+    if (source) complain("The server does not answer. This page goes on when it does.");
+  });
+}
+
+function quiet() {
+  source?.close();
+  source = null;
+}
+
+/** A hidden page listens to nothing: browsers open six connections to a server, no more. */
+function attend() {
+  if (document.hidden) quiet();
+  else if (!source && !over(panel().dataset.state)) listen();
 }
 
 status.addEventListener("htmx:afterSettle", () => {
@@ -76,9 +87,10 @@ status.addEventListener("htmx:afterSettle", () => {
   draw();
 });
 connect(document.getElementById("tools"), [loss], [loss, scores]);
+document.addEventListener("visibilitychange", attend);
 try {
-  take((await ask(`/v1/jobs/${job}/metrics`)).data);
-  if (!over(panel().dataset.state)) listen(0);
+  take(await ask(`/v1/jobs/${job}/metrics`));
+  attend();
 } catch (error) {
   complain(error.message);
 }

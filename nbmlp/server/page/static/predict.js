@@ -15,14 +15,15 @@ function row(form) {
 }
 
 function number(text, name) {
+  if (text === "") return null; // missing
   const value = Number(text.replace(",", "."));
-  if (text === "" || Number.isNaN(value)) throw new Error(`${name}: "${text}" is not a number.`);
+  if (Number.isNaN(value)) throw new Error(`${name}: "${text}" is not a number.`);
   return value;
 }
 
 /** The tensors that the model asks for: one per column, or one for the whole row. */
 function tensors(inputs, values) {
-  const cell = ([name, , text], datatype) => (datatype === "BYTES" ? text : number(text, name));
+  const cell = ([name, , text], datatype) => (datatype === "BYTES" ? text || null : number(text, name));
   const byName = new Map(values.map((value) => [value[0], value]));
   if (inputs.every(({ name }) => byName.has(name))) {
     return inputs.map(({ name, datatype, shape }) => ({
