@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ __all__ = ["Database", "journal_mode"]
 
 #: Older versions can corrupt a database in WAL mode when a reset meets a checkpoint.
 _WAL_IS_SAFE = (3, 51, 3)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def journal_mode(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> str:
@@ -124,6 +126,10 @@ class Database:
             yield
         except OperationalError as error:
             raise _named(error, self._path) from error
+        except OSError as error:
+            if error.errno in _FULL:
+                raise _full(self._path) from error
+            raise ServiceError(f"the database {self._path} cannot be used: {error}.") from error
         except DBAPIError as error:
             raise ServiceError(
                 f"the database {self._path} cannot be used: {error.orig}."
@@ -136,10 +142,14 @@ class Database:
             self._readers.dispose()
 
 
+def _full(path: Path) -> ServiceError:
+    return NoSpaceError(f"the disk of {path.parent} is full: free some space.")
+
+
 def _named(error: OperationalError, path: Path) -> ServiceError:
     code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return BusyError("the database is locked by another program: try again in a moment.")
     if code == sqlite3.SQLITE_FULL:
-        return NoSpaceError(f"the disk of {path.parent} is full: free some space.")
+        return _full(path)
     return ServiceError(f"the database {path} cannot be used: {error.orig}.")

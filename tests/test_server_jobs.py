@@ -1,0 +1,354 @@
+"""Jobs in child processes: states, limits, crashes, recovery."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+pytest.importorskip("sqlalchemy")
+
+from server_jobs import (
+    add,
+    add_table,
+    finished,
+    make_settings,
+    make_table,
+    spec_for,
+    until,
+    weights,
+)
+
+from nbmlp.data import Dataset, Given
+from nbmlp.mlp import MLP
+from nbmlp.server.files import checkpoints_in
+from nbmlp.server.ports import (
+    ConflictError,
+    EventKind,
+    JobState,
+    KeyReusedError,
+    NotFoundError,
+    QueueFullError,
+)
+from nbmlp.server.service import LocalService
+from nbmlp.train.standard import EarlyStopping
+
+LONG = {"epochs": 100_000}
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[LocalService]:
+    service = LocalService(make_settings(tmp_path / "data"))
+    service.start()
+    yield service
+    service.close()
+
+
+def process_of(service: LocalService, job_id: str) -> psutil.Process:
+    def found() -> Any:
+        row = service._jobs.row(job_id)
+        return row["pid"] if row["epoch"] >= 2 else None
+
+    return psutil.Process(until(found))
+
+
+def states(service: LocalService, job_id: str) -> list[str]:
+    return [e.data["state"] for e in service.events(job_id) if e.kind is EventKind.STATE]
+
+
+def test_a_job_gives_the_weights_of_the_same_fit_here(service: LocalService) -> None:
+    dataset_id = add_table(service)
+    early = {"patience": 4}
+    spec = spec_for(dataset_id, test=0.2, early_stopping=early, model={"epochs": 30})
+    job = finished(service, service.submit(spec).id)
+    assert job.state is JobState.SUCCEEDED, job.error
+    table = make_table()
+    X = {"size": table["size"], "town": table["town"]}
+    rest, test = Given.of(X, table["price"]).set_aside(0.2, 3, False)
+    model = MLP(hidden=8, dropout=0.2, seed=3, epochs=30)
+    model.fit(rest.X, rest.y, validation=0.1, callbacks=[EarlyStopping(patience=4)])
+    assert np.array_equal(weights(service, job), model.get_flat())
+    stored = service.get_model(job.model_id)
+    assert stored.inputs == (("size", "number"), ("town", "text"))
+    assert stored.evaluation["rows"] == "test"
+    assert stored.evaluation["r2"] == pytest.approx(model.evaluate(test.X, test.y)["r2"])
+    assert len(stored.evaluation["residuals"]) == 60
+    rows = [r["epoch"] for r in service.metrics(job.id)]
+    assert rows == list(range(1, job.epoch + 1))
+    assert job.best_epoch == model.history.best_epoch
+    assert states(service, job.id) == ["queued", "compiling", "running", "succeeded"]
+    raw = {"size": [100.0, np.nan], "town": ["Ulm", "elsewhere"]}
+    loaded = service.load_model(job.model_id)
+    assert np.allclose(loaded.predict(raw), model.predict(raw))
+    assert loaded.train_spec.threads == 1
+    assert not list((service._files.root / "jobs").iterdir())
+
+
+def test_classes_have_a_confusion_matrix(service: LocalService) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 4)).astype(np.float32)
+    dataset_id = add(service, Dataset(X, (X[:, 0] > 0).astype(np.int64)))
+    job = finished(service, service.submit(spec_for(dataset_id, target=None)).id)
+    model = service.get_model(job.model_id)
+    assert model.classes == ("0", "1")
+    assert np.sum(model.evaluation["confusion"]) == model.evaluation["count"] == 20
+    assert job.score_name == "accuracy"
+
+
+@pytest.mark.parametrize("fault", ["worker.epoch:5:kill", "worker.rename:4:kill"])
+def test_a_killed_worker_ends_with_the_same_bits(
+    fault: str, service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_for(add_table(service), early_stopping={"patience": 20}, model={"epochs": 20})
+    undisturbed = finished(service, service.submit(spec).id)
+    monkeypatch.setenv("NBMLP_FAULT", fault)
+    monkeypatch.setenv("NBMLP_FAULT_MARK", str(tmp_path / "mark"))
+    job = finished(service, service.submit(spec).id)
+    assert (tmp_path / "mark").read_text() == fault
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+    assert np.array_equal(weights(service, job), weights(service, undisturbed))
+    told = [e.data.get("message", "") for e in service.events(job.id)]
+    last = 4 if "epoch" in fault else 3
+    assert f"interrupted, resuming from epoch {last}" in told
+    assert [r["epoch"] for r in service.metrics(job.id)] == list(range(1, 21))
+
+
+@pytest.mark.parametrize("action", ["enospc", "eio"])
+def test_a_checkpoint_that_cannot_be_written(
+    action: str, service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NBMLP_FAULT", f"worker.fsync:3:{action}")
+    monkeypatch.setenv("NBMLP_FAULT_MARK", str(tmp_path / "mark"))
+    job = finished(service, service.submit(spec_for(add_table(service))).id)
+    if action == "enospc":
+        assert (job.state, job.error_kind) == (JobState.FAILED, "no_space")
+        assert "No space left" in job.error
+    else:  # the attempt is over, not the job
+        assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+
+
+def test_a_server_that_was_killed_leaves_no_orphan_and_its_jobs_go_on(
+    tmp_path: Path,
+) -> None:
+    first = LocalService(make_settings(tmp_path / "data"))
+    first.start()
+    dataset_id = add_table(first, 3000)
+    spec = spec_for(dataset_id, model={"epochs": 150, "batch_size": 1})
+    undisturbed = finished(first, first.submit(spec).id)
+    job = first.submit(spec)
+    process = process_of(first, job.id)
+    # As after a crash: the executor's thread is gone, its processes are not.
+    first._executor._closing = True
+    first._executor._thread.join()
+    first._database.close()
+    first._files.close()
+    second = LocalService(make_settings(tmp_path / "data"))
+    second.start()
+    try:
+        until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+        done = finished(second, job.id)
+        assert done.state is JobState.SUCCEEDED
+        assert done.attempt == 2
+        assert np.array_equal(weights(second, done), weights(second, undisturbed))
+    finally:
+        second.close()
+        first._executor._attempts[job.id].process.wait()
+
+
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_used(service: LocalService) -> None:
+    dataset_id = add_table(service)
+    spec = spec_for(dataset_id, model=LONG)
+    job = service.submit(spec)
+    process_of(service, job.id)
+    service.pause(job.id)
+    until(lambda: service.get_job(job.id).state is JobState.PAUSED)
+    newest, before = checkpoints_in(service._files.job(job.id))
+    assert [c.epoch for c in service.checkpoints(job.id)] == [
+        int(newest.stem[-9:]), int(before.stem[-9:]),
+    ]  # fmt: skip
+    raw = bytearray(newest.read_bytes())
+    raw[-3] ^= 4
+    newest.write_bytes(raw)
+    service.resume(job.id)
+
+    def texts() -> list[str]:
+        events = service.events(job.id, limit=10_000)
+        return [e.data["text"] for e in events if e.kind is EventKind.MESSAGE]
+
+    until(lambda: len(texts()) >= 2)
+    assert "is damaged" in texts()[0]
+    assert texts()[1] == f"resumed from epoch {int(before.stem[-9:])}"
+    service.cancel(job.id)
+
+
+def test_pause_resume_stop_cancel(service: LocalService) -> None:
+    dataset_id = add_table(service)
+    job = service.submit(spec_for(dataset_id, model=LONG))
+    with pytest.raises(ConflictError):
+        service.resume(job.id)
+    process = process_of(service, job.id)
+    service.pause(job.id)
+    paused = until(lambda: (j := service.get_job(job.id)).state is JobState.PAUSED and j)
+    assert paused.message.startswith("paused after epoch")
+    until(lambda: not process.is_running())
+    assert service.resume(job.id).state in (JobState.QUEUED, JobState.COMPILING)
+    until(lambda: service.get_job(job.id).epoch > paused.epoch)
+    service.stop(job.id)
+    stopped = finished(service, job.id)
+    assert (stopped.state, stopped.stop_reason) == (JobState.SUCCEEDED, "stopped")
+    assert len(service.load_model(stopped.model_id).history) == stopped.epoch
+    for act in (service.cancel, service.pause, service.resume, service.stop):
+        with pytest.raises(ConflictError):
+            act(job.id)
+    other = service.submit(spec_for(dataset_id, model=LONG))
+    process = process_of(service, other.id)
+    assert service.cancel(other.id).state is JobState.CANCELLED
+    until(lambda: not process.is_running())
+    until(lambda: not list((service._files.root / "jobs").iterdir()))
+    assert states(service, other.id)[-1] == "cancelled"
+
+
+def test_a_paused_job_that_is_stopped_hands_over_its_checkpoint(service: LocalService) -> None:
+    job = service.submit(spec_for(add_table(service), model=LONG))
+    process_of(service, job.id)
+    service.pause(job.id)
+    paused = until(lambda: (j := service.get_job(job.id)).state is JobState.PAUSED and j)
+    service.stop(job.id)
+    done = finished(service, job.id)
+    assert done.state is JobState.SUCCEEDED
+    assert done.epoch == paused.epoch == len(service.load_model(done.model_id).history)
+
+
+def test_cores_are_never_exceeded_and_nobody_overtakes(tmp_path: Path) -> None:
+    service = LocalService(make_settings(tmp_path / "data", cores=2, max_queued=3))
+    dataset_id = add_table(service)
+    wide = service.submit(spec_for(dataset_id, threads=2, model=LONG))
+    narrow = service.submit(spec_for(dataset_id, model=LONG))
+    first = service.submit(spec_for(dataset_id, priority=5, model=LONG))
+    places = {j.id: j.queue_place for j in service.list_jobs().items}
+    assert places == {first.id: 1, wide.id: 2, narrow.id: 3}
+    with pytest.raises(QueueFullError):
+        service.submit(spec_for(dataset_id))
+    service.start()
+    try:
+        process_of(service, first.id)
+        assert service.health().cores_used == 1
+        assert service.get_job(wide.id).state is JobState.QUEUED
+        assert service.get_job(narrow.id).state is JobState.QUEUED
+        service.cancel(first.id)
+        process_of(service, wide.id)
+        assert service.health().cores_used == 2
+        assert service.get_job(narrow.id).queue_place == 1
+    finally:
+        service.close()
+
+
+def test_limits_end_a_job_and_say_which(service: LocalService) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 200)).astype(np.float32)
+    data = add(service, Dataset(X, X[:, 0] * 2.0))
+    slow = {"epochs": 100_000, "hidden": [300]}
+    wanted = {
+        "time": {"limits": {"wall_seconds": 1}, "model": slow},
+        "cpu_time": {"limits": {"cpu_seconds": 1}, "model": slow},
+        "out_of_memory": {
+            "limits": {"memory_mb": 256},
+            "model": {"hidden": [16384, 16384], "batch_size": None},
+        },
+    }
+    jobs = {k: service.submit(spec_for(data, target=None, **v)).id for k, v in wanted.items()}
+    for kind, job_id in jobs.items():
+        job = finished(service, job_id)
+        assert (job.state, job.error_kind) == (JobState.FAILED, kind), job.error
+        assert job.model_id is None
+    assert "256 MB" in service.get_job(jobs["out_of_memory"]).error
+
+
+def test_files_that_outgrow_the_disk_limit_fail_the_job(tmp_path: Path) -> None:
+    service = LocalService(make_settings(tmp_path / "data", job_disk_mb=1))
+    service.start()
+    try:
+        job = service.submit(spec_for(add_table(service), model={"hidden": [300, 300]}))
+        job = finished(service, job.id)
+        assert (job.state, job.error_kind) == (JobState.FAILED, "no_space")
+        assert service.health().ready
+    finally:
+        service.close()
+
+
+def test_a_job_that_fails_on_nan_is_diagnosed(service: LocalService) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 5))
+    X[7, 2] = np.nan
+    data = add(service, Dataset(X, np.sin(X[:, 0])))
+    job = finished(service, service.submit(spec_for(data, target=None, diagnose=True)).id)
+    assert (job.state, job.error_kind) == (JobState.FAILED, "non_finite")
+    assert "row 7" in job.error
+    found = [e for e in service.events(job.id) if e.kind is EventKind.DIAGNOSIS]
+    assert len(found) == 1
+    assert found[0].data["report"]["findings"][0]["cause"] == "nonfinite_inputs"
+    assert "on_nonfinite" in found[0].data["text"]
+
+
+def test_wrong_data_and_wrong_columns(service: LocalService) -> None:
+    dataset_id = add_table(service)
+    from nbmlp.errors import DataError
+
+    with pytest.raises(DataError, match="did you mean 'price'"):
+        service.submit(spec_for(dataset_id, target="prize"))
+    text = finished(
+        service,
+        service.submit(spec_for(dataset_id, target="town", model={"task": "regression"})).id,
+    )
+    assert (text.state, text.error_kind) == (JobState.FAILED, "data")
+    with pytest.raises(NotFoundError):
+        service.get_job("0" * 26)
+
+
+def test_idempotency_keys(service: LocalService) -> None:
+    dataset_id = add_table(service)
+    spec = spec_for(dataset_id, model={"epochs": 1})
+    first = service.submit(spec, "k")
+    assert service.submit(spec, "k").id == first.id
+    with pytest.raises(KeyReusedError):
+        service.submit(spec_for(dataset_id, model={"epochs": 2}), "k")
+    assert len(service.list_jobs().items) == 1
+    finished(service, first.id)
+    assert service.submit(spec, "k").id == first.id
+
+
+def test_events_are_waited_for_and_listened_to(service: LocalService) -> None:
+    dataset_id = add_table(service)
+    heard: list[str] = []
+    end = service.on_change(heard.append)
+    job = service.submit(spec_for(dataset_id))
+    seen, after = [], 0
+    while not seen or seen[-1].data.get("state") != "succeeded":
+        new = service.wait_events(job.id, after, 30.0)
+        assert [e.seq for e in new] == list(range(after + 1, after + 1 + len(new)))
+        seen, after = [*seen, *new], after + len(new)
+    assert set(heard) == {job.id}
+    end()
+    assert service.wait_events(job.id, after, 0.01) == []
+
+
+def test_a_worker_does_not_see_the_servers_secrets(
+    service: LocalService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NBMLP_TOKEN", "secret")
+    job = service.submit(spec_for(add_table(service), model=LONG))
+    process = process_of(service, job.id)
+    assert "NBMLP_TOKEN" not in process.environ()
+    assert os.getpgid(process.pid) == process.pid != os.getpgid(0)
+
+
+def test_the_data_folder_belongs_to_one_server(service: LocalService, tmp_path: Path) -> None:
+    from nbmlp.server.ports import ServiceError
+
+    with pytest.raises(ServiceError, match="another server"):
+        LocalService(make_settings(tmp_path / "data"))
