@@ -24,7 +24,7 @@ __all__ = ["create_app"]
 
 _DESCRIPTION = (
     "Trains multilayer perceptrons on this machine's CPUs. Send `Authorization: Bearer <token>`"
-    " with every request; every error is `{\"error\": sentence}`."
+    ' with every request; every error is `{"error": sentence}`.'
 )
 
 
@@ -66,8 +66,6 @@ def create_app(service: Service, settings: ServerSettings) -> FastAPI:
     ):  # fmt: skip
         app.include_router(routes)
     errors.add_handlers(app)
-    app.add_middleware(
-        Gate, settings=settings, tokens=tokens, sessions=sessions, observe=observer
-    )
+    app.add_middleware(Gate, settings=settings, tokens=tokens, sessions=sessions, observe=observer)
     app.state.feed = feed
     return app

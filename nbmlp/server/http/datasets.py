@@ -108,9 +108,7 @@ async def _receive(request: Request, raw: File, context: Context) -> None:
         raise
 
 
-async def _write(
-    stream: AsyncIterator[bytes], file: BinaryIO, most: int, context: Context
-) -> None:
+async def _write(stream: AsyncIterator[bytes], file: BinaryIO, most: int, context: Context) -> None:
     size, pending = 0, bytearray()
     async for piece in stream:
         size += len(piece)

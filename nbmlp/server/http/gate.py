@@ -176,8 +176,10 @@ class Gate:
             )  # fmt: skip
         state.update(user=session.user, csrf=session.csrf)
         given = headers.get("x-csrf-token", "")
-        if writes and path not in _FORMS and not hmac.compare_digest(
-            given.encode(), session.csrf.encode()
+        if (
+            writes
+            and path not in _FORMS
+            and not hmac.compare_digest(given.encode(), session.csrf.encode())
         ):
             raise _RefusedError(403, "the page's token is missing or old: reload the page.")
 

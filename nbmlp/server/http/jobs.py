@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Response
 from fastapi.sse import EventSourceResponse
 from pydantic import StringConstraints
 from starlette.concurrency import run_in_threadpool
@@ -59,9 +59,7 @@ def router(context: Context, feed: Feed) -> APIRouter:
     service = context.service
     routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-    @routes.post(
-        "", operation_id="submit_job", status_code=201, responses=problems(404, 409, 507)
-    )
+    @routes.post("", operation_id="submit_job", status_code=201, responses=problems(404, 409, 507))
     def submit(spec: JobSpec, idempotency_key: Key = None) -> Job:
         """Queue a training."""
         return service.submit(spec, idempotency_key)
@@ -110,9 +108,7 @@ def _add_results(routes: APIRouter, context: Context, feed: Feed) -> None:
         "/{job_id}/events", operation_id="stream_job_events", response_class=EventSourceResponse,
         response_model=None, responses={**problems(404), **_STREAM},
     )  # fmt: skip
-    async def events(
-        job_id: Identifier, user: User, last_event_id: LastEventId = None
-    ) -> Response:
+    async def events(job_id: Identifier, user: User, last_event_id: LastEventId = None) -> Response:
         """Follow a job; Last-Event-ID goes on where a stream broke off."""
         after = last_event_id or 0
         if await run_in_threadpool(_is_told, job_id, after):

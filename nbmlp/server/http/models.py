@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -155,40 +155,43 @@ def _add_server(routes: APIRouter, service: Service) -> None:
 
 
 def _add_models(routes: APIRouter, kept: Kept) -> None:
-    async def metadata(name: Name, version: Version = _VERSION) -> ModelMetadata:
+    async def metadata(name: Name) -> ModelMetadata:
         """What a model takes and gives."""
-        served = await _find(kept, name, version)
+        served = await kept.get(name)
         return ModelMetadata(
             name=name, versions=[_VERSION], platform="nbmlp",
-            inputs=served.inputs, outputs=served.outputs,
+            inputs=[Tensor(**tensor) for tensor in served.inputs],
+            outputs=[Tensor(**tensor) for tensor in served.outputs],
         )  # fmt: skip
 
-    async def ready(name: Name, version: Version = _VERSION) -> dict[str, Any]:
+    async def ready(name: Name) -> dict[str, Any]:
         """Whether a model can be asked; loads it."""
-        await _find(kept, name, version)
+        await kept.get(name)
         return {"name": name, "ready": True}
 
-    async def infer(request: Request, name: Name, version: Version = _VERSION) -> Response:
+    async def infer(request: Request, name: Name) -> Response:
         """Predict rows."""
-        served = await _find(kept, name, version)
+        served = await kept.get(name)
         asked, behind = _parsed(request.headers.get(_JSON_LENGTH), await request.body())
         return await _answer(served, asked, behind)
 
-    for path, end in (("/models/{name}", ""), ("/models/{name}/versions/{version}", "_version")):
-        routes.get(path, operation_id=f"model{end}_metadata", responses=problems(404))(metadata)
-        routes.get(
-            f"{path}/ready", operation_id=f"model{end}_ready", responses=problems(404)
-        )(ready)  # fmt: skip
-        routes.post(
-            f"{path}/infer", operation_id=f"model{end}_infer", openapi_extra=_INFER,
-            response_model=None, responses={**problems(404, 413), 200: {"model": InferResponse}},
-        )(infer)  # fmt: skip
+    for path, end, checks in (
+        ("/models/{name}", "", []),
+        ("/models/{name}/versions/{version}", "_version", [Depends(_check_version)]),
+    ):
+        some: dict[str, Any] = {"dependencies": checks, "responses": problems(404)}
+        infer_only: dict[str, Any] = {
+            "dependencies": checks, "openapi_extra": _INFER, "response_model": None,
+            "responses": {**problems(404, 413), 200: {"model": InferResponse}},
+        }  # fmt: skip
+        routes.get(path, operation_id=f"model{end}_metadata", **some)(metadata)
+        routes.get(f"{path}/ready", operation_id=f"model{end}_ready", **some)(ready)
+        routes.post(f"{path}/infer", operation_id=f"model{end}_infer", **infer_only)(infer)
 
 
-async def _find(kept: Kept, name: str, version: str) -> ServedModel:
+def _check_version(version: Version) -> None:
     if version != _VERSION:
-        raise NotFoundError(f"model {name} has no version {version}: its only one is {_VERSION}.")
-    return await kept.get(name)
+        raise NotFoundError(f"there is no version {version}: the only one is {_VERSION}.")
 
 
 def _parsed(length: str | None, body: bytes) -> tuple[InferRequest, bytes]:

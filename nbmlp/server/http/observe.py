@@ -9,8 +9,13 @@ import time
 from collections.abc import Iterable
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram
-from prometheus_client import generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -64,9 +69,7 @@ class Observer:
         self.registry = CollectorRegistry()
         self.registry.register(_Now(service, streams))
         labels = ("method", "route", "status")
-        self._requests = Counter(
-            "nbmlp_http_requests", "Requests.", labels, registry=self.registry
-        )
+        self._requests = Counter("nbmlp_http_requests", "Requests.", labels, registry=self.registry)
         self._seconds = Histogram(
             "nbmlp_http_seconds", "Time to the end of the answer.", ("route",), buckets=_BUCKETS,
             registry=self.registry,

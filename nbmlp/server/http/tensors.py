@@ -94,7 +94,9 @@ def decode(tensor: InputTensor) -> NDArray[Any]:
         else:
             values = np.asarray(_numbers(tensor, code), dtype=code)
     except (ValueError, TypeError, OverflowError):
-        raise DataError(f"input {tensor.name!r} has values that are no {tensor.datatype}.") from None
+        raise DataError(
+            f"input {tensor.name!r} has values that are no {tensor.datatype}."
+        ) from None
     return _shaped(tensor, values)
 
 
@@ -153,9 +155,7 @@ def _from_bytes(tensor: InputTensor, raw: bytes) -> NDArray[Any]:
     if code is None:
         return _shaped(tensor, np.array(_split(tensor.name, raw), dtype=object))
     if len(raw) != math.prod(tensor.shape) * np.dtype(code).itemsize:
-        raise DataError(
-            f"input {tensor.name!r} has {len(raw)} bytes and the shape {tensor.shape}."
-        )
+        raise DataError(f"input {tensor.name!r} has {len(raw)} bytes and the shape {tensor.shape}.")
     return np.frombuffer(raw, code).reshape(tensor.shape)
 
 

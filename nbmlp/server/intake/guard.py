@@ -73,9 +73,7 @@ class Limits:
     def check_columns(self, columns: int, what: str) -> None:
         """Raise TooLargeError when there are more columns than allowed."""
         if columns > self.columns:
-            raise TooLargeError(
-                f"{what} has {columns} columns; at most {self.columns} are taken."
-            )
+            raise TooLargeError(f"{what} has {columns} columns; at most {self.columns} are taken.")
 
 
 def check(path: Path, limits: Limits) -> str:
@@ -161,7 +159,14 @@ def _check_npz(path: Path, limits: Limits) -> None:
                 with archive.open(member) as stream:
                     what = f"{path}[{member.filename.removesuffix('.npy')}]"
                     _check_array(stream, member.file_size, limits, what)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError) as e:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        OSError,
+        ValueError,
+    ) as e:
         if isinstance(e, DataError):
             raise
         raise DataError(f"{path} is truncated or damaged: save or fetch it again.") from None

@@ -21,7 +21,7 @@ from nbmlp.server.rows import save_rows
 __all__ = ["parse", "run"]
 
 _MB = 1 << 20
-_STATUS = {guard.UnsupportedFileError: 415, guard.TooLargeError: 413}
+_STATUS: dict[type[NbmlpError], int] = {guard.UnsupportedFileError: 415, guard.TooLargeError: 413}
 
 
 def parse(raw: Path, out: Path, limits: guard.Limits) -> dict[str, Any]:
@@ -62,8 +62,8 @@ def parse(raw: Path, out: Path, limits: guard.Limits) -> dict[str, Any]:
 def _stored(data: Dataset, kind: str) -> Dataset:
     """As the server keeps it: named columns are a table, numbers have a type that files know."""
     if kind in ("csv", "parquet") and not isinstance(data.X, Table):
-        X = data.X
-        return Dataset(Table({name: X[:, j] for j, name in enumerate(data.feature_names)}))
+        columns = zip(data.feature_names, data.X.T, strict=True)
+        return Dataset(Table(dict(columns)))
     y = None if data.y is None else _plain(data.y, data.source)
     X = data.X if isinstance(data.X, Table) else _plain(data.X, data.source)
     return replace(data, X=X, y=y, test=None)
