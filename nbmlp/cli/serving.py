@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from nbmlp.errors import SpecError
-from nbmlp.server.http.run import serve
+from nbmlp.server.http.run import serve, settings_from
 from nbmlp.server.service import LocalService
 from nbmlp.server.settings import ServerSettings
 
@@ -38,20 +36,8 @@ def _parameter(name: str) -> inspect.Parameter:
     return inspect.Parameter(name, keyword, default=None, annotation=annotation)
 
 
-def _settings(given: dict[str, Any]) -> ServerSettings:
-    """Options, else variables, else defaults; raises SpecError."""
-    try:
-        return ServerSettings(**{name: v for name, v in given.items() if v is not None})
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        name = str(wrong["loc"][0])
-        raise SpecError(
-            f"--{name.replace('_', '-')} (or {_PREFIX}{name.upper()}): {wrong['msg']}."
-        ) from None
-
-
 def _command(new_token: bool, **given: Any) -> None:
-    settings = _settings(given)
+    settings = settings_from({name: v for name, v in given.items() if v is not None})
     serve(LocalService(settings), settings, new_token, lambda text: print(text, flush=True))
 
 

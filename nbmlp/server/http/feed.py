@@ -95,6 +95,8 @@ class Feed:
 
     def close(self) -> None:
         """Let all readers end."""
+        if self._closed:
+            return
         self._closed = True
         self._stop_listening()
         for topic in self._topics.values():

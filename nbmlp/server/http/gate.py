@@ -24,7 +24,7 @@ __all__ = ["UPLOADS", "Answered", "Gate", "is_open"]
 _LOG = logging.getLogger("nbmlp.server")
 #: What needs no token; everything else does.
 _OPEN = frozenset({"/v2/health/live", "/v2/health/ready", "/login"})
-_OPEN_FOLDER = "/static/"
+_OPEN_FOLDER = "/static"
 #: Files come here: they have limits of their own.
 UPLOADS = "/v1/datasets/"
 #: Its form carries the session's token in a field.
@@ -75,7 +75,8 @@ class _RefusedError(Exception):
 
 def is_open(path: str) -> bool:
     """Whether a path needs no token."""
-    return path in _OPEN or path.startswith(_OPEN_FOLDER)
+    folder, _, name = path.rpartition("/")
+    return path in _OPEN or (folder == _OPEN_FOLDER and name != "")
 
 
 def _host_name(host: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
+from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 from pydantic import StringConstraints
 from starlette.concurrency import run_in_threadpool
@@ -105,7 +106,7 @@ def _add_results(routes: APIRouter, context: Context, feed: Feed) -> None:
     service = context.service
 
     @routes.get(
-        "/{job_id}/events", operation_id="stream_job_events", response_class=EventSourceResponse,
+        "/{job_id}/events", operation_id="stream_job_events", response_class=StreamingResponse,
         response_model=None, responses={**problems(404), **_STREAM},
     )  # fmt: skip
     async def events(job_id: Identifier, user: User, last_event_id: LastEventId = None) -> Response:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import ValidationError
 
 from nbmlp.errors import SpecError
 from nbmlp.server.http.app import create_app
@@ -17,7 +19,7 @@ from nbmlp.server.http.observe import configure_logging
 from nbmlp.server.ports import Service, ServiceError
 from nbmlp.server.settings import ServerSettings
 
-__all__ = ["Listener", "first_token", "open_socket", "serve"]
+__all__ = ["Listener", "first_token", "open_socket", "serve", "settings_from"]
 
 _BACKLOG = 2048
 
@@ -47,6 +49,19 @@ class Listener(uvicorn.Server):
         """Let streams end, then all the rest."""
         self._app.state.feed.close()
         await super().shutdown(sockets)
+
+
+def settings_from(given: Mapping[str, Any]) -> ServerSettings:
+    """Options, else variables, else defaults; raises SpecError."""
+    try:
+        return ServerSettings(**given)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = str(wrong["loc"][0])
+        prefix = ServerSettings.model_config["env_prefix"]
+        raise SpecError(
+            f"--{name.replace('_', '-')} (or {prefix}{name.upper()}): {wrong['msg']}."
+        ) from None
 
 
 def open_socket(settings: ServerSettings) -> socket.socket:

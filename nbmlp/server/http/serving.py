@@ -59,7 +59,7 @@ class ServedModel:
         if self._mlp.column_plan is None:
             return [_described(_MATRIX, "FP32", len(self._names))]
         kinds = {"number": "FP64", "text": "BYTES"}
-        return [_described(name, kinds[kind], 1) for name, kind in self.model.inputs]
+        return [_described(name, kinds[kind]) for name, kind in self.model.inputs]
 
     def _describe_outputs(self) -> list[dict[str, Any]]:
         spec, classes = self._mlp.model_spec, self._mlp.classes

@@ -101,7 +101,10 @@ def run(pipe: Connection, raw: str, out: str, name: str, limits: guard.Limits) -
     try:
         answer = parse(Path(raw), Path(out), limits)
     except NbmlpError as error:
-        answer = {"status": _STATUS.get(type(error), 422), "error": str(error).replace(raw, name)}
+        # Readers make a sentence of their own of a lack of memory.
+        lack = isinstance(error.__context__, MemoryError)
+        status = 413 if lack else _STATUS.get(type(error), 422)
+        answer = {"status": status, "error": str(error).replace(raw, name)}
     except MemoryError:
         answer = {"status": 413, "error": f"{name} needs more memory than {limits.memory_mb} MB."}
     except BaseException:  # a panic in a reader written in Rust is no Exception
