@@ -3,7 +3,7 @@
 import { Chart, connect } from "./chart.js";
 import { announce, ask, complain } from "./page.js";
 
-const { job, score } = document.getElementById("job").dataset;
+const { job } = document.getElementById("job").dataset;
 const status = document.getElementById("status");
 const rows = [];
 const curve = (label, key, colour, dash) => ({ label, key, colour, dash, rows });
@@ -12,8 +12,8 @@ const loss = new Chart(document.getElementById("loss"), [
   curve("Validation loss", "val_loss", "--validation", [8, 4]),
 ], { sync: "job" });
 const scores = new Chart(document.getElementById("score"), [
-  curve(`Validation ${score}`, "val_score", "--score"),
-], { sync: "job", height: 170, named: false, percent: score === "accuracy" });
+  curve("Validation score", "val_score", "--score"),
+], { sync: "job", height: 170, named: false });
 
 let waiting = false;
 function draw() {
@@ -24,6 +24,8 @@ function draw() {
     loss.best = scores.best = Number(panel().dataset.best) || null;
     loss.draw();
     if (rows.some((row) => row.val_score != null)) {
+      const { score } = panel().dataset;
+      if (score) scores.rename(0, `Validation ${score}`, score === "accuracy");
       scores.show(true);
       scores.draw();
     }
@@ -86,6 +88,7 @@ status.addEventListener("htmx:afterSettle", () => {
   announce(panel().dataset.said);
   draw();
 });
+scores.show(false);
 connect(document.getElementById("tools"), [loss], [loss, scores]);
 document.addEventListener("visibilitychange", attend);
 try {

@@ -62,7 +62,7 @@ function show(form, outputs) {
   const bars = document.createElement("div");
   bars.className = "bars";
   const order = classes.map((label, i) => [label, shares.data[i]]).sort((a, b) => b[1] - a[1]);
-  bars.append(...order.slice(0, 10).map(([label, share]) => bar(label, share)));
+  bars.append(...order.slice(0, 5).map(([label, share]) => bar(label, share)));
   place.append(bars);
 }
 
