@@ -22,8 +22,8 @@ def _curl(address: str, *options: str) -> str:
 
 
 def _python(origin: str, *lines: str) -> str:
-    connect = f'client = Client("{origin}", token=os.environ["NBMLP_TOKEN"])'
-    return "\n".join(["import os", "", "from nbmlp import Client", "", connect, *lines])
+    connect = f'client = Client("{origin}")  # the token is read from NBMLP_TOKEN'
+    return "\n".join(["from nbmlp import Client", "", connect, *lines])
 
 
 def upload(origin: str) -> Examples:
@@ -39,7 +39,7 @@ def train(origin: str) -> Examples:
     options = ('-H "Content-Type: application/json"', "-d {job}")
     return [
         ("curl", _curl(f"{origin}/v1/jobs", *options)),
-        ("Python", _python(origin, "job = client.submit({job})", "client.wait(job)")),
+        ("Python", _python(origin, "job = client.submit({job})", "print(client.wait(job))")),
     ]
 
 
@@ -52,7 +52,8 @@ def job(origin: str, job: Job) -> Examples:
         ("Pause (resume, cancel)", _curl(f"{address}/pause", "-X POST")),
         ("Values of every epoch", _curl(f"{address}/metrics")),
     ]
-    lines = [f'for event in client.events("{job.id}"):', "    print(event)"]
+    lines = [f'for event in client.stream("{job.id}"):', "    print(event)"]
+    lines += [f'client.act("{job.id}", "stop")  # or pause, resume, cancel']
     lines += [f'job = client.wait("{job.id}")']
     lines += ['client.download(job["model_id"], "model.safetensors")'] if job.model_id else []
     return [
