@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import browser
 
 from bench import dashboard
 from bench.suites.training import Throughput
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NAME = "training.Throughput.track_samples_per_second"
 NETS, BATCHES = Throughput.params
 #: Samples per second as a run would have stored them, the batch sizes of one net after the other.
@@ -104,17 +104,8 @@ def address(site: Path) -> Iterator[str]:
 @pytest.fixture
 def page() -> Iterator[Any]:
     """An empty page of a browser that can resolve no name."""
-    api = pytest.importorskip("playwright.sync_api")
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip(f"no browser: {', '.join(BROWSERS)}")
-    with api.sync_playwright() as play:
-        started = play.chromium.launch(
-            executable_path=browser,
-            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
-        )
+    with browser() as started:
         yield started.new_page()
-        started.close()
 
 
 def test_throughput_is_drawn_against_batch_size(page: Any, address: str) -> None:

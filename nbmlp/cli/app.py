@@ -14,6 +14,7 @@ import typer
 from nbmlp import __version__
 from nbmlp.cli import failures, files
 from nbmlp.cli.options import DATA, GRADIENTS, SCAN, TRAIN, WHY, Option, Source, pick
+from nbmlp.errors import missing_package
 
 __all__ = ["app", "main", "run"]
 
@@ -236,6 +237,24 @@ def case(
     if json:
         report.print_json(found)
     return 0
+
+
+@app.command(
+    context_settings={
+        "allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": [],
+    },
+    add_help_option=False,
+)  # fmt: skip
+def serve(context: typer.Context) -> int:
+    """Train on this machine for people and programs: a page, and an API over HTTP.
+
+    ``nbmlp serve --help`` explains every setting.
+    """
+    try:
+        from nbmlp.cli import serving
+    except ModuleNotFoundError as error:
+        raise missing_package("nbmlp serve", error.name or "more packages", "server") from None
+    return serving.run(context.args)
 
 
 def run(arguments: Sequence[str]) -> int:

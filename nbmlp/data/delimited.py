@@ -23,6 +23,8 @@ from nbmlp.errors import DataError
 __all__ = ["fits_bytes", "read_delimited", "whole_numbers"]
 
 _BLOCK_BYTES = 1 << 19
+#: Longest record; beyond it a quote was opened and never closed.
+_RECORD_BYTES = 1 << 24
 
 
 def fits_bytes(values: NDArray[Any]) -> bool:
@@ -107,6 +109,11 @@ def _blocks(stream: IO[bytes], path: Path) -> Iterator[str]:
         if cut and rest.count(b'"', 0, cut) % 2 == 0:
             yield decode(rest[:cut], path)
             rest = rest[cut:]
+        if len(rest) > _RECORD_BYTES:
+            raise DataError(
+                f"{path} has a line of more than {_RECORD_BYTES >> 20} MB, or a quote that is never"
+                " closed: mend it."
+            )
     if rest:
         yield decode(rest, path)
 

@@ -28,7 +28,7 @@ def _is_text(column: pl.Series, path: Path) -> bool:
         return True
     raise DataError(
         f"{path}: column {column.name!r} holds {column.dtype}: numbers or text are needed; leave"
-        " it out with columns=."
+        " that column out."
     )
 
 

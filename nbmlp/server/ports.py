@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from nbmlp.errors import NbmlpError
+from nbmlp.server.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
-    from nbmlp.server.jobs.spec import JobSpec
 
 __all__ = [
     "ACTIVE", "TERMINAL", "BusyError", "CheckpointInfo", "ColumnInfo", "ConflictError", "Dataset",

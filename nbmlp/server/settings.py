@@ -68,6 +68,58 @@ class ServerSettings(BaseSettings):
         default=30.0, ge=0, le=3600, description="Time to look for causes of a failure; 0: never."
     )
 
+    # -- who may ask, and how much
+    allow_remote: bool = Field(
+        default=False, description="Allow another address than this machine's own."
+    )
+    allowed_hosts: str = Field(
+        default="", description="Further host names to answer to, separated by commas."
+    )
+    trusted_proxies: str = Field(
+        default="", description="Addresses of proxies whose X-Forwarded headers are believed."
+    )
+    token_file: Path | None = Field(
+        default=None, description="Write the first token here (mode 600) instead of printing it."
+    )
+    session_hours: float = Field(
+        default=12.0, gt=0, le=720, description="Hours until a browser has to sign in again."
+    )
+    rate: float = Field(
+        default=100.0, gt=0, description="Requests per second of a token, and of an address."
+    )
+    burst: int = Field(default=300, ge=1, description="Requests that may come at once.")
+    max_connections: int = Field(default=512, ge=1, description="Connections in all.")
+    max_streams: int = Field(default=16, ge=1, description="Event streams of one token.")
+    header_seconds: float = Field(
+        default=10.0, gt=0, description="Seconds for a request's head to arrive."
+    )
+    body_seconds: float = Field(
+        default=30.0, gt=0, description="Seconds for a request's body, uploads aside."
+    )
+    body_mb: int = Field(default=16, ge=1, description="Largest request body, uploads aside, MB.")
+    write_seconds: float = Field(
+        default=30.0, gt=0, description="Seconds that a reader may stall until it is cut off."
+    )
+    shutdown_seconds: int = Field(
+        default=2, ge=1, le=60, description="Seconds that open requests get at the end."
+    )
+    models_kept: int = Field(default=8, ge=1, description="Models kept in memory.")
+
+    # -- uploads
+    upload_mb: int = Field(default=1024, ge=1, description="Largest file that is taken, in MB.")
+    upload_seconds: float = Field(default=900.0, gt=0, description="Seconds for an upload.")
+    uploads: int = Field(default=2, ge=1, description="Uploads at a time.")
+    expanded_mb: int = Field(
+        default=4096, ge=1, description="Largest size of a file's contents once unpacked, MB."
+    )
+    max_columns: int = Field(default=20_000, ge=1, description="Most columns of a data set.")
+    parse_memory_mb: int = Field(
+        default=4096, ge=64, description="Memory of the process that reads an uploaded file, MB."
+    )
+    parse_seconds: float = Field(
+        default=300.0, gt=0, description="Seconds for reading an uploaded file."
+    )
+
     # -- logging
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="How much is logged."

@@ -1,0 +1,67 @@
+"""``nbmlp serve``: the server's settings as options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from nbmlp.server.http.run import serve, settings_from
+from nbmlp.server.service import LocalService
+from nbmlp.server.settings import ServerSettings
+
+__all__ = ["run"]
+
+_PREFIX = str(ServerSettings.model_config["env_prefix"])
+_HELP = (
+    "Train on this machine for people and programs: a page, and an API.\n\n"
+    "The first start shows a token; every request needs it. Every option is also a variable."
+)
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    """A setting as an option; what is not given is left to the variable and the default."""
+    field = ServerSettings.model_fields[name]
+    kind = bool if field.annotation is bool else str
+    default = field.get_default(call_default_factory=True, validated_data={})
+    shown = "" if default in (None, "") else f" [default: {default}]"
+    option = typer.Option(
+        help=f"{field.description}{shown} [env: {_PREFIX}{name.upper()}]", show_default=False,
+        metavar=None if kind is bool else "VALUE",
+    )  # fmt: skip
+    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, keyword, default=None, annotation=annotation)
+
+
+def _command(new_token: bool, **given: Any) -> None:
+    settings = settings_from({name: v for name, v in given.items() if v is not None})
+    serve(LocalService(settings), settings, new_token, lambda text: print(text, flush=True))
+
+
+def _app() -> typer.Typer:
+    renew = typer.Option(
+        "--new-token", help="Show a new token; all others are refused from now on."
+    )
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    first = inspect.Parameter(
+        "new_token", keyword, default=False, annotation=Annotated[bool, renew]
+    )
+    command = lambda **given: _command(**given)  # noqa: E731
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [first, *map(_parameter, ServerSettings.model_fields)]
+    )
+    app = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )  # fmt: skip
+    app.command(help=_HELP)(command)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run ``nbmlp serve`` with its arguments; returns the exit code."""
+    done = _app()(list(arguments), prog_name="nbmlp serve", standalone_mode=False)
+    return done or 0

@@ -1,0 +1,1 @@
+"""HTTP: who may ask, what they may ask for, and how it is answered."""

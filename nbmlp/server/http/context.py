@@ -1,0 +1,67 @@
+"""What the routes share: the service, the settings, and who asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import Depends, Path, Query, Request
+from pydantic import BaseModel, StringConstraints
+
+from nbmlp.server.http.limits import Places
+from nbmlp.server.ports import Page, Service
+from nbmlp.server.settings import ServerSettings
+
+__all__ = ["After", "Context", "Identifier", "Limit", "Listing", "User"]
+
+Item = TypeVar("Item")
+
+_ULID = r"^[0-9A-HJKMNP-TV-Z]{26}$"
+#: Names that the server has given.
+Identifier = Annotated[
+    str, StringConstraints(pattern=_ULID), Path(examples=["01J9ZC4N3V0000000000000000"])
+]
+After = Annotated[
+    Annotated[str, StringConstraints(pattern=_ULID)] | None,
+    Query(description="The last id of the page before."),
+]
+Limit = Annotated[int, Query(ge=1, le=200, description="Most items.")]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Built once for an application.
+
+    Attributes
+    ----------
+    service : Service
+    settings : ServerSettings
+    uploads, streams : Places
+        Of each user.
+    """
+
+    service: Service
+    settings: ServerSettings
+    uploads: Places
+    streams: Places
+
+
+class Listing(BaseModel, Generic[Item]):
+    """Some of a list, newest first; ask for the next with ``after`` = the last item's id."""
+
+    data: tuple[Item, ...]
+    has_more: bool
+
+    @classmethod
+    def of(cls, page: Page[Item]) -> Listing[Item]:
+        """As the service gives it."""
+        return cls(data=page.items, has_more=page.has_more)
+
+
+def _user(request: Request) -> str:
+    user: str = request.state.user
+    return user
+
+
+#: Id of the token that asks.
+User = Annotated[str, Depends(_user)]

@@ -1,0 +1,135 @@
+"""Data sets: a file streams in, is read in a process of its own, and becomes rows."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path as File
+from typing import Annotated, BinaryIO
+
+from fastapi import APIRouter, HTTPException, Path, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing, User
+from nbmlp.server.http.errors import problems
+from nbmlp.server.intake.reader import RefusedFileError, read_upload
+from nbmlp.server.ports import Dataset, NoSpaceError
+
+__all__ = ["router"]
+
+_MB = 1 << 20
+_UNFIT = re.compile(r"[\x00-\x1f\x7f/\\]|^\.{1,2}$|[\ud800-\udfff]")
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+Label = Annotated[
+    str, Path(min_length=1, max_length=200, description="A label.", examples=["houses.csv"])
+]
+
+
+def router(context: Context) -> APIRouter:
+    """Routes below ``/v1/datasets``."""
+    service = context.service
+    routes = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+    @routes.put(
+        "/{name}", operation_id="upload_dataset", status_code=201, openapi_extra=_BODY,
+        responses=problems(408, 413, 415, 507),
+    )  # fmt: skip
+    async def upload(name: Label, request: Request, user: User) -> Dataset:
+        """Send a .csv, .parquet, .npy, .npz or .mat file (version 5 to 7) as it is.
+
+        The answer has its columns, missing values, first rows and a guess at the target. The
+        same content is stored once; the name is a label only.
+        """
+        if _UNFIT.search(name):
+            raise HTTPException(422, "the name has characters that a label cannot have.")
+        with context.uploads.hold("everybody"), _scratch(context) as (raw, out):
+            await _receive(request, raw, context)
+            return await run_in_threadpool(_take, raw, out, name, context)
+
+    @routes.get("", operation_id="list_datasets", responses=problems())
+    def listed(after: After = None, limit: Limit = 50) -> Listing[Dataset]:
+        """Data sets, newest first."""
+        return Listing.of(service.list_datasets(after, limit))
+
+    @routes.get("/{dataset_id}", operation_id="get_dataset", responses=problems(404))
+    def get(dataset_id: Identifier) -> Dataset:
+        """One data set, with preview."""
+        return service.get_dataset(dataset_id)
+
+    @routes.delete(
+        "/{dataset_id}", operation_id="delete_dataset", status_code=204,
+        responses=problems(404, 409),
+    )  # fmt: skip
+    def delete(dataset_id: Identifier) -> None:
+        """Remove a data set that no job needs any more."""
+        service.delete_dataset(dataset_id)
+
+    return routes
+
+
+@contextmanager
+def _scratch(context: Context) -> Iterator[tuple[File, File]]:
+    """Names of two files that are gone in the end, whatever happens."""
+    paths = context.service.upload_path(), context.service.upload_path()
+    try:
+        yield paths
+    finally:
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+
+async def _receive(request: Request, raw: File, context: Context) -> None:
+    """Write the body to `raw`, within the limits of bytes, time and space."""
+    settings = context.settings
+    most = settings.upload_mb * _MB
+    with suppress(ValueError):
+        _check_size(int(request.headers.get("content-length", "")), most)
+    try:
+        async with asyncio.timeout(settings.upload_seconds):
+            with await run_in_threadpool(raw.open, "xb") as file:
+                await _write(request.stream(), file, most, context)
+    except TimeoutError:
+        text = f"the upload took longer than {settings.upload_seconds:g} s."
+        raise HTTPException(408, text) from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the upload ended too early.") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError("the disk is full: delete data sets or models.") from None
+        raise
+
+
+async def _write(stream: AsyncIterator[bytes], file: BinaryIO, most: int, context: Context) -> None:
+    size, pending = 0, bytearray()
+    async for piece in stream:
+        size += len(piece)
+        _check_size(size, most)
+        pending += piece
+        if len(pending) >= _MB:
+            await run_in_threadpool(_write_piece, file, bytes(pending), context)
+            pending.clear()
+    await run_in_threadpool(_write_piece, file, bytes(pending), context)
+
+
+def _write_piece(file: BinaryIO, piece: bytes, context: Context) -> None:
+    if context.service.health().disk_free < context.settings.reserve_mb * _MB:
+        raise NoSpaceError("the disk is nearly full: delete data sets or models.")
+    file.write(piece)
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise RefusedFileError(f"the file is larger than {most // _MB} MB.", 413)
+
+
+def _take(raw: File, out: File, name: str, context: Context) -> Dataset:
+    return context.service.add_dataset(read_upload(raw, out, name, context.settings))

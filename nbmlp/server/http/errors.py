@@ -1,0 +1,101 @@
+"""Every error as ``{"error": sentence}`` with its status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException as PlainHTTPException
+from starlette.responses import JSONResponse
+
+from nbmlp.errors import NbmlpError
+from nbmlp.server.http.limits import TooManyError
+from nbmlp.server.intake.reader import RefusedFileError
+from nbmlp.server.ports import (
+    ConflictError,
+    KeyReusedError,
+    NoSpaceError,
+    NotFoundError,
+    QueueFullError,
+)
+
+__all__ = ["Problem", "add_handlers", "problems"]
+
+_STATUS: dict[type[Exception], int] = {
+    NotFoundError: 404,
+    ConflictError: 409,
+    KeyReusedError: 422,
+    QueueFullError: 429,
+    TooManyError: 429,
+    NoSpaceError: 507,
+}
+_WHEN = {
+    400: "Bad request.",
+    401: "No token, or one that is not known.",
+    403: "A browser's request from another page.",
+    404: "There is nothing of that name.",
+    408: "The body took too long.",
+    409: "Not in this state.",
+    413: "Too large.",
+    415: "A file of a kind that is not taken.",
+    422: "Something in the request is wrong.",
+    429: "Too many requests, or too much is waiting: try again after Retry-After seconds.",
+    507: "No space left.",
+}
+_FEW_PROBLEMS = 5
+
+
+class Problem(BaseModel):
+    """What was wrong, where, and what to do."""
+
+    error: str = Field(examples=["there is no job 01J9ZC4N3V0000000000000000."])
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For the documentation: the errors that a route may answer with, besides those of all."""
+    return {
+        status: {"model": Problem, "description": _WHEN[status]}
+        for status in sorted({*statuses, 400, 401, 403, 422, 429})
+    }
+
+
+def _status(error: NbmlpError) -> int:
+    if isinstance(error, RefusedFileError):
+        return error.status
+    return next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 422)
+
+
+def _say(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, NbmlpError)
+    status = _status(error)
+    headers = {"Retry-After": str(getattr(error, "retry_after", 5))} if status == 429 else None
+    return JSONResponse({"error": _printable(str(error))}, status, headers)
+
+
+def _say_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, PlainHTTPException)
+    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+
+def _say_invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()
+    parts = [f"{'.'.join(map(str, e['loc'][1:])) or e['loc'][0]}: {e['msg']}" for e in found]
+    more = f" (and {len(parts) - _FEW_PROBLEMS} more)" if len(parts) > _FEW_PROBLEMS else ""
+    text = "; ".join(parts[:_FEW_PROBLEMS]) + more
+    return JSONResponse({"error": _printable(text)}, 422)
+
+
+def _printable(text: str) -> str:
+    """Half a surrogate pair cannot be sent."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Let every error of the application be answered in the same way."""
+    app.add_exception_handler(NbmlpError, _say)
+    app.add_exception_handler(PlainHTTPException, _say_http)
+    app.add_exception_handler(HTTPException, _say_http)
+    app.add_exception_handler(RequestValidationError, _say_invalid)

@@ -1,0 +1,131 @@
+"""Jobs: submit, watch, steer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse
+from pydantic import StringConstraints
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
+
+from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing, User
+from nbmlp.server.http.errors import problems
+from nbmlp.server.http.feed import Feed
+from nbmlp.server.http.limits import Places
+from nbmlp.server.jobs.spec import JobSpec
+from nbmlp.server.ports import TERMINAL, CheckpointInfo, Job
+
+__all__ = ["router"]
+
+#: Seconds of silence after which a stream gives a sign of life.
+_PATIENCE = 15.0
+Key = Annotated[
+    Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+    | None,
+    Header(description="The same key and body give the same job again; another body is refused."),
+]
+LastEventId = Annotated[
+    int | None, Header(ge=0, le=2**53, description="Number of the last event that is known.")
+]
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events: state, epochs, checkpoint, message and diagnosis with"
+        " their numbers as ids, and job (no id) whenever the job has changed. The stream ends when"
+        " the job has.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    204: {"description": "The job has ended and there are no further events."},
+}
+
+
+class _Stream(EventSourceResponse):
+    """A stream that has a place of its user for as long as it runs."""
+
+    def __init__(self, frames: AsyncIterator[bytes], places: Places, user: str) -> None:
+        super().__init__(frames, headers={"X-Accel-Buffering": "no"})
+        self._places, self._user = places, user
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, if there is a place left."""
+        with self._places.hold(self._user):
+            await super().__call__(scope, receive, send)
+
+
+def router(context: Context, feed: Feed) -> APIRouter:
+    """Routes below ``/v1/jobs``."""
+    service = context.service
+    routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+    @routes.post("", operation_id="submit_job", status_code=201, responses=problems(404, 409, 507))
+    def submit(spec: JobSpec, idempotency_key: Key = None) -> Job:
+        """Queue a training."""
+        return service.submit(spec, idempotency_key)
+
+    @routes.get("", operation_id="list_jobs", responses=problems())
+    def listed(after: After = None, limit: Limit = 50) -> Listing[Job]:
+        """Jobs, newest first."""
+        return Listing.of(service.list_jobs(after, limit))
+
+    @routes.get("/{job_id}", operation_id="get_job", responses=problems(404))
+    def get(job_id: Identifier) -> Job:
+        """A job as it is now."""
+        return service.get_job(job_id)
+
+    _add_actions(routes, context)
+    _add_results(routes, context, feed)
+    return routes
+
+
+def _add_actions(routes: APIRouter, context: Context) -> None:
+    service = context.service
+    actions = {
+        "cancel": (service.cancel, "End a job and discard what it has learned."),
+        "pause": (service.pause, "Stop after this epoch and wait, without cores."),
+        "resume": (service.resume, "Put a paused job back into the queue."),
+        "stop": (service.stop, "End a job after this epoch and keep the weights so far."),
+    }
+    for name, (action, description) in actions.items():
+        routes.post(
+            f"/{{job_id}}/{name}", operation_id=f"{name}_job", description=description,
+            summary=name.capitalize(), responses=problems(404, 409),
+        )(_route(action))  # fmt: skip
+
+
+def _route(action: Callable[[str], Job]) -> Callable[[str], Job]:
+    def act(job_id: Identifier) -> Job:
+        return action(job_id)
+
+    return act
+
+
+def _add_results(routes: APIRouter, context: Context, feed: Feed) -> None:
+    service = context.service
+
+    @routes.get(
+        "/{job_id}/events", operation_id="stream_job_events", response_class=StreamingResponse,
+        response_model=None, responses={**problems(404), **_STREAM},
+    )  # fmt: skip
+    async def events(job_id: Identifier, user: User, last_event_id: LastEventId = None) -> Response:
+        """Follow a job; Last-Event-ID goes on where a stream broke off."""
+        after = last_event_id or 0
+        if await run_in_threadpool(_is_told, job_id, after):
+            return Response(status_code=204)
+        return _Stream(feed.follow(job_id, after, _PATIENCE), context.streams, user)
+
+    def _is_told(job_id: str, after: int) -> bool:
+        ended = service.get_job(job_id).state in TERMINAL
+        return ended and after > 0 and not service.events(job_id, after, 1)
+
+    @routes.get("/{job_id}/metrics", operation_id="get_job_metrics", responses=problems(404))
+    def metrics(job_id: Identifier) -> list[dict[str, Any]]:
+        """One row for each epoch."""
+        return service.metrics(job_id)
+
+    @routes.get("/{job_id}/checkpoints", operation_id="list_checkpoints", responses=problems(404))
+    def checkpoints(job_id: Identifier) -> list[CheckpointInfo]:
+        """The checkpoints that are kept, newest first."""
+        return service.checkpoints(job_id)

@@ -1,0 +1,228 @@
+"""Models: list, download, delete; predictions by the Open Inference Protocol, version 2."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+import nbmlp
+from nbmlp.errors import DataError
+from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing
+from nbmlp.server.http.errors import problems
+from nbmlp.server.http.serving import Kept, ServedModel
+from nbmlp.server.http.tensors import InferRequest, encode
+from nbmlp.server.ports import Model, NotFoundError, Service
+
+__all__ = ["inference", "router"]
+
+_JSON_LENGTH = "Inference-Header-Content-Length"
+_VERSION = "1"
+_INFER = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": InferRequest.model_json_schema(),
+                "example": {
+                    "id": "1",
+                    "inputs": [
+                        {"name": "age", "shape": [2], "datatype": "FP64", "data": [31, 54]},
+                        {"name": "city", "shape": [2], "datatype": "BYTES", "data": ["Bonn", None]},
+                    ],
+                },
+            }
+        },
+    }
+}
+
+
+class Tensor(BaseModel):
+    """Name, type and shape of a tensor; -1 stands for any number."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """What a model takes and gives."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+class ServerMetadata(BaseModel):
+    """What answers here."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class OutputTensor(Tensor):
+    """One output, row by row."""
+
+    data: list[Any]
+
+
+class InferResponse(BaseModel):
+    """Predictions."""
+
+    id: str | None = None
+    model_name: str
+    model_version: str
+    outputs: list[OutputTensor]
+
+
+def router(context: Context, kept: Kept) -> APIRouter:
+    """Routes below ``/v1/models``."""
+    service = context.service
+    routes = APIRouter(prefix="/v1/models", tags=["models"])
+
+    @routes.get("", operation_id="list_models", responses=problems())
+    def listed(after: After = None, limit: Limit = 50) -> Listing[Model]:
+        """Models, newest first."""
+        return Listing.of(service.list_models(after, limit))
+
+    @routes.get("/{model_id}", operation_id="get_model", responses=problems(404))
+    def get(model_id: Identifier) -> Model:
+        """One model."""
+        return service.get_model(model_id)
+
+    @routes.get(
+        "/{model_id}/file", operation_id="download_model", response_class=FileResponse,
+        responses={
+            **problems(404),
+            200: {"content": {"application/octet-stream": {}}, "description": "safetensors"},
+        },
+    )  # fmt: skip
+    def file(model_id: Identifier) -> FileResponse:
+        """The model as a safetensors file; ``nbmlp.MLP.load`` reads it."""
+        return FileResponse(
+            service.model_path(model_id), media_type="application/octet-stream",
+            filename=f"{model_id}.safetensors",
+        )  # fmt: skip
+
+    @routes.delete(
+        "/{model_id}", operation_id="delete_model", status_code=204, responses=problems(404)
+    )
+    async def delete(model_id: Identifier) -> None:
+        """Remove a model; its job stays."""
+        await run_in_threadpool(service.delete_model, model_id)
+        kept.drop(model_id)
+
+    return routes
+
+
+Name = Annotated[str, Path(max_length=64, description="The model's id.")]
+Version = Annotated[str, Path(max_length=8, examples=["1"])]
+
+
+def inference(service: Service, kept: Kept) -> APIRouter:
+    """Routes below ``/v2``."""
+    routes = APIRouter(prefix="/v2", tags=["predictions"])
+    _add_server(routes, service)
+    _add_models(routes, kept)
+    return routes
+
+
+def _add_server(routes: APIRouter, service: Service) -> None:
+    @routes.get("", operation_id="server_metadata", responses=problems())
+    def metadata() -> ServerMetadata:
+        """Name, version and what is understood besides the protocol."""
+        return ServerMetadata(
+            name="nbmlp", version=nbmlp.__version__, extensions=["binary_tensor_data"]
+        )
+
+    @routes.get("/health/live", operation_id="server_live")
+    async def live() -> dict[str, bool]:
+        """Whether the server answers."""
+        return {"live": True}
+
+    @routes.get("/health/ready", operation_id="server_ready", responses={503: {}})
+    def ready() -> JSONResponse:
+        """Whether it can work."""
+        well = service.health().ready
+        return JSONResponse({"ready": well}, 200 if well else 503)
+
+
+def _add_models(routes: APIRouter, kept: Kept) -> None:
+    async def metadata(name: Name) -> ModelMetadata:
+        """What a model takes and gives."""
+        served = await kept.get(name)
+        return ModelMetadata(
+            name=name, versions=[_VERSION], platform="nbmlp",
+            inputs=[Tensor(**tensor) for tensor in served.inputs],
+            outputs=[Tensor(**tensor) for tensor in served.outputs],
+        )  # fmt: skip
+
+    async def ready(name: Name) -> dict[str, Any]:
+        """Whether a model can be asked; loads it."""
+        await kept.get(name)
+        return {"name": name, "ready": True}
+
+    async def infer(request: Request, name: Name) -> Response:
+        """Predict rows."""
+        served = await kept.get(name)
+        asked, behind = _parsed(request.headers.get(_JSON_LENGTH), await request.body())
+        return await _answer(served, asked, behind)
+
+    for path, end, checks in (
+        ("/models/{name}", "", []),
+        ("/models/{name}/versions/{version}", "_version", [Depends(_check_version)]),
+    ):
+        some: dict[str, Any] = {"dependencies": checks, "responses": problems(404)}
+        infer_only: dict[str, Any] = {
+            "dependencies": checks, "openapi_extra": _INFER, "response_model": None,
+            "responses": {**problems(404, 413), 200: {"model": InferResponse}},
+        }  # fmt: skip
+        routes.get(path, operation_id=f"model{end}_metadata", **some)(metadata)
+        routes.get(f"{path}/ready", operation_id=f"model{end}_ready", **some)(ready)
+        routes.post(f"{path}/infer", operation_id=f"model{end}_infer", **infer_only)(infer)
+
+
+def _check_version(version: Version) -> None:
+    if version != _VERSION:
+        raise NotFoundError(f"there is no version {version}: the only one is {_VERSION}.")
+
+
+def _parsed(length: str | None, body: bytes) -> tuple[InferRequest, bytes]:
+    """The request, and what comes behind its JSON."""
+    size = len(body)
+    if length is not None:
+        if not (length.isascii() and length.isdigit() and int(length) <= size):
+            raise DataError(f"{_JSON_LENGTH} is no length of the JSON in this body.")
+        size = int(length)
+    try:
+        return InferRequest.model_validate_json(body[:size]), body[size:]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the request"
+        raise HTTPException(400, f"{where}: {first['msg']}") from None
+
+
+async def _answer(served: ServedModel, asked: InferRequest, behind: bytes) -> Response:
+    known = [output["name"] for output in served.outputs]
+    wanted = [output.name for output in asked.outputs or ()] or known
+    for name in wanted:
+        if name not in known:
+            raise DataError(f"there is no output {name[:80]!r}: choose from {', '.join(known)}.")
+    found = await served.predict(served.rows(asked.arrays(behind)))
+    pairs = [encode(name, found[name], asked.wants_bytes(name)) for name in wanted]
+    head = {"model_name": served.model.id, "model_version": _VERSION}
+    if asked.id is not None:
+        head["id"] = asked.id
+    text = json.dumps({**head, "outputs": [tensor for tensor, _ in pairs]}).encode()
+    raw = b"".join(raw for _, raw in pairs)
+    if not raw:
+        return Response(text, media_type="application/json")
+    headers = {_JSON_LENGTH: str(len(text))}
+    return Response(text + raw, media_type="application/octet-stream", headers=headers)

@@ -1,0 +1,119 @@
+"""Who is asking: tokens of programs, cookies of browsers."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+
+from starlette.concurrency import run_in_threadpool
+
+from nbmlp.server.ports import Service
+
+__all__ = ["COOKIE", "Session", "Sessions", "Tokens"]
+
+COOKIE = "nbmlp_session"
+#: Seconds for which a token that was good counts as good without asking the database.
+_TRUSTED = 10.0
+_TOKENS_REMEMBERED, _SESSIONS = 1000, 1000
+#: Nobody's token is longer; what is longer is not worth hashing.
+_LONGEST_SECRET = 512
+
+
+@dataclass(frozen=True)
+class Session:
+    """A browser that has signed in.
+
+    Attributes
+    ----------
+    user : str
+        Id of its token.
+    csrf : str
+        What its writes must carry.
+    ends : float
+        By the clock of :class:`Sessions`.
+    """
+
+    user: str
+    csrf: str
+    ends: float
+
+
+class Sessions:
+    """Browsers that have signed in; kept in memory, hashed: a restart signs everybody out.
+
+    Parameters
+    ----------
+    hours : float
+        Length of a session.
+    clock : callable, optional
+        Seconds, rising.
+    """
+
+    def __init__(self, hours: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self._clock = int(hours * 3600), clock
+        self._sessions: OrderedDict[bytes, Session] = OrderedDict()
+
+    def begin(self, user: str) -> str:
+        """A new session's secret."""
+        secret = secrets.token_urlsafe(32)
+        ends = self._clock() + self.seconds
+        self._sessions[_digest(secret)] = Session(user, secrets.token_urlsafe(32), ends)
+        if len(self._sessions) > _SESSIONS:
+            self._sessions.popitem(last=False)
+        return secret
+
+    def find(self, cookies: str) -> Session | None:
+        """The session that a Cookie header names."""
+        session = self._sessions.get(_digest(_secret(cookies)))
+        return session if session and session.ends > self._clock() else None
+
+    def end(self, cookies: str) -> None:
+        """Sign out."""
+        self._sessions.pop(_digest(_secret(cookies)), None)
+
+
+def _secret(cookies: str) -> str:
+    try:
+        morsel = SimpleCookie(cookies).get(COOKIE)
+    except CookieError:
+        return ""
+    return morsel.value if morsel else ""
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+class Tokens:
+    """Tokens that are good, remembered for some seconds so that a prediction asks no database.
+
+    Parameters
+    ----------
+    service : Service
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._good: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+
+    async def user(self, secret: str) -> str | None:
+        """Id of the token with this secret."""
+        if not secret or len(secret) > _LONGEST_SECRET:
+            return None
+        digest = _digest(secret)
+        user, until = self._good.get(digest, ("", 0.0))
+        if until > time.monotonic():
+            return user
+        token = await run_in_threadpool(self._service.verify_token, secret)
+        if token is None:
+            self._good.pop(digest, None)
+            return None
+        self._good[digest] = token.id, time.monotonic() + _TRUSTED
+        if len(self._good) > _TOKENS_REMEMBERED:
+            self._good.popitem(last=False)
+        return token.id

@@ -1,0 +1,1 @@
+"""Files that somebody uploaded: checked, read in a confined process, described."""

@@ -1,0 +1,140 @@
+"""Reading an uploaded file; runs in a process of its own that may use little and do little."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from dataclasses import asdict, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.data import Dataset, Table, read
+from nbmlp.errors import DataError, NbmlpError
+from nbmlp.server.intake import guard, summary
+from nbmlp.server.rows import save_rows
+
+__all__ = ["parse", "run"]
+
+_MB = 1 << 20
+_STATUS: dict[type[NbmlpError], int] = {guard.UnsupportedFileError: 415, guard.TooLargeError: 413}
+
+
+def parse(raw: Path, out: Path, limits: guard.Limits) -> dict[str, Any]:
+    """Read `raw`, write its rows to `out`, and describe them.
+
+    Parameters
+    ----------
+    raw, out : Path
+    limits : Limits
+
+    Returns
+    -------
+    dict
+        The fields of ParsedDataset, but path and name, as plain values.
+
+    Raises
+    ------
+    DataError
+        What is wrong with the file; its subclasses tell too large and unsupported ones apart.
+    """
+    kind = guard.check(raw, limits)
+    data = _stored(read(raw, require_target=False), kind)
+    if len(data) == 0:
+        raise DataError(f"{raw} has no rows.")
+    columns = list(summary.columns_of(data))
+    limits.check_columns(len(columns), str(raw))
+    infos = [summary.describe(name, values) for name, values in columns]
+    return {
+        "sha256": save_rows(out, data),
+        "format": kind,
+        "rows": len(data),
+        "columns": [asdict(info) for info in infos],
+        "target_guess": summary.guess_target(infos),
+        "preview": summary.preview(columns),
+    }
+
+
+def _stored(data: Dataset, kind: str) -> Dataset:
+    """As the server keeps it: named columns are a table, numbers have a type that files know."""
+    if kind in ("csv", "parquet") and not isinstance(data.X, Table):
+        columns = zip(data.feature_names, data.X.T, strict=True)
+        return Dataset(Table(dict(columns)))
+    y = None if data.y is None else _plain(data.y, data.source)
+    X = data.X if isinstance(data.X, Table) else _plain(data.X, data.source)
+    return replace(data, X=X, y=y, test=None)
+
+
+def _plain(values: NDArray[Any], source: str) -> NDArray[Any]:
+    if values.ndim > 2 or values.dtype.kind not in "biufUS":
+        raise DataError(
+            f"{source} holds {values.ndim}-dimensional {values.dtype}: numbers or text in rows and"
+            " columns are needed."
+        )
+    if values.dtype.kind == "S":
+        try:
+            return np.char.decode(values, "utf-8")
+        except UnicodeDecodeError:
+            raise DataError(f"{source} holds text that is not UTF-8: save it as such.") from None
+    long = values.dtype.kind == "f" and values.dtype.itemsize > 8
+    return values.astype(np.float64) if long else values
+
+
+def run(pipe: Connection, raw: str, out: str, name: str, limits: guard.Limits) -> None:
+    """Body of the process: confine it, parse, send the answer as JSON.
+
+    Parameters
+    ----------
+    pipe : Connection
+        Takes one message: the description, or ``{"status", "error"}``.
+    raw, out : str
+        Paths.
+    name : str
+        What messages call the file.
+    limits : Limits
+    """
+    _confine(limits)
+    try:
+        answer = parse(Path(raw), Path(out), limits)
+    except NbmlpError as error:
+        # Readers make a sentence of their own of a lack of memory.
+        lack = isinstance(error.__context__, MemoryError)
+        status = 413 if lack else _STATUS.get(type(error), 422)
+        answer = {"status": status, "error": str(error).replace(raw, name)}
+    except MemoryError:
+        answer = {"status": 413, "error": f"{name} needs more memory than {limits.memory_mb} MB."}
+    except BaseException:  # a panic in a reader written in Rust is no Exception
+        answer = {"status": 422, "error": f"{name} is damaged: save or fetch it again."}
+    pipe.send_bytes(json.dumps(answer, allow_nan=False).encode())
+
+
+def _confine(limits: guard.Limits) -> None:
+    """Limits that the system keeps, and nothing said on the server's own outputs."""
+    os.environ["POLARS_MAX_THREADS"] = "1"
+    silence = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(silence, stream)
+    memory = _address_space() + limits.memory_mb * _MB
+    seconds = int(limits.seconds) + 1
+    for what, most in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_FSIZE, 2 * limits.expanded_mb * _MB),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (most, most))
+
+
+def _address_space() -> int:
+    """Bytes mapped already; libraries reserve more than they use."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:  # not Linux
+        return 1 << 30
+    return pages * resource.getpagesize()

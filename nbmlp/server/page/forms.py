@@ -1,0 +1,104 @@
+"""The form to train: its choices, what it begins with, and a job's settings as flat names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nbmlp.codes import ACTIVATIONS
+from nbmlp.optimizers import OPTIMIZERS
+from nbmlp.schedules import SCHEDULES
+from nbmlp.server.jobs.spec import JobSpec
+from nbmlp.server.ports import Dataset
+
+__all__ = ["Form", "flat"]
+
+Choices = list[tuple[str, str]]
+
+#: Where a form departs from the defaults of a JobSpec: early stopping makes many epochs harmless.
+_BEGIN = {
+    "model.epochs": 100,
+    "model.batch_size": 64,
+    "model.standardise": True,
+    "validation": 0.15,
+    "test": 0.15,
+    "early_stopping.patience": 10,
+}
+#: Settings that are shown of every job, defaults or not.
+_ALWAYS = (
+    "target", "model.hidden", "model.activation", "model.epochs", "model.batch_size",
+    "model.optimizer", "model.learning_rate", "early_stopping.patience", "validation", "test",
+    "model.seed",
+)  # fmt: skip
+
+
+def _leaves(values: Mapping[str, Any], start: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{start}{name}.")
+        else:
+            yield f"{start}{name}", value
+
+
+def flat(spec: JobSpec, brief: bool = False) -> dict[str, Any]:
+    """Settings by names such as ``model.epochs``; if brief, the usual and the unusual ones."""
+    values = dict(_leaves(spec.model_dump(exclude={"dataset_id", "name"})))
+    if not brief:
+        return values
+    given = dict(_leaves(spec.model_dump(exclude={"dataset_id", "name"}, exclude_defaults=True)))
+    return {n: v for n, v in values.items() if n in _ALWAYS or n in given}
+
+
+def _choices(names: Iterable[str], value: Any) -> Choices:
+    """Names as options; a value with numbers of its own, such as ``sgd(0.1)``, is kept."""
+    return [(name, name) for name in dict.fromkeys([*names, *([value] if value else [])])]
+
+
+class Form:
+    """What a form offers and begins with.
+
+    Parameters
+    ----------
+    table : Dataset
+    like : JobSpec, optional
+        A job whose settings are taken over.
+    """
+
+    def __init__(self, table: Dataset, like: JobSpec | None = None) -> None:
+        spec = like or JobSpec(dataset_id=table.id)
+        self._values = flat(spec) | ({} if like else _BEGIN)
+        if self._values.get("target") is None:
+            self._values["target"] = table.target_guess
+        self.names = [column.name for column in table.columns]
+
+    def __getitem__(self, name: str) -> Any:
+        """The value of a field, as it is typed."""
+        value = self._values.get(name)
+        if isinstance(value, list):
+            return ", ".join(map(str, value))
+        return "" if value is None else value
+
+    @property
+    def targets(self) -> Choices:
+        """Columns; the last is the usual one if nothing speaks for another."""
+        return _choices(self.names, None)
+
+    @property
+    def target(self) -> str:
+        """The column to begin with."""
+        return str(self["target"] or (self.names[-1] if self.names else ""))
+
+    @property
+    def optimizers(self) -> Choices:
+        """By name."""
+        return _choices(OPTIMIZERS, self["model.optimizer"])
+
+    @property
+    def schedules(self) -> Choices:
+        """By name."""
+        return _choices(SCHEDULES, self["model.schedule"])
+
+    @property
+    def activations(self) -> Choices:
+        """By name."""
+        return _choices(ACTIVATIONS, self["model.activation"])

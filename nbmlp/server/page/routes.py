@@ -1,0 +1,271 @@
+"""Routes of the page: they read from the service; all that changes goes through /v1 and /v2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.routing import APIRoute
+from fastapi.templating import Jinja2Templates
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+import nbmlp
+from nbmlp.server.page import exports, forms, snippets, views
+from nbmlp.server.ports import TERMINAL, Job, Model, NotFoundError, Service
+from nbmlp.server.settings import ServerSettings
+
+__all__ = ["router"]
+
+#: Known by name when the server starts: no name from outside is ever looked for on the disk.
+_STATIC = {
+    path.name: path
+    for path in (Path(__file__).parent / "static").iterdir()
+    if path.suffix in (".js", ".css", ".svg")
+}
+#: More runs than this cannot be told apart in one picture.
+_MOST_COMPARED = 6
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Ids = Annotated[list[str], Query(max_length=100)]
+After = Annotated[str | None, Query(max_length=64)]
+
+
+def _static_address(name: str) -> str:
+    """Where a browser finds a file of this version."""
+    return f"/static/{_STATIC[name].name}?v={nbmlp.__version__}"
+
+
+def _origin(request: Request) -> str:
+    return str(request.base_url).rstrip("/")
+
+
+def _who(request: Request) -> dict[str, Any]:
+    """What every template knows."""
+    csrf = getattr(request.state, "csrf", "")
+    return {
+        "csrf": csrf,
+        "signed_in": bool(csrf),
+        "static": _static_address,
+        "origin": _origin(request),
+    }
+
+
+def _templates() -> Jinja2Templates:
+    env = Environment(
+        loader=PackageLoader("nbmlp.server.page"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters.update(views.filters())
+    return Jinja2Templates(env=env, context_processors=[_who])
+
+
+_TEMPLATES = _templates()
+
+
+def _show(request: Request, template: str, **values: Any) -> HTMLResponse:
+    answer = _TEMPLATES.TemplateResponse(request, template, values)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+class _PageRoute(APIRoute):
+    """A route whose errors are pages too."""
+
+    def get_route_handler(self) -> Handler:
+        """What answers a request."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except NotFoundError as error:
+                page = _show(request, "missing.html", said=str(error))
+                page.status_code = 404
+                return page
+
+        return answer
+
+
+def _csv(text: str, name: str) -> Response:
+    return Response(
+        text,
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
+    )
+
+
+def router(service: Service, settings: ServerSettings) -> APIRouter:
+    """All pages, fragments and static files.
+
+    Parameters
+    ----------
+    service : Service
+    settings : ServerSettings
+
+    Returns
+    -------
+    APIRouter
+        Everything but ``/login`` and ``/static`` is for those who have signed in; who has is
+        for the application to say, as ``request.state.csrf``.
+    """
+    page = APIRouter(route_class=_PageRoute, include_in_schema=False)
+    _add_files(page)
+    _add_datasets(page, service)
+    _add_jobs(page, service)
+    _add_job(page, service)
+    _add_models(page, service)
+    return page
+
+
+def _add_files(page: APIRouter) -> None:
+    @page.get("/static/{name}")
+    def static(name: str) -> Response:
+        if name not in _STATIC:
+            raise NotFoundError("There is no such file.")
+        return FileResponse(_STATIC[name], headers={"Cache-Control": "no-cache"})
+
+    @page.get("/login")
+    def login(request: Request, next: str = "/", wrong: bool = False) -> HTMLResponse:
+        complaint = "This token is not known." if wrong else ""
+        return _show(request, "login.html", next=next, complaint=complaint)
+
+
+def _add_datasets(page: APIRouter, service: Service) -> None:
+    @page.get("/")
+    def start(request: Request, after: After = None) -> HTMLResponse:
+        tables = service.list_datasets(after)
+        return _show(
+            request,
+            "start.html",
+            place="Data",
+            datasets=tables.items,
+            older=tables.items[-1].id if tables.has_more else None,
+            snippets=snippets.upload(_origin(request)),
+        )
+
+    @page.get("/datasets/{dataset_id}")
+    def dataset(request: Request, dataset_id: str, like: After = None) -> HTMLResponse:
+        table = service.get_dataset(dataset_id)
+        return _show(
+            request,
+            "dataset.html",
+            place="Data",
+            table=table,
+            form=forms.Form(table, service.get_job(like).spec if like else None),
+            cores=service.health().cores,
+            snippets=snippets.train(_origin(request)),
+        )
+
+
+def _add_jobs(page: APIRouter, service: Service) -> None:
+    def listed(after: str | None) -> dict[str, Any]:
+        found = service.list_jobs(after)
+        return {
+            "jobs": [views.JobView(job) for job in found.items],
+            "older": found.items[-1].id if found.has_more else None,
+            "after": after,
+        }
+
+    @page.get("/jobs")
+    def jobs(request: Request, after: After = None) -> HTMLResponse:
+        return _show(request, "jobs.html", place="Jobs", **listed(after))
+
+    @page.get("/jobs/table")
+    def table(request: Request, after: After = None) -> HTMLResponse:
+        return _show(request, "jobs_table.html", **listed(after))
+
+    @page.get("/compare")
+    def compare(request: Request, job: Ids = []) -> HTMLResponse:  # noqa: B006
+        runs = [service.get_job(job_id) for job_id in dict.fromkeys(job[:_MOST_COMPARED])]
+        if not runs:
+            raise NotFoundError("No job was marked: mark two or more in the list of jobs.")
+        rows, same = views.differences([forms.flat(run.spec) for run in runs])
+        shown = [views.JobView(run) for run in runs]
+        return _show(request, "compare.html", place="Jobs", jobs=shown, rows=rows, same=same)
+
+
+def _add_job(page: APIRouter, service: Service) -> None:
+    def shown(job_id: str) -> dict[str, Any]:
+        job = service.get_job(job_id)
+        last = service.metrics(job_id)[-1:] if job.state in TERMINAL else []
+        view = views.JobView(job, last[0] if last else {})
+        return {"job": view, "diagnosis": views.diagnosis(service, job)}
+
+    def result(job: Job) -> dict[str, Any]:
+        model = service.get_model(job.model_id) if job.model_id else None
+        return {
+            "model": model and views.ModelView(model),
+            "example": _example(service, model) if model else {},
+        }
+
+    @page.get("/jobs/{job_id}")
+    def job(request: Request, job_id: str) -> HTMLResponse:
+        found = shown(job_id)
+        return _show(
+            request,
+            "job.html",
+            place="Jobs",
+            **found,
+            **result(found["job"].job),
+            table=service.get_dataset(found["job"].dataset_id),
+            settings=forms.flat(found["job"].spec, brief=True),
+            snippets=snippets.job(_origin(request), found["job"].job),
+        )
+
+    @page.get("/jobs/{job_id}/status")
+    def status(request: Request, job_id: str) -> HTMLResponse:
+        return _show(request, "status.html", **shown(job_id))
+
+    @page.get("/jobs/{job_id}/result")
+    def ended(request: Request, job_id: str) -> HTMLResponse:
+        return _show(request, "result.html", **result(service.get_job(job_id)))
+
+    @page.get("/jobs/{job_id}/curve.csv")
+    def curve(job_id: str) -> Response:
+        return _csv(exports.curve_csv(service.metrics(service.get_job(job_id).id)), "curve")
+
+
+def _add_models(page: APIRouter, service: Service) -> None:
+    @page.get("/models")
+    def models(request: Request, after: After = None) -> HTMLResponse:
+        found = service.list_models(after)
+        older = found.items[-1].id if found.has_more else None
+        return _show(
+            request,
+            "models.html",
+            place="Models",
+            models=[views.ModelView(model) for model in found.items],
+            older=older,
+        )
+
+    @page.get("/models/{model_id}")
+    def model(request: Request, model_id: str) -> HTMLResponse:
+        found = service.get_model(model_id)
+        example = _example(service, found)
+        return _show(
+            request,
+            "model.html",
+            place="Models",
+            model=views.ModelView(found),
+            example=example,
+            snippets=snippets.predict(_origin(request), found, example),
+        )
+
+    @page.get("/models/{model_id}/evaluation.csv")
+    def evaluation(model_id: str) -> Response:
+        return _csv(exports.evaluation_csv(service.get_model(model_id)), "evaluation")
+
+
+def _example(service: Service, model: Model) -> dict[str, Any]:
+    """A row of the data it was trained on, to begin with; empty when they are gone."""
+    try:
+        table = service.get_dataset(model.dataset_id)
+    except NotFoundError:
+        return {}
+    names = [column.name for column in table.columns]
+    return dict(zip(names, table.preview[0], strict=True)) if table.preview else {}

@@ -1,0 +1,99 @@
+// The page of one job: its curve grows with the events that the server sends.
+/* global htmx */
+import { Chart, connect } from "./chart.js";
+import { announce, ask, complain } from "./page.js";
+
+const { job } = document.getElementById("job").dataset;
+const status = document.getElementById("status");
+const rows = [];
+const curve = (label, key, colour, dash) => ({ label, key, colour, dash, rows });
+const loss = new Chart(document.getElementById("loss"), [
+  curve("Training loss", "train_loss", "--train"),
+  curve("Validation loss", "val_loss", "--validation", [8, 4]),
+], { sync: "job" });
+const scores = new Chart(document.getElementById("score"), [
+  curve("Validation score", "val_score", "--score"),
+], { sync: "job", height: 170, named: false });
+
+let waiting = false;
+function draw() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    loss.best = scores.best = Number(panel().dataset.best) || null;
+    loss.draw();
+    if (rows.some((row) => row.val_score != null)) {
+      const { score } = panel().dataset;
+      if (score) scores.rename(0, `Validation ${score}`, score === "accuracy");
+      scores.show(true);
+      scores.draw();
+    }
+  });
+}
+
+/** Take rows over; a stream tells from its beginning, and a resumed job some epochs again. */
+function take(more) {
+  for (const row of more) rows[row.epoch - 1] = row;
+  if (more.length) draw();
+}
+
+const over = (state) => ["succeeded", "failed", "cancelled"].includes(state);
+const panel = () => status.querySelector("[data-state]");
+
+let refreshed = 0;
+let later = null;
+/** Ask for the status again, at most once a second. */
+function refresh() {
+  clearTimeout(later);
+  const wait = refreshed + 1000 - Date.now();
+  if (wait > 0) {
+    later = setTimeout(refresh, wait);
+    return;
+  }
+  refreshed = Date.now();
+  htmx.trigger(status, "refresh");
+}
+
+let source = null;
+
+/** Follow the job: its epochs, and the job itself whenever anything about it has changed. */
+function listen() {
+  source = new EventSource(`/v1/jobs/${job}/events`);
+  source.addEventListener("epochs", (event) => take(JSON.parse(event.data).data.rows));
+  source.addEventListener("job", (event) => {
+    refresh();
+    if (!over(JSON.parse(event.data).state)) return;
+    quiet();
+    htmx.trigger("#result", "ended");
+  });
+  source.addEventListener("open", () => complain(""));
+  source.addEventListener("error", () => {
+    if (source) complain("The server does not answer. This page goes on when it does.");
+  });
+}
+
+function quiet() {
+  source?.close();
+  source = null;
+}
+
+/** A hidden page listens to nothing: browsers open six connections to a server, no more. */
+function attend() {
+  if (document.hidden) quiet();
+  else if (!source && !over(panel().dataset.state)) listen();
+}
+
+status.addEventListener("htmx:afterSettle", () => {
+  announce(panel().dataset.said);
+  draw();
+});
+scores.show(false);
+connect(document.getElementById("tools"), [loss], [loss, scores]);
+document.addEventListener("visibilitychange", attend);
+try {
+  take(await ask(`/v1/jobs/${job}/metrics`));
+  attend();
+} catch (error) {
+  complain(error.message);
+}

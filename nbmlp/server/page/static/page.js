@@ -1,0 +1,102 @@
+// What every page needs: copying, confirmation, errors, announcements.
+/* global htmx */
+
+/** Say it to screen readers, once. */
+export function announce(text) {
+  const place = document.getElementById("announce");
+  if (place && place.textContent !== text) place.textContent = text;
+}
+
+/** Show a sentence on top of the page. */
+export function complain(text) {
+  const place = document.getElementById("complaint");
+  place.textContent = text;
+  place.scrollIntoView({ block: "nearest" });
+}
+
+/** The sentence in an answer that says what went wrong. */
+export function reason(text, status) {
+  try {
+    const { error, detail } = JSON.parse(text);
+    const said = error?.message ?? error ?? detail;
+    if (typeof said === "string") return said;
+    if (Array.isArray(said)) return said.map((part) => part.msg).join("; ");
+  } catch {
+    // Not JSON: a proxy's page, or nothing.
+  }
+  return status ? `The server answered with status ${status}.` : "The server cannot be reached.";
+}
+
+/** Headers that a write needs. */
+export function writing(more = {}) {
+  const token = document.querySelector('meta[name="csrf-token"]')?.content;
+  return token ? { "X-CSRF-Token": token, ...more } : more;
+}
+
+/** Fetch JSON; throws an Error with the server's sentence. */
+export async function ask(url, options = {}) {
+  const answer = await fetch(url, options);
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(reason(text, answer.status));
+  return JSON.parse(text);
+}
+
+async function copy(button) {
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+    announce("Copied");
+  } catch {
+    getSelection().selectAllChildren(document.getElementById(button.dataset.copy));
+    button.textContent = "Press Ctrl+C";
+  }
+  setTimeout(() => (button.textContent = label), 2000);
+}
+
+/** Ask before an action; resolves to whether it was confirmed. */
+export function confirmed(question, action) {
+  const dialog = document.getElementById("confirm");
+  dialog.querySelector("p").textContent = question;
+  dialog.querySelector('[value="yes"]').textContent = action;
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) =>
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }),
+  );
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-copy]");
+  if (button) copy(button);
+});
+
+document.addEventListener("htmx:configRequest", (event) => {
+  if (event.detail.verb !== "get") Object.assign(event.detail.headers, writing());
+});
+
+document.addEventListener("htmx:confirm", async (event) => {
+  const { question, elt, issueRequest } = event.detail;
+  if (!question) return;
+  event.preventDefault();
+  if (await confirmed(question, elt.dataset.action ?? elt.textContent.trim())) issueRequest(true);
+});
+
+// Nothing is swapped below an open question: its button would be gone.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (document.getElementById("confirm").open) event.detail.shouldSwap = false;
+});
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (event.detail.requestConfig.verb !== "get") complain("");
+});
+document.addEventListener("htmx:responseError", (event) => {
+  const { xhr } = event.detail;
+  if (xhr.status === 401) location.assign("/login");
+  else complain(reason(xhr.responseText, xhr.status));
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  const { requestConfig, successful } = event.detail;
+  if (successful && requestConfig.verb !== "get") htmx.trigger(document.body, "acted");
+});
+document.addEventListener("htmx:sendError", () => complain(reason("", 0)));

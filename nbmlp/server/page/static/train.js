@@ -1,0 +1,84 @@
+// The form to train: fields -> a job as JSON, shown as an example and sent.
+import { ask, complain, writing } from "./page.js";
+
+const form = document.getElementById("train");
+const kinds = {
+  number: Number,
+  text: String,
+  flag: (value) => value === "on",
+  list: (value) => value.split(/[\s,]+/).filter(Boolean).map(Number),
+};
+
+/** What the form says; empty fields are left to the server. */
+function job() {
+  const body = { dataset_id: form.dataset.dataset };
+  for (const field of form.querySelectorAll("[data-kind]")) {
+    const flag = field.type === "checkbox";
+    const value = flag ? field.checked : kinds[field.dataset.kind](field.value.trim());
+    if (!flag && field.value.trim() === "" && field.dataset.kind !== "list") continue;
+    const [name, part] = field.name.split(".");
+    if (part) (body[name] ??= {})[part] = value;
+    else body[name] = value;
+  }
+  return body;
+}
+
+/** The same key for the same job, however often the button is pressed. */
+let sent = "";
+let key = "";
+function keyOf(body) {
+  if (body !== sent) {
+    sent = body;
+    key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
+  }
+  return key;
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = form.querySelector('[type="submit"]');
+  const body = JSON.stringify(job());
+  complain("");
+  button.disabled = true;
+  try {
+    const headers = writing({ "Content-Type": "application/json", "Idempotency-Key": keyOf(body) });
+    const made = await ask("/v1/jobs", { method: "POST", headers, body });
+    location.assign(`/jobs/${made.id}`);
+  } catch (error) {
+    complain(error.message);
+    button.disabled = false;
+  }
+});
+
+/** Examples follow the form: `{job}` in their template is the job as JSON, or in Python. */
+function python(value, indent = "") {
+  if (Array.isArray(value)) return `[${value.map((v) => python(v)).join(", ")}]`;
+  if (value !== null && typeof value === "object") {
+    const inner = `${indent}    `;
+    const lines = Object.entries(value).map(([name, v]) => `${inner}${JSON.stringify(name)}: ${python(v, inner)},\n`);
+    return `{\n${lines.join("")}${indent}}`;
+  }
+  if (typeof value === "boolean") return value ? "True" : "False";
+  return value === null ? "None" : JSON.stringify(value);
+}
+
+/** The arguments of a call: the data set, then all else by name. */
+function call({ dataset_id, ...rest }) {
+  const words = Object.entries(rest).map(([name, value]) => `    ${name}=${python(value, "    ")},\n`);
+  return `\n    ${python(dataset_id)},\n${words.join("")}`;
+}
+
+const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+const examples = [
+  [document.getElementById("code-train-from-a-program-1"), (body) => quoted(JSON.stringify(body))],
+  [document.getElementById("code-train-from-a-program-2"), call],
+].map(([place, write]) => ({ place, write, frame: place.textContent }));
+
+function show() {
+  const body = job();
+  for (const { place, write, frame } of examples) {
+    place.textContent = frame.replace("{job}", () => write(body));
+  }
+}
+form.addEventListener("input", show);
+show();

@@ -1,0 +1,67 @@
+// A file goes to the server as it is, read from disk bit by bit. XMLHttpRequest rather than
+// fetch: only it tells how far an upload has come.
+import { announce, complain, reason, writing } from "./page.js";
+
+const form = document.getElementById("upload");
+const file = form.querySelector('[type="file"]');
+const bar = form.querySelector("progress");
+const said = form.querySelector("output");
+const stop = form.querySelector('[name="stop"]');
+
+const size = (bytes) =>
+  bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+
+function busy(on) {
+  for (const part of [bar, stop]) part.hidden = !on;
+  form.querySelector('[type="submit"]').disabled = on;
+}
+
+function send(data) {
+  const request = new XMLHttpRequest();
+  const failed = (text) => {
+    busy(false);
+    said.textContent = "";
+    complain(text);
+  };
+  request.open("PUT", `/v1/datasets/${encodeURIComponent(data.name)}`);
+  const headers = writing({ "Content-Type": "application/octet-stream" });
+  for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+  request.upload.addEventListener("progress", ({ loaded }) => {
+    bar.max = data.size;
+    bar.value = loaded;
+    said.textContent = `${size(loaded)} of ${size(data.size)}`;
+  });
+  request.upload.addEventListener("load", () => {
+    bar.removeAttribute("value");
+    said.textContent = "Reading the table";
+    announce("Uploaded. Reading the table.");
+  });
+  request.addEventListener("load", () => {
+    if (request.status >= 400) return failed(reason(request.responseText, request.status));
+    location.assign(`/datasets/${JSON.parse(request.responseText).id}`);
+  });
+  request.addEventListener("error", () => failed(reason("", 0)));
+  request.addEventListener("abort", () => failed("The upload was stopped."));
+  stop.onclick = () => request.abort();
+  complain("");
+  busy(true);
+  announce(`Uploading ${data.name}`);
+  request.send(data);
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (file.files.length) send(file.files[0]);
+});
+form.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  form.classList.add("over");
+});
+form.addEventListener("dragleave", () => form.classList.remove("over"));
+form.addEventListener("drop", (event) => {
+  event.preventDefault();
+  form.classList.remove("over");
+  if (!event.dataTransfer.files.length) return;
+  file.files = event.dataTransfer.files;
+  form.requestSubmit();
+});

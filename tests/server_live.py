@@ -1,0 +1,54 @@
+"""A server that listens on a free port, in a thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from nbmlp.server.http.app import create_app
+from nbmlp.server.http.run import Listener, open_socket
+from nbmlp.server.settings import ServerSettings
+
+
+@dataclass
+class Live:
+    service: Any
+    settings: ServerSettings
+    port: int
+    secret: str
+    app: Any
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.secret}"}
+
+    def client(self, signed_in: bool = True, **headers: str) -> httpx.Client:
+        given = self.bearer if signed_in else {}
+        return httpx.Client(base_url=self.url, headers={**given, **headers}, timeout=60)
+
+
+@contextmanager
+def live(service: Any, settings: ServerSettings) -> Iterator[Live]:
+    app = create_app(service, settings)
+    listener = Listener(app, settings)
+    with open_socket(settings) as listening:
+        thread = threading.Thread(target=listener.run, args=([listening],))
+        thread.start()
+        try:
+            while not listener.started and thread.is_alive():
+                time.sleep(0.01)
+            _, secret = service.create_token("test")
+            yield Live(service, settings, listening.getsockname()[1], secret, app)
+        finally:
+            listener.should_exit = True
+            thread.join()

@@ -1,0 +1,315 @@
+# ruff: noqa: E402 - the extra is asked for before what needs it
+"""What the server's page says and links, and what it keeps out; no browser needed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+httpx = pytest.importorskip("httpx")
+
+from live_server import serving
+from page_service import DIAGNOSIS, FORMULA, HOSTILE, FakeService, application, rows, ulid
+
+import nbmlp.server.page as package
+from nbmlp.server.page import exports, views
+
+STATIC = Path(package.__file__).parent / "static"
+PAGES = [
+    "/", "/jobs", "/models", f"/datasets/{ulid(1)}", f"/datasets/{ulid(1)}?like={ulid(14)}",
+    f"/compare?job={ulid(13)}&job={ulid(14)}", f"/models/{ulid(1)}", f"/models/{ulid(2)}",
+    *(f"/jobs/{ulid(number)}" for number in range(10, 21)),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with serving(application(FakeService())) as address, httpx.Client(base_url=address) as client:
+        yield client
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, the text, and what stands in script and style elements."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = self.inline = ""
+        self._open = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._open in ("script", "style"):
+            self.inline += data
+        self.text += data
+
+    def find(self, tag: str, **attrs: str) -> list[dict[str, str | None]]:
+        return [a for t, a in self.tags if t == tag and attrs.items() <= a.items()]
+
+
+def read(client: Any, address: str) -> Tags:
+    answer = client.get(address)
+    assert answer.status_code == 200, answer.text
+    return Tags(answer.text)
+
+
+@pytest.mark.parametrize("address", PAGES)
+class TestEveryPage:
+    def test_nothing_inline(self, client: Any, address: str) -> None:
+        page = read(client, address)
+        assert not page.inline.strip()
+        for tag, attrs in page.tags:
+            bad = [n for n in attrs if n == "style" or n.startswith(("on", "hx-on", "hx-vars"))]
+            assert not bad, (tag, bad)
+            for name in ("href", "src", "action"):
+                assert (attrs.get(name) or "/").startswith(("/", "#")), (tag, attrs)
+
+    def test_labels(self, client: Any, address: str) -> None:
+        page = read(client, address)
+        ids = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
+        assert len(ids) == len(set(ids))
+        named = {attrs.get("for") for attrs in page.find("label")}
+        for tag in ("input", "select", "textarea"):
+            for attrs in page.find(tag):
+                if attrs.get("type") not in ("hidden", "range") and attrs.get("name") != "log":
+                    labelled = attrs.get("id") in named or attrs.get("aria-label")
+                    assert labelled or attrs.get("data-kind") == "flag", attrs
+        for _, attrs in page.tags:
+            for name in ("aria-labelledby", "aria-describedby", "data-copy"):
+                assert attrs.get(name, ids[0]) in ids, attrs
+        assert len(page.find("h1")) == 1
+        assert len(page.find("a", **{"aria-current": "page"})) == 1
+
+    def test_static_files_are_there(self, client: Any, address: str) -> None:
+        page = read(client, address)
+        used = [a["src"] for a in page.find("script")] + [a["href"] for a in page.find("link")]
+        for file in used:
+            assert client.get(file).status_code == 200, file
+
+
+class TestEscaping:
+    def test_names_are_text(self, client: Any) -> None:
+        for address in ("/", "/jobs", f"/jobs/{ulid(11)}", f"/datasets/{ulid(2)}"):
+            html = client.get(address).text
+            assert HOSTILE not in html
+            assert HOSTILE in Tags(html).text
+
+    def test_formulas_are_text(self, client: Any) -> None:
+        text = client.get(f"/models/{ulid(1)}/evaluation.csv").text
+        table = list(csv.reader(io.StringIO(text)))
+        assert table[0] == ["true class", "as setosa", "as versicolor", f"as {FORMULA}"]
+        assert table[3] == [f"'{FORMULA}", "0", "5", "45"]
+
+    @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", " =", "\n"])
+    def test_what_spreadsheets_run(self, start: str) -> None:
+        text = exports.curve_csv([{"epoch": 1, "note": f"{start}cmd()", "loss": -1.5}])
+        assert next(csv.DictReader(io.StringIO(text, newline=""))) == {
+            "epoch": "1", "note": f"'{start}cmd()", "loss": "-1.5",
+        }  # fmt: skip
+
+    def test_missing(self, client: Any) -> None:
+        answer = client.get(f"/jobs/{HOSTILE.replace('/', '')}")
+        assert answer.status_code == 404
+        assert "<script>a" not in answer.text
+
+
+def test_curve_as_csv(client: Any) -> None:
+    answer = client.get(f"/jobs/{ulid(17)}/curve.csv")
+    assert "attachment" in answer.headers["content-disposition"]
+    table = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [float(row["val_loss"]) for row in table] == [row["val_loss"] for row in rows(41)]
+
+
+class TestStates:
+    @pytest.mark.parametrize(
+        ("number", "words"),
+        [
+            (20, "place 2 in the queue"),
+            (18, "making machine code"),
+            (17, "41 of 100 epochs, 40% of epoch 42 · 31 s left"),
+            (16, "after epoch 20"),
+            (15, "resuming from epoch 12"),
+            (14, "early stopping at epoch 60"),
+            (12, "lower the learning rate"),
+            (11, "out of memory"),
+        ],
+    )
+    def test_in_words(self, client: Any, number: int, words: str) -> None:
+        assert words in read(client, f"/jobs/{ulid(number)}/status").text
+        if number not in (17, 12):
+            assert words in read(client, "/jobs").text
+
+    @pytest.mark.parametrize(
+        ("number", "actions"),
+        [(19, "pause cancel"), (18, "pause stop cancel"), (17, "pause stop cancel"),
+         (16, "resume stop cancel"), (15, "pause cancel"), (14, ""), (12, ""), (10, "")],
+    )  # fmt: skip
+    def test_what_may_be_done(self, client: Any, number: int, actions: str) -> None:
+        buttons = read(client, f"/jobs/{ulid(number)}/status").find("button")
+        assert [b["hx-post"] for b in buttons] == [
+            f"/v1/jobs/{ulid(number)}/{action}" for action in actions.split()
+        ]
+        assert all(button["hx-confirm"] for button in buttons)
+
+    def test_facts(self, client: Any) -> None:
+        text = read(client, f"/jobs/{ulid(17)}/status").text
+        for fact in ("412\u202f345", "312\u00a0MB", "93.14\u202f%", "31"):
+            assert fact in text
+
+    def test_diagnosis(self, client: Any) -> None:
+        assert DIAGNOSIS in read(client, f"/jobs/{ulid(12)}").text
+
+
+class TestForm:
+    def fields(self, client: Any, query: str = "") -> dict[str | None, str | None]:
+        page = read(client, f"/datasets/{ulid(1)}{query}")
+        return {a["name"]: a.get("value") for a in page.find("input") if a.get("data-kind")}
+
+    def test_defaults(self, client: Any) -> None:
+        fields = self.fields(client)
+        assert fields["model.hidden"] == "100"
+        assert fields["early_stopping.patience"] == "10"
+        assert fields["model.learning_rate"] == ""
+
+    def test_like_another_job(self, client: Any) -> None:
+        fields = self.fields(client, f"?like={ulid(14)}")
+        assert fields["model.hidden"] == "100, 64"
+        assert fields["model.learning_rate"] == "0.014"
+        assert fields["model.batch_size"] == "32"
+
+    def test_target_guess(self, client: Any) -> None:
+        page = read(client, f"/datasets/{ulid(1)}")
+        chosen = [a["value"] for a in page.find("option") if "selected" in a]
+        assert chosen[0] == "species"
+
+    def test_preview(self, client: Any) -> None:
+        text = read(client, f"/datasets/{ulid(1)}").text
+        for words in ("4.3 to 7.9", "blue, violet, white", "missing"):
+            assert words in text
+
+
+class TestCompare:
+    def test_differences(self) -> None:
+        differ, same = views.differences([{"a": 1, "b": [2]}, {"a": 1, "b": [3], "c": 0}])
+        assert differ == [("b", [[2], [3]]), ("c", [None, 0])]
+        assert same == ["a"]
+
+    def test_page(self, client: Any) -> None:
+        text = read(client, f"/compare?job={ulid(13)}&job={ulid(14)}&job={ulid(14)}").text
+        assert "Compare 2 jobs" in text
+        assert "100, 63" in text
+        assert "100, 64" in text
+
+    def test_none_marked(self, client: Any) -> None:
+        answer = client.get("/compare")
+        assert answer.status_code == 404
+        assert "mark two or more" in answer.text
+
+
+class TestStatic:
+    @pytest.mark.parametrize("name", ["routes.py", "..%2Froutes.py", "%2e%2e/routes.py", "x"])
+    def test_nothing_else(self, client: Any, name: str) -> None:
+        assert client.get(f"/static/{name}").status_code == 404
+
+    def test_licences(self) -> None:
+        for name in ("htmx", "uplot"):
+            assert (STATIC / f"{name}.LICENSE").stat().st_size > 300
+
+    def test_nothing_from_elsewhere(self) -> None:
+        own = [p for p in STATIC.iterdir() if not p.name.startswith(("htmx", "uplot"))]
+        for path in [*own, *(STATIC.parent / "templates").iterdir()]:
+            text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+            assert not re.search(r"https?://", text), path
+
+
+def test_login() -> None:
+    with serving(application(FakeService(), csrf="")) as address:
+        page = Tags(httpx.get(f"{address}/login").text)
+    assert page.find("input", name="token", type="password")
+    assert not page.find("nav")[0].get("href")
+    assert "Jobs" not in page.text
+
+
+def test_refused_login() -> None:
+    with serving(application(FakeService(), csrf="")) as address:
+        page = Tags(httpx.get(f"{address}/login?wrong=1&next=/jobs").text)
+    assert "This token is not known." in page.text
+    assert page.find("input", name="next", value="/jobs")
+
+
+class TestWords:
+    def test_duration(self) -> None:
+        assert [views.duration(s) for s in (None, 8.4, 130, 11_100)] == [
+            "", "8 s", "2 min 10 s", "3 h 5 min",
+        ]  # fmt: skip
+
+    def test_size(self) -> None:
+        assert [views.size(b) for b in (12, 1500, 2.5e6, 7.2e10)] == [
+            "12\u00a0B", "1.5\u00a0kB", "2.5\u00a0MB", "72\u00a0GB",
+        ]  # fmt: skip
+
+    def test_heat(self) -> None:
+        assert views.heat([[0, 1, 9], [0, 0, 0]]) == [
+            [(0, 0), (1, 1), (9, 9)], [(0, 0), (0, 0), (0, 0)],
+        ]  # fmt: skip
+
+
+# -- contrast, as WCAG 2 defines it
+
+
+def schemes() -> dict[str, dict[str, str]]:
+    blocks = re.findall(r":root(\[[^]]*\])? \{(.*?)\n\}", (STATIC / "style.css").read_text(), re.S)
+    light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6});", block)) for _, block in blocks)
+    assert light.keys() == dark.keys()
+    return {"light": light, "dark": dark}
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+TEXT = [
+    *itertools.product(("text", "muted"), ("page", "panel", "sunken")),
+    *itertools.product(("accent", "accent-strong"), ("page", "panel")),
+    *((name, f"{name}-soft") for name in ("good", "warn", "bad")),
+    *(("text", f"{name}-soft") for name in ("accent", "good", "warn", "bad")),
+    ("accent-strong", "accent-soft"), ("on-accent", "accent"), ("on-accent", "accent-strong"),
+    ("bad", "panel"), ("bad", "sunken"),
+]  # fmt: skip
+#: Lines and borders that carry a meaning.
+GRAPHICS = [
+    (line, "panel")
+    for line in ("control", "train", "validation", "score", *(f"run-{i}" for i in range(1, 7)))
+]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("front", "back", "least"), [(*p, 4.5) for p in TEXT] + [(*p, 3.0) for p in GRAPHICS]
+)
+def test_contrast(scheme: str, front: str, back: str, least: float) -> None:
+    colours = schemes()[scheme]
+    assert contrast(colours[front], colours[back]) >= least

@@ -1,0 +1,195 @@
+"""The server's page in a real browser: light and dark, wide and narrow, by mouse and by keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+from browser import browser
+from live_server import serving
+from page_service import FakeService, application, ulid
+
+from nbmlp.server.ports import JobState
+
+ADDRESSES = [
+    "/login", "/", f"/datasets/{ulid(1)}", "/jobs", f"/compare?job={ulid(13)}&job={ulid(14)}",
+    f"/jobs/{ulid(11)}", f"/jobs/{ulid(12)}", f"/jobs/{ulid(14)}", f"/jobs/{ulid(17)}", "/models",
+    f"/models/{ulid(2)}",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture
+def service() -> FakeService:
+    return FakeService()
+
+
+@pytest.fixture
+def address(service: FakeService) -> Iterator[str]:
+    with serving(application(service)) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Opens an address in a window of its own; nothing may break while it is open."""
+    broken: list[str] = []
+    contexts = []
+
+    def opened(path: str, *, dark: bool = False, width: int = 1280) -> Any:
+        context = chromium.new_context(
+            base_url=address,
+            color_scheme="dark" if dark else "light",
+            viewport={"width": width, "height": 800},
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: broken.append(str(error)))
+        page.on("console", lambda m: m.type in ("error", "warning") and broken.append(m.text))
+        page.on("request", lambda r: r.url.startswith(address) or broken.append(r.url))
+        page.goto(path)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not broken, broken
+
+
+def epochs(page: Any) -> str:
+    """What the curve tells those who do not see it."""
+    return str(page.get_attribute("#loss", "aria-label") or "")
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_page_fits(visit: Callable[..., Any], dark: bool, width: int) -> None:
+    page = visit("/login", dark=dark, width=width)
+    for path in ADDRESSES:
+        page.goto(path)
+        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert page.evaluate("document.documentElement.dataset.theme") == ["light", "dark"][dark]
+
+
+class TestCurve:
+    def test_grows(self, visit: Callable[..., Any], service: FakeService) -> None:
+        page = visit(f"/jobs/{ulid(17)}")
+        page.wait_for_selector("#loss[aria-label*='1 to 41']")
+        assert "best epoch 31" in epochs(page)
+        service.change(17, epoch=45, best_epoch=44)
+        page.wait_for_selector("#loss[aria-label*='1 to 45'][aria-label*='best epoch 44']")
+        service.change(17, epoch=50, state=JobState.SUCCEEDED, model_id=ulid(1), live=None)
+        page.wait_for_selector("#result .matrix")
+        page.wait_for_selector("#status .state.succeeded")
+        page.wait_for_selector("#announce:has-text('succeeded')", state="attached")
+
+    def test_begins_with_the_first_epoch(
+        self, visit: Callable[..., Any], service: FakeService
+    ) -> None:
+        page = visit(f"/jobs/{ulid(18)}")
+        assert "begins with the first epoch" in page.text_content("#loss")
+        service.change(18, state=JobState.RUNNING, epoch=2)
+        page.wait_for_selector("#loss[aria-label*='1 to 2'] canvas")
+        page.wait_for_selector("#status .state.running")
+
+    def test_logarithm_and_smoothing(self, visit: Callable[..., Any]) -> None:
+        page = visit(f"/jobs/{ulid(14)}")
+        page.wait_for_selector("#loss canvas")
+        seen = {page.locator("#loss canvas").screenshot()}
+        page.check("[name=log]")
+        seen.add(page.locator("#loss canvas").screenshot())
+        page.focus("[name=smooth]")
+        page.keyboard.press("End")
+        assert page.text_content("#tools output") == "95"
+        seen.add(page.locator("#loss canvas").screenshot())
+        assert len(seen) == 3
+
+    def test_keys_move_through_the_epochs(self, visit: Callable[..., Any]) -> None:
+        page = visit(f"/jobs/{ulid(14)}")
+        page.wait_for_selector("#loss canvas")
+        values = page.locator(".legend").first.locator("output")
+        last = values.all_text_contents()
+        page.focus("#loss")
+        page.keyboard.press("Home")
+        first = values.all_text_contents()
+        page.keyboard.press("ArrowRight")
+        assert len({*map(tuple, (last, first, values.all_text_contents()))}) == 3
+        page.keyboard.press("End")
+        assert values.all_text_contents() == last
+
+    def test_compared(self, visit: Callable[..., Any]) -> None:
+        page = visit(f"/compare?job={ulid(13)}&job={ulid(14)}")
+        page.wait_for_selector("#score canvas")
+        names = page.locator(".legend").first.locator("li").all_text_contents()
+        assert [name.rstrip("0123456789.") for name in names] == ["iris, large", "iris, small"]
+
+
+class TestControls:
+    def test_by_keys_and_only_when_confirmed(
+        self, visit: Callable[..., Any], service: FakeService
+    ) -> None:
+        page = visit(f"/jobs/{ulid(17)}")
+        page.wait_for_selector("#loss canvas")
+        page.focus("#do-stop")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("dialog[open]")
+        assert page.evaluate("document.activeElement.value") == "no"
+        page.keyboard.press("Escape")
+        assert page.evaluate("document.activeElement.id") == "do-stop"
+        assert service.done == []
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Stop and keep"
+        with page.expect_response("**/stop"):
+            page.keyboard.press("Enter")
+        assert service.done == [(ulid(17), "stop")]
+
+    def test_marks_survive_renewal(self, visit: Callable[..., Any]) -> None:
+        page = visit("/jobs")
+        for number in (13, 14):
+            page.focus(f"#compare-{ulid(number)}")
+            page.keyboard.press("Space")
+        with page.expect_response("**/jobs/table"):
+            pass
+        page.wait_for_function("!document.querySelector('.htmx-settling, .htmx-swapping')")
+        assert page.evaluate("document.activeElement.id") == f"compare-{ulid(14)}"
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/compare?*")
+        assert page.text_content("h1") == "Compare 2 jobs"
+
+
+class TestTheme:
+    def test_is_kept(self, visit: Callable[..., Any]) -> None:
+        page = visit("/jobs", dark=True)
+        page.focus("#theme")
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.documentElement.dataset.theme") == "light"
+        page.goto("/")
+        assert page.evaluate("document.documentElement.dataset.theme") == "light"
+
+    def test_first_key_skips_to_the_content(self, visit: Callable[..., Any]) -> None:
+        page = visit("/jobs")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.id") == "main"
+
+
+class TestExamples:
+    def test_follow_the_form(self, visit: Callable[..., Any]) -> None:
+        page = visit(f"/datasets/{ulid(1)}")
+        page.click("text=Train from a program")
+        page.fill("[name='model.hidden']", "64, 32")
+        shell, python = (page.text_content(f"#code-train-from-a-program-{i}") for i in (1, 2))
+        assert '"hidden":[64,32]' in shell
+        assert '"hidden": [64, 32]' in python
+        compile(python, "example", "exec")
