@@ -302,7 +302,7 @@ def failed_for_space(folder: Path, jobs: list[str]) -> int:
 def test_torn_and_flipped_checkpoints(tmp_path: Path) -> None:
     """Any byte flipped, any end missing: noticed; with both damaged, from the start again."""
     draw = random.Random(0)
-    checked = Checked(tmp_path / "data", 8)
+    checked = Checked(tmp_path / "data", 80)
     for turn in range(12):
         service = LocalService(make_settings(checked.folder, max_attempts=1000))
         service.start()
