@@ -88,7 +88,7 @@ class Attempt:
         self.give_up()
 
     def give_up(self) -> None:
-        """What it said could not be taken: end the process; what else it says has a gap before it."""
+        """What it said could not be taken: end it; whatever else it says has a gap before it."""
         self._deaf = True
         self._pending.clear()
         self.process.kill()
