@@ -18,7 +18,7 @@ from nbmlp.server.http.serving import Kept, ServedModel
 from nbmlp.server.http.tensors import InferRequest, encode
 from nbmlp.server.ports import Model, NotFoundError, Service
 
-__all__ = ["inference", "router"]
+__all__ = ["health", "inference", "router"]
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
 _VERSION = "1"
@@ -126,15 +126,10 @@ Name = Annotated[str, Path(max_length=64, description="The model's id.")]
 Version = Annotated[str, Path(max_length=8, examples=["1"])]
 
 
-def inference(service: Service, kept: Kept) -> APIRouter:
+def inference(kept: Kept) -> APIRouter:
     """Routes below ``/v2``."""
     routes = APIRouter(prefix="/v2", tags=["predictions"])
-    _add_server(routes, service)
-    _add_models(routes, kept)
-    return routes
 
-
-def _add_server(routes: APIRouter, service: Service) -> None:
     @routes.get("", operation_id="server_metadata", responses=problems())
     def metadata() -> ServerMetadata:
         """Name, version and what is understood besides the protocol."""
@@ -142,16 +137,26 @@ def _add_server(routes: APIRouter, service: Service) -> None:
             name="nbmlp", version=nbmlp.__version__, extensions=["binary_tensor_data"]
         )
 
-    @routes.get("/health/live", operation_id="server_live")
+    _add_models(routes, kept)
+    return routes
+
+
+def health(service: Service) -> APIRouter:
+    """Routes below ``/v2/health``: open to everybody."""
+    routes = APIRouter(prefix="/v2/health", tags=["server"])
+
+    @routes.get("/live", operation_id="server_live")
     async def live() -> dict[str, bool]:
         """Whether the server answers."""
         return {"live": True}
 
-    @routes.get("/health/ready", operation_id="server_ready", responses={503: {}})
+    @routes.get("/ready", operation_id="server_ready", responses={503: {}})
     def ready() -> JSONResponse:
         """Whether it can work."""
         well = service.health().ready
         return JSONResponse({"ready": well}, 200 if well else 503)
+
+    return routes
 
 
 def _add_models(routes: APIRouter, kept: Kept) -> None:
