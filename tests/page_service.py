@@ -15,7 +15,6 @@ from fastapi.responses import StreamingResponse
 from nbmlp.server.jobs.spec import EarlyStop, Hyper, JobSpec
 from nbmlp.server.page import router
 from nbmlp.server.ports import (
-    TERMINAL,
     ColumnInfo,
     Dataset,
     EventKind,
@@ -118,13 +117,13 @@ class FakeService:
         pairs = [[i / 7, i / 7 + math.sin(3.0 * i)] for i in range(200)]
         model = Model(ulid(1), "iris, small", ulid(14), ulid(1), NOW, 24_576, "cd" * 32, "classes",
                       inputs, ("species",), classes,
-                      {"rows": "test", "loss": 0.2412, "accuracy": 0.9133,
+                      {"rows": "test", "count": 150, "loss": 0.2412, "accuracy": 0.9133,
                        "confusion": confusion},
                       "5-100-64-3, 7063 parameters, 31 epochs")  # fmt: skip
         number = replace(
             model, id=ulid(2), name="iris, large", job_id=ulid(13), task="regression", classes=(),
             targets=("sepal length",), inputs=inputs[1:],
-            evaluation={"rows": "test", "loss": 0.2, "R2": 0.912, "residuals": pairs},
+            evaluation={"rows": "test", "count": 150, "loss": 0.2, "R2": 0.912, "residuals": pairs},
         )  # fmt: skip
         self.models = [model, number]
 
@@ -165,8 +164,6 @@ class FakeService:
         ]
         if job.error_kind == "non_finite":
             told.append((EventKind.DIAGNOSIS, {"text": DIAGNOSIS}))
-        if job.state in TERMINAL:
-            told.append((EventKind.STATE, {"state": job.state, "message": ""}))
         numbered = enumerate(told, start=1)
         return [JobEvent(i, job_id, NOW, kind, data) for i, (kind, data) in numbered if i > after]
 
@@ -189,20 +186,21 @@ def application(service: FakeService, csrf: str = "csrf-of-tests") -> FastAPI:
         return response
 
     @app.get("/v1/jobs/{job_id}/metrics")
-    def metrics(job_id: str) -> dict[str, Any]:
-        return {"data": service.metrics(job_id)}
+    def metrics(job_id: str) -> list[dict[str, Any]]:
+        return service.metrics(job_id)
 
     @app.get("/v1/jobs/{job_id}/events")
-    def events(job_id: str, after: int = 0) -> StreamingResponse:
+    def events(job_id: str) -> StreamingResponse:
         def stream() -> Iterator[str]:
-            last, end = after, time.monotonic() + 20.0
+            last, end = 0, time.monotonic() + 20.0
             while time.monotonic() < end:
                 for event in service.events(job_id, last):
                     last = event.seq
                     data = json.dumps({"seq": last, "kind": event.kind, "data": event.data})
                     yield f"id: {last}\nevent: {event.kind}\ndata: {data}\n\n"
                 time.sleep(0.1)
-                yield ": still there\n\n"
+                state = json.dumps({"state": service.get_job(job_id).state})
+                yield f"event: job\ndata: {state}\n\n"
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 

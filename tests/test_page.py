@@ -17,13 +17,11 @@ import pytest
 pytest.importorskip("fastapi")
 httpx = pytest.importorskip("httpx")
 
-from fastapi import Request
-from fastapi.responses import HTMLResponse
 from live_server import serving
 from page_service import DIAGNOSIS, FORMULA, HOSTILE, FakeService, application, rows, ulid
 
 import nbmlp.server.page as package
-from nbmlp.server.page import exports, login_page, views
+from nbmlp.server.page import exports, views
 
 STATIC = Path(package.__file__).parent / "static"
 PAGES = [
@@ -249,16 +247,8 @@ def test_login() -> None:
 
 
 def test_refused_login() -> None:
-    app = application(FakeService(), csrf="")
-
-    @app.get("/refused")
-    def refused(request: Request) -> HTMLResponse:
-        return login_page(request, "/jobs", "This token is not known.")
-
-    with serving(app) as address:
-        answer = httpx.get(f"{address}/refused")
-    page = Tags(answer.text)
-    assert answer.status_code == 401
+    with serving(application(FakeService(), csrf="")) as address:
+        page = Tags(httpx.get(f"{address}/login?wrong=1&next=/jobs").text)
     assert "This token is not known." in page.text
     assert page.find("input", name="next", value="/jobs")
 

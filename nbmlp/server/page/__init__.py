@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from nbmlp.server.page.routes import login_page, router
+from nbmlp.server.page.routes import router
 
-__all__ = ["login_page", "router"]
+__all__ = ["router"]

@@ -17,7 +17,7 @@ from nbmlp.server.page import exports, forms, snippets, views
 from nbmlp.server.ports import TERMINAL, Job, Model, NotFoundError, Service
 from nbmlp.server.settings import ServerSettings
 
-__all__ = ["login_page", "router"]
+__all__ = ["router"]
 
 #: Known by name when the server starts: no name from outside is ever looked for on the disk.
 _STATIC = {
@@ -99,22 +99,6 @@ def _csv(text: str, name: str) -> Response:
     )
 
 
-def login_page(request: Request, after: str = "/", complaint: str = "") -> HTMLResponse:
-    """The form that asks for a token.
-
-    Parameters
-    ----------
-    request : Request
-    after : str
-        Where to go when it is right.
-    complaint : str
-        Why the one before was refused; answers with status 401.
-    """
-    page = _show(request, "login.html", next=after, complaint=complaint)
-    page.status_code = 401 if complaint else 200
-    return page
-
-
 def router(service: Service, settings: ServerSettings) -> APIRouter:
     """All pages, fragments and static files.
 
@@ -146,8 +130,9 @@ def _add_files(page: APIRouter) -> None:
         return FileResponse(_STATIC[name], headers={"Cache-Control": "no-cache"})
 
     @page.get("/login")
-    def login(request: Request, next: After = None) -> HTMLResponse:
-        return login_page(request, next or "/")
+    def login(request: Request, next: str = "/", wrong: bool = False) -> HTMLResponse:
+        complaint = "This token is not known." if wrong else ""
+        return _show(request, "login.html", next=next, complaint=complaint)
 
 
 def _add_datasets(page: APIRouter, service: Service) -> None:

@@ -186,12 +186,7 @@ def _speed(samples_per_second: float, threads: int) -> dict[str, str]:
 
 
 #: Keys of a model's evaluation that are not measures.
-_NOT_MEASURES = ("rows", "confusion", "residuals")
-_ROWS = {
-    "test": "test rows",
-    "validation": "validation rows",
-    "training": "training rows",
-}
+_NOT_MEASURES = ("rows", "count", "problem", "confusion", "residuals")
 #: The frame of the picture of residuals: left, right, bottom, top.
 _LEFT, _RIGHT, _BOTTOM, _TOP = 44.0, 312.0, 206.0, 8.0
 
@@ -222,8 +217,8 @@ class ModelView:
     @property
     def rows(self) -> str:
         """Which rows it was measured on."""
-        told = str(self.model.evaluation.get("rows", ""))
-        return _ROWS.get(told, f"{told} rows".strip())
+        told = self.model.evaluation
+        return f"{thousands(told.get('count', 0))} {told.get('rows', '')} rows"
 
     @property
     def measures(self) -> dict[str, str]:
@@ -242,6 +237,11 @@ class ModelView:
                 value = self.measures[name]
                 return value if name == "accuracy" else f"R2 {value}"
         return ""
+
+    @property
+    def problem(self) -> str:
+        """Why it could not be measured; empty when it could."""
+        return str(self.model.evaluation.get("problem", ""))
 
     @property
     def confusion(self) -> list[list[tuple[int, int]]]:

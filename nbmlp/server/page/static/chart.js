@@ -60,6 +60,14 @@ export class Chart {
     return value == null || !Number.isFinite(value) || (this.log && value <= 0) ? null : value;
   }
 
+  /** Call the series `i` something else; `percent`: its values are shares. */
+  rename(i, label, percent) {
+    if (this.series[i].label === label) return;
+    this.series[i].label = label;
+    this.percent = percent;
+    this.label();
+  }
+
   /** Whether it is there at all. */
   show(on) {
     this.host.hidden = this.legend.hidden = !on;

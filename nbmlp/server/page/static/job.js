@@ -3,7 +3,7 @@
 import { Chart, connect } from "./chart.js";
 import { announce, ask, complain } from "./page.js";
 
-const { job, score } = document.getElementById("job").dataset;
+const { job } = document.getElementById("job").dataset;
 const status = document.getElementById("status");
 const rows = [];
 const curve = (label, key, colour, dash) => ({ label, key, colour, dash, rows });
@@ -12,8 +12,8 @@ const loss = new Chart(document.getElementById("loss"), [
   curve("Validation loss", "val_loss", "--validation", [8, 4]),
 ], { sync: "job" });
 const scores = new Chart(document.getElementById("score"), [
-  curve(`Validation ${score}`, "val_score", "--score"),
-], { sync: "job", height: 170, named: false, percent: score === "accuracy" });
+  curve("Validation score", "val_score", "--score"),
+], { sync: "job", height: 170, named: false });
 
 let waiting = false;
 function draw() {
@@ -24,18 +24,17 @@ function draw() {
     loss.best = scores.best = Number(panel().dataset.best) || null;
     loss.draw();
     if (rows.some((row) => row.val_score != null)) {
+      const { score } = panel().dataset;
+      if (score) scores.rename(0, `Validation ${score}`, score === "accuracy");
       scores.show(true);
       scores.draw();
     }
   });
 }
 
-/** Take rows over; a resumed job tells some epochs again. */
+/** Take rows over; a stream tells from its beginning, and a resumed job some epochs again. */
 function take(more) {
-  for (const row of more) {
-    while (rows.length && rows.at(-1).epoch >= row.epoch) rows.pop();
-    rows.push(row);
-  }
+  for (const row of more) rows[row.epoch - 1] = row;
   if (more.length) draw();
 }
 
@@ -56,29 +55,45 @@ function refresh() {
   htmx.trigger(status, "refresh");
 }
 
-/** Epochs and states come as events; how far an epoch has come is asked for. */
-function listen(after) {
-  const clock = setInterval(refresh, 2000);
-  const source = new EventSource(`/v1/jobs/${job}/events?after=${after}`);
-  const on = (kind, act) => source.addEventListener(kind, (event) => act(JSON.parse(event.data)));
-  on("epochs", ({ data }) => take(data.rows));
-  for (const kind of ["epochs", "state", "checkpoint", "diagnosis"]) on(kind, refresh);
-  on("state", ({ data }) => {
-    if (!over(data.state)) return;
-    source.close();
-    clearInterval(clock);
+let source = null;
+
+/** Follow the job: its epochs, and the job itself whenever anything about it has changed. */
+function listen() {
+  source = new EventSource(`/v1/jobs/${job}/events`);
+  source.addEventListener("epochs", (event) => take(JSON.parse(event.data).data.rows));
+  source.addEventListener("job", (event) => {
+    refresh();
+    if (!over(JSON.parse(event.data).state)) return;
+    quiet();
     htmx.trigger("#result", "ended");
   });
+  source.addEventListener("open", () => complain(""));
+  source.addEventListener("error", () => {
+    if (source) complain("The server does not answer. This page goes on when it does.");
+  });
+}
+
+function quiet() {
+  source?.close();
+  source = null;
+}
+
+/** A hidden page listens to nothing: browsers open six connections to a server, no more. */
+function attend() {
+  if (document.hidden) quiet();
+  else if (!source && !over(panel().dataset.state)) listen();
 }
 
 status.addEventListener("htmx:afterSettle", () => {
   announce(panel().dataset.said);
   draw();
 });
+scores.show(false);
 connect(document.getElementById("tools"), [loss], [loss, scores]);
+document.addEventListener("visibilitychange", attend);
 try {
-  take((await ask(`/v1/jobs/${job}/metrics`)).data);
-  if (!over(panel().dataset.state)) listen(0);
+  take(await ask(`/v1/jobs/${job}/metrics`));
+  attend();
 } catch (error) {
   complain(error.message);
 }

@@ -77,11 +77,14 @@ document.addEventListener("htmx:configRequest", (event) => {
 
 document.addEventListener("htmx:confirm", async (event) => {
   const { question, elt, issueRequest } = event.detail;
-  // Nothing is swapped below an open question: its button would be gone.
-  if (document.getElementById("confirm").open) return event.preventDefault();
   if (!question) return;
   event.preventDefault();
   if (await confirmed(question, elt.dataset.action ?? elt.textContent.trim())) issueRequest(true);
+});
+
+// Nothing is swapped below an open question: its button would be gone.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (document.getElementById("confirm").open) event.detail.shouldSwap = false;
 });
 
 document.addEventListener("htmx:beforeRequest", (event) => {

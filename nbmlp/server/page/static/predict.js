@@ -15,14 +15,15 @@ function row(form) {
 }
 
 function number(text, name) {
+  if (text === "") return null; // missing
   const value = Number(text.replace(",", "."));
-  if (text === "" || Number.isNaN(value)) throw new Error(`${name}: "${text}" is not a number.`);
+  if (Number.isNaN(value)) throw new Error(`${name}: "${text}" is not a number.`);
   return value;
 }
 
 /** The tensors that the model asks for: one per column, or one for the whole row. */
 function tensors(inputs, values) {
-  const cell = ([name, , text], datatype) => (datatype === "BYTES" ? text : number(text, name));
+  const cell = ([name, , text], datatype) => (datatype === "BYTES" ? text || null : number(text, name));
   const byName = new Map(values.map((value) => [value[0], value]));
   if (inputs.every(({ name }) => byName.has(name))) {
     return inputs.map(({ name, datatype, shape }) => ({
@@ -61,7 +62,7 @@ function show(form, outputs) {
   const bars = document.createElement("div");
   bars.className = "bars";
   const order = classes.map((label, i) => [label, shares.data[i]]).sort((a, b) => b[1] - a[1]);
-  bars.append(...order.slice(0, 10).map(([label, share]) => bar(label, share)));
+  bars.append(...order.slice(0, 5).map(([label, share]) => bar(label, share)));
   place.append(bars);
 }
 

@@ -62,10 +62,16 @@ function python(value, indent = "") {
   return value === null ? "None" : JSON.stringify(value);
 }
 
+/** The arguments of a call: the data set, then all else by name. */
+function call({ dataset_id, ...rest }) {
+  const words = Object.entries(rest).map(([name, value]) => `    ${name}=${python(value, "    ")},\n`);
+  return `\n    ${python(dataset_id)},\n${words.join("")}`;
+}
+
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const examples = [
   [document.getElementById("code-train-from-a-program-1"), (body) => quoted(JSON.stringify(body))],
-  [document.getElementById("code-train-from-a-program-2"), (body) => python(body)],
+  [document.getElementById("code-train-from-a-program-2"), call],
 ].map(([place, write]) => ({ place, write, frame: place.textContent }));
 
 function show() {
