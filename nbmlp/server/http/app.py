@@ -10,7 +10,7 @@ from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 import nbmlp
-from nbmlp.server.http import datasets, documents, errors, jobs, models, observe, signing
+from nbmlp.server.http import datasets, documents, errors, jobs, models, observe, schema, signing
 from nbmlp.server.http.context import Context
 from nbmlp.server.http.feed import Feed
 from nbmlp.server.http.gate import Gate
@@ -73,6 +73,7 @@ def create_app(service: Service, settings: ServerSettings) -> FastAPI:
     ):  # fmt: skip
         app.include_router(routes)
     errors.add_handlers(app)
+    schema.complete(app)
     app.add_middleware(Gate, settings=settings, tokens=tokens, sessions=sessions, observe=observer)
     app.state.feed = feed
     return app

@@ -14,6 +14,7 @@ import nbmlp
 from nbmlp.errors import DataError
 from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing
 from nbmlp.server.http.errors import problems
+from nbmlp.server.http.schema import INFER_BODY
 from nbmlp.server.http.serving import Kept, ServedModel
 from nbmlp.server.http.tensors import InferRequest, encode
 from nbmlp.server.ports import Model, NotFoundError, Service
@@ -22,23 +23,6 @@ __all__ = ["health", "inference", "router"]
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
 _VERSION = "1"
-_INFER = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": InferRequest.model_json_schema(),
-                "example": {
-                    "id": "1",
-                    "inputs": [
-                        {"name": "age", "shape": [2], "datatype": "FP64", "data": [31, 54]},
-                        {"name": "city", "shape": [2], "datatype": "BYTES", "data": ["Bonn", None]},
-                    ],
-                },
-            }
-        },
-    }
-}
 
 
 class Tensor(BaseModel):
@@ -186,7 +170,7 @@ def _add_models(routes: APIRouter, kept: Kept) -> None:
     ):
         some: dict[str, Any] = {"dependencies": checks, "responses": problems(404)}
         infer_only: dict[str, Any] = {
-            "dependencies": checks, "openapi_extra": _INFER, "response_model": None,
+            "dependencies": checks, "openapi_extra": INFER_BODY, "response_model": None,
             "responses": {**problems(404, 413), 200: {"model": InferResponse}},
         }  # fmt: skip
         routes.get(path, operation_id=f"model{end}_metadata", **some)(metadata)
