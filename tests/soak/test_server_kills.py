@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ import pytest
 
 from nbmlp.server.faults import POINTS
 from nbmlp.server.jobs.spec import JobSpec
-from nbmlp.server.ports import TERMINAL, Job, JobState
+from nbmlp.server.ports import TERMINAL, Job, JobState, NoSpaceError
 from nbmlp.server.service import LocalService
 from tests.server_jobs import (
     add_table,
@@ -325,4 +326,37 @@ def test_a_locked_database_only_delays(tmp_path: Path) -> None:
         other.execute("ROLLBACK")
         other.close()
     checked.check(service, finished(service, job.id, PATIENCE))
+    service.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Any:
+    """A file system of 24 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
+    if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("a tmpfs cannot be mounted here: that takes root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_fails_the_job_and_not_the_server(small_disk: Path) -> None:
+    service = LocalService(make_settings(small_disk / "data", reserve_mb=6))
+    service.start()
+    dataset_id = add_table(service, ROWS)
+    job = service.submit(the_spec(dataset_id, 100_000).model_copy(update={"early_stopping": None}))
+    until(lambda: service.get_job(job.id).epoch > 3)
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    failed = finished(service, job.id, PATIENCE)
+    assert (failed.state, failed.error_kind) == (JobState.FAILED, "no_space")
+    assert "full" in failed.error
+    with pytest.raises(NoSpaceError):
+        service.submit(failed.spec)
+    filler.unlink()
+    again = service.submit(the_spec(dataset_id, 8))
+    assert finished(service, again.id, PATIENCE).state is JobState.SUCCEEDED
     service.close()
