@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
+httpx = pytest.importorskip("httpx")
 
 from browser import browser
 from server_live import Live, live
@@ -120,6 +122,14 @@ def test_from_a_file_to_predictions(page: Any, server: Live, table: Path, tmp_pa
     page.wait_for_selector(".answer .result")
     rows = {"width": np.array([3.0]), "height": np.array([3.0])}
     assert page.inner_text(".answer .result") == str(MLP.load(file).predict(rows)[0]) == "long"
+
+    model = server.service.list_models().items[0].id
+    page.goto(f"/models/{model}")
+    page.click("text=This model from a program")
+    asked = json.loads(page.inner_text("#code-this-model-from-a-program-1").split("'")[1])
+    answer = httpx.post(f"{server.url}/v2/models/{model}/infer", json=asked, headers=server.bearer)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["outputs"][0]["data"][0] in ("round", "long")
 
     page.goto("/jobs")
     for job in (first, second):
