@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 EXTRAS_demo := cli,plot
-EXTRAS_dev := dev,cli,plot,glyphs
+EXTRAS_dev := dev,cli,plot,glyphs,server
 EXTRAS_bench := bench,cli,plot
 
 .DEFAULT_GOAL := help

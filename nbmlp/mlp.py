@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Real
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nbmlp import tuning
 from nbmlp.checks import number
-from nbmlp.coding import TargetCoding
 from nbmlp.data import (
-    ColumnPlan,
     Given,
     Mended,
     describe_nonfinite,
@@ -29,21 +25,19 @@ from nbmlp.diagnostics.scan import scan_batch
 from nbmlp.diagnostics.scan_result import BatchScan
 from nbmlp.diagnostics.user_code import Function, FunctionReport, Problem
 from nbmlp.diagnostics.why import Report, diagnose
-from nbmlp.errors import DataError, ModelFileError, NotFittedError, SpecError, TrainingWarning
+from nbmlp.errors import DataError, SpecError, TrainingWarning
 from nbmlp.io import model_file
+from nbmlp.model import Arrays, Model
 from nbmlp.net import Net
 from nbmlp.optimizers import LBFGS
-from nbmlp.predict import Predictor, Rows
-from nbmlp.settings import MODEL_SETTINGS, TRAIN_SETTINGS, Settings, signature
-from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.predict import Rows
+from nbmlp.settings import MODEL_SETTINGS, TRAIN_SETTINGS, signature
+from nbmlp.spec import TrainSpec
 from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
-from nbmlp.train.history import History
 from nbmlp.train.loop import Loop, Validation, without_horizon
 
 __all__ = ["MLP"]
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 def _finite(rows: Rows, name: str) -> Rows:
@@ -53,7 +47,7 @@ def _finite(rows: Rows, name: str) -> Rows:
     return rows
 
 
-class MLP:
+class MLP(Model):
     """A multilayer perceptron.
 
     Parameters
@@ -94,96 +88,8 @@ class MLP:
     __signature__ = signature()
 
     def __init__(self, hidden: int | Iterable[int] = (100,), **settings: Any) -> None:
-        self._settings = Settings.parse(hidden, settings)
-        self.history = History()
-        self.notes: dict[str, Any] = {}
-        self._net: Net | None = None
-        self._predictor: Predictor | None = None
+        super().__init__(hidden, **settings)
         self._engine: Engine | None = None
-
-    def __repr__(self) -> str:
-        if self._net is None:
-            return f"MLP(hidden={self._settings.model['hidden']}, not fitted)"
-        spec, epochs = self._net.spec, self._net.state.epoch
-        return (
-            f"MLP({'-'.join(map(str, spec.layer_sizes))}, {spec.output}, {spec.loss},"
-            f" {spec.n_parameters} parameters, {epochs} epochs)"
-        )
-
-    # -- settings and parameters
-
-    @property
-    def train_spec(self) -> TrainSpec:
-        """How it is trained."""
-        return self._settings.train
-
-    @property
-    def model_spec(self) -> ModelSpec:
-        """The net's settings, shapes included; known after the first data."""
-        return self.net.spec
-
-    @property
-    def net(self) -> Net:
-        """Parameters, and how data become rows of inputs and targets."""
-        if self._net is None:
-            raise NotFittedError("this model has not seen data yet: call fit or load first.")
-        return self._net
-
-    @property
-    def coding(self) -> TargetCoding:
-        """How targets become outputs and back."""
-        return self.net.coding
-
-    @property
-    def column_plan(self) -> ColumnPlan | None:
-        """How raw columns become inputs; None when inputs are taken as they are."""
-        return self.net.columns
-
-    @property
-    def weights(self) -> list[NDArray[Any]]:
-        """Views W (inputs, outputs) of each layer; may be written to."""
-        return self.net.state.weights()
-
-    @property
-    def biases(self) -> list[NDArray[Any]]:
-        """Views b (outputs,) of each layer; empty without biases."""
-        return self.net.state.biases()
-
-    @property
-    def classes(self) -> NDArray[Any] | None:
-        """Labels in the order of the outputs; None for regression."""
-        labels = self.coding.labels
-        return None if labels is None else labels.decode(np.arange(len(labels)))
-
-    def get_flat(self) -> NDArray[Any]:
-        """Copy of all parameters in one vector: W1 row by row, b1, W2, b2, ..."""
-        return self.net.state.get_flat()
-
-    def set_flat(self, values: ArrayLike) -> None:
-        """Set all parameters from one vector; raises DataError on a wrong length or a NaN."""
-        self.net.state.set_flat(values)
-
-    def build(self, X: Any, y: ArrayLike, classes: ArrayLike | None = None) -> MLP:
-        """Shapes, labels and first weights from data, without training. Returns itself."""
-        self._net = Net.learn(self._settings, X, y, classes)
-        self.history, self._predictor, self._engine = History(), None, None
-        return self
-
-    @property
-    def _threads(self) -> int:
-        return self.train_spec.threads or tuning.available_threads()
-
-    def with_(self, **changes: Any) -> MLP:
-        """A model of these settings with some changed, not fitted.
-
-        Raises
-        ------
-        SpecError
-            An unknown setting or a wrong value.
-        """
-        model = MLP()
-        model._settings = self._settings.with_(**changes)
-        return model
 
     # -- training
 
@@ -254,7 +160,17 @@ class MLP:
         self._tell(done)
         self._train(train, train.epochs, rows, held, team, carried, replay)
         self._engine = None  # its buffers are not needed until the next fit
+        if resume is None and self.history.stalled:
+            warnings.warn(self._stalled(), TrainingWarning, stacklevel=2)
         return self
+
+    def _stalled(self) -> str:
+        losses = self.history.train_loss
+        return (
+            f"the training loss has not moved in {len(losses)} epochs ({losses[0]:.4g} ->"
+            f" {losses[-1]:.4g}): why(X, y), or nbmlp why with the same options, looks for the"
+            " cause."
+        )
 
     def partial_fit(
         self,
@@ -346,6 +262,15 @@ class MLP:
         rows = _finite(self.net.rows(X, y), "validation X")
         return Validation(rows, lambda outputs: self.coding.score(y, outputs))
 
+    def _bound(self, train: TrainSpec, rows: Rows) -> Engine:
+        """The last fit's engine where it can take these rows, else a new one."""
+        net, kept = self.net, self._engine
+        if kept is None or kept.state is not net.state or not kept.rebind(train, rows):
+            full = isinstance(train.optimizer, LBFGS)
+            kept = Engine(net.spec, train, net.state, rows, self._threads, deterministic=full)
+        self._engine = kept
+        return kept
+
     def _train(
         self,
         train: TrainSpec,
@@ -358,20 +283,12 @@ class MLP:
     ) -> None:
         self.history.score_name = "accuracy" if self.coding.labels is not None else "R2"
 
-        def engine() -> Engine:
-            if self._engine is None or not self._engine.rebind(train, rows):
-                net, full = self.net, isinstance(train.optimizer, LBFGS)
-                self._engine = Engine(
-                    net.spec, train, net.state, rows, self._threads, deterministic=full
-                )
-            return self._engine
-
         def save(path: str | os.PathLike[str], arrays: Arrays) -> None:
             self._write(path, "checkpoint", arrays)
 
         loop = Loop(
-            self, train, epochs, self.net.state, len(rows), engine, lambda: self.predictor, held,
-            self.history, save, carried,
+            self, train, epochs, self.net.state, len(rows), lambda: self._bound(train, rows),
+            lambda: self.predictor, held, self.history, save, carried,
         )  # fmt: skip
         try:
             loop.fit(callbacks)
@@ -381,49 +298,6 @@ class MLP:
         finally:
             if replay is not None and loop.failure is not None:
                 loop.failure.bundle.save(replay)
-
-    # -- using
-
-    @property
-    def predictor(self) -> Predictor:
-        """The forward pass with its buffers, kept between calls."""
-        net = self.net
-        if self._predictor is None or self._predictor.state is not net.state:
-            self._predictor = Predictor(net.spec, net.state.plan, net.state, self._threads)
-        return self._predictor
-
-    def outputs(self, X: Any) -> NDArray[Any]:
-        """Outputs (rows, n_outputs) of the last layer, as they are."""
-        return self.predictor.outputs(self.net.rows(X))
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Labels, or numbers in the targets' units: (rows,) or (rows, targets).
-
-        Raises
-        ------
-        DataError
-            Wrong shape or dtype, or a value that is not finite (row and column are named).
-        """
-        return self.coding.decode(self.outputs(X))
-
-    def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Probabilities (rows, classes), in the order of :attr:`classes`."""
-        return self.coding.probabilities(self.outputs(X), self.model_spec.output)
-
-    def evaluate(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> dict[str, float]:
-        """Loss and measures on data.
-
-        Returns
-        -------
-        dict
-            ``loss`` (mean over the rows, without penalty); for classes ``error`` and
-            ``accuracy`` as fractions; for numbers ``mean_squared_error``,
-            ``mean_absolute_error`` and ``r2`` in the targets' units.
-        """
-        outputs, loss = self.predictor.outputs_and_loss(self.net.rows(X, y, sample_weight))
-        return {"loss": loss, **self.coding.evaluate(y, outputs, sample_weight)}
 
     def loss_and_gradient(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -531,62 +405,6 @@ class MLP:
         rows = _finite(net.rows(X, y), "X")
         held = None if X_val is None else _finite(net.rows(X_val, y_val), "validation X")
         return scan_batch(net, self.train_spec, rows, held, self._threads, **options)
-
-    # -- files
-
-    def _write(self, path: str | os.PathLike[str], kind: str, arrays: Arrays) -> None:
-        net, settings = self.net, self._settings
-        extra = {
-            **net.to_dict(), "history": self.history.to_dict(), "notes": self.notes,
-            "task": settings.task, "standardise": settings.standardise,
-        }  # fmt: skip
-        stored = model_file.Stored(net.spec, self.train_spec, net.state, extra, dict(arrays))
-        model_file.save(path, stored, kind)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model as safetensors with JSON metadata, whole or not at all.
-
-        Raises
-        ------
-        ModelFileError
-            It cannot be written; a file that was there is untouched.
-        """
-        self._write(path, "model", {})
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> MLP:
-        """Read a model; nothing in the file is executed.
-
-        Parameters
-        ----------
-        path : path-like
-        threads : int, optional
-            To use from now on; by default as many as when it was trained.
-
-        Raises
-        ------
-        ModelFileError
-            Missing, damaged, newer than this version, or no model.
-        """
-        model = cls._from_stored(model_file.load(path, "model"))
-        if threads is not None:
-            model._settings.train = model.train_spec.with_(threads=threads)
-        return model
-
-    @classmethod
-    def _from_stored(cls, stored: model_file.Stored) -> MLP:
-        extra = stored.extra
-        try:
-            model = cls(task=extra["task"], standardise=extra["standardise"])
-            model._settings.model = {k: getattr(stored.spec, k) for k in MODEL_SETTINGS}
-            model._settings.train = stored.train
-            model._net = Net.from_dict(stored.spec, stored.state, extra)
-            model.history = History.from_dict(extra["history"])
-            model.notes = dict(extra["notes"])
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"the model's description does not fit together: {error}"
-            raise ModelFileError(reason) from error
-        return model
 
     def _resume(self, path: str | os.PathLike[str], train: TrainSpec) -> Arrays:
         """Take a checkpoint's state; returns what the callbacks of its training carried."""

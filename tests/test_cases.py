@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nbmlp import DataError, SpecError, cases
-from nbmlp.cases.common import data_folder, figures, output_folder, table
+from nbmlp.cases.common import data_place, figures, output_folder, table
 from nbmlp.cli import run
 from nbmlp.train.history import EpochRecord, History
 
@@ -37,11 +37,11 @@ def test_figures_of_a_history() -> None:
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NBMLP_DATA", raising=False)
-    assert data_folder(None) is None
+    assert data_place(None, False) is None
     monkeypatch.setenv("NBMLP_DATA", str(tmp_path))
-    assert data_folder(None) == tmp_path
+    assert data_place(None, False) == tmp_path
     with pytest.raises(DataError, match=r"no folder .*missing"):
-        data_folder(tmp_path / "missing")
+        data_place(tmp_path / "missing", True)
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be made"):
         output_folder(tmp_path / "file" / "below")
@@ -151,7 +151,7 @@ def test_cases_c_and_d(
     causes = [finding["cause"] for finding in found["diagnosis"]["findings"]]
     if letter == "c":
         assert found["stopped"]["256"] is None
-        assert (found["stopped"]["10000"]["row"], found["stopped"]["10000"]["column"]) == (23456, 2)
+        assert (found["stopped"]["10000"]["row"], found["stopped"]["10000"]["column"]) == (77777, 4)
         assert len(found["cured"]["10000"]["validation"]) == 12
         assert causes[0] == "nonfinite_inputs"
     else:
@@ -159,3 +159,30 @@ def test_cases_c_and_d(
         assert found["cured"]["batches of 100"] < 1.5
         assert abs(found["row_129"]["cured"] - found["row_129"]["label"]) < 2
     assert (tmp_path / f"case-{letter}.png").stat().st_size > 10_000
+
+
+def test_cases_c_and_d_take_files_of_ones_own(tmp_path: Path) -> None:
+    from scipy.io import savemat
+    from sklearn.datasets import load_digits
+
+    from nbmlp.cases import run as run_case
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3))
+    table = np.column_stack([X, X[:, 0] * X[:, 1]])
+    table[7, 1] = np.inf
+    savemat(tmp_path / "own.mat", {"measured": table})
+    told: list[str] = []
+    found = run_case("c", tmp_path / "c", tmp_path / "own.mat", quick=True, say=told.append)
+    assert found["stopped"][320]["column"] == 1
+    assert found["cured"][320]["stopped"] is None
+    pixels, labels = load_digits(return_X_y=True)
+    np.savetxt(
+        tmp_path / "own.csv", np.column_stack([labels, pixels])[:600], fmt="%d", delimiter=",",
+        header=",".join(["label", *(f"p{j}" for j in range(64))]), comments="",
+    )  # fmt: skip
+    found = run_case("d", tmp_path / "d", tmp_path / "own.csv", quick=True, say=told.append)
+    assert found["row_129"]["class"] == found["row_129"]["label"]
+    np.savetxt(tmp_path / "other.csv", X, delimiter=",")
+    with pytest.raises(DataError, match="digits, 0 to 9"):
+        run_case("d", tmp_path / "e", tmp_path / "other.csv", quick=True, say=told.append)

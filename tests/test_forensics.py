@@ -127,6 +127,7 @@ def test_biases_and_vectors_of_the_optimizer_are_told_apart():
 # -- the step
 
 
+@pytest.mark.filterwarnings("ignore:the training loss has not moved")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
     "changes",

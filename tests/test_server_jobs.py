@@ -86,7 +86,7 @@ def test_a_job_gives_the_weights_of_the_same_fit_here(service: LocalService) -> 
     loaded = service.load_model(job.model_id)
     assert np.allclose(loaded.predict(raw), model.predict(raw))
     assert loaded.train_spec.threads == 1
-    assert not list((service._files.root / "jobs").iterdir())
+    until(lambda: not list((service._files.root / "jobs").iterdir()))
 
 
 def test_classes_have_a_confusion_matrix(service: LocalService) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from nbmlp.cases.common import data_folder, output_folder
+from nbmlp.cases.common import data_place, output_folder, warnings_said
 from nbmlp.errors import unknown_name
 
 __all__ = ["CASES", "run"]
@@ -19,6 +19,8 @@ CASES = {
     "c": "5-50-1 with dropout on a .mat file: the loss becomes NaN when the batch is large",
     "d": "784-250-1 on a table of digits: a loss that does not change at all",
 }
+#: Cases that take somebody's own file, too.
+_OF_FILES = ("c", "d")
 
 
 def run(
@@ -38,7 +40,8 @@ def run(
         Folder for pictures and models; made if it is not there.
     data : path, optional
         Folder with the real data sets; by default the one that NBMLP_DATA names. Without one a
-        case runs on data that need no download, and says so.
+        case runs on data that need no download, and says so. Cases c and d also take a file of
+        your own: a .mat file whose last column is the target, a table of digits.
     quick : bool
         Less data and fewer epochs: the way, not the figures.
     say : callable(str)
@@ -63,5 +66,7 @@ def run(
         raise unknown_name("case", letter, CASES)
     say(f"Case {letter}: {CASES[letter]}.")
     case = import_module(f"nbmlp.cases.case_{letter}")
-    result: dict[str, Any] = case.run(output_folder(out), data_folder(data), quick, say)
+    with warnings_said(say):
+        place = data_place(data, letter in _OF_FILES)
+        result: dict[str, Any] = case.run(output_folder(out), place, quick, say)
     return {"case": letter, "quick": quick} | result

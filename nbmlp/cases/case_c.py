@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nbmlp.cases.common import Say, diagnose, table
 from nbmlp.data import Dataset, read
-from nbmlp.errors import NonFiniteError, TrainingWarning, missing_package
+from nbmlp.errors import DataError, NonFiniteError, TrainingWarning, missing_package
 from nbmlp.mlp import MLP
 from nbmlp.plots import compare_curves
 
@@ -33,6 +33,11 @@ _TRAINING, _VALIDATION = 200_000, 17_142
 _DRAWS = 9
 #: Rows of the training table that are spoiled: row -> column.
 _SPOILED = {23_456: 2, 77_777: 4}
+#: How the author's files are read.
+_FORM: dict[str, Any] = {
+    "variables": {"X": "training_data_pos", "X_test": "validation_data_pos"},
+    "columns": range(5), "target": 5,
+}  # fmt: skip
 #: Below the folder of the data sets: file, and how it is read.
 _REAL: dict[str, dict[str, Any]] = {
     "airfoil/airfoil_self_noise.mat": {"variables": ("X", "y")},
@@ -50,7 +55,7 @@ def run(out: Path, data: Path | None, quick: bool, say: Say) -> dict[str, Any]:
     out : Path
         Folder for the .mat file and the picture.
     data : Path or None
-        Folder that may hold ``airfoil`` and ``sarcos``.
+        Folder that may hold ``airfoil`` and ``sarcos``; or a .mat file to run the case on.
     quick : bool
         Shorter trials in the diagnosis; the rest takes seconds as it is.
     say : callable(str)
@@ -62,40 +67,54 @@ def run(out: Path, data: Path | None, quick: bool, say: Say) -> dict[str, Any]:
         losses after 120 updates; ``diagnosis``; ``real``: R2 on held-out rows of the real files.
     """
     began = perf_counter()
-    path = out / "positions.mat"
-    write_data(path)
-    form: dict[str, Any] = {
-        "variables": {"X": "training_data_pos", "X_test": "validation_data_pos"},
-        "columns": range(5), "target": 5,
-    }  # fmt: skip
-    rows = read(path, **form)
+    own = data if data is not None and data.is_file() else None
+    path = own or out / "positions.mat"
+    if own is None:
+        write_data(path)
+    rows = _rows(path)
     assert rows.test is not None
     say(f"\n{path}: {len(rows):,} rows to train on, {len(rows.test):,} to validate on.")
-    newer = _newer(out / "positions-v73.mat", rows, form, say)
+    newer = _newer(out / "positions-v73.mat", rows, say) if own is None else None
 
     say("\nAs written, on the rows as they are.")
-    written = {batch: _train(_WRITTEN, rows, batch, say) for batch in _BATCHES}
+    batches = tuple(dict.fromkeys(min(batch, len(rows)) for batch in _BATCHES))
+    written = {batch: _train(_WRITTEN, rows, batch, say) for batch in batches}
     say("\nWhy:")
-    model = MLP(**_WRITTEN, batch_size=10_000, epochs=12)
+    model = MLP(**_WRITTEN, batch_size=batches[-1], epochs=12)
     reasons = diagnose(
         model, rows.X, rows.y, (rows.test.X, rows.test.y), 4.0 if quick else 20.0, say
     )
 
+    cure: dict[str, Any] = {"on_nonfinite": "drop_rows"}
+    if own is not None and not reasons["healthy"]:
+        cure |= reasons["findings"][0]["change"]
     say("\nCured: on_nonfinite='drop_rows' leaves such rows out, and says how many.")
-    cured = {
-        batch: _train(_WRITTEN | {"on_nonfinite": "drop_rows"}, rows, batch, say)
-        for batch in _BATCHES
-    }
+    if len(cure) > 1:
+        say(f"And what was proposed: {cure}.")
+    cured = {batch: _train(_WRITTEN | cure, rows, batch, say) for batch in batches}
     _draw(out / "case-c.png", written, cured)
-    real = _real(data, say)
+    real = {} if own else _real(data, say)
     took = perf_counter() - began
     say(f"\nThe case took {took:.0f} s; the curves are in {out / 'case-c.png'}.")
-    files = [str(p) for p in (path, newer, out / "case-c.png") if p is not None]
+    files = [str(p) for p in (None if own else path, newer, out / "case-c.png") if p is not None]
     return {
         "stopped": {batch: done["stopped"] for batch, done in written.items()},
         "as_written": written, "cured": cured, "diagnosis": reasons, "real": real,
         "seconds": took, "files": files,
     }  # fmt: skip
+
+
+def _rows(path: Path) -> Dataset:
+    """The tables of a file in the author's form; else X and y; else one matrix, target last."""
+    for form in (_FORM, {}, {"target": -1}):
+        try:
+            rows = read(path, **form)
+        except DataError as error:
+            reason = error
+            continue
+        if rows.y is not None:
+            return rows if rows.test is not None else rows.split(0.2)
+    raise reason
 
 
 def write_data(path: Path) -> None:
@@ -121,7 +140,7 @@ def _table(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
     return np.column_stack([x, y + 0.1 * rng.normal(size=n)])
 
 
-def _newer(path: Path, rows: Dataset, form: dict[str, Any], say: Say) -> Path | None:
+def _newer(path: Path, rows: Dataset, say: Say) -> Path | None:
     """The same tables as MATLAB 7.3 writes them, if h5py is there to try that."""
     try:
         import h5py
@@ -137,7 +156,7 @@ def _newer(path: Path, rows: Dataset, form: dict[str, Any], say: Say) -> Path | 
             file.create_dataset(name, data=whole.T).attrs["MATLAB_class"] = np.bytes_("double")
     with path.open("r+b") as stream:
         stream.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
-    again = read(path, **form)
+    again = _rows(path)
     same = np.array_equal(np.asarray(again.X), np.asarray(rows.X), equal_nan=True)
     outcome = "equal" if same else "OTHERWISE"
     say(f"{path} holds the same tables as version 7.3; read back {outcome}.")
@@ -187,9 +206,10 @@ def _draw(path: Path, written: dict[int, Any], cured: dict[int, Any]) -> None:
         for name, runs in (("as written", written), ("rows dropped", cured))
         for batch, done in runs.items()
     }
+    raw = [name for name in curves if name.startswith("as written")]
     compare_curves(
         curves, "validation loss", xlabel="update (a curve ends where training stopped)",
-        step=_EVERY, path=path,
+        step=_EVERY, behind=raw, path=path,
     )  # fmt: skip
 
 

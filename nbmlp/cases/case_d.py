@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nbmlp.cases.common import Say, diagnose, table
 from nbmlp.data import Dataset, read
+from nbmlp.errors import DataError
 from nbmlp.mlp import MLP
 from nbmlp.plots import compare_curves
 from nbmlp.train.engine import Engine
@@ -75,7 +76,7 @@ def run(out: Path, data: Path | None, quick: bool, say: Say) -> dict[str, Any]:
     reasons = diagnose(model, X[:many], target[:many], held, 10.0 if quick else 40.0, say)
 
     say("\nCured: the mean gradient and first weights that suit the width, then mini-batches.")
-    length = 3 if quick else 30
+    length = 3 if quick and len(X) > 10_000 else 30
     full = MLP(**_MEAN, epochs=length).fit(X, target, validation=held)
     small = MLP(**_CURED, epochs=length).fit(X, target, validation=held)
     cured = {"full batch": full, "batches of 100": small}
@@ -105,7 +106,12 @@ def _rows(data: Path | None, say: Say) -> Dataset:
         say(f"\n{where}: scikit-learn's 1,797 digits of 8 x 8 pixels stand in (--data).")
         return read("digits")
     began = perf_counter()
-    rows = read(path, target="label")
+    rows = read(path, target="label" if path.name == _TABLE.name else None)
+    if rows.y is None:
+        rows = read(path, target=0)
+    digits = np.asarray(rows.y)
+    if digits.dtype.kind not in "iu" or not ((digits >= 0) & (digits <= 9)).all():
+        raise DataError(f"{path}: the targets have to be digits, 0 to 9, in a column 'label'.")
     took = perf_counter() - began
     say(f"\n{path}: {len(rows):,} rows of {rows.X.shape[1]} pixels, read in {took:.1f} s.")
     return rows
@@ -152,13 +158,14 @@ def _predictions(
     written: MLP, cured: MLP, classes: MLP, X: NDArray[Any], y: NDArray[Any], say: Say
 ) -> dict[str, float]:
     """One row, as the author looked at it."""
-    row = X[_ROW : _ROW + 1]
+    place = min(_ROW, len(X) - 1)
+    row = X[place : place + 1]
     found = {
-        "label": float(y[_ROW]), "as_written": 10 * float(written.predict(row)[0]),
+        "label": float(y[place]), "as_written": 10 * float(written.predict(row)[0]),
         "cured": 10 * float(cured.predict(row)[0]), "class": float(classes.predict(row)[0]),
     }  # fmt: skip
     say(
-        f"Row {_ROW} is a {found['label']:.0f}: as written the net says {found['as_written']:.2f},"
+        f"Row {place} is a {found['label']:.0f}: as written the net says {found['as_written']:.2f},"
         f" cured {found['cured']:.2f}, as classes {found['class']:.0f}."
     )
     return found

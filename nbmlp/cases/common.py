@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nbmlp.errors import DataError, missing_package
+from nbmlp.errors import DataError, TrainingWarning, missing_package
 from nbmlp.mlp import MLP
 from nbmlp.plots import before_and_after
 from nbmlp.train.history import History
 
 __all__ = [
-    "Say", "contact_sheet", "data_folder", "diagnose", "draw", "figures", "output_folder", "table",
+    "Say", "contact_sheet", "data_place", "diagnose", "draw", "figures", "output_folder", "table",
+    "warnings_said",
 ]  # fmt: skip
 
 Say = Callable[[str], object]
+
+
+@contextmanager
+def warnings_said(say: Say) -> Iterator[None]:
+    """Warnings about a training become lines of the story, as they come."""
+
+    def show(message: Warning | str, *_: Any) -> None:
+        say(f"Warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TrainingWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def output_folder(path: str | os.PathLike[str]) -> Path:
@@ -31,8 +47,8 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def data_folder(path: str | os.PathLike[str] | None) -> Path | None:
-    """The folder given, else the one that NBMLP_DATA names, else None.
+def data_place(path: str | os.PathLike[str] | None, file: bool) -> Path | None:
+    """The folder (or, if `file`, the file) given, else what NBMLP_DATA names, else None.
 
     Raises
     ------
@@ -42,10 +58,11 @@ def data_folder(path: str | os.PathLike[str] | None) -> Path | None:
     named = path or os.environ.get("NBMLP_DATA")
     if not named:
         return None
-    folder = Path(named)
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}: name the one that holds the data sets.")
-    return folder
+    place = Path(named)
+    if not (place.is_dir() or (file and place.is_file())):
+        wanted = "folder or file" if file else "folder"
+        raise DataError(f"there is no {wanted} {place}: name the {wanted} that holds the data.")
+    return place
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

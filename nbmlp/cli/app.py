@@ -210,10 +210,13 @@ def why(values: dict[str, Any], config: Config = None) -> int:
 
 @app.command()
 def case(
-    letter: Annotated[str, typer.Argument(metavar="LETTER", help="Which one: a or b.")],
+    letter: Annotated[str, typer.Argument(metavar="LETTER", help="Which one: a, b, c or d.")],
     data: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="Real data sets; by default what NBMLP_DATA names."),
+        typer.Option(
+            metavar="PATH",
+            help="Folder of real data sets, or a file for c and d; else what NBMLP_DATA names.",
+        ),
     ] = None,
     out: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="For pictures; case-LETTER by default.")
@@ -224,6 +227,7 @@ def case(
     """Run a net that somebody got stuck with: as written, then why it fails, then cured.
 
     a: gradients that shrink as the batch grows. b: gradients that fail their check, on MNIST.
+    c: NaN when the batch is large. d: a loss that does not change at all.
     """
     from nbmlp import cases
     from nbmlp.cli import report

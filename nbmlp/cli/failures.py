@@ -10,7 +10,14 @@ from typing import Any
 
 import typer
 
-from nbmlp.errors import DataError, MissingPackageError, NbmlpError, SpecError, TrainingWarning
+from nbmlp.errors import (
+    DataError,
+    MissingPackageError,
+    NbmlpError,
+    NonFiniteError,
+    SpecError,
+    TrainingWarning,
+)
 
 __all__ = ["FAILED", "MISUSED", "exit_code", "plain_warnings", "say", "sentence"]
 
@@ -32,6 +39,8 @@ def sentence(error: BaseException) -> str | None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "nbmlp"
         return f"{text.rstrip('.')}: {command} --help lists all options."
+    if isinstance(error, NonFiniteError):
+        return f"{error} (nbmlp why, with the same options, looks for the cause.)"
     if isinstance(error, NbmlpError):
         return str(error)
     if isinstance(error, MemoryError):

@@ -25,8 +25,8 @@ POINTS = {
         "renamed", "checkpoint", "model", "report",
     ),
     "server": (
-        "open", "flush", "fsync", "rename", "sync_folder", "renamed", "begin", "commit",
-        "committed", "spawn", "spawned", "adopt", "remove",
+        "begin", "commit", "committed", "spawn", "spawned", "remove", "adopt", "adopted",
+        "sync_folder",
     ),
 }  # fmt: skip
 

@@ -131,6 +131,7 @@ class DataFolder:
             os.fsync(file.fileno())
         os.replace(upload, place)
         sync_folder(self._datasets)
+        reach("adopted")
         return place
 
     def remove_dataset(self, sha256: str) -> None:

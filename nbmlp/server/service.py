@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -72,7 +73,7 @@ class LocalService:
         self._catalog, self._jobs = Catalog(self._database), JobStore(self._database)
         self._executor = LocalExecutor(self._jobs, self._files, settings, self._tell_listeners)
         self._listeners: list[Callable[[str], None]] = []
-        self._news = threading.Condition()
+        self._news, self._changes = threading.Condition(), Counter[str]()
         self._keys: set[str] = set()
         self._content = threading.Lock()  # of the folder of data sets
 
@@ -115,6 +116,7 @@ class LocalService:
 
     def _tell_listeners(self, job_id: str) -> None:
         with self._news:
+            self._changes[job_id] += 1
             self._news.notify_all()
         for listener in list(self._listeners):
             listener(job_id)
@@ -248,12 +250,14 @@ class LocalService:
     def wait_events(self, job_id: str, after: int, timeout: float) -> list[JobEvent]:
         """The same, waiting until there is one; empty when none came in time."""
         end = time.monotonic() + timeout
-        with self._news:
-            while not (found := self.events(job_id, after)):
-                if (left := end - time.monotonic()) <= 0:
-                    break
-                self._news.wait(left)
-        return found
+        while True:
+            known = self._changes[job_id]
+            found, left = self.events(job_id, after), end - time.monotonic()
+            if found or left <= 0:
+                return found
+            with self._news:
+                if self._changes[job_id] == known:
+                    self._news.wait(left)
 
     def metrics(self, job_id: str) -> list[dict[str, Any]]:
         """One row per epoch."""

@@ -28,6 +28,8 @@ __all__ = [
 MONITORS: dict[str, float] = {"val_score": 1.0, "val_loss": -1.0, "train_loss": -1.0}
 
 Floats = NDArray[np.float64]
+#: A training of so many epochs whose loss has fallen by less than this share has stalled.
+_LONG, _MOVED = 5, 0.005
 #: What a history counts beside the epochs; files of older versions lack it.
 _COUNTS = ("rows_dropped", "values_imputed", "batches_skipped")
 
@@ -201,6 +203,12 @@ class History:
         blank = (math.nan,) * layers
         rows = [r.gradient_norms or blank for r in self.records]
         return np.array(rows, dtype=np.float64).reshape(len(rows), layers)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether five epochs or more have not lowered the training loss by half a percent."""
+        losses = self.train_loss
+        return len(losses) >= _LONG and bool(losses.min() > (1 - _MOVED) * losses[0] > 0)
 
     @property
     def best_epoch(self) -> int | None:

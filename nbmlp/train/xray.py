@@ -82,6 +82,7 @@ class Xray:
         }  # fmt: skip
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def take_xray(spec: ModelSpec, train: TrainSpec, state: State, rows: Rows) -> Xray:
     """Forward and backward over the first rows, without an update.
 

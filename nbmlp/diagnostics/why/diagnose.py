@@ -25,6 +25,7 @@ __all__ = ["diagnose"]
 _FEWEST = 10
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # broken nets have such numbers
 def diagnose(
     settings: Settings,
     X: Any,

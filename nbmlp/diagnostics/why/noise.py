@@ -48,11 +48,8 @@ def label_noise(e: Evidence) -> Suspect | None:
 
 
 def _worth_a_look(e: Evidence) -> bool:
-    """Something was learned, and the training rows are not fitted better than the others."""
-    if not e.base.error < 5 * e.guess or len(e.samples) < 60:
-        return False
-    overfit = e.base.train_error < 0.6 * e.base.error and e.base.error > 0.1 * e.guess
-    return e.base.train_error > 0.9 * e.base.error or overfit
+    """Enough rows, a training that did not fail, and an error that is left to explain."""
+    return len(e.samples) >= 60 and 0.1 * e.guess < e.base.error < 5 * e.guess
 
 
 def _held_out(e: Evidence) -> tuple[NDArray[np.float64], float]:

@@ -265,9 +265,10 @@ class Report:
     def _headline(self) -> str:
         looked = f"{self.measure} {self.error:.4g} as it is"
         trials = f"{self.summary.get('trials', 0)} trials in {self.summary.get('seconds', 0):.0f} s"
-        partly = "" if self.complete else "; ended early: not every cure was tried"
+        partly = "" if self.complete else "; ended early, not every cure was tried: raise seconds"
         if self.healthy:
-            return f"nothing wrong was found ({looked}; {trials}{partly})"
+            so_far = "" if self.complete else " so far"
+            return f"nothing wrong was found{so_far} ({looked}; {trials}{partly})"
         n = len(self.problems)
         return f"{n} problem{'s' * (n > 1)} found ({looked}; {trials}{partly})"
 

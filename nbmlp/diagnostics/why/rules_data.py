@@ -52,8 +52,10 @@ def unscaled_inputs(e: Evidence) -> Suspect | None:
         f"inputs range from a root mean square of {size.min():.3g} to {large:.3g}; column {j} has"
         f" mean {facts.mean[j]:.3g} and deviation {facts.deviation[j]:.3g}"
     )
+    moving = facts.deviation[worst][facts.size[worst] >= _LARGE]
+    cause = "constant_inputs" if len(moving) and not moving.any() else "unscaled_inputs"
     return Suspect(
-        "unscaled_inputs", Where(columns=tuple(worst[:_FEW].tolist())), seen,
+        cause, Where(columns=tuple(worst[:_FEW].tolist())), seen,
         "a step that suits one column is far too long or short for another, and large inputs"
         " drive units into their flat ends",
         "standardise=True scales every column to mean 0 and deviation 1",
@@ -130,7 +132,9 @@ def loss_mismatch(e: Evidence) -> Suspect | None:
 
 def initial_loss(e: Evidence) -> Suspect | None:
     """Numeric targets far from the first outputs, so that training begins with a long way."""
-    if e.classes or e.base.net.coding.scale is not None:
+    if e.classes:
+        return _loss_beyond_a_guess(e)
+    if e.base.net.coding.scale is not None:
         return None
     y = _targets(e)
     deviation = np.maximum(y.std(axis=0), 1e-300)
@@ -147,6 +151,28 @@ def initial_loss(e: Evidence) -> Suspect | None:
         " large or so small that no usual learning rate suits them",
         "standardise=True scales targets (and inputs), predictions come back in your units",
         (Cure({"standardise": True}),), optimises=False,
+    )  # fmt: skip
+
+
+def _loss_beyond_a_guess(e: Evidence) -> Suspect | None:
+    """Classes: first outputs that are sure of themselves, and wrong."""
+    if e.first is None or "cross_entropy" not in e.loss_name:
+        return None
+    classes = max(e.spec.n_outputs, 2)
+    guess = np.log(classes)
+    if e.first.loss < 4.0 * guess:
+        return None
+    return Suspect(
+        "initial_loss", Where(step=0),
+        f"the first loss is {e.first.loss:.3g}, where a guess among {classes} classes has"
+        f" {guess:.3g}",
+        "training begins by unlearning answers that the net is sure of",
+        "smaller first weights (init='auto') or inputs (standardise=True)",
+        (
+            Cure({"init": "auto"}, words="init='auto'"),
+            Cure({"standardise": True}, words="standardise=True"),
+        ),
+        trust=0.9, optimises=False,
     )  # fmt: skip
 
 

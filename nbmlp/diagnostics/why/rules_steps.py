@@ -85,6 +85,8 @@ def batch_too_large(e: Evidence) -> Suspect | None:
     small = max(16, e.batch // 16)
     rare = e.updates < 150 and not _ended_early(e)
     share = e.batch / n
+    # Of a summed gradient smaller batches also mean smaller steps.
+    clear = (rare or share >= 0.2) and e.train.reduction == "mean"
     return Suspect(
         "batch_too_large", Where(),
         f"a batch of {e.batch} ({share:.0%} of the rows) makes {e.updates} updates in"
@@ -96,7 +98,7 @@ def batch_too_large(e: Evidence) -> Suspect | None:
             Cure({"batch_size": max(16, e.batch // 64)},
                  words=f"batch_size={max(16, e.batch // 64)}"),
         ),
-        trust=1.0 if (rare or share >= 0.2) and e.train.reduction == "mean" else 0.5, ladder=True, sign=False,
+        trust=1.0 if clear else 0.5, ladder=True, sign=False,
     )  # fmt: skip
 
 

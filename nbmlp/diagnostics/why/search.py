@@ -24,6 +24,8 @@ from nbmlp.settings import Settings
 __all__ = ["Progress", "Search"]
 
 Progress = Callable[[float, str], object]
+#: Cause -> the settings that cure it.
+_Changes = dict[str, dict[str, Any]]
 
 #: A diagnosis makes about so many trainings.
 _TRIALS = 15
@@ -33,6 +35,8 @@ _LEAST_ROWS = 1_000
 _FIRST_FLOPS = 2e10
 #: Errors below this share of a guess's are as good as none.
 _NEGLIGIBLE = 0.02
+#: An error above this share of a guess's is none that was learned to.
+_LEARNED = 0.97
 #: By this much, as log(before / after), all cures have to be better than the best alone.
 _MORE = 0.2
 #: Weight of a finding without a sign of its own below which it is not worth a word.
@@ -140,12 +144,11 @@ class Search:
             outcome = self._train(e, cure)
             if outcome is None:
                 continue
-            better = best is None or outcome.error < best.outcome.error
-            if better:
+            if best is None or outcome.error < best.outcome.error:
                 best = _Tried(cure, outcome)
-            elif suspect.ladder:
+            elif suspect.ladder and outcome.failure is None:
                 break
-            if suspect.ladder and outcome.error >= e.error:
+            if suspect.ladder and outcome.failure is None and outcome.error >= e.error:
                 break
         return best
 
@@ -160,23 +163,37 @@ class Search:
         cures = {s.cause: dict(s.cures[0].change) for s in seen}
         if len({repr(change) for change in cures.values()}) < 2 or self._share > 1.0:
             return found
-        self._say(f"{', '.join(cures)}: all cures at once")
-        outcome = self._train(e, _merged(cures))
         alone = min([f.trial.after for f in found if f.trial is not None], default=math.inf)
+        kept, outcome = self._best_together(e, cures)
         least = _NEGLIGIBLE * e.guess
         if outcome is None or _gain(min(alone, e.error) + least, outcome.error + least) < _MORE:
             return found
-        tried, better = _Tried(_merged(cures), outcome), list(found)
-        for suspect in seen:
-            self._say(f"{suspect.cause}: all cures but this")
-            rest = {cause: change for cause, change in cures.items() if cause != suspect.cause}
-            without = self._train(e, _merged(rest))
+        tried, better = _Tried(_merged(kept), outcome), list(found)
+        for suspect in (s for s in seen if s.cause in kept):
+            without = self._all_but(e, kept, suspect.cause)
             error = e.error if without is None else min(without.error, 3.0 * e.guess)
             part = _gain(error + least, outcome.error + least)
             finding = _found(e, suspect, tried, max(part, 0.0))
             better = [f for f in better if f.cause != suspect.cause or f.weight > finding.weight]
             better += [finding] if all(f.cause != suspect.cause for f in better) else []
         return better
+
+    def _best_together(self, e: Evidence, cures: _Changes) -> tuple[_Changes, Outcome | None]:
+        """All cures, or all but one where that is better: a cure may do harm to others."""
+        self._say(f"{', '.join(cures)}: all cures at once")
+        best: tuple[_Changes, Outcome | None] = cures, self._train(e, _merged(cures))
+        for cause in cures if len(cures) > 2 else ():
+            rest = {name: change for name, change in cures.items() if name != cause}
+            outcome = self._all_but(e, cures, cause)
+            if outcome and (best[1] is None or outcome.error < 0.8 * best[1].error):
+                best = rest, outcome
+        return best
+
+    def _all_but(self, e: Evidence, cures: _Changes, cause: str) -> Outcome | None:
+        """Training with all cures but one."""
+        self._say(f"{cause}: all cures but this")
+        rest = {name: change for name, change in cures.items() if name != cause}
+        return self._train(e, _merged(rest))
 
     def _train(self, e: Evidence, cure: Cure) -> Outcome | None:
         """Several suspects may ask for the same cure: it is tried once."""
@@ -199,7 +216,7 @@ class Search:
             return None
 
 
-def _merged(cures: dict[str, dict[str, Any]]) -> Cure:
+def _merged(cures: _Changes) -> Cure:
     change: dict[str, Any] = {}
     for one in cures.values():
         change = one | change
@@ -212,6 +229,8 @@ def _weigh(e: Evidence, suspect: Suspect, tried: _Tried | None) -> Finding | Non
         return _hint(suspect) if suspect.sign else None
     least = _NEGLIGIBLE * e.guess
     gain = _gain(e.error + least, tried.outcome.error + least)
+    if tried.outcome.error > _LEARNED * e.guess:  # from worse than a guess to a guess
+        gain *= 0.3
     if suspect.optimises:
         before = min(e.base.train_error, 3 * e.guess)
         of_training = _gain(before + least, tried.outcome.train_error + least)

@@ -11,11 +11,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import psutil
-
 from nbmlp.server.jobs.protocol import Order, send
 
-__all__ = ["WorkerProcess", "kill_orphan", "oom_kills"]
+__all__ = ["WorkerProcess", "birth", "kill_orphan", "oom_kills"]
 
 #: What a job's process sees of the server's environment: no secrets.
 _PASSED = (
@@ -43,7 +41,7 @@ class WorkerProcess:
     pid : int
         Of the process and of its group.
     started : float
-        When, as the system says it: tells it from a later process of the same number.
+        See :func:`birth`: tells it from a later process of the same number.
 
     Raises
     ------
@@ -62,11 +60,9 @@ class WorkerProcess:
                 pass_fds=(theirs.fileno(),), start_new_session=True, cwd=order.folder,
             )  # fmt: skip
         self.pid = self._process.pid
-        self.started = 0.0
-        with suppress(psutil.Error, OSError):
-            process = psutil.Process(self.pid)
-            self.started = process.create_time()
-            process.nice(_NICE)
+        self.started = birth(self.pid)
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, self.pid, _NICE)
         with suppress(BrokenPipeError):  # it is dead already: so says its exit code
             send(self.connection, order.to_dict())
 
@@ -108,15 +104,20 @@ def _environment(order: Order) -> dict[str, str]:
     return passed | {name: str(order.threads) for name in _THREADS}
 
 
+def birth(pid: int) -> float:
+    """When a process began, in the kernel's ticks since the start of the machine; -1: gone."""
+    with suppress(OSError, ValueError, IndexError):
+        return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return -1.0
+
+
 def kill_orphan(pid: int, started: float) -> bool:
     """End the group of a process of a former server, if it still runs."""
-    with suppress(psutil.NoSuchProcess, ProcessLookupError):
-        if abs(psutil.Process(pid).create_time() - started) < 0.05:
-            os.killpg(pid, signal.SIGKILL)
-            with suppress(psutil.TimeoutExpired):
-                psutil.Process(pid).wait(5.0)
-            return True
-    return False
+    if birth(pid) != started or started < 0:
+        return False
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    return True
 
 
 def oom_kills() -> int:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import psutil
 
 from nbmlp.data import Dataset, Given, Table
 from nbmlp.errors import DataError, NbmlpError, NonFiniteError
@@ -17,6 +16,7 @@ from nbmlp.metrics import confusion_matrix
 from nbmlp.mlp import MLP
 from nbmlp.server.faults import reach
 from nbmlp.server.jobs.checkpoints import Checkpoints, newest, origin
+from nbmlp.server.jobs.limits import memory
 from nbmlp.server.jobs.protocol import Order
 from nbmlp.server.rows import load_rows, select
 from nbmlp.train.callbacks import Callback, Progress, Run
@@ -86,7 +86,7 @@ class _Reports(Callback):
     def __init__(self, order: Order, send: Send) -> None:
         self._send, self._recorded = send, order.recorded
         self._rows: list[dict[str, Any]] = []
-        self._phase, self._last, self._process = "", 0.0, psutil.Process()
+        self._phase, self._last = "", 0.0
 
     def on_fit_begin(self, run: Run) -> None:
         """Epochs of a checkpoint that the server has not heard of."""
@@ -112,7 +112,7 @@ class _Reports(Callback):
         self._send({
             "kind": "progress", "epoch": progress.epoch, "rows_done": progress.rows_done,
             "rows_total": progress.rows_total, "samples_per_second": rate,
-            "loss": progress.loss_so_far, "memory_bytes": self._process.memory_info().rss,
+            "loss": progress.loss_so_far, "memory_bytes": memory()[1],
             "threads": run.history[-1].threads if known else 0,
             "seconds_left": left / rate if rate else None,
         })  # fmt: skip

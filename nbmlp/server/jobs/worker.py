@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import resource
 import signal
 import sys
 import threading
@@ -18,13 +17,13 @@ from typing import Any
 
 from nbmlp.errors import DataError, NbmlpError, NonFiniteError, SpecError
 from nbmlp.server import faults
+from nbmlp.server.jobs.limits import limit
 from nbmlp.server.jobs.protocol import Order, receive, send
 
 __all__ = ["BUSY", "LOST", "main"]
 
 #: Exit codes: another process holds the job's lease; the attempt failed, another may not.
 BUSY, LOST = 75, 76
-_MB = 1 << 20
 _LEASE_SECONDS = 10.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -49,7 +48,7 @@ def main() -> int:
     wishes = Wishes(stop=order.wish == "stop", pause=order.wish == "pause")
     listener = threading.Thread(target=_listen, args=(connection, wishes), daemon=True)
     listener.start()
-    _limit(order)
+    limit(order)
     try:
         train(order, tell, wishes)
     except (Exception, MemoryError) as error:
@@ -76,26 +75,6 @@ def _listen(connection: Connection, wishes: Any) -> None:
             wish = receive(connection)["wish"]
             wishes.stop, wishes.pause = wish == "stop", wish == "pause"
     os.killpg(0, signal.SIGKILL)
-
-
-def _limit(order: Order) -> None:
-    """Bounds that hold from here on; what is loaded already is not counted."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        mapped = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    spent = int(used.ru_utime + used.ru_stime) + 1
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write fails instead, with a reason
-    for which, bound in (
-        (resource.RLIMIT_AS, mapped + order.memory_mb * _MB),
-        (resource.RLIMIT_CPU, spent + order.cpu_seconds + 1),
-        (resource.RLIMIT_FSIZE, order.largest_file),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        hard = resource.getrlimit(which)[1]
-        bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
-        # CPU time: at the lower bound a signal says what it was, at the upper one it is over.
-        lower = max(1, bound - 1) if which == resource.RLIMIT_CPU else bound
-        resource.setrlimit(which, (lower, bound))
 
 
 def _fail(error: BaseException, order: Order, tell: Any) -> int:

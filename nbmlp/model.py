@@ -1,0 +1,230 @@
+"""class Model: a net with its settings: parameters, predictions, files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nbmlp import tuning
+from nbmlp.coding import TargetCoding
+from nbmlp.data import ColumnPlan
+from nbmlp.errors import ModelFileError, NotFittedError
+from nbmlp.io import model_file
+from nbmlp.net import Net
+from nbmlp.predict import Predictor
+from nbmlp.settings import MODEL_SETTINGS, Settings
+from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.train.history import History
+
+__all__ = ["Arrays", "Model"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Model:
+    """What :class:`~nbmlp.MLP` is before and after training.
+
+    Parameters
+    ----------
+    hidden, **settings
+        See :class:`~nbmlp.MLP`.
+
+    Attributes
+    ----------
+    history : History
+    notes : dict
+    """
+
+    def __init__(self, hidden: int | Iterable[int] = (100,), **settings: Any) -> None:
+        self._settings = Settings.parse(hidden, settings)
+        self.history = History()
+        self.notes: dict[str, Any] = {}
+        self._net: Net | None = None
+        self._predictor: Predictor | None = None
+
+    def __repr__(self) -> str:
+        if self._net is None:
+            return f"MLP(hidden={self._settings.model['hidden']}, not fitted)"
+        spec, epochs = self._net.spec, self._net.state.epoch
+        return (
+            f"MLP({'-'.join(map(str, spec.layer_sizes))}, {spec.output}, {spec.loss},"
+            f" {spec.n_parameters} parameters, {epochs} epochs)"
+        )
+
+    # -- settings and parameters
+
+    @property
+    def train_spec(self) -> TrainSpec:
+        """How it is trained."""
+        return self._settings.train
+
+    @property
+    def model_spec(self) -> ModelSpec:
+        """The net's settings, shapes included; known after the first data."""
+        return self.net.spec
+
+    @property
+    def net(self) -> Net:
+        """Parameters, and how data become rows of inputs and targets."""
+        if self._net is None:
+            raise NotFittedError("this model has not seen data yet: call fit or load first.")
+        return self._net
+
+    @property
+    def coding(self) -> TargetCoding:
+        """How targets become outputs and back."""
+        return self.net.coding
+
+    @property
+    def column_plan(self) -> ColumnPlan | None:
+        """How raw columns become inputs; None when inputs are taken as they are."""
+        return self.net.columns
+
+    @property
+    def weights(self) -> list[NDArray[Any]]:
+        """Views W (inputs, outputs) of each layer; may be written to."""
+        return self.net.state.weights()
+
+    @property
+    def biases(self) -> list[NDArray[Any]]:
+        """Views b (outputs,) of each layer; empty without biases."""
+        return self.net.state.biases()
+
+    @property
+    def classes(self) -> NDArray[Any] | None:
+        """Labels in the order of the outputs; None for regression."""
+        labels = self.coding.labels
+        return None if labels is None else labels.decode(np.arange(len(labels)))
+
+    def get_flat(self) -> NDArray[Any]:
+        """Copy of all parameters in one vector: W1 row by row, b1, W2, b2, ..."""
+        return self.net.state.get_flat()
+
+    def set_flat(self, values: ArrayLike) -> None:
+        """Set all parameters from one vector; raises DataError on a wrong length or a NaN."""
+        self.net.state.set_flat(values)
+
+    def build(self, X: Any, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
+        """Shapes, labels and first weights from data, without training. Returns itself."""
+        self._net = Net.learn(self._settings, X, y, classes)
+        self.history, self._predictor = History(), None
+        return self
+
+    @property
+    def _threads(self) -> int:
+        return self.train_spec.threads or tuning.available_threads()
+
+    def with_(self, **changes: Any) -> Self:
+        """A model of these settings with some changed, not fitted.
+
+        Raises
+        ------
+        SpecError
+            An unknown setting or a wrong value.
+        """
+        model = type(self)()
+        model._settings = self._settings.with_(**changes)
+        return model
+
+    # -- using
+
+    @property
+    def predictor(self) -> Predictor:
+        """The forward pass with its buffers, kept between calls."""
+        net = self.net
+        if self._predictor is None or self._predictor.state is not net.state:
+            self._predictor = Predictor(net.spec, net.state.plan, net.state, self._threads)
+        return self._predictor
+
+    def outputs(self, X: Any) -> NDArray[Any]:
+        """Outputs (rows, n_outputs) of the last layer, as they are."""
+        return self.predictor.outputs(self.net.rows(X))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Labels, or numbers in the targets' units: (rows,) or (rows, targets).
+
+        Raises
+        ------
+        DataError
+            Wrong shape or dtype, or a value that is not finite (row and column are named).
+        """
+        return self.coding.decode(self.outputs(X))
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Probabilities (rows, classes), in the order of :attr:`classes`."""
+        return self.coding.probabilities(self.outputs(X), self.model_spec.output)
+
+    def evaluate(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> dict[str, float]:
+        """Loss and measures on data.
+
+        Returns
+        -------
+        dict
+            ``loss`` (mean over the rows, without penalty); for classes ``error`` and
+            ``accuracy`` as fractions; for numbers ``mean_squared_error``,
+            ``mean_absolute_error`` and ``r2`` in the targets' units.
+        """
+        outputs, loss = self.predictor.outputs_and_loss(self.net.rows(X, y, sample_weight))
+        return {"loss": loss, **self.coding.evaluate(y, outputs, sample_weight)}
+
+    # -- files
+
+    def _write(self, path: str | os.PathLike[str], kind: str, arrays: Arrays) -> None:
+        net, settings = self.net, self._settings
+        extra = {
+            **net.to_dict(), "history": self.history.to_dict(), "notes": self.notes,
+            "task": settings.task, "standardise": settings.standardise,
+        }  # fmt: skip
+        stored = model_file.Stored(net.spec, self.train_spec, net.state, extra, dict(arrays))
+        model_file.save(path, stored, kind)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as safetensors with JSON metadata, whole or not at all.
+
+        Raises
+        ------
+        ModelFileError
+            It cannot be written; a file that was there is untouched.
+        """
+        self._write(path, "model", {})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> Self:
+        """Read a model; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : path-like
+        threads : int, optional
+            To use from now on; by default as many as when it was trained.
+
+        Raises
+        ------
+        ModelFileError
+            Missing, damaged, newer than this version, or no model.
+        """
+        model = cls._from_stored(model_file.load(path, "model"))
+        if threads is not None:
+            model._settings.train = model.train_spec.with_(threads=threads)
+        return model
+
+    @classmethod
+    def _from_stored(cls, stored: model_file.Stored) -> Self:
+        extra = stored.extra
+        try:
+            model = cls(task=extra["task"], standardise=extra["standardise"])
+            model._settings.model = {k: getattr(stored.spec, k) for k in MODEL_SETTINGS}
+            model._settings.train = stored.train
+            model._net = Net.from_dict(stored.spec, stored.state, extra)
+            model.history = History.from_dict(extra["history"])
+            model.notes = dict(extra["notes"])
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"the model's description does not fit together: {error}"
+            raise ModelFileError(reason) from error
+        return model

@@ -1,0 +1,15 @@
+"""Pictures. matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+from nbmlp.plots.batches import batch_scan
+from nbmlp.plots.comparisons import before_and_after, compare_curves
+from nbmlp.plots.training import learning_curve, watched_layers
+
+__all__ = [
+    "batch_scan",
+    "before_and_after",
+    "compare_curves",
+    "learning_curve",
+    "watched_layers",
+]
