@@ -3,6 +3,7 @@
 ::
 
     lock            held by the server that owns the folder
+    ballast         given up when the disk is full, so that this can still be written down
     nbmlp.sqlite    the database
     uploads/        files on their way in; emptied at every start
     datasets/       <sha256>.safetensors
@@ -34,6 +35,7 @@ _SUFFIX = ".safetensors"
 _CHECKPOINT = re.compile(r"checkpoint-(\d{9})\.safetensors")
 _ID = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
 _KEPT = 2
+_BALLAST = 4 << 20
 
 
 def new_id() -> str:
@@ -96,6 +98,19 @@ class DataFolder:
     def close(self) -> None:
         """Let another server have the folder."""
         os.close(self._lock)
+
+    def load_ballast(self) -> None:
+        """Keep some space for what has to be written when the disk is full."""
+        ballast = self.root / "ballast"
+        with suppress(OSError):
+            if not ballast.exists() or ballast.stat().st_size < _BALLAST:
+                with ballast.open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, _BALLAST)
+
+    def drop_ballast(self) -> None:
+        """Free that space."""
+        with suppress(OSError):
+            (self.root / "ballast").unlink(missing_ok=True)
 
     # -- places
 

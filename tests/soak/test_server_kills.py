@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ import pytest
 
 from nbmlp.server.faults import POINTS
 from nbmlp.server.jobs.spec import JobSpec
-from nbmlp.server.ports import TERMINAL, Job, JobState
+from nbmlp.server.ports import TERMINAL, Job, JobState, NoSpaceError
 from nbmlp.server.service import LocalService
 from tests.server_jobs import (
     add_table,
@@ -267,9 +268,9 @@ def test_disk_errors_at_every_turn(point: str, action: str, tmp_path: Path, faul
 
 @pytest.mark.parametrize("action", ["enospc", "eio"])
 def test_commits_that_fail(action: str, tmp_path: Path, faults: Any) -> None:
-    """Of the nth transaction for all n: the report waits, the job ends as if nothing was."""
+    """Of the nth transaction for all n: a full disk fails the job; else the report waits."""
     checked = Checked(tmp_path / "data", 4)
-    count = 0
+    count, failed = 0, 0
     while True:
         count += 1
         jobs = queue(checked, 1)
@@ -278,16 +279,30 @@ def test_commits_that_fail(action: str, tmp_path: Path, faults: Any) -> None:
         until(lambda: set(states(checked.folder)) <= set(TERMINAL), PATIENCE)
         server.kill()
         os.environ.pop("NBMLP_FAULT")
-        check_all(checked, jobs)
+        if failed_for_space(checked.folder, jobs):
+            failed += 1
+        else:
+            check_all(checked, jobs)
         if not mark.exists():
             break
     assert count > 8
+    assert (failed > 5) == (action == "enospc")
+
+
+def failed_for_space(folder: Path, jobs: list[str]) -> int:
+    """How many of these jobs failed; each must say that the disk was full."""
+    service = LocalService(make_settings(folder))
+    found = [service.get_job(job_id) for job_id in jobs]
+    service.close()
+    failed = [job for job in found if job.state is JobState.FAILED]
+    assert all(job.error_kind == "no_space" and "is full" in job.error for job in failed)
+    return len(failed)
 
 
 def test_torn_and_flipped_checkpoints(tmp_path: Path) -> None:
     """Any byte flipped, any end missing: noticed; with both damaged, from the start again."""
     draw = random.Random(0)
-    checked = Checked(tmp_path / "data", 8)
+    checked = Checked(tmp_path / "data", 80)
     for turn in range(12):
         service = LocalService(make_settings(checked.folder, max_attempts=1000))
         service.start()
@@ -325,4 +340,37 @@ def test_a_locked_database_only_delays(tmp_path: Path) -> None:
         other.execute("ROLLBACK")
         other.close()
     checked.check(service, finished(service, job.id, PATIENCE))
+    service.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Any:
+    """A file system of 24 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
+    if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("a tmpfs cannot be mounted here: that takes root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_fails_the_job_and_not_the_server(small_disk: Path) -> None:
+    service = LocalService(make_settings(small_disk / "data", reserve_mb=6))
+    service.start()
+    dataset_id = add_table(service, ROWS)
+    job = service.submit(the_spec(dataset_id, 100_000).model_copy(update={"early_stopping": None}))
+    until(lambda: service.get_job(job.id).epoch > 3)
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    failed = finished(service, job.id, PATIENCE)
+    assert (failed.state, failed.error_kind) == (JobState.FAILED, "no_space")
+    assert "full" in failed.error
+    with pytest.raises(NoSpaceError):
+        service.submit(failed.spec)
+    filler.unlink()
+    again = service.submit(the_spec(dataset_id, 8))
+    assert finished(service, again.id, PATIENCE).state is JobState.SUCCEEDED
     service.close()

@@ -82,6 +82,11 @@ class Attempt:
         self._pending.clear()
         self.process.kill()
 
+    def fail(self, kind: str, error: str) -> None:
+        """End the process; once it has gone, the job fails for this reason."""
+        self._failing = kind, error
+        self.give_up()
+
     def give_up(self) -> None:
         """What it said could not be understood: end the process, forget the rest."""
         self._pending.clear()

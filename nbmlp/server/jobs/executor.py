@@ -18,7 +18,7 @@ from nbmlp.server.jobs.attempt import Attempt, interruption
 from nbmlp.server.jobs.process import kill_orphan
 from nbmlp.server.jobs.protocol import Order
 from nbmlp.server.jobs.spec import JobSpec
-from nbmlp.server.ports import ConflictError, JobState, Live, ServiceError
+from nbmlp.server.ports import ConflictError, JobState, Live, NoSpaceError, ServiceError
 from nbmlp.server.settings import ServerSettings
 from nbmlp.server.store.jobs import JobStore, StaleError
 
@@ -148,6 +148,9 @@ class LocalExecutor:
                     self._advance(attempt)
                 with self.lock:
                     self._start_waiting()
+            except ServiceError as error:
+                log.warning("no job is started now: %s", error)
+                time.sleep(_PAUSE)
             except Exception:
                 log.exception("the executor goes on after an error")
                 time.sleep(_PAUSE)
@@ -166,7 +169,11 @@ class LocalExecutor:
                 if attempt.over:
                     del self._attempts[order.job_id]
                     self._clean_up(order)
-        except ServiceError as error:  # locked or full: what was reported is not lost, but waits
+        except NoSpaceError as error:
+            self._files.drop_ballast()
+            attempt.fail("no_space", str(error))
+            return
+        except ServiceError as error:  # locked: what was reported is not lost, but waits
             log.warning("job %s: reports wait: %s", order.job_id, error)
             time.sleep(_PAUSE)
             return
@@ -200,6 +207,7 @@ class LocalExecutor:
 
     def _start(self, row: Any) -> None:
         job_id = row["id"]
+        self._files.load_ballast()
         fence = self._jobs.begin(job_id)
         order, seconds = self._order(row, fence)
         reach("spawn")
