@@ -32,12 +32,17 @@ Key = Annotated[
 LastEventId = Annotated[
     int, Header(ge=0, le=2**53, description="Number of the last event that is known.")
 ]
+_FRAME = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("event", "data", "id")},
+    "required": ["event", "data"],
+}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events: state, epochs, checkpoint, message and diagnosis with"
         " their numbers as ids, and job (no id) whenever the job has changed. The stream ends when"
         " the job has.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"itemSchema": _FRAME}},
     },
     204: {"description": "The job has ended and there are no further events."},
 }
