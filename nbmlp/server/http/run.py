@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -49,6 +50,8 @@ class Listener(uvicorn.Server):
         """Let streams end, then all the rest."""
         self._app.state.feed.close()
         await super().shutdown(sockets)
+        # uvicorn raises what it was told by once more: Ctrl-C would end in a traceback.
+        self._captured_signals = [s for s in self._captured_signals if s != signal.SIGINT]
 
 
 def settings_from(given: Mapping[str, Any]) -> ServerSettings:

@@ -188,7 +188,7 @@ def _speed(samples_per_second: float, threads: int) -> dict[str, str]:
 #: Keys of a model's evaluation that are not measures.
 _NOT_MEASURES = ("rows", "count", "problem", "confusion", "residuals")
 #: The frame of the picture of residuals: left, right, bottom, top.
-_LEFT, _RIGHT, _BOTTOM, _TOP = 44.0, 312.0, 206.0, 8.0
+_LEFT, _RIGHT, _BOTTOM, _TOP = 64.0, 312.0, 206.0, 8.0
 
 
 @dataclass(frozen=True)
