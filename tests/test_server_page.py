@@ -161,7 +161,7 @@ class TestControls:
             page.keyboard.press("Space")
         with page.expect_response("**/jobs/table"):
             pass
-        page.wait_for_function("!document.querySelector('.htmx-settling, .htmx-swapping')")
+        page.wait_for_function("() => !document.querySelector('.htmx-settling, .htmx-swapping')")
         assert page.evaluate("document.activeElement.id") == f"compare-{ulid(14)}"
         page.keyboard.press("Enter")
         page.wait_for_url("**/compare?*")

@@ -26,9 +26,9 @@ def _parameter(name: str) -> inspect.Parameter:
     field = ServerSettings.model_fields[name]
     kind = bool if field.annotation is bool else str
     default = field.get_default(call_default_factory=True, validated_data={})
-    shown = "" if default in (None, "") else f" [default: {default}]"
+    shown = "" if default in (None, "") else f"default {default}; "
     option = typer.Option(
-        help=f"{field.description}{shown} [env: {_PREFIX}{name.upper()}]", show_default=False,
+        help=f"{field.description} ({shown}{_PREFIX}{name.upper()})", show_default=False,
         metavar=None if kind is bool else "VALUE",
     )  # fmt: skip
     annotation = Annotated[kind | None, option]  # type: ignore[valid-type]

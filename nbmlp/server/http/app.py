@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 import nbmlp
-from nbmlp.server.http import datasets, documents, errors, jobs, models, observe, signing
+from nbmlp.server.http import datasets, documents, errors, jobs, models, observe, schema, signing
 from nbmlp.server.http.context import Context
 from nbmlp.server.http.feed import Feed
 from nbmlp.server.http.gate import Gate
@@ -59,13 +60,20 @@ def create_app(service: Service, settings: ServerSettings) -> FastAPI:
         title="nbmlp", version=nbmlp.__version__, description=_DESCRIPTION, lifespan=life,
         docs_url=None, redoc_url=None,
     )  # fmt: skip
+    # For the document only: whether the token is good, the gate has found out before.
+    token = Depends(HTTPBearer(scheme_name="token", auto_error=False))
     for routes in (
         datasets.router(context), jobs.router(context, feed), models.router(context, kept),
-        models.inference(service, kept), observe.router(observer), signing.router(tokens, sessions),
-        documents.router(), page_router(service, settings),
+        models.inference(kept), observe.router(observer),
+    ):  # fmt: skip
+        app.include_router(routes, dependencies=[token])
+    for routes in (
+        models.health(service), signing.router(tokens, sessions), documents.router(),
+        page_router(service, settings),
     ):  # fmt: skip
         app.include_router(routes)
     errors.add_handlers(app)
+    schema.complete(app)
     app.add_middleware(Gate, settings=settings, tokens=tokens, sessions=sessions, observe=observer)
     app.state.feed = feed
     return app

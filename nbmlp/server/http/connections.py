@@ -11,6 +11,8 @@ from nbmlp.server.settings import ServerSettings
 
 __all__ = ["bounded_protocol"]
 
+#: Seconds for reading what somebody sends who is turned away.
+_LINGER = 1.0
 _SAID = b'{"error": "too many connections: wait a moment."}'
 _FULL = (
     b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\n"
@@ -31,6 +33,7 @@ def bounded_protocol(settings: ServerSettings) -> type[asyncio.Protocol]:
     class Bounded(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """A connection that has to ask for something, and to read the answer, in time."""
 
+        _turned_away = False
         _timer: asyncio.TimerHandle | None = None
         _stalled: asyncio.TimerHandle | None = None
 
@@ -38,13 +41,13 @@ def bounded_protocol(settings: ServerSettings) -> type[asyncio.Protocol]:
             """Take it, or turn it away."""
             super().connection_made(transport)
             if len(self.connections) > settings.max_connections:
-                transport.write(_FULL)
-                transport.close()
-            self._expect_head()
+                self._turn_away()
+            else:
+                self._expect_head()
 
         def data_received(self, data: bytes) -> None:
             """Read on, as long as it does not take too long."""
-            if self.transport.is_closing():
+            if self._turned_away or self.transport.is_closing():
                 return
             super().data_received(data)
             if self.cycle is None or self.cycle.response_complete:
@@ -73,6 +76,13 @@ def bounded_protocol(settings: ServerSettings) -> type[asyncio.Protocol]:
             if self._stalled is not None:
                 self._stalled.cancel()
                 self._stalled = None
+
+        def _turn_away(self) -> None:
+            """Say so; what is asked is still read, or the answer would be lost on the way."""
+            self._turned_away = True
+            self.connections.discard(self)
+            self.transport.write(_FULL)
+            self._timer = self.loop.call_later(_LINGER, self.transport.close)
 
         def _expect_head(self) -> None:
             if self._timer is None:

@@ -7,6 +7,7 @@ from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Path, Query, Request
 from pydantic import BaseModel, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
 
 from nbmlp.server.http.limits import Places
 from nbmlp.server.ports import Page, Service
@@ -22,7 +23,7 @@ Identifier = Annotated[
     str, StringConstraints(pattern=_ULID), Path(examples=["01J9ZC4N3V0000000000000000"])
 ]
 After = Annotated[
-    Annotated[str, StringConstraints(pattern=_ULID)] | None,
+    Annotated[str, StringConstraints(pattern=_ULID)] | SkipJsonSchema[None],
     Query(description="The last id of the page before."),
 ]
 Limit = Annotated[int, Query(ge=1, le=200, description="Most items.")]

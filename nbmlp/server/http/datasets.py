@@ -40,38 +40,38 @@ def router(context: Context) -> APIRouter:
     routes = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
     @routes.put(
-        "/{name}", operation_id="upload_dataset", status_code=201, openapi_extra=_BODY,
+        "/{dataset}", operation_id="upload_dataset", status_code=201, openapi_extra=_BODY,
         responses=problems(408, 413, 415, 507),
     )  # fmt: skip
-    async def upload(name: Label, request: Request, user: User) -> Dataset:
+    async def upload(dataset: Label, request: Request, user: User) -> Dataset:
         """Send a .csv, .parquet, .npy, .npz or .mat file (version 5 to 7) as it is.
 
         The answer has its columns, missing values, first rows and a guess at the target. The
         same content is stored once; the name is a label only.
         """
-        if _UNFIT.search(name):
+        if _UNFIT.search(dataset):
             raise HTTPException(422, "the name has characters that a label cannot have.")
         with context.uploads.hold("everybody"), _scratch(context) as (raw, out):
             await _receive(request, raw, context)
-            return await run_in_threadpool(_take, raw, out, name, context)
+            return await run_in_threadpool(_take, raw, out, dataset, context)
 
     @routes.get("", operation_id="list_datasets", responses=problems())
     def listed(after: After = None, limit: Limit = 50) -> Listing[Dataset]:
         """Data sets, newest first."""
         return Listing.of(service.list_datasets(after, limit))
 
-    @routes.get("/{dataset_id}", operation_id="get_dataset", responses=problems(404))
-    def get(dataset_id: Identifier) -> Dataset:
+    @routes.get("/{dataset}", operation_id="get_dataset", responses=problems(404))
+    def get(dataset: Identifier) -> Dataset:
         """One data set, with preview."""
-        return service.get_dataset(dataset_id)
+        return service.get_dataset(dataset)
 
     @routes.delete(
-        "/{dataset_id}", operation_id="delete_dataset", status_code=204,
+        "/{dataset}", operation_id="delete_dataset", status_code=204,
         responses=problems(404, 409),
     )  # fmt: skip
-    def delete(dataset_id: Identifier) -> None:
+    def delete(dataset: Identifier) -> None:
         """Remove a data set that no job needs any more."""
-        service.delete_dataset(dataset_id)
+        service.delete_dataset(dataset)
 
     return routes
 

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 
 from nbmlp.errors import NbmlpError
 from nbmlp.server.http.limits import TooManyError
+from nbmlp.server.http.schema import allowed_methods
 from nbmlp.server.intake.reader import RefusedFileError
 from nbmlp.server.ports import (
     ConflictError,
@@ -76,7 +77,10 @@ def _say(request: Request, error: Exception) -> JSONResponse:
 
 def _say_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, PlainHTTPException)
-    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (allowed := allowed_methods(request.app, request.url.path)):
+        headers["Allow"] = allowed
+    return JSONResponse({"error": str(error.detail)}, error.status_code, headers)
 
 
 def _say_invalid(request: Request, error: Exception) -> JSONResponse:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 from pydantic import StringConstraints
+from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
@@ -25,18 +26,23 @@ __all__ = ["router"]
 _PATIENCE = 15.0
 Key = Annotated[
     Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
-    | None,
+    | SkipJsonSchema[None],
     Header(description="The same key and body give the same job again; another body is refused."),
 ]
 LastEventId = Annotated[
-    int | None, Header(ge=0, le=2**53, description="Number of the last event that is known.")
+    int, Header(ge=0, le=2**53, description="Number of the last event that is known.")
 ]
+_FRAME = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("event", "data", "id")},
+    "required": ["event", "data"],
+}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events: state, epochs, checkpoint, message and diagnosis with"
         " their numbers as ids, and job (no id) whenever the job has changed. The stream ends when"
         " the job has.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"itemSchema": _FRAME}},
     },
     204: {"description": "The job has ended and there are no further events."},
 }
@@ -109,12 +115,11 @@ def _add_results(routes: APIRouter, context: Context, feed: Feed) -> None:
         "/{job_id}/events", operation_id="stream_job_events", response_class=StreamingResponse,
         response_model=None, responses={**problems(404), **_STREAM},
     )  # fmt: skip
-    async def events(job_id: Identifier, user: User, last_event_id: LastEventId = None) -> Response:
+    async def events(job_id: Identifier, user: User, last_event_id: LastEventId = 0) -> Response:
         """Follow a job; Last-Event-ID goes on where a stream broke off."""
-        after = last_event_id or 0
-        if await run_in_threadpool(_is_told, job_id, after):
+        if await run_in_threadpool(_is_told, job_id, last_event_id):
             return Response(status_code=204)
-        return _Stream(feed.follow(job_id, after, _PATIENCE), context.streams, user)
+        return _Stream(feed.follow(job_id, last_event_id, _PATIENCE), context.streams, user)
 
     def _is_told(job_id: str, after: int) -> bool:
         ended = service.get_job(job_id).state in TERMINAL

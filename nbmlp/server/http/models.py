@@ -14,31 +14,15 @@ import nbmlp
 from nbmlp.errors import DataError
 from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing
 from nbmlp.server.http.errors import problems
+from nbmlp.server.http.schema import INFER_BODY
 from nbmlp.server.http.serving import Kept, ServedModel
 from nbmlp.server.http.tensors import InferRequest, encode
 from nbmlp.server.ports import Model, NotFoundError, Service
 
-__all__ = ["inference", "router"]
+__all__ = ["health", "inference", "router"]
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
 _VERSION = "1"
-_INFER = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": InferRequest.model_json_schema(),
-                "example": {
-                    "id": "1",
-                    "inputs": [
-                        {"name": "age", "shape": [2], "datatype": "FP64", "data": [31, 54]},
-                        {"name": "city", "shape": [2], "datatype": "BYTES", "data": ["Bonn", None]},
-                    ],
-                },
-            }
-        },
-    }
-}
 
 
 class Tensor(BaseModel):
@@ -126,15 +110,10 @@ Name = Annotated[str, Path(max_length=64, description="The model's id.")]
 Version = Annotated[str, Path(max_length=8, examples=["1"])]
 
 
-def inference(service: Service, kept: Kept) -> APIRouter:
+def inference(kept: Kept) -> APIRouter:
     """Routes below ``/v2``."""
     routes = APIRouter(prefix="/v2", tags=["predictions"])
-    _add_server(routes, service)
-    _add_models(routes, kept)
-    return routes
 
-
-def _add_server(routes: APIRouter, service: Service) -> None:
     @routes.get("", operation_id="server_metadata", responses=problems())
     def metadata() -> ServerMetadata:
         """Name, version and what is understood besides the protocol."""
@@ -142,16 +121,26 @@ def _add_server(routes: APIRouter, service: Service) -> None:
             name="nbmlp", version=nbmlp.__version__, extensions=["binary_tensor_data"]
         )
 
-    @routes.get("/health/live", operation_id="server_live")
+    _add_models(routes, kept)
+    return routes
+
+
+def health(service: Service) -> APIRouter:
+    """Routes below ``/v2/health``: open to everybody."""
+    routes = APIRouter(prefix="/v2/health", tags=["server"])
+
+    @routes.get("/live", operation_id="server_live")
     async def live() -> dict[str, bool]:
         """Whether the server answers."""
         return {"live": True}
 
-    @routes.get("/health/ready", operation_id="server_ready", responses={503: {}})
+    @routes.get("/ready", operation_id="server_ready", responses={503: {}})
     def ready() -> JSONResponse:
         """Whether it can work."""
         well = service.health().ready
         return JSONResponse({"ready": well}, 200 if well else 503)
+
+    return routes
 
 
 def _add_models(routes: APIRouter, kept: Kept) -> None:
@@ -181,7 +170,7 @@ def _add_models(routes: APIRouter, kept: Kept) -> None:
     ):
         some: dict[str, Any] = {"dependencies": checks, "responses": problems(404)}
         infer_only: dict[str, Any] = {
-            "dependencies": checks, "openapi_extra": _INFER, "response_model": None,
+            "dependencies": checks, "openapi_extra": INFER_BODY, "response_model": None,
             "responses": {**problems(404, 413), 200: {"model": InferResponse}},
         }  # fmt: skip
         routes.get(path, operation_id=f"model{end}_metadata", **some)(metadata)

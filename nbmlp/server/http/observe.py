@@ -19,6 +19,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from nbmlp.server.http.errors import problems
 from nbmlp.server.http.gate import Answered
 from nbmlp.server.http.limits import Places
 from nbmlp.server.ports import Service
@@ -103,7 +104,10 @@ def router(observer: Observer) -> APIRouter:
 
     @routes.get(
         "/metrics", operation_id="prometheus_metrics", response_class=Response,
-        responses={200: {"content": {"text/plain": {}}, "description": "Prometheus's text."}},
+        responses={
+            **problems(),
+            200: {"content": {"text/plain": {}}, "description": "Prometheus's text."},
+        },
     )  # fmt: skip
     def metrics() -> Response:
         """Figures for Prometheus."""

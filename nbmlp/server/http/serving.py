@@ -102,9 +102,9 @@ class ServedModel:
         return Table({name: values[:, j] for j, name in enumerate(self._names)})
 
     def _checked(self, X: Any) -> NDArray[Any]:
-        x = self._net.inputs(X)
-        if len(x) == 0:
+        if len(X) == 0:
             raise DataError("there are no rows to predict.")
+        x = self._net.inputs(X)
         assert isinstance(x, np.ndarray)
         with np.errstate(over="ignore"):
             x = x.astype(self._net.spec.dtype)

@@ -92,7 +92,7 @@ def decode(tensor: InputTensor) -> NDArray[Any]:
         if code is None:
             values = np.array(_texts(tensor.data), dtype=object)
         else:
-            values = np.asarray(_numbers(tensor, code), dtype=code)
+            values = _exactly(_numbers(tensor, code), np.dtype(code))
     except (ValueError, TypeError, OverflowError):
         raise DataError(
             f"input {tensor.name!r} has values that are no {tensor.datatype}."
@@ -100,19 +100,28 @@ def decode(tensor: InputTensor) -> NDArray[Any]:
     return _shaped(tensor, values)
 
 
-def _numbers(tensor: InputTensor, code: str) -> Any:
+def _numbers(tensor: InputTensor, code: str) -> NDArray[Any]:
     """Numbers as they came; text that looks like one is none."""
     plain = np.asarray(tensor.data)
     if plain.dtype.kind in "biuf":
         return plain
     if np.dtype(code).kind != "f" or plain.dtype.kind != "O":
         raise ValueError
-    return [np.nan if v is None else float(_number(v)) for v in _flat(tensor.data or [])]
+    return np.array([np.nan if v is None else _number(v) for v in _flat(tensor.data or [])])
+
+
+def _exactly(numbers: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """In a type; whole numbers must not change on the way."""
+    with np.errstate(all="ignore"):
+        values = numbers.astype(dtype)
+    if dtype.kind != "f" and not (values == numbers).all():
+        raise ValueError
+    return values
 
 
 def _number(value: object) -> float:
     if isinstance(value, int | float):
-        return value
+        return float(value)
     raise TypeError
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nbmlp.server.ports import Job, Model
@@ -12,8 +13,6 @@ __all__ = ["Examples", "job", "predict", "train", "upload"]
 
 #: Pairs of a language and lines in it.
 Examples = list[tuple[str, str]]
-#: Inputs of an example.
-_MOST_SHOWN = 20
 _AUTHORISED = '-H "Authorization: Bearer $NBMLP_TOKEN"'
 
 
@@ -62,20 +61,35 @@ def job(origin: str, job: Job) -> Examples:
     ]
 
 
+def _tensors(inputs: Sequence[tuple[str, str]], row: Sequence[Any]) -> list[dict[str, Any]]:
+    """One matrix of numbers; columns one by one where some are text."""
+    if all(kind == "number" for _, kind in inputs):
+        shape = [1, len(row)]
+        return [{"name": "input", "shape": shape, "datatype": "FP64", "data": list(row)}]
+    types = {"number": "FP64", "text": "BYTES"}
+    return [
+        {"name": name, "shape": [1], "datatype": types[kind], "data": [value]}
+        for (name, kind), value in zip(inputs, row, strict=True)
+    ]
+
+
 def predict(origin: str, model: Model, example: Mapping[str, Any]) -> Examples:
     """Take a model home; ask it for one row."""
-    address = f"{origin}/v1/models/{model.id}/file"
-    row = {name: example.get(name) for name, _ in model.inputs[:_MOST_SHOWN]}
+    row = [example.get(name) for name, _ in model.inputs]
+    body = json.dumps({"inputs": _tensors(model.inputs, row)})
+    numeric = all(kind == "number" for _, kind in model.inputs)
+    given = row if numeric else {name: example.get(name) for name, _ in model.inputs}
+    ask = ('-H "Content-Type: application/json"', f"-d {shlex.quote(body)}")
+    shell = (
+        _curl(f"{origin}/v1/models/{model.id}/file", "-o model.safetensors"),
+        _curl(f"{origin}/v2/models/{model.id}/infer", *ask),
+    )
     lines = (
+        f'print(client.predict("{model.id}", [{given!r}]))',
         f'client.download("{model.id}", "model.safetensors")',
-        f"row = {row!r}",
-        f'print(client.predict("{model.id}", [row]))',
         "",
-        "# Without the server:",
-        "from nbmlp import MLP",
+        "from nbmlp import MLP  # without the server",
+        "",
         'print(MLP.load("model.safetensors"))',
     )
-    return [
-        ("curl", _curl(address, "-o model.safetensors")),
-        ("Python", _python(origin, *lines)),
-    ]
+    return [("curl", "\n\n".join(shell)), ("Python", _python(origin, *lines))]

@@ -1,0 +1,81 @@
+"""``nbmlp serve``: its options, its errors, its start and its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from nbmlp.cli import run
+from nbmlp.server.settings import ServerSettings
+
+
+def test_help_explains_every_setting(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert run(["serve", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name, field in ServerSettings.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in text
+        assert f"NBMLP_{name.upper()}" in text
+        assert field.description
+        assert field.description.split(":")[0].split()[0] in text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--port", "70000"], "--port (or NBMLP_PORT)"),
+        (["--nonsense"], "--nonsense"),
+        (["--host", "0.0.0.0"], "--allow-remote"),
+        (["--log-level", "loud"], "--log-level"),
+    ],
+)
+def test_wrong_options(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["serve", "--data-dir", str(tmp_path), *options]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_without_its_packages() -> None:
+    code = (
+        "import sys; sys.modules['fastapi'] = None\n"
+        "from nbmlp.cli import run; sys.exit(run(['serve']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.strip() == 'nbmlp: nbmlp serve needs fastapi: pip install "nbmlp[server]".'
+
+
+def test_start_and_end(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nbmlp", "serve", "--port", "0"]
+    chosen = {"NBMLP_DATA_DIR": str(tmp_path / "data"), "NBMLP_LOG_LEVEL": "error"}
+    environment = {**os.environ, **chosen}
+    secrets = []
+    for _ in range(2):
+        server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        url = server.stdout.readline().split()[-1]
+        if not secrets:
+            secrets.append(server.stdout.readline().split()[-1])
+        answer = None
+        while answer is None:
+            try:
+                bearer = {"Authorization": f"Bearer {secrets[0]}"}
+                answer = httpx.get(f"{url}/v1/jobs", headers=bearer)
+            except httpx.TransportError:
+                continue
+        assert answer.json() == {"data": [], "has_more": False}
+        server.send_signal(signal.SIGTERM)
+        rest, _ = server.communicate(timeout=30)
+        assert rest == ""
+    stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert secrets[0].encode() not in stored
