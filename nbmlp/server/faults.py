@@ -49,7 +49,9 @@ def arm(role: str) -> None:
     """Read the variables; `role` is ``"worker"`` or ``"server"``."""
     global _reach
     wanted = os.environ.get("NBMLP_FAULT")
+    _passed.clear()
     if not wanted:
+        _reach = atomic.on_step = _nothing
         return
     place, count, action = wanted.split(":")
     mark = Path(os.environ["NBMLP_FAULT_MARK"])
