@@ -1,6 +1,6 @@
 """How long one prediction takes over HTTP: one row of net C, one connection, server running.
 
-    python -m bench.predict_latency
+python -m bench.predict_latency
 """
 
 from __future__ import annotations

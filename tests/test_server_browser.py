@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
-httpx = pytest.importorskip("httpx")
+pytest.importorskip("httpx")
 
+import httpx
 from browser import browser
 from server_live import Live, live
 
@@ -68,6 +69,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def press(page: Any, selector: str) -> None:
     """Go there and press Enter: no mouse."""
+    page.wait_for_selector(selector)
     page.focus(selector)
     page.keyboard.press("Enter")
 
@@ -92,7 +94,7 @@ def test_from_a_file_to_predictions(page: Any, server: Live, table: Path, tmp_pa
     assert "missing" in page.inner_text(".preview")
     assert page.input_value("[name=target]") == "kind"
 
-    first = train(page, hidden="16", epochs="5000", patience="", name="first")
+    first = train(page, hidden="16", batch_size="4", epochs="50000", patience="", name="first")
     page.wait_for_selector("#loss canvas", timeout=60_000)
     before = page.get_attribute("#loss", "aria-label")
     page.wait_for_function(
@@ -100,7 +102,7 @@ def test_from_a_file_to_predictions(page: Any, server: Live, table: Path, tmp_pa
     )
 
     page.goto(data)
-    second = train(page, hidden="8, 8", epochs="5000", patience="", name="second")
+    second = train(page, hidden="8, 8", batch_size="4", epochs="50000", patience="", name="second")
     press(page, "#do-cancel")
     press(page, "dialog [value=yes]")
     page.wait_for_selector("#status .state.cancelled")
@@ -153,7 +155,9 @@ def test_a_wrong_file(page: Any, tmp_path: Path) -> None:
 
 def test_pause_and_resume(page: Any, server: Live) -> None:
     dataset = server.service.list_datasets().items[0]
-    spec = JobSpec(dataset_id=dataset.id, target="kind", model=Hyper(hidden=[16], epochs=20_000))
+    spec = JobSpec(
+        dataset_id=dataset.id, target="kind", model=Hyper(hidden=[16], batch_size=4, epochs=50_000)
+    )
     job = server.service.submit(spec)
     page.goto(f"/jobs/{job.id}")
     page.wait_for_selector("#loss canvas", timeout=60_000)

@@ -24,7 +24,7 @@ from nbmlp.kernels._llvm import FLOAT, I32, I64, NUMBA_FLOAT, fuse, offset
 from nbmlp.kernels.vecmath import make_vector
 from nbmlp.tuning import Target
 
-__all__ = ["Reductions", "make_dot", "reductions"]
+__all__ = ["Reductions", "make_dot", "make_squares", "reductions"]
 
 
 def _add(builder, total, value):
@@ -50,13 +50,43 @@ def _fold(builder, target: Target, itemsize: int, bases, vectors, start: float, 
             for base in bases
         ]  # fmt: skip
         builder.store(step(builder, builder.load(folded, typ=vec), *values), folded)
-    result, half = builder.load(folded, typ=vec), lanes // 2
+    return _across(builder, builder.load(folded, typ=vec), combine)
+
+
+def _across(builder, result, combine):
+    """The lanes of a vector combined, in halves."""
+    lanes = result.type.count
+    half = lanes // 2
     while half:
         turned = [(j + half) % lanes for j in range(lanes)]
         mask = ir.Constant(ir.VectorType(I32, lanes), turned)
         result = combine(builder, result, builder.shuffle_vector(result, result, mask))
         half //= 2
     return builder.extract_element(result, ir.Constant(I32, 0))
+
+
+def make_squares(target: Target, itemsize: int) -> Callable[..., Any]:
+    """``squares(x, panels)``: sum of squares of whole panels in float64, a chain for each lane."""
+    lanes, double = tuning.PANEL_BYTES // itemsize, FLOAT[8]
+    narrow, wide = ir.VectorType(FLOAT[itemsize], lanes), ir.VectorType(double, lanes)
+
+    def codegen(context, builder, sig, args):
+        base, panels = args
+        total = cgutils.alloca_once_value(builder, ir.Constant(wide, [0.0] * lanes))
+        with cgutils.for_range(builder, panels) as loop:
+            at = builder.mul(loop.index, ir.Constant(I64, tuning.PANEL_BYTES))
+            place = offset(builder, builder.inttoptr(base, ir.PointerType()), at)
+            x = builder.load(place, typ=narrow, align=itemsize)
+            x = builder.fpext(x, wide) if itemsize < 8 else x
+            added = fuse(builder, x, x, builder.load(total, typ=wide), target.fma)
+            builder.store(added, total)
+        return _across(builder, builder.load(total, typ=wide), _add)
+
+    @intrinsic
+    def squares(tyctx, x, panels):
+        return NUMBA_FLOAT[8](types.int64, types.int64), codegen
+
+    return squares
 
 
 def make_dot(target: Target, itemsize: int) -> Callable[..., Any]:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from nbmlp import tuning
 from nbmlp.kernels._jit import inner, piece
+from nbmlp.kernels._reduce import make_squares
 from nbmlp.kernels.vecmath import make_vector, vecmath
 from nbmlp.tuning import PANEL_BYTES
 
@@ -224,25 +226,15 @@ def _scale(T: type) -> Any:
 
 @piece("sum_squares")
 def _sum_squares(T: type) -> Any:
-    vector, doubles = make_vector(T), make_vector(np.float64)
+    doubles, itemsize = make_vector(np.float64), np.dtype(T).itemsize
+    squares = make_squares(tuning.detect(), itemsize)
 
     def sum_squares(g: int, n: int, out: int) -> int:
         """Sum of squares of g (n, whole panels) into the float64 at `out`.
 
-        Eight chains in float64, added in a fixed order: accurate, and the same for every cut.
+        In float64, a chain for each place in a panel: accurate, and the same for every cut.
         """
-        d = vector(g, n)
-        s0, s1, s2, s3, s4, s5, s6, s7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for i in range(0, n, 8):
-            s0 += np.float64(d[i]) * d[i]
-            s1 += np.float64(d[i + 1]) * d[i + 1]
-            s2 += np.float64(d[i + 2]) * d[i + 2]
-            s3 += np.float64(d[i + 3]) * d[i + 3]
-            s4 += np.float64(d[i + 4]) * d[i + 4]
-            s5 += np.float64(d[i + 5]) * d[i + 5]
-            s6 += np.float64(d[i + 6]) * d[i + 6]
-            s7 += np.float64(d[i + 7]) * d[i + 7]
-        doubles(out, 1)[0] = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+        doubles(out, 1)[0] = squares(g, n * itemsize // PANEL_BYTES)
         return 0
 
     return sum_squares

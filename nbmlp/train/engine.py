@@ -29,6 +29,10 @@ __all__ = ["MOST_SKIPPED", "Engine"]
 #: Batches in a row that may be left out.
 MOST_SKIPPED = 10
 
+#: A trial of another number of threads is so much shorter than a region: some 5 ms of the
+#: faster, which is lost if the other is slower.
+_TRIALS = 32
+
 #: Settings of each rule in the order of its arguments h0, h1, ... (kernels/optim.py).
 _RULE_SETTINGS: dict[str, tuple[str, ...]] = {
     "sgd": ("momentum", "nesterov"),
@@ -265,7 +269,7 @@ class Engine:
         work = self.work
         self._snapshot.take()
         before, start = work["cursor"], time.perf_counter()
-        limit = -(-self._pace.rows // 8) if self._crew.trying else self._pace.rows
+        limit = -(-self._pace.rows // _TRIALS) if self._crew.trying else self._pace.rows
         work.set(rows_limit=limit if most is None else min(limit, most))
         run("train", work.task, self._crew.threads)
         rows, seconds = work["cursor"] - before, time.perf_counter() - start

@@ -268,9 +268,9 @@ def test_disk_errors_at_every_turn(point: str, action: str, tmp_path: Path, faul
 
 @pytest.mark.parametrize("action", ["enospc", "eio"])
 def test_commits_that_fail(action: str, tmp_path: Path, faults: Any) -> None:
-    """Of the nth transaction for all n: the report waits, the job ends as if nothing was."""
+    """Of the nth transaction for all n: a full disk fails the job; else the report waits."""
     checked = Checked(tmp_path / "data", 4)
-    count = 0
+    count, failed = 0, 0
     while True:
         count += 1
         jobs = queue(checked, 1)
@@ -279,16 +279,30 @@ def test_commits_that_fail(action: str, tmp_path: Path, faults: Any) -> None:
         until(lambda: set(states(checked.folder)) <= set(TERMINAL), PATIENCE)
         server.kill()
         os.environ.pop("NBMLP_FAULT")
-        check_all(checked, jobs)
+        if failed_for_space(checked.folder, jobs):
+            failed += 1
+        else:
+            check_all(checked, jobs)
         if not mark.exists():
             break
     assert count > 8
+    assert (failed > 5) == (action == "enospc")
+
+
+def failed_for_space(folder: Path, jobs: list[str]) -> int:
+    """How many of these jobs failed; each must say that the disk was full."""
+    service = LocalService(make_settings(folder))
+    found = [service.get_job(job_id) for job_id in jobs]
+    service.close()
+    failed = [job for job in found if job.state is JobState.FAILED]
+    assert all(job.error_kind == "no_space" and "is full" in job.error for job in failed)
+    return len(failed)
 
 
 def test_torn_and_flipped_checkpoints(tmp_path: Path) -> None:
     """Any byte flipped, any end missing: noticed; with both damaged, from the start again."""
     draw = random.Random(0)
-    checked = Checked(tmp_path / "data", 8)
+    checked = Checked(tmp_path / "data", 80)
     for turn in range(12):
         service = LocalService(make_settings(checked.folder, max_attempts=1000))
         service.start()

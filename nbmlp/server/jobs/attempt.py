@@ -67,7 +67,7 @@ class Attempt:
         self.live: Live | None = None
         self.over = False
         self._pending: deque[dict[str, Any]] = deque()
-        self._gone = self._settled = False
+        self._gone = self._settled = self._deaf = False
         self._exit: int | None = None
         self._failing: tuple[str, str] | None = None
 
@@ -88,7 +88,8 @@ class Attempt:
         self.give_up()
 
     def give_up(self) -> None:
-        """What it said could not be understood: end the process, forget the rest."""
+        """What it said could not be taken: end it; whatever else it says has a gap before it."""
+        self._deaf = True
         self._pending.clear()
         self.process.kill()
 
@@ -127,6 +128,8 @@ class Attempt:
                 self._pending.append(receive(self.process.connection))
         except (EOFError, OSError, ValueError):  # it is gone, perhaps in the middle of a word
             self._gone = True
+        if self._deaf:
+            self._pending.clear()
 
     # -- reports
 

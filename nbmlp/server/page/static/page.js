@@ -76,10 +76,13 @@ document.addEventListener("htmx:configRequest", (event) => {
 });
 
 document.addEventListener("htmx:confirm", async (event) => {
-  const { question, elt, issueRequest } = event.detail;
+  const { question, elt, verb, path, issueRequest } = event.detail;
   if (!question) return;
   event.preventDefault();
-  if (await confirmed(question, elt.dataset.action ?? elt.textContent.trim())) issueRequest(true);
+  if (!(await confirmed(question, elt.dataset.action ?? elt.textContent.trim()))) return;
+  // The button may have been renewed meanwhile; what was confirmed is done all the same.
+  if (elt.isConnected) issueRequest(true);
+  else htmx.ajax(verb, path, { source: document.body, swap: "none" });
 });
 
 // Nothing is swapped below an open question: its button would be gone.
