@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from server_fake import FakeService
+from server_fake import FakeService, new_id
 from server_live import Live, live
 
 from nbmlp import MLP
@@ -35,7 +36,9 @@ class Hasty(FakeService):
 
     def submit(self, spec: JobSpec, key: str | None = None) -> Job:
         self.get_dataset(spec.dataset_id)
-        return self.enter(super().submit(spec, key).id, JobState.SUCCEEDED)
+        job = super().submit(spec, key)
+        self.jobs[job.id] = replace(job, model_id=next(iter(self.models), new_id()))
+        return self.enter(job.id, JobState.SUCCEEDED)
 
 
 @pytest.fixture(scope="module")

@@ -91,11 +91,11 @@ def _hard() -> int:
 
 def prepare(server: Server, folder: Path) -> None:
     """A model to ask, and a job that goes on for long."""
-    X = np.random.default_rng(0).normal(size=(2000, 5)).astype(np.float32)
+    X = np.random.default_rng(0).normal(size=(100_000, 5)).astype(np.float32)
     np.savez(folder / "c.npz", X=X, y=X.sum(axis=1))
     with Client(server.url, server.token) as client:
         data = client.upload(folder / "c.npz")
-        model = {"hidden": [50], "epochs": 2, "task": "regression"}
+        model = {"hidden": [50], "epochs": 1, "task": "regression"}
         server.model = client.wait(client.submit(data, model=model))["model_id"]
         server.job = client.submit(data, model={**model, "epochs": 100_000, "batch_size": 8})["id"]
         while client.job(server.job)["state"] != "running":

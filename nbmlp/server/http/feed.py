@@ -8,8 +8,9 @@ further behind, in the database.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import NamedTuple
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -20,8 +21,10 @@ from nbmlp.server.ports import TERMINAL, Job, JobEvent, Service
 
 __all__ = ["Feed"]
 
-_RECENT = 500
-_BATCH = 500
+#: Bytes of a job's last events that are kept for all, and those sent to a reader at a time: the
+#: most that may wait for one that is slow, but for an event that is larger by itself.
+_KEPT, _PIECE = 1 << 22, 1 << 16
+_MOST = 500
 _JOB, _EVENT = TypeAdapter(Job), TypeAdapter(JobEvent)
 
 
@@ -44,18 +47,30 @@ class _Topic:
     """One job that somebody follows; `recent` has no gaps and ends with the newest event."""
 
     def __init__(self, job: Job) -> None:
-        self.recent: deque[_Frame] = deque(maxlen=_RECENT)
+        self.recent: deque[_Frame] = deque()
+        self._kept = 0
         self.readers = self.version = 0
-        self.stale = self.busy = False
+        self.stale = self.busy = self.ended = False
+        self.job_frame = b""
         self.changed = asyncio.Event()
         self.publish(job, [])
 
     def publish(self, job: Job, frames: list[_Frame]) -> None:
-        self.ended, self.job_frame = job.state in TERMINAL, _job_frame(job)
+        before, self.job_frame = self.job_frame, _job_frame(job)
+        if self.job_frame == before and not frames:
+            return
+        self.ended = job.state in TERMINAL
         self.version += 1
-        self.recent.extend(frames)
+        self.keep(frames)
         self.changed.set()
         self.changed = asyncio.Event()
+
+    def keep(self, frames: list[_Frame]) -> None:
+        for frame in frames:
+            self.recent.append(frame)
+            self._kept += len(frame.data)
+            while self._kept > _KEPT and len(self.recent) > 1:
+                self._kept -= len(self.recent.popleft().data)
 
     @property
     def last(self) -> int | None:
@@ -65,7 +80,20 @@ class _Topic:
         """What comes behind `seq`; None when that reaches further back than what is kept."""
         if not self.recent or self.recent[0].seq > seq + 1:
             return None
-        return [frame for frame in self.recent if frame.seq > seq]
+        first = seq + 1 - self.recent[0].seq
+        return _fitting(itertools.islice(self.recent, first, None))
+
+
+def _fitting(frames: Iterable[_Frame]) -> list[_Frame]:
+    """As many as are sent at a time."""
+    found: list[_Frame] = []
+    size = 0
+    for frame in frames:
+        found.append(frame)
+        size += len(frame.data)
+        if size > _PIECE:
+            break
+    return found
 
 
 class Feed:
@@ -130,13 +158,13 @@ class Feed:
         job = self._service.get_job(job_id)
         frames: list[_Frame] = []
         while last is not None:
-            batch = self._frames(job_id, last)
+            batch = self._frames(job_id, last, _MOST)
             frames += batch
-            last = batch[-1].seq if len(batch) == _BATCH else None
+            last = batch[-1].seq if len(batch) == _MOST else None
         return job, frames
 
-    def _frames(self, job_id: str, after: int) -> list[_Frame]:
-        return [_event_frame(event) for event in self._service.events(job_id, after, _BATCH)]
+    def _frames(self, job_id: str, after: int, most: int) -> list[_Frame]:
+        return [_event_frame(event) for event in self._service.events(job_id, after, most)]
 
     async def follow(self, job_id: str, after: int, patience: float) -> AsyncIterator[bytes]:
         """Frames about a job until it has ended and all is told.
@@ -160,20 +188,21 @@ class Feed:
             Before anything is sent.
         """
         topic = await self._join(job_id)
-        told = 0
+        told, most = 0, 1
         try:
             while not self._closed:
                 version, changed, ended = topic.version, topic.changed, topic.ended
                 frames = topic.after(after)
                 if frames is None:
-                    frames = await self._look_up(topic, job_id, after)
-                after = frames[-1].seq if frames else after
-                parts = [frame.data for frame in frames]
-                if version != told:
-                    parts.append(topic.job_frame)
+                    frames = await self._look_up(topic, job_id, after, most)
+                    small = sum(len(frame.data) for frame in frames) < _PIECE // 2
+                    most = min(2 * most, _MOST) if small else max(most // 2, 1)
+                if frames:
+                    after = frames[-1].seq
+                    yield b"".join(frame.data for frame in frames)
+                elif version != told:
                     told = version
-                if parts:
-                    yield b"".join(parts)
+                    yield topic.job_frame
                 elif ended:
                     return
                 elif version == topic.version and not await _wait(changed, patience):
@@ -183,12 +212,12 @@ class Feed:
             if not topic.readers:
                 self._topics.pop(job_id, None)
 
-    async def _look_up(self, topic: _Topic, job_id: str, after: int) -> list[_Frame]:
+    async def _look_up(self, topic: _Topic, job_id: str, after: int, most: int) -> list[_Frame]:
         version = topic.version
-        frames = await run_in_threadpool(self._frames, job_id, after)
-        newest = len(frames) < _BATCH and version == topic.version
+        frames = await run_in_threadpool(self._frames, job_id, after, most)
+        newest = len(frames) < most and version == topic.version
         if newest and not topic.recent and not topic.busy:
-            topic.recent.extend(frames)
+            topic.keep(frames)
         return frames
 
     async def _join(self, job_id: str) -> _Topic:
