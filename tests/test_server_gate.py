@@ -336,3 +336,19 @@ def test_first_token_in_a_file(tmp_path: Path) -> None:
 def test_wrong_settings_name_the_option_and_the_variable() -> None:
     with pytest.raises(SpecError, match=r"--max-connections \(or NBMLP_MAX_CONNECTIONS\)"):
         settings_from({"max_connections": "0"})
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    """Each line of the table in SECURITY.md."""
+    root = Path(__file__).parents[1]
+    table = [line for line in (root / "SECURITY.md").read_text().splitlines() if line[:2] == "| "]
+    promises = table[1:]
+    assert len(promises) > 20
+    for line in promises:
+        file = ""
+        found = re.findall(r"`([\w/]*\.py)?(?:::(\w+))?`", line.split("|")[2])
+        assert any(name or test for name, test in found), line
+        for name, test in found:
+            file = name or file
+            text = (root / "tests" / file).read_text()
+            assert not test or f"def {test}(" in text, (file, test)
