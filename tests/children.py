@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -427,7 +428,7 @@ def whole_steps(settings: dict[str, Any], X: np.ndarray, y: np.ndarray, steps: i
     else:
         model.build(X, y)
     if rest:
-        train, rows = model.train_spec, model.net.rows(X, y)
+        train, rows = replace(model.train_spec, threads=2), model.net.rows(X, y)
         engine = Engine(model.model_spec, train, model.net.state, rows, 2)
         engine.start_epoch(np.full(engine.steps_per_epoch, train.optimizer.learning_rate))
         engine._pace = Pace(1.0, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -15,7 +16,7 @@ def work(crew: Crew, speed: Callable[[int, float], float], seconds: float) -> di
     while now < seconds:
         threads, span = crew.threads, 0.004 if crew.trying else 0.02
         spent[threads] += span
-        crew.measure(int(speed(threads, now) * span), span)
+        crew.measure(threads, int(speed(threads, now) * span), span)
         now += span
     return spent
 
@@ -47,15 +48,46 @@ def test_a_training_of_the_same_kind_begins_with_what_was_found() -> None:
     def busy(threads: int, _: float) -> float:
         return 1e6 if threads == 1 else 1e5
 
-    work(Crew(2, fixed=False, kind="small"), busy, 1.0)
-    assert Crew(2, fixed=False, kind="small").threads == 1
-    assert Crew(2, fixed=True, kind="small").threads == 2
-    assert Crew(2, fixed=False, kind="another").threads == 2
+    work(Crew.of(2, fixed=False, kind="small"), busy, 1.0)
+    assert Crew.of(2, fixed=False, kind="small").threads == 1
+    assert Crew.of(2, fixed=True, kind="small").threads == 2
+    assert Crew.of(2, fixed=False, kind="another").threads == 2
+
+
+def test_short_trainings_look_together() -> None:
+    """Each is over long before a look; and a look that has begun goes on in the next."""
+    for _ in range(100):
+        crew = Crew.of(2, fixed=False, kind="short")
+        crew.measure(crew.threads, 1000 if crew.threads == 1 else 100, 0.001)
+    assert crew.threads == 1
+
+
+def test_what_was_found_long_ago_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    crew = Crew.of(2, fixed=False, kind="long ago")
+    work(crew, lambda threads, _: 1e6 if threads == 1 else 1e5, 20.0)
+    assert crew.threads == 1
+    later = time.monotonic() + 3600
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    again = Crew.of(2, fixed=False, kind="long ago")
+    spent = work(again, lambda threads, _: 1e6 * threads, 0.1)
+    assert again.threads == 2
+    assert spent[2] > spent[1]
+
+
+def test_what_others_measured_with_another_number_of_threads_is_not_believed() -> None:
+    """Two trainings at once: one tries, while the other's region is still under way."""
+    crew = Crew.of(2, fixed=False, kind="two at once")
+    crew.measure(2, 2000, 0.02)
+    assert (crew.threads, crew.trying) == (1, True)
+    crew.measure(2, 10, 1.0)
+    assert (crew.threads, crew.trying) == (1, True)
+    crew.measure(1, 400, 0.004)
+    assert (crew.threads, crew.trying) == (2, False)
 
 
 @pytest.mark.parametrize(("most", "fixed"), [(2, True), (5, True), (1, False)])
 def test_nothing_is_tried_when_the_number_is_given(most: int, fixed: bool) -> None:
     crew = Crew(most, fixed)
     for _ in range(1000):
-        crew.measure(1000, 0.1)
+        crew.measure(crew.threads, 1000, 0.1)
         assert (crew.threads, crew.trying) == (most, False)

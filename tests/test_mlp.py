@@ -571,7 +571,8 @@ def test_a_step_allocates_nothing():
 
     _nrt_python.memsys_enable_stats()
     X, y = children.rows(10_100)
-    net = model(batch_size=10, dropout=0.1, clip_norm=1.0, optimizer="adam").build(X, y)
+    settings = {"dropout": 0.1, "clip_norm": 1.0, "optimizer": "adam", "threads": 2}
+    net = model(batch_size=10, **settings).build(X, y)
     engine = engine_of(net, X, y)
     engine.start_epoch(np.full(engine.steps_per_epoch, 0.01))
 

@@ -9,6 +9,7 @@ short ones would else never look.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable
 
 __all__ = ["Crew"]
@@ -30,8 +31,6 @@ class Crew:
         Threads when nobody disturbs.
     fixed : bool
         Always `most`.
-    kind : hashable
-        Trainings of the same kind begin with what the last one has found.
 
     Attributes
     ----------
@@ -41,28 +40,45 @@ class Crew:
         The next region is a trial and should be short.
     """
 
-    _found: dict[Hashable, int] = {}  # noqa: RUF012 - shared on purpose
+    _known: dict[Hashable, Crew] = {}  # noqa: RUF012 - shared on purpose
 
-    def __init__(self, most: int, fixed: bool, kind: Hashable = None) -> None:
-        self.most, self.trying, self._kind = most, False, (most, kind)
+    def __init__(self, most: int, fixed: bool) -> None:
+        self.most, self.threads, self.trying = most, most, False
         self._fixed = fixed or most == 1
-        self.threads = most if self._fixed else self._found.get(self._kind, most)
         self._span = self._period = _FIRST_LOOK
         self._rows, self._seconds = 0, 0.0
         self._speed: dict[int, float] = {}
+        self._looked = time.monotonic()
 
-    def measure(self, rows: int, seconds: float) -> None:
-        """Learn from a region that took so many rows and seconds."""
-        self._rows, self._seconds = self._rows + rows, self._seconds + seconds
-        if self._fixed or self._seconds < self._span:
+    @classmethod
+    def of(cls, most: int, fixed: bool, kind: Hashable) -> Crew:
+        """The crew of all trainings of this kind; what it found long ago it soon looks at again."""
+        if fixed or most == 1:
+            return cls(most, fixed)
+        if len(cls._known) >= _REMEMBERED:
+            cls._known.clear()
+        crew = cls._known.setdefault((most, kind), cls(most, fixed))
+        if time.monotonic() - crew._looked > _LATEST_LOOK:
+            crew._span = min(crew._span, _FIRST_LOOK)
+        return crew
+
+    def measure(self, threads: int, rows: int, seconds: float) -> None:
+        """Learn from a region that so many threads took so many rows and seconds for.
+
+        Another training may have moved the crew on meanwhile; then there is nothing to learn.
+        """
+        if self._fixed or threads != self.threads:
             return
-        self._speed[self.threads] = self._rows / self._seconds
+        self._rows, self._seconds = self._rows + rows, self._seconds + seconds
+        if self._seconds < self._span:
+            return
+        self._speed[threads] = self._rows / self._seconds
         self._rows, self._seconds = 0, 0.0
         if self.trying:
             self._decide()
         else:
             self.trying, self._span = True, _TRIAL
-            self.threads = 1 if self.threads == self.most else self.most
+            self.threads = 1 if threads == self.most else self.most
 
     def _decide(self) -> None:
         before = 1 if self.threads == self.most else self.most
@@ -70,7 +86,4 @@ class Crew:
         self.threads, self.trying = 1 if alone else self.most, False
         settled = self.threads == before
         self._period = min(2 * self._period, _LATEST_LOOK) if settled else _FIRST_LOOK
-        self._span = self._period
-        if len(self._found) >= _REMEMBERED:
-            self._found.clear()
-        self._found[self._kind] = self.threads
+        self._span, self._looked = self._period, time.monotonic()

@@ -29,9 +29,9 @@ __all__ = ["MOST_SKIPPED", "Engine"]
 #: Batches in a row that may be left out.
 MOST_SKIPPED = 10
 
-#: A trial of another number of threads is so much shorter than a region: some 5 ms of the
+#: A trial of another number of threads is so much shorter than a region: some 3 ms of the
 #: faster, which is lost if the other is slower.
-_TRIALS = 32
+_TRIALS = 64
 
 #: Settings of each rule in the order of its arguments h0, h1, ... (kernels/optim.py).
 _RULE_SETTINGS: dict[str, tuple[str, ...]] = {
@@ -113,7 +113,7 @@ class Engine:
         per_row = spec.n_parameters * (6 + 60 / self.batch)
         self._pace = Pace(per_row, tuning.REGION_SECONDS)
         kind = (spec.layer_sizes, spec.dtype, self.batch)
-        self._crew = Crew(self.threads, fixed=train.threads is not None, kind=kind)
+        self._crew = Crew.of(self.threads, train.threads is not None, kind)
         bind_rows(self.work, rows)
         self._bind_training()
         self.batches = np.zeros((self.steps_per_epoch if per_batch else 0, 3))
@@ -271,10 +271,11 @@ class Engine:
         before, start = work["cursor"], time.perf_counter()
         limit = -(-self._pace.rows // _TRIALS) if self._crew.trying else self._pace.rows
         work.set(rows_limit=limit if most is None else min(limit, most))
-        run("train", work.task, self._crew.threads)
+        threads = self._crew.threads
+        run("train", work.task, threads)
         rows, seconds = work["cursor"] - before, time.perf_counter() - start
         self._pace.measure(rows, seconds)
-        self._crew.measure(rows, seconds)
+        self._crew.measure(threads, rows, seconds)
         self.joined = work["joined"]
         self._count_updates()
         if not self._good():
