@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from nbmlp.data.check import check_length
 from nbmlp.data.sparse import as_csr, is_sparse
 from nbmlp.data.split import split
 from nbmlp.data.table import Table, as_table
-from nbmlp.errors import DataError
+from nbmlp.errors import DataError, listing
 
 __all__ = ["Given", "Mended"]
 
@@ -45,19 +44,14 @@ class Mended:
         parts = []
         if self.dropped:
             rows = f"{len(self.dropped)} row{'s' * (len(self.dropped) > 1)}"
-            parts.append(f"{rows} left out ({_listing(self.dropped)})")
+            parts.append(f"{rows} left out ({listing(self.dropped, _LISTED)})")
         if self.imputed:
             values = f"{self.imputed} value{'s' * (self.imputed > 1)}"
             parts.append(f"{values} replaced by the median of the column")
         if not parts:
             return ""
-        where = f" in column {_listing(self.columns)}" if self.columns else ""
+        where = f" in column {listing(self.columns, _LISTED)}" if self.columns else ""
         return f"{name}NaN or infinite values{where}: {'; '.join(parts)}."
-
-
-def _listing(numbers: Sequence[int]) -> str:
-    more = ", ..." if len(numbers) > _LISTED else ""
-    return ", ".join(map(str, numbers[:_LISTED])) + more
 
 
 @dataclass(frozen=True, eq=False)

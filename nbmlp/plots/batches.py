@@ -20,7 +20,7 @@ from nbmlp.plots.panels import (
     as_curve,
     draw_curve,
     log_axis,
-    save_figure,
+    saved,
     stacked_panels,
 )
 
@@ -82,9 +82,7 @@ def batch_scan(
     if axes[0].get_legend_handles_labels()[0]:
         axes[0].legend(**ABOVE)
     axes[-1].set_xlabel("batch size")
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return saved(figure, path)
 
 
 def _draw_by_batch(ax: Axes, x: Floats, y: Floats, name: str, color: str) -> None:

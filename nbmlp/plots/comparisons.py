@@ -21,7 +21,7 @@ from nbmlp.plots.panels import (
     dress_axes,
     log_axis,
     new_figure,
-    save_figure,
+    saved,
     stacked_panels,
 )
 
@@ -89,9 +89,7 @@ def before_and_after(
         ax.legend(**ABOVE)
     for ax in grid[-1]:
         ax.set_xlabel("epoch")
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return saved(figure, path)
 
 
 def compare_curves(
@@ -148,9 +146,7 @@ def compare_curves(
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.legend(frameon=False, fontsize="small")
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return saved(figure, path)
 
 
 def _lines(

@@ -24,7 +24,7 @@ from nbmlp.plots.panels import (
     draw_layers,
     dress_axes,
     figure_of,
-    save_figure,
+    saved,
     stacked_panels,
 )
 
@@ -107,9 +107,7 @@ def learning_curve(
     axes[0].legend(**ABOVE)
     axes[-1].set_xlabel("epoch")
     figure.align_ylabels(axes)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return saved(figure, path)
 
 
 def watched_layers(
@@ -150,9 +148,7 @@ def watched_layers(
         axes[0].legend(**ABOVE)
     axes[-1].set_xlabel("epoch")
     figure.align_ylabels(axes)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return saved(figure, path)
 
 
 def _draw_losses(

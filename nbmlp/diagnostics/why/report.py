@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbmlp.data import Given
+from nbmlp.errors import listing
 from nbmlp.plots import compare_curves
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES", "Finding", "Report", "Trial", "Where"]
 
+#: Rows or columns that a line names.
+_LISTED = 8
 #: Every cause that a finding may have, and what it is in a few words.
 CAUSES: dict[str, str] = {
     "nonfinite_inputs": "NaN or infinite values in the data",
@@ -75,19 +78,14 @@ class Where:
         if self.unit_share is not None:
             parts.append(f"{self.unit_share:.0%} of its units")
         if self.rows:
-            parts.append(f"rows {_few(self.rows)}")
+            parts.append(f"rows {listing(self.rows, _LISTED)}")
         if self.columns:
-            parts.append(f"columns {_few(self.columns)}")
+            parts.append(f"columns {listing(self.columns, _LISTED)}")
         if self.epoch is not None:
             parts.append(f"epoch {self.epoch}")
         if self.step is not None:
             parts.append(f"step {self.step}")
         return ", ".join(parts) or "the whole training"
-
-
-def _few(numbers: tuple[int, ...], most: int = 8) -> str:
-    shown = ", ".join(map(str, numbers[:most]))
-    return shown + (", ..." if len(numbers) > most else "")
 
 
 @dataclass(frozen=True)
