@@ -348,7 +348,8 @@ def test_command(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert "drawn in" in shown.out
     assert "training as it is" in shown.err
     assert run([*common, *more, "--json", "--quiet"]) == 1
-    assert json.loads(capsys.readouterr().out)["findings"][0]["cause"] == "learning_rate_low"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["findings"][0]["cause"] == "learning_rate_low"
     assert run([*common, "--seconds", "-1"]) == 2
 
 

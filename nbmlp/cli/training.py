@@ -216,7 +216,7 @@ def why(values: dict[str, Any], config: str | None) -> int:
     if outputs.plot is not None and drawn:
         files.write_picture(outputs.plot, found.plot())
     if outputs.json:
-        print(found.to_json())
+        report.print_json(found.to_dict())
     elif not outputs.quiet:
         print(f"{rows.train.source}: {found}")
         if drawn:

@@ -13,6 +13,7 @@ import numpy as np
 
 from nbmlp.data import Given
 from nbmlp.errors import listing
+from nbmlp.io.metadata import without_special
 from nbmlp.plots import compare_curves
 
 if TYPE_CHECKING:
@@ -201,7 +202,8 @@ class Report:
     error, measure : float, str
         Of the training as it is, on the validation rows.
     summary : dict
-        What was looked at: rows, epochs, layers, trials, seconds.
+        What was looked at: ``rows`` given, ``sample`` of them trained on, ``epochs``, ``trials``,
+        ``seconds``; ``first`` and ``last``, the layers before and after the training.
     complete : bool
         False when time ran out or Ctrl-C ended the trials.
     rebuild : callable or None
@@ -280,7 +282,7 @@ class Report:
 
     def to_json(self) -> str:
         """One JSON object; infinite errors are null."""
-        return json.dumps(_finite(self.to_dict()), indent=2)
+        return json.dumps(without_special(self.to_dict()), indent=2, allow_nan=False)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw the error over the epochs, as it is and with each cure tried.
@@ -298,12 +300,3 @@ class Report:
             assert f.trial is not None
             curves[f"cure of {f.cause}"] = f.trial.curve_after
         return compare_curves(curves, f"validation {self.measure}", path=path)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    infinite = isinstance(value, float) and not abs(value) < float("inf")
-    return None if infinite else value
