@@ -37,7 +37,6 @@ __all__ = ["before_and_after", "compare_curves"]
 def before_and_after(
     rows: Mapping[str, tuple[Mapping[str, ArrayLike], Mapping[str, ArrayLike]]],
     *,
-    titles: tuple[str, str] = ("as written", "cured"),
     linear: Collection[str] = (),
     level: tuple[str, float] | None = None,
     path: str | os.PathLike[str] | None = None,
@@ -49,8 +48,6 @@ def before_and_after(
     rows : mapping of str to (before, after)
         What the values are -> two mappings, name of a training -> one value per epoch; each is
         a row of two panels with one scale. Names have one colour all over.
-    titles : (str, str)
-        Above the columns.
     linear : collection of str
         Rows that never get a logarithmic axis.
     level : (str, float), optional
@@ -82,7 +79,7 @@ def before_and_after(
         axes[0].set_ylabel(ylabel)
         for ax in axes:
             dress_axes(ax, np.arange(1.0, max(map(len, drawn)) + 1), None)
-    for ax, title in zip(grid[0], titles, strict=True):
+    for ax, title in zip(grid[0], ("as written", "cured"), strict=True):
         if level is not None:
             ax.axhline(level[1], color=MARK, linestyle="--", linewidth=1.0, label=level[0])
         ax.set_title(title, loc="left", pad=22.0)
