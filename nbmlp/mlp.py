@@ -358,7 +358,7 @@ class MLP(Model):
         """Find out why training with these settings fails, stalls or disappoints.
 
         Trains for short times with and without each likely cure; this model stays as it is,
-        fitted or not. Options (`seconds`, `progress`): see
+        fitted or not. Options (`seconds`, `progress`, `row_numbers`): see
         :func:`nbmlp.diagnostics.why.diagnose`.
 
         Returns

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nbmlp.data import Given
 from nbmlp.errors import listing
@@ -242,14 +243,23 @@ class Report:
             return None
         return self.rebuild(**top.change)
 
-    def cure_rows(self, X: Any, y: Any) -> tuple[Any, Any]:
-        """The rows to fit it on: without those to be dropped, with those to be repeated."""
+    def cure_rows(self, X: Any, y: Any, row_numbers: ArrayLike | None = None) -> tuple[Any, Any]:
+        """The rows to fit it on: without those to be dropped, with those to be repeated.
+
+        Parameters
+        ----------
+        X, y, row_numbers
+            As they were diagnosed.
+        """
         top = self.top
         if top is None or not (top.drop_rows or top.repeat_rows):
             return X, y
-        given = Given.of(X, y)
-        kept = np.setdiff1d(np.arange(len(given.y)), top.drop_rows)
-        found = given.take(np.concatenate([kept, np.array(top.repeat_rows, np.int64)]))
+        given = Given.of(X, y, numbers=row_numbers)
+        numbers = np.asarray(given.numbers)
+        places = {number: place for place, number in enumerate(numbers.tolist())}
+        kept = np.flatnonzero(~np.isin(numbers, top.drop_rows))
+        again = [places[number] for number in top.repeat_rows]
+        found = given.take(np.concatenate([kept, np.array(again, np.int64)]))
         return found.X, found.y
 
     def __str__(self) -> str:
