@@ -168,8 +168,8 @@ class MLP(Model):
         losses = self.history.train_loss
         return (
             f"the training loss has not moved in {len(losses)} epochs ({losses[0]:.4g} ->"
-            f" {losses[-1]:.4g}): why(X, y), or nbmlp why with the same options, looks for the"
-            " cause."
+            f" {losses[-1]:.4g}): why(X, y), or nbmlp why with the same data and settings, looks"
+            " for the cause."
         )
 
     def partial_fit(

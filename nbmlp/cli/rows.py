@@ -77,7 +77,9 @@ def _form(source: Source) -> dict[str, Any]:
 
 def _name(source: Source) -> str:
     if source.data is None:
-        raise SpecError("--data is missing: name a file, a folder with MNIST's files, or digits.")
+        raise SpecError(
+            "--data is missing: name a file, a folder with MNIST's files, digits or glyphs."
+        )
     return source.data
 
 
