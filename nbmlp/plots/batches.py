@@ -54,19 +54,8 @@ def batch_scan(
         Batch to mark.
     target : str
         What is reached, in words.
-    path : path-like, optional
-        File to write; its ending chooses the format.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    MissingPackageError
-        matplotlib is not installed.
-    DataError
-        No speed is known, or the file cannot be written.
+    path
+        As for :func:`~nbmlp.plots.learning_curve`; so is what is returned and raised.
     """
     x, rate = np.asarray(batch, dtype=np.float64), as_curve(speed)
     if rate is None:

@@ -52,19 +52,8 @@ def before_and_after(
         Rows that never get a logarithmic axis.
     level : (str, float), optional
         A horizontal line in the first row, and its name.
-    path : path-like, optional
-        File to write; its ending chooses the format.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    MissingPackageError
-        matplotlib is not installed.
-    DataError
-        A row has nothing to draw, or the file cannot be written.
+    path
+        As for :func:`~nbmlp.plots.learning_curve`; so is what is returned and raised.
     """
     names = dict.fromkeys(name for pair in rows.values() for curves in pair for name in curves)
     colours = dict(zip(names, CYCLE[1:], strict=False))
@@ -114,18 +103,7 @@ def compare_curves(
     behind : collection of str
         Curves drawn broad and pale, that others may run over.
     path
-        As for :func:`learning_curve`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    MissingPackageError
-        matplotlib is not installed.
-    DataError
-        There is nothing to draw, or the file cannot be written.
+        As for :func:`~nbmlp.plots.learning_curve`; so is what is returned and raised.
     """
     drawn = {name: y for name, values in curves.items() if (y := as_curve(values)) is not None}
     if not drawn:

@@ -66,7 +66,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise missing_package("a learning curve", "matplotlib", "plot") from None
+        raise missing_package("a picture", "matplotlib", "plot") from None
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 

@@ -83,7 +83,7 @@ def learning_curve(
     MissingPackageError
         matplotlib is not installed.
     DataError
-        No epoch has a finite loss, or the file cannot be written.
+        There is nothing finite to draw, or the file cannot be written.
     """
     x = np.asarray(epoch, dtype=np.float64)
     total, data = as_curve(train_loss), as_curve(data_loss)
@@ -124,18 +124,7 @@ def watched_layers(
     panels : mapping of str to ndarray (epochs, layers)
         What is drawn -> its values.
     path
-        As for :func:`learning_curve`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    MissingPackageError
-        matplotlib is not installed.
-    DataError
-        There is nothing to draw, or the file cannot be written.
+        As for :func:`~nbmlp.plots.learning_curve`; so is what is returned and raised.
     """
     if not len(epoch):
         raise DataError("there is no epoch to draw.")
