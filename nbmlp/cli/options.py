@@ -404,14 +404,17 @@ def pick(
 ) -> dict[str, Any]:
     """Values by name: those given on the command line, else those of the file.
 
+    The file may be one for ``train``: what this command has no use for is left out.
+
     Raises
     ------
     SpecError
         The file sets something unknown, or a value is of the wrong type.
     """
     known = {option.name: option for option in options}
-    for name in config:
-        if name not in known:
-            raise unknown_name("setting", name, known)
-    chosen = {**config, **{name: value for name, value in given.items() if value is not None}}
+    unknown = config.keys() - known.keys() - {option.name for option in TRAIN}
+    if unknown:
+        raise unknown_name("setting", min(unknown), known)
+    ours = {name: value for name, value in config.items() if name in known}
+    chosen = {**ours, **{name: value for name, value in given.items() if value is not None}}
     return {name: known[name].value(value) for name, value in chosen.items()}
