@@ -176,7 +176,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m bench.latency", description=__doc__)
     p.add_argument("--one", default="A,C", type=lambda t: names_of(t, list(NETS)),
                    help="nets of which one row is predicted")  # fmt: skip
-    p.add_argument("--many", default="A,B,E", type=lambda t: names_of(t, list(NETS)),
+    p.add_argument("--many", default="A,B,C,E", type=lambda t: names_of(t, list(NETS)),
                    help=f"nets of which {ROWS:,} rows are predicted")  # fmt: skip
     p.add_argument("--rounds", default=7, type=whole)
     p.add_argument("--seconds", default=0.1, type=float, help="length of a turn")

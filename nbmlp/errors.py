@@ -6,7 +6,7 @@ Each message is one sentence or two: what was wrong, where, what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "NotFittedError",
     "SpecError",
     "TrainingWarning",
+    "listing",
     "missing_package",
     "unknown_name",
 ]
@@ -123,6 +124,11 @@ class NonFiniteError(NbmlpError, ArithmeticError):
 
 class TrainingWarning(UserWarning):
     """Training ended early or differently than asked; the model is usable."""
+
+
+def listing(items: Sequence[object], most: int) -> str:
+    """The first few of some items, as part of a sentence."""
+    return ", ".join(map(str, items[:most])) + (", ..." if len(items) > most else "")
 
 
 def missing_package(purpose: str, packages: str, extra: str) -> MissingPackageError:

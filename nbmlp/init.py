@@ -11,7 +11,7 @@ from nbmlp.codes import parse_call
 from nbmlp.spec import ModelSpec, named_parameter
 from nbmlp.state import State
 
-__all__ = ["draw", "initialise"]
+__all__ = ["draw", "initialise", "usual_deviation"]
 
 _HE = {"relu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus"}
 #: Variance of the weights is scale / fan; fan is n_in for He and LeCun, their mean for Glorot.
@@ -23,6 +23,16 @@ def _automatic(activation: str) -> str:
     if name == "selu":
         return "lecun_normal"
     return "he_uniform" if name in _HE else "glorot_uniform"
+
+
+def _deviation(family: str, n_in: int, n_out: int) -> float:
+    fan = (n_in + n_out) / 2 if family == "glorot" else n_in
+    return math.sqrt(_SCALES[family] / fan)
+
+
+def usual_deviation(activation: str, n_in: int, n_out: int) -> float:
+    """Standard deviation that ``init="auto"`` gives the weights below an activation."""
+    return _deviation(_automatic(activation).split("_")[0], n_in, n_out)
 
 
 def _orthogonal(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[np.float64]:
@@ -61,8 +71,7 @@ def draw(init: str, n_in: int, n_out: int, rng: np.random.Generator) -> NDArray[
     if name == "orthogonal":
         return gain * _orthogonal(rng, n_in, n_out)
     family, distribution = name.split("_")
-    fan = (n_in + n_out) / 2 if family == "glorot" else n_in
-    deviation = gain * math.sqrt(_SCALES[family] / fan)
+    deviation = gain * _deviation(family, n_in, n_out)
     if distribution == "normal":
         return rng.normal(0.0, deviation, shape)
     bound = deviation * math.sqrt(3.0)

@@ -168,8 +168,8 @@ class MLP(Model):
         losses = self.history.train_loss
         return (
             f"the training loss has not moved in {len(losses)} epochs ({losses[0]:.4g} ->"
-            f" {losses[-1]:.4g}): why(X, y), or nbmlp why with the same options, looks for the"
-            " cause."
+            f" {losses[-1]:.4g}): why(X, y), or nbmlp why with the same data and settings, looks"
+            " for the cause."
         )
 
     def partial_fit(
@@ -358,7 +358,7 @@ class MLP(Model):
         """Find out why training with these settings fails, stalls or disappoints.
 
         Trains for short times with and without each likely cure; this model stays as it is,
-        fitted or not. Options (`seconds`, `progress`): see
+        fitted or not. Options (`seconds`, `progress`, `row_numbers`): see
         :func:`nbmlp.diagnostics.why.diagnose`.
 
         Returns

@@ -60,6 +60,12 @@ class Rows:
         """The user's numbers of some of these rows."""
         return places if self.numbers is None else self.numbers[places]
 
+    def first(self, count: int) -> Rows:
+        """A view of the first rows."""
+        parts: Any = (self.y, self.weights, self.numbers)
+        y, weights, numbers = (None if part is None else part[:count] for part in parts)
+        return Rows(self.x[:count], y, weights, self.scale, numbers, self.names)
+
     def take(self, places: NDArray[np.int64]) -> Rows:
         """A copy of some rows, which know their numbers."""
         x = self.x.take(places) if isinstance(self.x, SparseRows) else self.x[places]

@@ -133,6 +133,17 @@ def test_settings_come_from_a_file_and_options_override_them(nbmlp: Call) -> Non
     assert spec["training"]["batch_size"] == 50
 
 
+def test_other_commands_take_the_file_of_a_training(nbmlp: Call) -> None:
+    Path("net.toml").write_text(
+        'data = "digits"\nhidden = [8]\nvalidation = 0.1\nout = "m.safetensors"\n'
+    )
+    done = nbmlp("check-gradients", "--config", "net.toml", "--json")
+    assert done.code == 0, done.err
+    assert [block["name"] for block in json.loads(done.out)["blocks"]] == ["W1", "b1", "W2", "b2"]
+    Path("net.toml").write_text('data = "digits"\nhiden = [8]\n')
+    assert "did you mean 'hidden'?" in nbmlp("check-gradients", "--config", "net.toml").err
+
+
 # ------------------------------------------------------------------------------ training
 
 

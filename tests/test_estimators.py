@@ -446,6 +446,14 @@ def test_a_diverging_fit_may_keep_its_last_good_weights():
     assert np.isfinite(parity.parameters(model)).all()
 
 
+@pytest.mark.parametrize("policy", ["raise", "warn", "ignore"])
+def test_nan_in_the_data_is_refused_unless_it_is_to_be_mended(policy):
+    spoiled = X.copy()
+    spoiled[17, 3] = np.nan
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        MLPClassifier(**FEW, on_nonfinite=policy).fit(spoiled, LABELS)
+
+
 @quiet
 @pytest.mark.parametrize(
     ("settings", "message"),

@@ -155,7 +155,7 @@ def test_without_matplotlib(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingPackageError) as caught:
         learning_curve(EPOCHS, FLAT)
-    assert str(caught.value) == 'a learning curve needs matplotlib: pip install "nbmlp[plot]".'
+    assert str(caught.value) == 'a picture needs matplotlib: pip install "nbmlp[plot]".'
 
 
 def test_pyplot_is_left_alone():

@@ -235,6 +235,33 @@ def test_row_starts_that_lie_are_refused(starts):
             MLP(3).fit(given, [0, 1], **options)
 
 
+@pytest.mark.parametrize("model", [MLP(3), MLPClassifier(3)])
+@pytest.mark.parametrize(
+    ("part", "values", "message"),
+    [
+        ("indptr", [0, 10**6, 10**6, 2], "its indptr does not rise from 0 to nnz"),
+        ("indptr", [0, 1, 2, 10**6], "its indptr does not rise from 0 to nnz"),
+        ("indices", [0, -1, 2], "row 2 of 6, column -2 of 6"),
+        ("indices", [0, 1, 10**6], "row 4 of 6, column 2000000 of 6"),
+    ],
+)
+def test_damaged_blocks_are_refused_before_scipy_converts_them(model, part, values, message):
+    given = sp.bsr_array(np.kron(np.eye(3), np.ones((2, 2))), blocksize=(2, 2))
+    getattr(given, part)[:] = values
+    with pytest.raises(DataError, match=f"damaged BSR matrix: .*{message}"):
+        model.fit(given, [0, 1] * 3)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_an_estimator_refuses_damaged_coordinates_before_scipy_converts_them():
+    given = sp.coo_array(np.eye(3))
+    fitted = MLPClassifier(3, max_iter=1).fit(np.eye(3), [0, 1, 1])
+    given.row[1] = 10**8
+    for use in (lambda: MLPClassifier(3).fit(given, [0, 1, 1]), lambda: fitted.predict(given)):
+        with pytest.raises(DataError, match="row 100000000 of 3, column 1 of 3"):
+            use()
+
+
 def test_what_lies_behind_the_last_row_is_not_looked_at():
     given = sp.csr_array(DENSE)
     given.data = np.append(given.data, np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -348,7 +349,8 @@ def test_command(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert "drawn in" in shown.out
     assert "training as it is" in shown.err
     assert run([*common, *more, "--json", "--quiet"]) == 1
-    assert json.loads(capsys.readouterr().out)["findings"][0]["cause"] == "learning_rate_low"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["findings"][0]["cause"] == "learning_rate_low"
     assert run([*common, "--seconds", "-1"]) == 2
 
 
@@ -356,14 +358,38 @@ def test_command_names_rows_with_nan(tmp_path: Any, capsys: pytest.CaptureFixtur
     X, y, _, _ = blobs(300)
     X[17, 2] = np.inf
     np.save(tmp_path / "x.npy", np.column_stack([X, y]))
-    code = run(
-        ["why", "--data", str(tmp_path / "x.npy"), "--target", "10", "--test-fraction", "0",
-         "--no-standardise", "--task", "classes", "--json", "--quiet"]
-    )  # fmt: skip
+    common = ["why", "--data", str(tmp_path / "x.npy"), "--target", "10", "--task", "classes"]
+    assert run([*common, "--no-standardise", "--json", "--quiet"]) == 1
     found = json.loads(capsys.readouterr().out)["findings"][0]
-    assert code == 1
     assert (found["cause"], found["where"]["columns"]) == ("nonfinite_inputs", [2])
-    assert found["where"]["rows"] == [17]
+    assert found["where"]["rows"] == [17]  # of the file, though test rows were set aside
+
+
+def test_rows_have_the_numbers_that_they_were_given() -> None:
+    X, y, _, _ = blobs(300)
+    X[17, 2] = np.nan
+    numbers = np.arange(1000, 1300)
+    report = MLP(16, epochs=4, task="classes").why(X, y, row_numbers=numbers)
+    assert report.findings[0].where.rows == (1017,)
+    dropping = replace(report.findings[0], drop_rows=(1017, 1020), repeat_rows=(1005, 1005))
+    kept, targets = replace(report, findings=(dropping,)).cure_rows(X, y, numbers)
+    np.testing.assert_array_equal(kept[-2:], X[[5, 5]])
+    assert (len(kept), len(targets)) == (300, 300)
+    assert np.isfinite(kept).all()
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf])
+def test_missing_values_that_are_filled_in_are_no_fault(missing: float) -> None:
+    X, y, _, _ = blobs(300)
+    X[17, 2] = missing
+    tables: tuple[Any, ...] = (
+        (X, {"standardise": True}),
+        ({f"c{j}": x for j, x in enumerate(X.T)}, {}),
+    )
+    for given, settings in tables:
+        report = MLP(16, epochs=4, task="classes", **settings).why(given, y)
+        named = [f for f in report.findings if f.cause == "nonfinite_inputs"]
+        assert [f.where.rows for f in named] == ([(17,)] if np.isinf(missing) else [])
 
 
 SETTINGS: tuple[dict[str, Any], ...] = (

@@ -30,6 +30,8 @@ USUAL, LONGEST = 0.4, 2.5
 STEEPEST = 10
 #: A neighbour that loses so much less is moved to; the twin may lose so much more than a neighbour.
 BETTER, CLOSE = 0.95, 0.90
+#: Moves of the walk at most.
+MOVES = 8
 #: A twin has learned when it loses at most this share of what a constant prediction loses.
 LEARNED = 0.7
 #: The last epoch may lose so much more than the best one.
@@ -145,7 +147,7 @@ def neighbours(settings: Settings, problem: Problem) -> Iterator[Settings]:
             yield found
 
 
-def tuned(settings: Settings, problem: Problem, moves: int = 8) -> Settings | None:
+def tuned(settings: Settings, problem: Problem) -> Settings | None:
     """Walk to better neighbours; None where the walk does not end, or the end has not learned.
 
     Parameters
@@ -153,8 +155,6 @@ def tuned(settings: Settings, problem: Problem, moves: int = 8) -> Settings | No
     settings : dict
         To begin with.
     problem : Problem
-    moves : int
-        At most.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def tuned(settings: Settings, problem: Problem, moves: int = 8) -> Settings | No
         return lost(model, problem.Xv, problem.yv, problem.kind) if finite else math.inf
 
     here = loss_of(settings)
-    for _ in range(moves):
+    for _ in range(MOVES):
         least = math.inf
         for candidate in neighbours(settings, problem):
             there = loss_of(candidate)

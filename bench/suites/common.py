@@ -78,12 +78,12 @@ def trainer(sizes: str, batch: int, threads: int) -> tuple[Peer, int]:
     return peer, task.net.rows
 
 
-def samples_per_second(work: Callable[[], object], rows: int, seconds: float = TURN) -> int:
+def samples_per_second(work: Callable[[], object], rows: int) -> int:
     """Rows over the median time of `work`, which handles `rows` of them and is called again and
-    again, at least once, until `seconds` are over.
+    again, at least once, until :data:`TURN` seconds are over.
     """
     times: list[float] = []
-    while sum(times) < seconds:
+    while sum(times) < TURN:
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)

@@ -22,6 +22,8 @@ __all__ = [
 ]  # fmt: skip
 
 Say = Callable[[str], object]
+#: Images of each label on a contact sheet.
+_SHOWN = 24
 
 
 @contextmanager
@@ -132,7 +134,7 @@ def _positive(values: Any) -> Any:
     return np.where(values > 0, values, np.nan)
 
 
-def contact_sheet(path: Path, X: Any, y: Any, columns: int = 24) -> None:
+def contact_sheet(path: Path, X: Any, y: Any) -> None:
     """A picture of square images (rows, pixels), a row of them for each label.
 
     Raises
@@ -147,8 +149,8 @@ def contact_sheet(path: Path, X: Any, y: Any, columns: int = 24) -> None:
     side = round(X.shape[1] ** 0.5)
     lines = []
     for label in np.unique(y):
-        shown = np.zeros((columns, side, side), X.dtype)
-        found = X[np.flatnonzero(y == label)[:columns]]
+        shown = np.zeros((_SHOWN, side, side), X.dtype)
+        found = X[np.flatnonzero(y == label)[:_SHOWN]]
         shown[: len(found)] = found.reshape(-1, side, side)
         lines.append(np.hstack(list(np.pad(shown, ((0, 0), (1, 1), (1, 1))))))
     imsave(path, np.vstack(lines), cmap="gray_r")

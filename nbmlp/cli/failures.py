@@ -40,7 +40,7 @@ def sentence(error: BaseException) -> str | None:
         command = context.command_path if context else "nbmlp"
         return f"{text.rstrip('.')}: {command} --help lists all options."
     if isinstance(error, NonFiniteError):
-        return f"{error} (nbmlp why, with the same options, looks for the cause.)"
+        return f"{error} (nbmlp why, with the same data and settings, looks for the cause.)"
     if isinstance(error, NbmlpError):
         return str(error)
     if isinstance(error, MemoryError):

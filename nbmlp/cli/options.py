@@ -47,7 +47,7 @@ class Source:
     ----------
     data : path or name
         A .csv or other text table (also .gz), .npy, .npz, .mat, .parquet or IDX file, a folder
-        with MNIST's files, or ``digits``.
+        with MNIST's files, ``digits`` or ``glyphs``.
     target : columns
         Target column, by name or number; several separated by commas.
     columns : columns
@@ -378,7 +378,9 @@ DATA = _group(Source, "Data")
 GRADIENTS = (*DATA, *_MODEL, *_TRAINING)
 TRAIN = (*DATA, *_group(Parts, "Data"), *_MODEL, *_TRAINING, *_group(Outputs, "Output"))
 _PICTURE = {"plot": "Draw the result here (.png, .pdf or .svg)."}
-_SHOWN_ONLY = _group(Outputs, "Output", ("out", "log", "checkpoint", "resume"), _PICTURE)
+_FILES = ("out", "log", "checkpoint", "replay", "resume")
+_SHOWN_ONLY = _group(Outputs, "Output", _FILES, _PICTURE)
+_MEASURED = {"validation": "Share of the training rows to measure trials on; 0.2 by default."}
 SCAN = (
     *DATA,
     *_group(Parts, "Data"),
@@ -389,7 +391,7 @@ SCAN = (
 )
 WHY = (
     *DATA,
-    *_group(Parts, "Data"),
+    *_group(Parts, "Data", reworded=_MEASURED),
     *_group(Diagnosing, "Diagnosis"),
     *_MODEL,
     *_TRAINING,
@@ -402,14 +404,17 @@ def pick(
 ) -> dict[str, Any]:
     """Values by name: those given on the command line, else those of the file.
 
+    The file may be one for ``train``: what this command has no use for is left out.
+
     Raises
     ------
     SpecError
         The file sets something unknown, or a value is of the wrong type.
     """
     known = {option.name: option for option in options}
-    for name in config:
-        if name not in known:
-            raise unknown_name("setting", name, known)
-    chosen = {**config, **{name: value for name, value in given.items() if value is not None}}
+    unknown = config.keys() - known.keys() - {option.name for option in TRAIN}
+    if unknown:
+        raise unknown_name("setting", min(unknown), known)
+    ours = {name: value for name, value in config.items() if name in known}
+    chosen = {**ours, **{name: value for name, value in given.items() if value is not None}}
     return {name: known[name].value(value) for name, value in chosen.items()}

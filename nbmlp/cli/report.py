@@ -17,6 +17,7 @@ from rich.text import Text
 
 from nbmlp.cli.options import Outputs
 from nbmlp.cli.rows import Rows
+from nbmlp.io.metadata import without_special
 from nbmlp.train.history import brief_rate, brief_seconds
 
 if TYPE_CHECKING:
@@ -44,17 +45,7 @@ _MOST_LISTED = 12
 
 def print_json(values: Mapping[str, Any]) -> None:
     """One object on one line, strict JSON: what is not finite becomes null."""
-    print(json.dumps(_plain(values), allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+    print(json.dumps(without_special(values), allow_nan=False))
 
 
 def _print_pairs(title: str, pairs: list[tuple[str, str]]) -> None:

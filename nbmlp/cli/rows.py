@@ -24,7 +24,7 @@ from nbmlp.data import (
     wants_plan,
 )
 from nbmlp.data.origin import Origin
-from nbmlp.errors import DataError, SpecError, TrainingWarning
+from nbmlp.errors import DataError, SpecError, TrainingWarning, listing
 from nbmlp.spec import TrainSpec
 
 __all__ = ["Rows", "read_again", "read_training"]
@@ -77,7 +77,9 @@ def _form(source: Source) -> dict[str, Any]:
 
 def _name(source: Source) -> str:
     if source.data is None:
-        raise SpecError("--data is missing: name a file, a folder with MNIST's files, or digits.")
+        raise SpecError(
+            "--data is missing: name a file, a folder with MNIST's files, digits or glyphs."
+        )
     return source.data
 
 
@@ -101,10 +103,9 @@ def read_training(
     """
     data = read(_name(source), **_form(source))
     if data.y is None:
-        names = data.feature_names
-        shown = ", ".join(names[:8]) + (" and so on" if len(names) > 8 else "")
         raise DataError(
-            f"{data.source} needs a target column, named with --target: its columns are {shown}."
+            f"{data.source} needs a target column, named with --target: its columns are"
+            f" {listing(data.feature_names, 8)}."
         )
     data, mended = _mended(data, train.on_nonfinite)
     data = _prepared(data, learning)

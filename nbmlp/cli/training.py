@@ -1,4 +1,4 @@
-"""``nbmlp train``: read, train, save, draw, report."""
+"""``nbmlp train``, ``check-gradients``, ``scan`` and ``why``: read, work, draw, report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nbmlp.errors import SpecError
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
 
-__all__ = ["check_gradients", "scan", "train"]
+__all__ = ["check_gradients", "scan", "train", "why"]
 
 Group = TypeVar("Group", Source, Parts, Learning, Outputs, Scanning, Diagnosing)
 
@@ -210,13 +210,13 @@ def why(values: dict[str, Any], config: str | None) -> int:
     with report.progress(outputs.quiet) as progress:
         found = model.why(
             rows.train.X, rows.targets, validation=task.parts.validation or 0.2,
-            seconds=wanted.seconds, progress=progress,
+            seconds=wanted.seconds, progress=progress, row_numbers=rows.train.numbers,
         )  # fmt: skip
     drawn = outputs.plot is not None and any(f.trial for f in found.findings)
     if outputs.plot is not None and drawn:
         files.write_picture(outputs.plot, found.plot())
     if outputs.json:
-        print(found.to_json())
+        report.print_json(found.to_dict())
     elif not outputs.quiet:
         print(f"{rows.train.source}: {found}")
         if drawn:

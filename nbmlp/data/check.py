@@ -197,9 +197,7 @@ def check_length(array: NDArray[Any], n_rows: int, name: str = "y") -> None:
         )
 
 
-def check_weights(
-    weights: ArrayLike, n_rows: int, name: str = "sample_weight", dtype: DTypeLike = np.float32
-) -> NDArray[Any]:
+def check_weights(weights: ArrayLike, n_rows: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """Weights of the rows.
 
     Parameters
@@ -208,8 +206,8 @@ def check_weights(
         Finite, not negative, not all 0.
     n_rows : int
         Rows of X.
-    name, dtype
-        As in :func:`check_y`.
+    dtype : dtype
+        Of the result.
 
     Returns
     -------
@@ -221,6 +219,7 @@ def check_weights(
     DataError
         Anything else; the first wrong row is named.
     """
+    name = "sample_weight"
     array = _as_numbers(weights, name)
     if array.shape not in ((n_rows,), (n_rows, 1)):
         raise DataError(f"{name} has shape {array.shape}: one weight for each of {n_rows} rows.")

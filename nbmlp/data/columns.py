@@ -18,7 +18,7 @@ from nbmlp.data.check import check_X
 from nbmlp.data.scale import TargetScale, chunks, moments
 from nbmlp.data.sparse import SparseRows
 from nbmlp.data.table import Table, as_table
-from nbmlp.errors import DataError
+from nbmlp.errors import DataError, listing
 
 __all__ = ["CategoryColumn", "ColumnPlan", "NumberColumn", "wants_plan"]
 
@@ -321,7 +321,7 @@ class ColumnPlan:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
+    return listing([repr(name) for name in names], 8)
 
 
 def wants_plan(X: NDArray[Any] | Table) -> bool:

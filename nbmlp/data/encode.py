@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.data.table import is_missing
-from nbmlp.errors import DataError
+from nbmlp.errors import DataError, listing
 
 __all__ = ["Labels", "Task", "infer_task"]
 
@@ -134,7 +134,7 @@ class Labels:
         return codes.astype(np.int32)
 
     def _unseen(self, values: NDArray[Any], row: int, name: str) -> DataError:
-        shown = ", ".join(map(repr, self.classes[:10])) + (", ..." if len(self) > 10 else "")
+        shown = listing([repr(label) for label in self.classes], 10)
         return DataError(
             f"{name} has the label {values[row].item()!r} at row {row}, which was not seen when"
             f" the labels were fitted: they are {shown}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from nbmlp.data.check import check_length
 from nbmlp.data.sparse import as_csr, is_sparse
 from nbmlp.data.split import split
 from nbmlp.data.table import Table, as_table
-from nbmlp.errors import DataError
+from nbmlp.errors import DataError, listing
 
 __all__ = ["Given", "Mended"]
 
@@ -45,19 +44,14 @@ class Mended:
         parts = []
         if self.dropped:
             rows = f"{len(self.dropped)} row{'s' * (len(self.dropped) > 1)}"
-            parts.append(f"{rows} left out ({_listing(self.dropped)})")
+            parts.append(f"{rows} left out ({listing(self.dropped, _LISTED)})")
         if self.imputed:
             values = f"{self.imputed} value{'s' * (self.imputed > 1)}"
             parts.append(f"{values} replaced by the median of the column")
         if not parts:
             return ""
-        where = f" in column {_listing(self.columns)}" if self.columns else ""
+        where = f" in column {listing(self.columns, _LISTED)}" if self.columns else ""
         return f"{name}NaN or infinite values{where}: {'; '.join(parts)}."
-
-
-def _listing(numbers: Sequence[int]) -> str:
-    more = ", ..." if len(numbers) > _LISTED else ""
-    return ", ".join(map(str, numbers[:_LISTED])) + more
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,15 +120,21 @@ class Given:
 
     # -- values that are not finite
 
-    def without_bad_rows(self, dtype: str) -> tuple[Given, Mended]:
+    def without_bad_rows(self, dtype: str, missing: bool = False) -> tuple[Given, Mended]:
         """The rows whose inputs and numeric targets are finite in `dtype`.
+
+        Parameters
+        ----------
+        dtype : str
+        missing : bool
+            Inputs may be NaN: a column plan fills them in.
 
         Raises
         ------
         DataError
             There are none.
         """
-        rows, columns = self._bad_inputs(dtype)
+        rows, columns = self._bad_inputs(dtype, missing)
         bad = np.union1d(rows, np.flatnonzero(_bad_targets(self.y, dtype)))
         return self._without(bad, Mended(columns=_distinct(columns)))
 
@@ -163,46 +163,49 @@ class Given:
         dropped = tuple(self._called(bad).tolist())
         return self.take(kept), Mended(dropped, done.imputed, done.columns)
 
-    def _bad_inputs(self, dtype: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Row and column of each value that is not finite, row by row."""
+    def _bad_inputs(
+        self, dtype: str, missing: bool = False
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row and column of each value that is not finite (nor, if so allowed, NaN), row by row."""
         X = self.X
         if isinstance(X, Table):
-            places = [_bad_in_column(X[name]) for name in X]
+            places = [_bad_in_column(X[name], missing) for name in X]
             columns = np.repeat(np.arange(len(places)), [len(p) for p in places])
             rows = np.concatenate(places)
             order = np.argsort(rows, kind="stable")
             return rows[order], columns[order]
         if is_sparse(X):
             coordinates = X.tocoo()
-            bad = ~_finite(coordinates.data, dtype)
+            bad = _bad(coordinates.data, dtype, missing)
             return coordinates.row[bad].astype(np.int64), coordinates.col[bad].astype(np.int64)
         if X.dtype.kind != "f" or X.ndim != 2:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         step = max(1, _CHUNK_BYTES // max(1, X.shape[1] * X.itemsize))
         found: list[Array] = [np.empty((0, 2), np.int64)]
         for start in range(0, len(X), step):
-            places_here = np.argwhere(~_finite(X[start : start + step], dtype))
+            places_here = np.argwhere(_bad(X[start : start + step], dtype, missing))
             found.append(places_here + np.array([start, 0]))
         rows, columns = np.concatenate(found).T
         return rows, columns
 
 
-def _finite(values: Array, dtype: str) -> NDArray[np.bool_]:
+def _bad(values: Array, dtype: str, missing: bool = False) -> NDArray[np.bool_]:
+    """Which values are infinite in `dtype` or, unless they may be missing, NaN."""
     with np.errstate(over="ignore"):
-        finite: NDArray[np.bool_] = np.isfinite(values.astype(dtype, copy=False))
-        return finite
+        cast = values.astype(dtype, copy=False)
+    return np.asarray(np.isinf(cast) if missing else ~np.isfinite(cast))
 
 
-def _bad_in_column(column: Array) -> NDArray[np.int64]:
+def _bad_in_column(column: Array, missing: bool) -> NDArray[np.int64]:
     if column.dtype.kind != "f":
         return np.empty(0, np.int64)
-    return np.flatnonzero(~np.isfinite(column))
+    return np.flatnonzero(_bad(column, column.dtype.name, missing))
 
 
 def _bad_targets(y: Array, dtype: str) -> NDArray[np.bool_]:
     if y.dtype.kind != "f":
         return np.zeros(len(y), np.bool_)
-    return np.logical_not(_finite(y.reshape(len(y), -1), dtype).all(axis=1))
+    return np.asarray(_bad(y.reshape(len(y), -1), dtype).any(axis=1))
 
 
 def _distinct(columns: NDArray[np.int64]) -> tuple[int, ...]:

@@ -84,12 +84,13 @@ def as_csr(X: Any, name: str = "X") -> Any:
     """
     if getattr(X, "ndim", 2) != 2 or 0 in X.shape:
         raise DataError(f"{name} has shape {X.shape}: rows and columns are needed, at least one.")
-    if X.format == "csc":
-        _check_places(X, name)
-    elif X.format == "coo":
+    if X.format == "coo":
         _check_coordinates(X, name)
+    elif X.format in ("csr", "csc", "bsr"):
+        _check_places(X, name)
     matrix = X.tocsr()
-    _check_places(matrix, name)
+    if matrix is not X:
+        _check_places(matrix, name)
     return matrix
 
 
@@ -126,8 +127,11 @@ def _rise_in_rows(matrix: Any) -> bool:
 
 
 def _check_places(matrix: Any, name: str) -> None:
-    """Refuse a CSR or CSC matrix that would make compiled code read or write elsewhere."""
-    lines, width = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
+    """Refuse a CSR, CSC or BSR matrix that would make compiled code read or write elsewhere."""
+    block = matrix.blocksize if matrix.format == "bsr" else (1, 1)
+    lines, width = (size // part for size, part in zip(matrix.shape, block, strict=True))
+    if matrix.format == "csc":
+        lines, width = width, lines
     places, starts = matrix.indices, matrix.indptr
     whole = len(starts) == lines + 1 and starts[0] == 0
     rising = whole and np.all(starts[1:] >= starts[:-1])
@@ -141,9 +145,8 @@ def _check_places(matrix: Any, name: str) -> None:
     if outside.any():
         at = int(np.argmax(outside))
         line = int(np.searchsorted(starts, at, side="right")) - 1
-        _refuse_place(
-            matrix, name, (line, used[at]) if matrix.format == "csr" else (used[at], line)
-        )
+        row, column = (used[at], line) if matrix.format == "csc" else (line, used[at])
+        _refuse_place(matrix, name, (row * block[0], column * block[1]))
 
 
 def _check_coordinates(matrix: Any, name: str) -> None:

@@ -20,7 +20,6 @@ __all__ = [
     "BlockError",
     "GradientReport",
     "check_gradients",
-    "first_rows",
     "five_point",
     "relative_error",
 ]
@@ -149,7 +148,7 @@ def check_gradients(
             twin = new_state(make_plan(spec, 1), train.optimizer)
             noise = np.random.Generator(np.random.Philox(seed)).standard_normal(flat.size)
             twin.set_flat(flat + attempt.nudge * noise)
-            probes[attempt] = _Probe(spec, train, twin, first_rows(rows, attempt.rows), attempt)
+            probes[attempt] = _Probe(spec, train, twin, rows.first(attempt.rows), attempt)
         return probes[attempt]
 
     rng = np.random.Generator(np.random.Philox(seed))
@@ -162,17 +161,6 @@ def check_gradients(
             blocks.append(_check_block(name, places, entries, probe))
             start += size
     return GradientReport(tuple(blocks), tolerance)
-
-
-def first_rows(rows: Rows, count: int) -> Rows:
-    """The first `count` of the rows, with their targets and weights."""
-    y, weights = rows.y, rows.weights
-    return Rows(
-        rows.x[:count],
-        None if y is None else y[:count],
-        None if weights is None else weights[:count],
-        rows.scale,
-    )
 
 
 def _check_block(

@@ -111,7 +111,6 @@ class _Scan:
         sizes: Iterable[int],
         seconds: float,
         progress: Callable[[float, str], object],
-        between: Callable[[], None],
         clock: Clock,
     ) -> None:
         self.net, self.rows, self.probe, self.threads = net, rows, probe, threads
@@ -120,8 +119,28 @@ class _Scan:
         self.points = {b: BatchPoint(b, self._spec(b).learning_rate_for(b)) for b in sizes}
         self.target: float | None = None
         self.noise: dict[str, NoiseScale] = {}
-        self._progress, self._check, self._clock = progress, between, clock
+        self._progress, self._clock = progress, clock
+        self._interrupt = Interrupt()
         self._stage, self._began = "", math.inf
+
+    def run(self, target: float | None) -> bool:
+        """Measure everything; False if Ctrl-C came before the end."""
+        with self._interrupt:
+            try:
+                self._measure_speeds()
+                self._train_own(target)
+                if self.target is not None:
+                    self._train_others()
+            except Interrupted:
+                return False
+        return True
+
+    def result(self, watched: str, complete: bool) -> BatchScan:
+        """What has been found so far."""
+        return BatchScan(
+            tuple(self.points.values()), self.own, len(self.rows), self.target, watched,
+            self.noise.get("noise_first"), self.noise.get("noise_trained"), complete,
+        )  # fmt: skip
 
     # -- time
 
@@ -137,7 +156,7 @@ class _Scan:
         self._between()
 
     def _between(self) -> None:
-        self._check()
+        self._interrupt.check()
         self._progress(min(self._spent() / self.seconds, 1.0), self._stage)
 
     # -- parts
@@ -160,7 +179,7 @@ class _Scan:
         train = self._spec(batch)
         return _Training(self.net, train, state, self.rows, self.threads, rate)
 
-    def measure_speeds(self) -> None:
+    def _measure_speeds(self) -> None:
         """Samples per second of each size, in turns, with a rate of 0: the weights stay."""
         self._at("compiling kernels")
         state = self._first_state()
@@ -206,7 +225,7 @@ class _Scan:
                 yield _Check(training.samples, state.step, math.nan)
                 return
 
-    def train_own(self, target: float | None) -> None:
+    def _train_own(self, target: float | None) -> None:
         """The training that is compared with: chooses the target if none was given."""
         state = self._first_state()
         self._measure_noise("noise_first", state)
@@ -233,7 +252,7 @@ class _Scan:
         if math.isfinite(seen[-1].loss):
             self._measure_noise("noise_trained", state)
 
-    def train_others(self) -> None:
+    def _train_others(self) -> None:
         """The other sizes to the target, each for its share of the time that is left."""
         others = [b for b in self.points if b != self.own]
         for i, batch in enumerate(others):
@@ -261,6 +280,15 @@ class _Scan:
         part = (before[2] - self.target) / (before[2] - after[2])
         samples, updates, _ = (before + part * (after - before)).tolist()
         self._note(batch, outcome="reached", updates=updates, samples=samples)
+
+
+def _check_batches(train: TrainSpec, rows: Rows) -> None:
+    """Refuse what has no batch size to choose."""
+    if train.optimizer.batch_power == 0:
+        name = train.optimizer.name
+        raise SpecError(f"{name} is meant for all rows at once: there is no batch size to scan.")
+    if len(rows) < 2:
+        raise DataError("a scan of batch sizes needs two rows or more.")
 
 
 def _choose_sizes(sizes: Iterable[int] | None, n_rows: int, own: int) -> list[int]:
@@ -342,32 +370,15 @@ def scan_batch(
     SpecError
         Rprop or L-BFGS, which are meant for full batches; sizes, a target or seconds that make
         no sense.
+    DataError
+        Fewer than two rows.
     """
-    if train.optimizer.batch_power == 0:
-        name = train.optimizer.name
-        raise SpecError(f"{name} is meant for all rows at once: there is no batch size to scan.")
-    if len(rows) < 2:
-        raise DataError("a scan of batch sizes needs two rows or more.")
+    _check_batches(train, rows)
     number("seconds", seconds, closed_low=False)
     if target is not None:
         target = number("target", target, low=-math.inf, closed_low=False)
     sizes = _choose_sizes(sizes, len(rows), train.batch_rows(len(rows)))
     probe = _draw(rows if held is None else held, net.spec.n_weights, train.seed)
-    complete = False
-    with Interrupt() as interrupt:
-        scan = _Scan(
-            net, train, rows, probe, threads, sizes, seconds, progress, interrupt.check, clock
-        )
-        try:
-            scan.measure_speeds()
-            scan.train_own(target)
-            if scan.target is not None:
-                scan.train_others()
-            complete = True
-        except Interrupted:
-            pass
-    return BatchScan(
-        tuple(scan.points.values()), scan.own, len(rows), scan.target,
-        "training" if held is None else "validation",
-        scan.noise.get("noise_first"), scan.noise.get("noise_trained"), complete,
-    )  # fmt: skip
+    scan = _Scan(net, train, rows, probe, threads, sizes, seconds, progress, clock)
+    complete = scan.run(target)
+    return scan.result("training" if held is None else "validation", complete)

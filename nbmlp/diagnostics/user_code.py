@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nbmlp.data.sparse import SparseRows
 from nbmlp.diagnostics.algebra import Layer, Tape, forward, split_flat
 from nbmlp.diagnostics.formulas import Array
-from nbmlp.diagnostics.gradients import MOST_ROWS, BlockError, first_rows
+from nbmlp.diagnostics.gradients import MOST_ROWS, BlockError
 from nbmlp.diagnostics.slips import Cost, Finding
 from nbmlp.errors import SpecError
 from nbmlp.plan import make_plan
@@ -59,7 +59,7 @@ class Problem:
             raise SpecError("sample_weight does not go with function=: leave it out.")
         still = (0.0,) * len(spec.hidden)
         spec = replace(spec, dtype="float64", input_dropout=0.0, dropout=still)
-        rows = first_rows(rows, MOST_ROWS)
+        rows = rows.first(MOST_ROWS)
         x = rows.x.matrix.toarray() if isinstance(rows.x, SparseRows) else rows.x
         assert rows.y is not None
         y = np.eye(spec.n_outputs)[rows.y] if rows.y.dtype == np.int32 else rows.y

@@ -20,7 +20,7 @@ from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptr
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 from sklearn.utils.validation import check_consistent_length, validate_data
 
-from nbmlp.data.sparse import SparseRows, check_sparse
+from nbmlp.data.sparse import SparseRows, as_csr, check_sparse
 from nbmlp.errors import DataError, NonFiniteError, SpecError, TrainingWarning
 from nbmlp.estimators.extensions import mended, score_by, threads_of
 from nbmlp.estimators.rules import own_optimizer, rule_of, shown_optimizer
@@ -105,7 +105,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:
         if check_input:
-            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+            X = validate_data(self, _compressed(X), accept_sparse=["csr", "csc"], reset=False)
         weights = self._compiled()
         out = weights.outputs(_readable(X, weights.spec.dtype))
         wanted = np.result_type(X.dtype, out.dtype)
@@ -181,7 +181,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         X, y, sample_weight, self._numbers = mended(self.on_nonfinite, X, y, sample_weight)
         self._failure: NonFiniteError | None = None
         try:
-            super()._fit(X, y, sample_weight, incremental)
+            super()._fit(_compressed(X), y, sample_weight, incremental)
         except ValueError as error:
             if self._failure is None:
                 raise
@@ -253,7 +253,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         if X is None or y is None:
             raise ValueError("X_val and y_val belong together: give both or none.")
         X, y = mended("drop_rows" if self.on_nonfinite == "impute" else self.on_nonfinite, X, y)[:2]
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        X = validate_data(self, _compressed(X), accept_sparse=["csr", "csc"], reset=False)
         y = np.asarray(y)
         check_consistent_length(X, y)
         return Held(X, y, None, self._encode(y))
@@ -401,6 +401,11 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             self._whole = given, updates
         loss, coef_grads[:], intercept_grads[:] = updates.loss_and_gradient()
         return loss, coef_grads, intercept_grads
+
+
+def _compressed(X: Any) -> Any:
+    """X in a format that scikit-learn leaves as it is: scipy converts damaged matrices unseen."""
+    return as_csr(X) if issparse(X) and X.format not in ("csr", "csc") else X
 
 
 def _readable(X: Any, dtype: str) -> Array | SparseRows:

@@ -45,9 +45,9 @@ class MLPRegressor(DropIn, Original):
         scikit-learn's own kind are set by ``set_callbacks``.
     on_nonfinite : {"raise", "warn", "drop_rows", "impute", "ignore"}
         When the weights leave the finite numbers: scikit-learn's error at the end (its cause says
-        where), or a warning at once and the last good weights. Rows with NaN or infinity may be
-        dropped before training or get the column's median; batches where one appears may be
-        ignored.
+        where), a warning at once and the last good weights, or that batch is ignored. Data with
+        NaN or infinity are refused, as by scikit-learn, unless such rows are dropped before
+        training or values get the column's median.
     n_jobs : int, optional
         Most threads; default all cores that the process may use. The result is the same.
 

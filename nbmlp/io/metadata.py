@@ -11,7 +11,7 @@ import numpy as np
 
 from nbmlp.errors import ModelFileError
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "without_special"]
 
 _FLOAT = "$float"  # JSON has no NaN and no infinities: {"$float": "nan"}
 _SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -35,6 +35,20 @@ def encode(metadata: Mapping[str, Any]) -> str:
         If a value or key is of another type; its place is named.
     """
     return json.dumps(_plain(metadata, "metadata"), allow_nan=False, separators=(",", ":"))
+
+
+def without_special(value: Any) -> Any:
+    """The same value with None for NaN and the infinities: what strict JSON can hold.
+
+    NumPy scalars become numbers, tuples become lists, keys strings.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(k): without_special(v) for k, v in value.items()}
+    return [without_special(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def decode(text: str) -> dict[str, Any]:

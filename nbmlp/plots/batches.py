@@ -20,7 +20,7 @@ from nbmlp.plots.panels import (
     as_curve,
     draw_curve,
     log_axis,
-    save_figure,
+    saved,
     stacked_panels,
 )
 
@@ -54,19 +54,8 @@ def batch_scan(
         Batch to mark.
     target : str
         What is reached, in words.
-    path : path-like, optional
-        File to write; its ending chooses the format.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    MissingPackageError
-        matplotlib is not installed.
-    DataError
-        No speed is known, or the file cannot be written.
+    path
+        As for :func:`~nbmlp.plots.learning_curve`; so is what is returned and raised.
     """
     x, rate = np.asarray(batch, dtype=np.float64), as_curve(speed)
     if rate is None:
@@ -82,9 +71,7 @@ def batch_scan(
     if axes[0].get_legend_handles_labels()[0]:
         axes[0].legend(**ABOVE)
     axes[-1].set_xlabel("batch size")
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return saved(figure, path)
 
 
 def _draw_by_batch(ax: Axes, x: Floats, y: Floats, name: str, color: str) -> None:

@@ -21,7 +21,7 @@ from nbmlp.plots.panels import (
     dress_axes,
     log_axis,
     new_figure,
-    save_figure,
+    saved,
     stacked_panels,
 )
 
@@ -37,7 +37,6 @@ __all__ = ["before_and_after", "compare_curves"]
 def before_and_after(
     rows: Mapping[str, tuple[Mapping[str, ArrayLike], Mapping[str, ArrayLike]]],
     *,
-    titles: tuple[str, str] = ("as written", "cured"),
     linear: Collection[str] = (),
     level: tuple[str, float] | None = None,
     path: str | os.PathLike[str] | None = None,
@@ -49,25 +48,12 @@ def before_and_after(
     rows : mapping of str to (before, after)
         What the values are -> two mappings, name of a training -> one value per epoch; each is
         a row of two panels with one scale. Names have one colour all over.
-    titles : (str, str)
-        Above the columns.
     linear : collection of str
         Rows that never get a logarithmic axis.
     level : (str, float), optional
         A horizontal line in the first row, and its name.
-    path : path-like, optional
-        File to write; its ending chooses the format.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    MissingPackageError
-        matplotlib is not installed.
-    DataError
-        A row has nothing to draw, or the file cannot be written.
+    path
+        As for :func:`~nbmlp.plots.learning_curve`; so is what is returned and raised.
     """
     names = dict.fromkeys(name for pair in rows.values() for curves in pair for name in curves)
     colours = dict(zip(names, CYCLE[1:], strict=False))
@@ -82,16 +68,14 @@ def before_and_after(
         axes[0].set_ylabel(ylabel)
         for ax in axes:
             dress_axes(ax, np.arange(1.0, max(map(len, drawn)) + 1), None)
-    for ax, title in zip(grid[0], titles, strict=True):
+    for ax, title in zip(grid[0], ("as written", "cured"), strict=True):
         if level is not None:
             ax.axhline(level[1], color=MARK, linestyle="--", linewidth=1.0, label=level[0])
         ax.set_title(title, loc="left", pad=22.0)
         ax.legend(**ABOVE)
     for ax in grid[-1]:
         ax.set_xlabel("epoch")
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return saved(figure, path)
 
 
 def compare_curves(
@@ -119,18 +103,7 @@ def compare_curves(
     behind : collection of str
         Curves drawn broad and pale, that others may run over.
     path
-        As for :func:`learning_curve`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    MissingPackageError
-        matplotlib is not installed.
-    DataError
-        There is nothing to draw, or the file cannot be written.
+        As for :func:`~nbmlp.plots.learning_curve`; so is what is returned and raised.
     """
     drawn = {name: y for name, values in curves.items() if (y := as_curve(values)) is not None}
     if not drawn:
@@ -148,9 +121,7 @@ def compare_curves(
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.legend(frameon=False, fontsize="small")
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return saved(figure, path)
 
 
 def _lines(

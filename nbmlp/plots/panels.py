@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ABOVE", "CYCLE", "DOTS", "MARK", "MOST_LAYERS", "SCORE", "TRAIN", "VALIDATION", "Floats",
     "as_curve", "choose_scale", "draw_curve", "draw_layers", "dress_axes", "figure_of", "log_axis",
-    "new_figure", "save_figure", "stacked_panels",
+    "new_figure", "saved", "stacked_panels",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -66,7 +66,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise missing_package("a learning curve", "matplotlib", "plot") from None
+        raise missing_package("a picture", "matplotlib", "plot") from None
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
@@ -138,10 +138,13 @@ def dress_axes(ax: Axes, x: Floats, best_epoch: int | None) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write the file; raises DataError when it cannot be."""
+def saved(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
+    """The figure, written to a file if one is named; raises DataError when it cannot be."""
+    if path is None:
+        return figure
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise DataError(f"the picture {os.fspath(path)} cannot be written: {why}.") from error
+    return figure

@@ -24,7 +24,7 @@ from nbmlp.plots.panels import (
     draw_layers,
     dress_axes,
     figure_of,
-    save_figure,
+    saved,
     stacked_panels,
 )
 
@@ -83,7 +83,7 @@ def learning_curve(
     MissingPackageError
         matplotlib is not installed.
     DataError
-        No epoch has a finite loss, or the file cannot be written.
+        There is nothing finite to draw, or the file cannot be written.
     """
     x = np.asarray(epoch, dtype=np.float64)
     total, data = as_curve(train_loss), as_curve(data_loss)
@@ -107,9 +107,7 @@ def learning_curve(
     axes[0].legend(**ABOVE)
     axes[-1].set_xlabel("epoch")
     figure.align_ylabels(axes)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return saved(figure, path)
 
 
 def watched_layers(
@@ -126,18 +124,7 @@ def watched_layers(
     panels : mapping of str to ndarray (epochs, layers)
         What is drawn -> its values.
     path
-        As for :func:`learning_curve`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    MissingPackageError
-        matplotlib is not installed.
-    DataError
-        There is nothing to draw, or the file cannot be written.
+        As for :func:`~nbmlp.plots.learning_curve`; so is what is returned and raised.
     """
     if not len(epoch):
         raise DataError("there is no epoch to draw.")
@@ -150,9 +137,7 @@ def watched_layers(
         axes[0].legend(**ABOVE)
     axes[-1].set_xlabel("epoch")
     figure.align_ylabels(axes)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return saved(figure, path)
 
 
 def _draw_losses(

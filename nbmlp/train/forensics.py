@@ -6,12 +6,10 @@ usual in the data (`data.outliers`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from nbmlp.data.outliers import Far, Usual
-from nbmlp.errors import Cell, NonFiniteError
+from nbmlp.errors import Cell, NonFiniteError, listing
 from nbmlp.predict import Rows
 from nbmlp.train.anatomy import Look, examine, first_bad
 from nbmlp.train.engine import Engine
@@ -71,11 +69,6 @@ def explain(engine: Engine) -> NonFiniteError:
     return error
 
 
-def _listing(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:_LISTED]))
-    return shown + (", ..." if len(numbers) > _LISTED else "")
-
-
 def _on_nothing(step: Step) -> NonFiniteError:
     return NonFiniteError(
         f"a value became infinite or NaN in update {step.state.step + 1}, and none does when it is"
@@ -96,7 +89,7 @@ def _on_input(step: Step, look: Look) -> NonFiniteError:
     numbers = np.sort(numbers)
     first, several = cells[0], len(numbers) > 1
     name = f" ({rows.names[first.column]!r})" if rows.names else ""
-    more = f" (of {len(numbers)} such rows in the batch: {_listing(numbers.tolist())})"
+    more = f" (of {len(numbers)} such rows in the batch: {listing(numbers.tolist(), _LISTED)})"
     message = (
         f"X has {first.value} at row {first.row}, column {first.column}{name}"
         f"{more if several else ''}: training stopped before update {step.state.step + 1}, the"
@@ -145,7 +138,7 @@ def _where(rows: tuple[int, ...], n: int) -> str:
         return ""
     if len(rows) == 1:
         return f" at row {rows[0]}"
-    return f" in {len(rows)} of the batch's {n} rows ({_listing(rows)})"
+    return f" in {len(rows)} of the batch's {n} rows ({listing(rows, _LISTED)})"
 
 
 def _suspects(engine: Engine, bad: np.ndarray) -> tuple[list[Cell], float]:

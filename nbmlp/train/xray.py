@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,8 +99,8 @@ def take_xray(spec: ModelSpec, train: TrainSpec, state: State, rows: Rows) -> Xr
     NonFiniteError
         A row or an output is NaN or infinite.
     """
-    n = min(len(rows), MOST_ROWS)
-    few = Rows(rows.x[:n], None if rows.y is None else rows.y[:n], None, rows.scale)
+    few = replace(rows.first(MOST_ROWS), weights=None)
+    n = len(few)
     plain = train.with_(l1=0.0, l2=0.0, reduction="mean")
     engine = Engine(spec, plain, state, few, 1, deterministic=True)
     loss, gradient = engine.loss_and_gradient()

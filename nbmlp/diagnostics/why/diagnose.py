@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.checks import number
-from nbmlp.data import Given, Mended, infer_task
+from nbmlp.data import Given, Mended, as_table, infer_task
 from nbmlp.diagnostics.why.evidence import Evidence
 from nbmlp.diagnostics.why.report import Finding, Report, Trial, Where
 from nbmlp.diagnostics.why.search import Progress, Search
@@ -35,6 +35,7 @@ def diagnose(
     sample_weight: ArrayLike | None = None,
     seconds: float = 60.0,
     progress: Progress = lambda share, stage: None,
+    row_numbers: ArrayLike | None = None,
     rebuild: Callable[..., Any] | None = None,
 ) -> Report:
     """Find out why a training with these settings on these data fails, stalls or disappoints.
@@ -42,7 +43,7 @@ def diagnose(
     Parameters
     ----------
     settings : Settings
-    X, y, sample_weight
+    X, y, sample_weight, row_numbers
         As for :meth:`nbmlp.MLP.fit`; rows with NaN are allowed here.
     validation : (X, y) or float
         Rows to measure on, or the share of the rows to set aside for that.
@@ -64,9 +65,10 @@ def diagnose(
     """
     number("seconds", seconds, closed_low=False)
     began = time.perf_counter()
-    dtype = str(settings.model.get("dtype", "float32"))
-    given, mended = Given.of(X, y, sample_weight).without_bad_rows(dtype)
-    samples = _samples(settings, given, validation, dtype)
+    missing = _fills_in(settings, X)
+    whole = Given.of(X, y, sample_weight, row_numbers)
+    given, mended = whole.without_bad_rows(_dtype(settings), missing)
+    samples = _samples(settings, given, validation, missing)
     trainer = Trainer(samples, _classes(settings, samples))
     work = Search(settings, trainer, seconds, progress)
     findings, complete, evidence = work.findings()
@@ -84,10 +86,21 @@ def diagnose(
     return Report(tuple(findings), error, measure, summary, complete, rebuild)
 
 
-def _samples(settings: Settings, given: Given, validation: Any, dtype: str) -> Samples:
+def _dtype(settings: Settings) -> str:
+    return str(settings.model.get("dtype", "float32"))
+
+
+def _fills_in(settings: Settings, X: Any) -> bool:
+    """Whether the training takes NaN among the inputs as missing values."""
+    planned = settings.standardise or as_table(X) is not None
+    return planned and settings.train.on_nonfinite not in ("drop_rows", "impute")
+
+
+def _samples(settings: Settings, given: Given, validation: Any, missing: bool) -> Samples:
     """Finite rows to train on, and to measure on."""
     if isinstance(validation, tuple | list) and len(validation) == 2:
-        return Samples(given, Given.of(*validation).without_bad_rows(dtype)[0])
+        held = Given.of(*validation).without_bad_rows(_dtype(settings), missing)[0]
+        return Samples(given, held)
     share = number("validation", validation, high=1.0, closed_low=False)
     if len(given.y) < _FEWEST:
         raise DataError(f"{len(given.y)} rows without NaN are too few for a diagnosis.")

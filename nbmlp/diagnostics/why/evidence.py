@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp import tuning
-from nbmlp.codes import parse_call
 from nbmlp.diagnostics.noise import noise_scale
 from nbmlp.diagnostics.why.trials import Outcome, Samples, Trainer, error_of
 from nbmlp.errors import NonFiniteError
 from nbmlp.net import Net
 from nbmlp.predict import Rows
 from nbmlp.settings import Settings
-from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.spec import ModelSpec, TrainSpec, named_parameter
 from nbmlp.train.xray import Xray, take_xray
 
 __all__ = ["Evidence", "InputFacts", "look_at_inputs"]
@@ -176,4 +175,4 @@ class Evidence:
     @property
     def loss_name(self) -> str:
         """The loss without its parameter."""
-        return parse_call(self.spec.loss, "loss").name
+        return named_parameter(self.spec.loss)[0]

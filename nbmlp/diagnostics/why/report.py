@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nbmlp.data import Given
+from nbmlp.errors import listing
+from nbmlp.io.metadata import without_special
 from nbmlp.plots import compare_curves
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CAUSES", "Finding", "Report", "Trial", "Where"]
 
+#: Rows or columns that a line names.
+_LISTED = 8
 #: Every cause that a finding may have, and what it is in a few words.
 CAUSES: dict[str, str] = {
     "nonfinite_inputs": "NaN or infinite values in the data",
@@ -75,19 +80,14 @@ class Where:
         if self.unit_share is not None:
             parts.append(f"{self.unit_share:.0%} of its units")
         if self.rows:
-            parts.append(f"rows {_few(self.rows)}")
+            parts.append(f"rows {listing(self.rows, _LISTED)}")
         if self.columns:
-            parts.append(f"columns {_few(self.columns)}")
+            parts.append(f"columns {listing(self.columns, _LISTED)}")
         if self.epoch is not None:
             parts.append(f"epoch {self.epoch}")
         if self.step is not None:
             parts.append(f"step {self.step}")
         return ", ".join(parts) or "the whole training"
-
-
-def _few(numbers: tuple[int, ...], most: int = 8) -> str:
-    shown = ", ".join(map(str, numbers[:most]))
-    return shown + (", ..." if len(numbers) > most else "")
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,8 @@ class Report:
     error, measure : float, str
         Of the training as it is, on the validation rows.
     summary : dict
-        What was looked at: rows, epochs, layers, trials, seconds.
+        What was looked at: ``rows`` given, ``sample`` of them trained on, ``epochs``, ``trials``,
+        ``seconds``; ``first`` and ``last``, the layers before and after the training.
     complete : bool
         False when time ran out or Ctrl-C ended the trials.
     rebuild : callable or None
@@ -242,14 +243,23 @@ class Report:
             return None
         return self.rebuild(**top.change)
 
-    def cure_rows(self, X: Any, y: Any) -> tuple[Any, Any]:
-        """The rows to fit it on: without those to be dropped, with those to be repeated."""
+    def cure_rows(self, X: Any, y: Any, row_numbers: ArrayLike | None = None) -> tuple[Any, Any]:
+        """The rows to fit it on: without those to be dropped, with those to be repeated.
+
+        Parameters
+        ----------
+        X, y, row_numbers
+            As they were diagnosed.
+        """
         top = self.top
         if top is None or not (top.drop_rows or top.repeat_rows):
             return X, y
-        given = Given.of(X, y)
-        kept = np.setdiff1d(np.arange(len(given.y)), top.drop_rows)
-        found = given.take(np.concatenate([kept, np.array(top.repeat_rows, np.int64)]))
+        given = Given.of(X, y, numbers=row_numbers)
+        numbers = np.asarray(given.numbers)
+        places = {number: place for place, number in enumerate(numbers.tolist())}
+        kept = np.flatnonzero(~np.isin(numbers, top.drop_rows))
+        again = [places[number] for number in top.repeat_rows]
+        found = given.take(np.concatenate([kept, np.array(again, np.int64)]))
         return found.X, found.y
 
     def __str__(self) -> str:
@@ -282,7 +292,7 @@ class Report:
 
     def to_json(self) -> str:
         """One JSON object; infinite errors are null."""
-        return json.dumps(_finite(self.to_dict()), indent=2)
+        return json.dumps(without_special(self.to_dict()), indent=2, allow_nan=False)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw the error over the epochs, as it is and with each cure tried.
@@ -300,12 +310,3 @@ class Report:
             assert f.trial is not None
             curves[f"cure of {f.cause}"] = f.trial.curve_after
         return compare_curves(curves, f"validation {self.measure}", path=path)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    infinite = isinstance(value, float) and not abs(value) < float("inf")
-    return None if infinite else value

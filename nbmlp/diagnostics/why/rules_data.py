@@ -81,12 +81,9 @@ def unreachable_target(e: Evidence) -> Suspect | None:
     share = float(outside.mean())
     if share < 0.01:
         return None
-    where = Where(
-        layer=len(e.spec.layer_sizes) - 1, rows=_numbers(e, np.flatnonzero(outside)),
-        unit_share=None,
-    )  # fmt: skip
+    rows = _numbers(e, np.flatnonzero(outside))
     return Suspect(
-        "unreachable_target", where,
+        "unreachable_target", Where(layer=len(e.spec.layer_sizes) - 1, rows=rows),
         f"{share:.0%} of the targets lie outside of [{low:g}, {high:g}], all that the output"
         f" {name!r} can be; they range from {y.min():.3g} to {y.max():.3g}",
         "no weights give these targets: training pushes the output to its end, where it has no"
@@ -110,7 +107,7 @@ def loss_mismatch(e: Evidence) -> Suspect | None:
         return None
     several = e.spec.n_outputs > 2
     name = e.loss_name
-    if name in ("cross_entropy",) or (name == "binary_cross_entropy" and not several):
+    if name == "cross_entropy" or (name == "binary_cross_entropy" and not several):
         return None
     output = named_parameter(e.spec.output)[0]
     if name == "binary_cross_entropy":
@@ -121,12 +118,11 @@ def loss_mismatch(e: Evidence) -> Suspect | None:
         hurts = (
             "its derivative vanishes where the net is sure and wrong; the cross-entropy's does not"
         )
-    cures = [Cure({"output": "auto", "loss": "auto"})]
     return Suspect(
         "loss_mismatch", Where(layer=len(e.spec.layer_sizes) - 1), seen, hurts,
         "leave output and loss to 'auto': softmax with cross-entropy (one logistic unit for two"
         " classes)",
-        tuple(cures), least=0.1, optimises=False,
+        (Cure({"output": "auto", "loss": "auto"}),), least=0.1, optimises=False,
     )  # fmt: skip
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from nbmlp.diagnostics.why.evidence import Evidence
 from nbmlp.diagnostics.why.report import Where
 from nbmlp.diagnostics.why.suspects import Cure, Suspect
+from nbmlp.init import usual_deviation
+from nbmlp.spec import named_parameter
+from nbmlp.train.xray import LayerView
 
 __all__ = ["NET_RULES"]
 
@@ -19,20 +24,12 @@ _BOUNDED = ("logistic", "tanh")
 _DEAD = 0.4
 
 
-def _usual(e: Evidence, k: int) -> float:
-    """Root mean square that first weights of layer k usually have."""
-    n_in, n_out = e.spec.layer_sizes[k : k + 2]
-    name = (*e.spec.activation, e.spec.output)[k].partition("(")[0]
-    scaled = name in ("relu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus")
-    return math.sqrt(2.0 / n_in) if scaled else math.sqrt(2.0 / (n_in + n_out))
-
-
 def _ratios(e: Evidence) -> list[float]:
-    """First weights of each layer over the usual."""
-    weights = e.before.state.weights()
+    """First weights of each layer over the usual, as root mean squares."""
+    layers = zip(e.before.state.weights(), (*e.spec.activation, e.spec.output), strict=True)
     return [
-        float(np.sqrt(np.mean(np.square(W, dtype=np.float64)))) / _usual(e, k)
-        for k, W in enumerate(weights)
+        float(np.sqrt(np.mean(np.square(W, dtype=np.float64)))) / usual_deviation(name, *W.shape)
+        for W, name in layers
     ]
 
 
@@ -57,7 +54,7 @@ def initial_weights_large(e: Evidence) -> Suspect | None:
 
 
 def _names(e: Evidence) -> list[str]:
-    return [a.partition("(")[0] for a in e.spec.activation]
+    return [named_parameter(a)[0] for a in e.spec.activation]
 
 
 def vanishing_gradient(e: Evidence) -> Suspect | None:
@@ -112,23 +109,43 @@ def exploding_gradient(e: Evidence) -> Suspect | None:
     )  # fmt: skip
 
 
-def saturated_units(e: Evidence) -> Suspect | None:
-    """Hidden logistic or tanh units on their flat ends, from the first step or since."""
-    views = [(0, e.first), (1, e.last)]
+class _Worst(NamedTuple):
+    """The hidden layer of which the largest share is without slope, and when it was seen."""
+
+    share: float
+    k: int = 0
+    late: bool = False
+
+    @property
+    def when(self) -> str:
+        return "after the training" if self.late else "at the first weights"
+
+    @property
+    def where(self) -> Where:
+        step = None if self.late else 0
+        return Where(layer=self.k + 1, unit_share=self.share, step=step)
+
+
+def _worst(e: Evidence, share: Callable[[LayerView], float]) -> _Worst:
+    """The largest share in a hidden layer, at the first weights or after the training."""
     found = [
-        (layer.saturated, k, late)
-        for late, view in views
+        _Worst(share(layer), k, late)
+        for late, view in ((False, e.first), (True, e.last))
         if view is not None
         for k, layer in enumerate(view.layers[: len(e.spec.hidden)])
     ]
-    share, k, late = max(found, default=(0.0, 0, 0))
-    if share < 0.5:
+    return max(found, default=_Worst(0.0))
+
+
+def saturated_units(e: Evidence) -> Suspect | None:
+    """Hidden logistic or tanh units on their flat ends, from the first step or since."""
+    worst = _worst(e, lambda layer: layer.saturated)
+    if worst.share < 0.5:
         return None
-    when = "after the training" if late else "at the first weights"
     return Suspect(
-        "saturated_units", Where(layer=k + 1, unit_share=share, step=None if late else 0),
-        f"{share:.0%} of the outputs of layer {k + 1} ({e.spec.activation[k]}) lie on its flat"
-        f" ends {when}",
+        "saturated_units", worst.where,
+        f"{worst.share:.0%} of the outputs of layer {worst.k + 1} ({e.spec.activation[worst.k]})"
+        f" lie on its flat ends {worst.when}",
         "where there is no slope, no gradient passes and the weights below stand still",
         "activation='relu' has no flat upper end; or smaller inputs, weights and steps",
         (Cure({"activation": "relu", "init": "auto"}, words="activation='relu'"),),
@@ -136,35 +153,33 @@ def saturated_units(e: Evidence) -> Suspect | None:
     )  # fmt: skip
 
 
+def _dead(layer: LayerView) -> float:
+    """Share of the units that are relu and dead."""
+    return layer.dead if layer.activation == "relu" else 0.0
+
+
 def _dead_at_first(e: Evidence) -> float:
     """Largest share of a layer's relu units that are dead at the first weights."""
     layers = () if e.first is None else e.first.layers[: len(e.spec.hidden)]
-    return max((layer.dead for layer in layers if layer.activation == "relu"), default=0.0)
+    return max(map(_dead, layers), default=0.0)
 
 
 def dead_relu(e: Evidence) -> Suspect | None:
     """Relu units that fire for no row."""
-    if "relu" not in _names(e):
+    worst = _worst(e, _dead)
+    if worst.share < _DEAD:
         return None
-    found = []
-    for late, view in ((0, e.first), (1, e.last)):
-        for k, name in enumerate(_names(e)):
-            if view is not None and name == "relu":
-                found.append((view.layers[k].dead, k, late))
-    share, k, late = max(found, default=(0.0, 0, 0))
-    if share < _DEAD:
-        return None
-    when = "after the training" if late else "at the first weights"
     cures = (
         Cure({"init": "auto"}, words="init='auto'"),
         Cure({"activation": "leaky_relu", "init": "auto"}, words="activation='leaky_relu'"),
     )
     return Suspect(
-        "dead_relu", Where(layer=k + 1, unit_share=share, step=None if late else 0),
-        f"{share:.0%} of the relu units of layer {k + 1} give 0 for every row looked at {when}",
+        "dead_relu", worst.where,
+        f"{worst.share:.0%} of the relu units of layer {worst.k + 1} give 0 for every row looked at"
+        f" {worst.when}",
         "such a unit has no gradient and never comes back; the net is as narrow as what is left",
         "first weights of mean 0 (init='auto'), a lower learning rate, or leaky_relu",
-        cures[late:], trust=0.75 if late else 1.0,
+        cures[worst.late :], trust=0.75 if worst.late else 1.0,
     )  # fmt: skip
 
 

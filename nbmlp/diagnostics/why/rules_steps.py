@@ -160,7 +160,7 @@ def underfitting(e: Evidence) -> list[Suspect]:
         f"after {epochs} epochs the error on the training rows is {e.base.train_error:.3g} and"
         " still falling",
         "training ends before the net has learned what it could",
-        f"train for longer, e.g. epochs={4 * epochs}",
+        "train for longer",
         (
             Cure({"epochs": 4 * epochs}, words=f"epochs={4 * epochs}"),
             *((Cure({"epochs": 16 * epochs}, words=f"epochs={16 * epochs}"),) if few else ()),

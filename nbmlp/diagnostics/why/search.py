@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nbmlp.diagnostics.why.evidence import Evidence
-from nbmlp.diagnostics.why.noise import label_noise
+from nbmlp.diagnostics.why.label_noise import label_noise
 from nbmlp.diagnostics.why.report import Finding, Trial
 from nbmlp.diagnostics.why.rules_data import DATA_RULES
 from nbmlp.diagnostics.why.rules_net import NET_RULES

@@ -201,7 +201,6 @@ class Trainer:
         samples: Samples | None = None,
         epochs: int | None = None,
         seconds: float = float("inf"),
-        seed: int | None = None,
     ) -> Outcome:
         """Train from first weights.
 
@@ -212,8 +211,6 @@ class Trainer:
         """
         self.count += 1
         samples = samples or self.samples
-        if seed is not None:
-            settings = settings.with_(seed=seed)
         net = self.net(settings, samples)
         train = settings.train
         batch = train.batch_size
