@@ -85,7 +85,7 @@ LIVE = Live(42, 6_000, 15_000, 412_345.0, 0.0721, 312_000_000, 2, 31.0)
 
 
 class FakeService:
-    """Answers what the page asks; `done` is what it was told to do to jobs."""
+    """Answers what the page asks; `done` is what it was told to do."""
 
     def __init__(self) -> None:
         self.done: list[tuple[str, str]] = []
@@ -209,6 +209,11 @@ def application(service: FakeService, csrf: str = "csrf-of-tests") -> FastAPI:
         assert request.headers["x-csrf-token"] == csrf
         service.done.append((job_id, action))
         return Response("{}", media_type="application/json")
+
+    @app.delete("/v1/datasets/{dataset_id}")
+    def delete(dataset_id: str) -> dict[str, str]:
+        service.done.append((dataset_id, "delete"))
+        return {}
 
     app.include_router(router(service, ServerSettings()))  # type: ignore[arg-type]
     return app

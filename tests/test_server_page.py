@@ -154,6 +154,33 @@ class TestControls:
             page.keyboard.press("Enter")
         assert service.done == [(ulid(17), "stop")]
 
+    def test_an_open_question_hides_no_end(
+        self, visit: Callable[..., Any], service: FakeService
+    ) -> None:
+        page = visit(f"/jobs/{ulid(17)}")
+        page.wait_for_selector("#loss canvas")
+        page.focus("#do-stop")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("dialog[open]")
+        service.change(17, state=JobState.SUCCEEDED, model_id=ulid(1), live=None)
+        page.wait_for_selector("#result .matrix", state="attached")
+        assert page.is_visible("#do-stop")
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#status .state.succeeded")
+        assert service.done == []
+
+    def test_deletes_once(self, visit: Callable[..., Any], service: FakeService) -> None:
+        page = visit("/")
+        button = f"[hx-delete$='{ulid(1)}']"
+        page.focus(button)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("dialog[open]")
+        assert page.locator("dialog").count() == 1
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(button, state="detached")
+        assert service.done == [(ulid(1), "delete")]
+
     def test_marks_survive_renewal(self, visit: Callable[..., Any]) -> None:
         page = visit("/jobs")
         for number in (13, 14):

@@ -12,7 +12,6 @@ from fastapi.routing import APIRoute
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-import nbmlp
 from nbmlp.server.page import exports, forms, snippets, views
 from nbmlp.server.ports import TERMINAL, Job, Model, NotFoundError, Service
 from nbmlp.server.settings import ServerSettings
@@ -33,8 +32,8 @@ After = Annotated[str | None, Query(max_length=64)]
 
 
 def _static_address(name: str) -> str:
-    """Where a browser finds a file of this version."""
-    return f"/static/{_STATIC[name].name}?v={nbmlp.__version__}"
+    """Where a browser finds a file: a script has one address only, or it would run twice."""
+    return f"/static/{_STATIC[name].name}"
 
 
 def _origin(request: Request) -> str:
