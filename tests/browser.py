@@ -26,3 +26,9 @@ def browser() -> Iterator[Any]:
         )
         yield started
         started.close()
+
+
+def assert_accessible(page: Any, look: str) -> None:
+    """axe-core finds nothing to object to, neither by WCAG A and AA nor by good practice."""
+    found = pytest.importorskip("axe_playwright_python.sync_playwright").Axe().run(page)
+    assert not found.violations_count, f"{look}\n{found.generate_report()}"

@@ -88,6 +88,10 @@ class FakeService:
     """Answers what the page asks; `done` is what it was told to do."""
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """All as it was in the beginning."""
         self.done: list[tuple[str, str]] = []
         best = {"best_epoch": 31, "best_score": 0.9314, "best_loss": 0.24}
         self.datasets = [dataset(1, "iris.csv"), dataset(2, HOSTILE)]

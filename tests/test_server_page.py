@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from browser import browser
+from browser import assert_accessible, browser
 from live_server import serving
 from page_service import FakeService, application, ulid
 
@@ -28,15 +29,22 @@ def chromium() -> Iterator[Any]:
         yield started
 
 
-@pytest.fixture
-def service() -> FakeService:
-    return FakeService()
-
-
-@pytest.fixture
-def address(service: FakeService) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[FakeService, str]]:
+    service = FakeService()
     with serving(application(service)) as address:
-        yield address
+        yield service, address
+
+
+@pytest.fixture
+def service(served: tuple[FakeService, str]) -> FakeService:
+    served[0].renew()
+    return served[0]
+
+
+@pytest.fixture
+def address(service: FakeService, served: tuple[FakeService, str]) -> str:
+    return served[1]
 
 
 @pytest.fixture
@@ -70,15 +78,25 @@ def epochs(page: Any) -> str:
     return str(page.get_attribute("#loss", "aria-label") or "")
 
 
-@pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("dark", [False, True])
-def test_every_page_fits(visit: Callable[..., Any], dark: bool, width: int) -> None:
-    page = visit("/login", dark=dark, width=width)
+def looks(page: Any) -> Iterator[str]:
+    """The page as it is, light and dark, wide and narrow."""
+    for dark, width in itertools.product((False, True), (1280, 400)):
+        theme = "dark" if dark else "light"
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_selector(f"html[data-theme={theme}]")
+        page.set_viewport_size({"width": width, "height": 800})
+        # A chart follows the window in the next frame.
+        page.wait_for_function(f"() => document.documentElement.scrollWidth <= {width}")
+        yield f"{page.url}, {width} px, {theme}"
+
+
+def test_every_page_fits_and_is_accessible(visit: Callable[..., Any]) -> None:
+    page = visit("/login")
     for path in ADDRESSES:
         page.goto(path)
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        assert page.evaluate("document.documentElement.dataset.theme") == ["light", "dark"][dark]
+        for look in looks(page):
+            assert_accessible(page, look)
 
 
 class TestCurve:
