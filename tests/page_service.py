@@ -137,6 +137,12 @@ class FakeService:
         self.jobs[at] = replace(self.jobs[at], **values)
 
     @staticmethod
+    def _listed(items: list[Any], after: str | None, limit: int) -> Page[Any]:
+        """In the order of the list, as the newest are its first."""
+        start = next((i for i, item in enumerate(items, 1) if item.id == after), 0)
+        return Page(tuple(items[start : start + limit]), len(items) > start + limit)
+
+    @staticmethod
     def _find(items: list[Any], key: str) -> Any:
         for item in items:
             if item.id == key:
@@ -150,13 +156,13 @@ class FakeService:
         return self._find(self.datasets, dataset_id)
 
     def list_datasets(self, after: str | None = None, limit: int = 50) -> Page[Dataset]:
-        return Page(tuple(self.datasets), False)
+        return self._listed(self.datasets, after, limit)
 
     def get_job(self, job_id: str) -> Job:
         return self._find(self.jobs, job_id)
 
     def list_jobs(self, after: str | None = None, limit: int = 50) -> Page[Job]:
-        return Page(tuple(self.jobs), True)
+        return self._listed(self.jobs, after, limit)
 
     def metrics(self, job_id: str) -> list[dict[str, Any]]:
         return rows(self.get_job(job_id).epoch)
@@ -175,7 +181,7 @@ class FakeService:
         return self._find(self.models, model_id)
 
     def list_models(self, after: str | None = None, limit: int = 50) -> Page[Model]:
-        return Page(tuple(self.models), False)
+        return self._listed(self.models, after, limit)
 
 
 def application(service: FakeService, csrf: str = "csrf-of-tests") -> FastAPI:

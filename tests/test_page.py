@@ -8,6 +8,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,28 @@ class TestStatic:
         for path in [*own, *(STATIC.parent / "templates").iterdir()]:
             text = path.read_text().replace("http://www.w3.org/2000/svg", "")
             assert not re.search(r"https?://", text), path
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "links"),
+    [
+        ("/", "datasets", "/datasets/"),
+        ("/jobs", "jobs", "/jobs/0"),
+        ("/models", "models", "/models/"),
+    ],
+)
+def test_lists_lead_to_what_is_older(address: str, kind: str, links: str) -> None:
+    service = FakeService()
+    items = getattr(service, kind)
+    items[:] = [replace(items[0], id=ulid(number)) for number in range(220, 100, -1)]
+    seen: list[str] = []
+    with serving(application(service)) as origin, httpx.Client(base_url=origin) as client:
+        while address:
+            page = read(client, address)
+            linked = [str(a["href"]) for a in page.find("a") if a.get("href")]
+            seen += [link.rsplit("/", 1)[-1] for link in linked if link.startswith(links)]
+            address = next((str(a["href"]) for a in page.find("a", id="older")), "")
+    assert seen == [item.id for item in items]
 
 
 def test_login() -> None:

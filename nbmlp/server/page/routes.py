@@ -13,7 +13,7 @@ from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from nbmlp.server.page import exports, forms, snippets, views
-from nbmlp.server.ports import TERMINAL, Job, Model, NotFoundError, Service
+from nbmlp.server.ports import TERMINAL, Job, Model, NotFoundError, Page, Service
 from nbmlp.server.settings import ServerSettings
 
 __all__ = ["router"]
@@ -90,6 +90,11 @@ class _PageRoute(APIRoute):
         return answer
 
 
+def _older(listed: Page[Any]) -> str | None:
+    """After which item a list goes on."""
+    return listed.items[-1].id if listed.has_more else None
+
+
 def _csv(text: str, name: str) -> Response:
     return Response(
         text,
@@ -143,7 +148,7 @@ def _add_datasets(page: APIRouter, service: Service) -> None:
             "start.html",
             place="Data",
             datasets=tables.items,
-            older=tables.items[-1].id if tables.has_more else None,
+            older=_older(tables),
             snippets=snippets.upload(_origin(request)),
         )
 
@@ -166,7 +171,7 @@ def _add_jobs(page: APIRouter, service: Service) -> None:
         found = service.list_jobs(after)
         return {
             "jobs": [views.JobView(job) for job in found.items],
-            "older": found.items[-1].id if found.has_more else None,
+            "older": _older(found),
             "after": after,
         }
 
@@ -233,13 +238,12 @@ def _add_models(page: APIRouter, service: Service) -> None:
     @page.get("/models")
     def models(request: Request, after: After = None) -> HTMLResponse:
         found = service.list_models(after)
-        older = found.items[-1].id if found.has_more else None
         return _show(
             request,
             "models.html",
             place="Models",
             models=[views.ModelView(model) for model in found.items],
-            older=older,
+            older=_older(found),
         )
 
     @page.get("/models/{model_id}")
