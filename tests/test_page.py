@@ -225,6 +225,35 @@ class TestCompare:
         assert "mark two or more" in answer.text
 
 
+class TestExamples:
+    """Whatever a page lets people do has its lines of curl and of Python."""
+
+    @pytest.mark.parametrize(
+        ("address", "names"),
+        [
+            ("/", "upload"),
+            (f"/datasets/{ulid(1)}", "train delete"),
+            (f"/jobs/{ulid(17)}", "watch values pause resume stop cancel"),
+            (f"/jobs/{ulid(14)}", "predict download delete watch values pause resume stop cancel"),
+            (f"/models/{ulid(2)}", "predict download delete"),
+            (f"/compare?job={ulid(13)}&job={ulid(14)}", f"values-{ulid(13)} values-{ulid(14)}"),
+        ],
+    )
+    def test_every_action_has_one(self, client: Any, address: str, names: str) -> None:
+        page = read(client, address)
+        expected = [f"code-{name}-{way}" for name in names.split() for way in ("curl", "python")]
+        assert [a["id"] for a in page.find("pre") if a.get("id")] == expected
+        assert [a["data-copy"] for a in page.find("button") if a.get("data-copy")] == expected
+
+    def test_buttons_and_examples_are_the_same(self, client: Any) -> None:
+        page = read(client, f"/jobs/{ulid(17)}")
+        posts = [str(a["hx-post"]) for a in page.find("button") if a.get("hx-post")]
+        assert posts
+        for post in posts:
+            assert post in page.text
+            assert f'client.act("{ulid(17)}", "{post.rsplit("/", 1)[-1]}")' in page.text
+
+
 class TestStatic:
     @pytest.mark.parametrize("name", ["routes.py", "..%2Froutes.py", "%2e%2e/routes.py", "x"])
     def test_nothing_else(self, client: Any, name: str) -> None:

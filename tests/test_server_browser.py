@@ -128,7 +128,7 @@ def test_from_a_file_to_predictions(page: Any, server: Live, table: Path, tmp_pa
     model = server.service.list_models().items[0].id
     page.goto(f"/models/{model}")
     page.click("text=This model from a program")
-    asked = json.loads(page.inner_text("#code-this-model-from-a-program-1").split("'")[1])
+    asked = json.loads(page.inner_text("#code-predict-curl").split("'")[1])
     answer = httpx.post(f"{server.url}/v2/models/{model}/infer", json=asked, headers=server.bearer)
     assert answer.status_code == 200, answer.text
     assert answer.json()["outputs"][0]["data"][0] in ("round", "long")

@@ -232,9 +232,9 @@ class TestTheme:
 class TestExamples:
     def test_follow_the_form(self, visit: Callable[..., Any]) -> None:
         page = visit(f"/datasets/{ulid(1)}")
-        page.click("text=Train from a program")
+        page.click("text=This table from a program")
         page.fill("[name='model.hidden']", "64, 32")
-        shell, python = (page.text_content(f"#code-train-from-a-program-{i}") for i in (1, 2))
+        shell, python = (page.text_content(f"#code-train-{i}") for i in ("curl", "python"))
         assert '"hidden":[64,32]' in shell
         assert '"hidden": [64, 32]' in python
         compile(python, "example", "exec")

@@ -149,7 +149,7 @@ def _add_datasets(page: APIRouter, service: Service) -> None:
             place="Data",
             datasets=tables.items,
             older=_older(tables),
-            snippets=snippets.upload(_origin(request)),
+            examples=snippets.upload(_origin(request)),
         )
 
     @page.get("/datasets/{dataset_id}")
@@ -162,7 +162,7 @@ def _add_datasets(page: APIRouter, service: Service) -> None:
             table=table,
             form=forms.Form(table, service.get_job(like).spec if like else None),
             cores=service.health().cores,
-            snippets=snippets.train(_origin(request)),
+            examples=snippets.dataset(_origin(request), table),
         )
 
 
@@ -190,7 +190,15 @@ def _add_jobs(page: APIRouter, service: Service) -> None:
             raise NotFoundError("No job was marked: mark two or more in the list of jobs.")
         rows, same = views.differences([forms.flat(run.spec) for run in runs])
         shown = [views.JobView(run) for run in runs]
-        return _show(request, "compare.html", place="Jobs", jobs=shown, rows=rows, same=same)
+        return _show(
+            request,
+            "compare.html",
+            place="Jobs",
+            jobs=shown,
+            rows=rows,
+            same=same,
+            examples=snippets.compare(_origin(request), runs),
+        )
 
 
 def _add_job(page: APIRouter, service: Service) -> None:
@@ -200,12 +208,10 @@ def _add_job(page: APIRouter, service: Service) -> None:
         view = views.JobView(job, last[0] if last else {})
         return {"job": view, "diagnosis": views.diagnosis(service, job)}
 
-    def result(job: Job) -> dict[str, Any]:
-        model = service.get_model(job.model_id) if job.model_id else None
-        return {
-            "model": model and views.ModelView(model),
-            "example": _example(service, model) if model else {},
-        }
+    def result(request: Request, job: Job) -> dict[str, Any]:
+        if not job.model_id:
+            return {"model": None}
+        return _described(request, service, service.get_model(job.model_id))
 
     @page.get("/jobs/{job_id}")
     def job(request: Request, job_id: str) -> HTMLResponse:
@@ -215,10 +221,10 @@ def _add_job(page: APIRouter, service: Service) -> None:
             "job.html",
             place="Jobs",
             **found,
-            **result(found["job"].job),
+            **result(request, found["job"].job),
             table=service.get_dataset(found["job"].dataset_id),
             settings=forms.flat(found["job"].spec, brief=True),
-            snippets=snippets.job(_origin(request), found["job"].job),
+            job_examples=snippets.job(_origin(request), found["job"].job),
         )
 
     @page.get("/jobs/{job_id}/status")
@@ -227,7 +233,7 @@ def _add_job(page: APIRouter, service: Service) -> None:
 
     @page.get("/jobs/{job_id}/result")
     def ended(request: Request, job_id: str) -> HTMLResponse:
-        return _show(request, "result.html", **result(service.get_job(job_id)))
+        return _show(request, "result.html", **result(request, service.get_job(job_id)))
 
     @page.get("/jobs/{job_id}/curve.csv")
     def curve(job_id: str) -> Response:
@@ -249,19 +255,21 @@ def _add_models(page: APIRouter, service: Service) -> None:
     @page.get("/models/{model_id}")
     def model(request: Request, model_id: str) -> HTMLResponse:
         found = service.get_model(model_id)
-        example = _example(service, found)
-        return _show(
-            request,
-            "model.html",
-            place="Models",
-            model=views.ModelView(found),
-            example=example,
-            snippets=snippets.predict(_origin(request), found, example),
-        )
+        return _show(request, "model.html", place="Models", **_described(request, service, found))
 
     @page.get("/models/{model_id}/evaluation.csv")
     def evaluation(model_id: str) -> Response:
         return _csv(exports.evaluation_csv(service.get_model(model_id)), "evaluation")
+
+
+def _described(request: Request, service: Service, model: Model) -> dict[str, Any]:
+    """What the box of a model shows."""
+    example = _example(service, model)
+    return {
+        "model": views.ModelView(model),
+        "example": example,
+        "model_examples": snippets.model(_origin(request), model, example),
+    }
 
 
 def _example(service: Service, model: Model) -> dict[str, Any]:
