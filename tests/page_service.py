@@ -27,7 +27,6 @@ from nbmlp.server.ports import (
     NotFoundError,
     Page,
 )
-from nbmlp.server.settings import ServerSettings
 
 NOW = 1_790_000_000.0
 #: A data set and a class whose names a page or a spreadsheet might run.
@@ -186,7 +185,7 @@ class FakeService:
 
 def application(service: FakeService, csrf: str = "csrf-of-tests") -> FastAPI:
     """The page for somebody who has signed in (unless `csrf` is empty), and what it calls."""
-    app = FastAPI()
+    app = FastAPI(docs_url=None)
 
     @app.middleware("http")
     async def outermost(request: Request, answer: Any) -> Any:
@@ -225,5 +224,5 @@ def application(service: FakeService, csrf: str = "csrf-of-tests") -> FastAPI:
         service.done.append((dataset_id, "delete"))
         return {}
 
-    app.include_router(router(service, ServerSettings()))  # type: ignore[arg-type]
+    app.include_router(router(service))  # type: ignore[arg-type]
     return app

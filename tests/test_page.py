@@ -26,7 +26,8 @@ from nbmlp.server.page import exports, views
 
 STATIC = Path(package.__file__).parent / "static"
 PAGES = [
-    "/", "/jobs", "/models", f"/datasets/{ulid(1)}", f"/datasets/{ulid(1)}?like={ulid(14)}",
+    "/", "/jobs", "/models", "/docs",
+    f"/datasets/{ulid(1)}", f"/datasets/{ulid(1)}?like={ulid(14)}",
     f"/compare?job={ulid(13)}&job={ulid(14)}", f"/models/{ulid(1)}", f"/models/{ulid(2)}",
     *(f"/jobs/{ulid(number)}" for number in range(10, 21)),
 ]  # fmt: skip

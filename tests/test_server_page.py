@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from browser import assert_accessible, browser
+from browser import assert_accessible, browser, looks
 from live_server import serving
 from page_service import FakeService, application, ulid
 
@@ -19,7 +18,7 @@ from nbmlp.server.ports import JobState
 ADDRESSES = [
     "/login", "/", f"/datasets/{ulid(1)}", "/jobs", f"/compare?job={ulid(13)}&job={ulid(14)}",
     f"/jobs/{ulid(11)}", f"/jobs/{ulid(12)}", f"/jobs/{ulid(14)}", f"/jobs/{ulid(17)}", "/models",
-    f"/models/{ulid(2)}",
+    f"/models/{ulid(2)}", "/docs",
 ]  # fmt: skip
 
 
@@ -76,18 +75,6 @@ def visit(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
 def epochs(page: Any) -> str:
     """What the curve tells those who do not see it."""
     return str(page.get_attribute("#loss", "aria-label") or "")
-
-
-def looks(page: Any) -> Iterator[str]:
-    """The page as it is, light and dark, wide and narrow."""
-    for dark, width in itertools.product((False, True), (1280, 400)):
-        theme = "dark" if dark else "light"
-        page.emulate_media(color_scheme=theme)
-        page.wait_for_selector(f"html[data-theme={theme}]")
-        page.set_viewport_size({"width": width, "height": 800})
-        # A chart follows the window in the next frame.
-        page.wait_for_function(f"() => document.documentElement.scrollWidth <= {width}")
-        yield f"{page.url}, {width} px, {theme}"
 
 
 def test_every_page_fits_and_is_accessible(visit: Callable[..., Any]) -> None:

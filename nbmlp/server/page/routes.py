@@ -14,7 +14,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from nbmlp.server.page import exports, forms, snippets, views
 from nbmlp.server.ports import TERMINAL, Job, Model, NotFoundError, Page, Service
-from nbmlp.server.settings import ServerSettings
 
 __all__ = ["router"]
 
@@ -103,13 +102,12 @@ def _csv(text: str, name: str) -> Response:
     )
 
 
-def router(service: Service, settings: ServerSettings) -> APIRouter:
+def router(service: Service) -> APIRouter:
     """All pages, fragments and static files.
 
     Parameters
     ----------
     service : Service
-    settings : ServerSettings
 
     Returns
     -------
@@ -123,6 +121,7 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
     _add_jobs(page, service)
     _add_job(page, service)
     _add_models(page, service)
+    _add_docs(page)
     return page
 
 
@@ -260,6 +259,13 @@ def _add_models(page: APIRouter, service: Service) -> None:
     @page.get("/models/{model_id}/evaluation.csv")
     def evaluation(model_id: str) -> Response:
         return _csv(exports.evaluation_csv(service.get_model(model_id)), "evaluation")
+
+
+def _add_docs(page: APIRouter) -> None:
+    @page.get("/docs")
+    def docs(request: Request) -> HTMLResponse:
+        """The OpenAPI document for people: rendered here, so that it works offline."""
+        return _show(request, "docs.html", place="API", schema=request.app.openapi())
 
 
 def _described(request: Request, service: Service, model: Model) -> dict[str, Any]:
