@@ -144,6 +144,10 @@ class Client:
             answer = self._send("PUT", address, content=content, timeout=None)
         return cast("DatasetInfo", answer.json())
 
+    def delete_dataset(self, dataset: DatasetInfo | str) -> None:
+        """Remove it from the server; models that were trained on it stay."""
+        self._send("DELETE", f"/v1/datasets/{_id(dataset)}")
+
     # -- jobs
 
     def submit(self, dataset: DatasetInfo | str, *, key: str | None = None, **spec: Any) -> JobInfo:
@@ -240,6 +244,10 @@ class Client:
             if not page["has_more"]:
                 return
             after = {"after": page["data"][-1]["id"]}
+
+    def delete_model(self, model: ModelInfo | str) -> None:
+        """Remove it from the server; its job stays."""
+        self._send("DELETE", f"/v1/models/{_id(model)}")
 
     def download(self, model: ModelInfo | str, path: str | os.PathLike[str]) -> None:
         """Save a model as a safetensors file, whole or not at all; ``MLP.load`` reads it."""

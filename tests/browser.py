@@ -1,7 +1,8 @@
-"""Debian's Chromium under Playwright, cut off from the network, for tests."""
+"""Debian's Chromium under Playwright, cut off from the network, for tests; and what it looks at."""
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,3 +27,21 @@ def browser() -> Iterator[Any]:
         )
         yield started
         started.close()
+
+
+def looks(page: Any) -> Iterator[str]:
+    """The page as it is, light and dark, wide and narrow."""
+    for dark, width in itertools.product((False, True), (1280, 400)):
+        theme = "dark" if dark else "light"
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_selector(f"html[data-theme={theme}]")
+        page.set_viewport_size({"width": width, "height": 800})
+        # A chart follows the window in the next frame.
+        page.wait_for_function(f"() => document.documentElement.scrollWidth <= {width}")
+        yield f"{page.url}, {width} px, {theme}"
+
+
+def assert_accessible(page: Any, look: str) -> None:
+    """axe-core finds nothing to object to, neither by WCAG A and AA nor by good practice."""
+    found = pytest.importorskip("axe_playwright_python.sync_playwright").Axe().run(page)
+    assert not found.violations_count, f"{look}\n{found.generate_report()}"

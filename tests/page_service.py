@@ -27,7 +27,6 @@ from nbmlp.server.ports import (
     NotFoundError,
     Page,
 )
-from nbmlp.server.settings import ServerSettings
 
 NOW = 1_790_000_000.0
 #: A data set and a class whose names a page or a spreadsheet might run.
@@ -85,9 +84,13 @@ LIVE = Live(42, 6_000, 15_000, 412_345.0, 0.0721, 312_000_000, 2, 31.0)
 
 
 class FakeService:
-    """Answers what the page asks; `done` is what it was told to do to jobs."""
+    """Answers what the page asks; `done` is what it was told to do."""
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """All as it was in the beginning."""
         self.done: list[tuple[str, str]] = []
         best = {"best_epoch": 31, "best_score": 0.9314, "best_loss": 0.24}
         self.datasets = [dataset(1, "iris.csv"), dataset(2, HOSTILE)]
@@ -133,6 +136,12 @@ class FakeService:
         self.jobs[at] = replace(self.jobs[at], **values)
 
     @staticmethod
+    def _listed(items: list[Any], after: str | None, limit: int) -> Page[Any]:
+        """In the order of the list, as the newest are its first."""
+        start = next((i for i, item in enumerate(items, 1) if item.id == after), 0)
+        return Page(tuple(items[start : start + limit]), len(items) > start + limit)
+
+    @staticmethod
     def _find(items: list[Any], key: str) -> Any:
         for item in items:
             if item.id == key:
@@ -146,13 +155,13 @@ class FakeService:
         return self._find(self.datasets, dataset_id)
 
     def list_datasets(self, after: str | None = None, limit: int = 50) -> Page[Dataset]:
-        return Page(tuple(self.datasets), False)
+        return self._listed(self.datasets, after, limit)
 
     def get_job(self, job_id: str) -> Job:
         return self._find(self.jobs, job_id)
 
     def list_jobs(self, after: str | None = None, limit: int = 50) -> Page[Job]:
-        return Page(tuple(self.jobs), True)
+        return self._listed(self.jobs, after, limit)
 
     def metrics(self, job_id: str) -> list[dict[str, Any]]:
         return rows(self.get_job(job_id).epoch)
@@ -171,12 +180,12 @@ class FakeService:
         return self._find(self.models, model_id)
 
     def list_models(self, after: str | None = None, limit: int = 50) -> Page[Model]:
-        return Page(tuple(self.models), False)
+        return self._listed(self.models, after, limit)
 
 
 def application(service: FakeService, csrf: str = "csrf-of-tests") -> FastAPI:
     """The page for somebody who has signed in (unless `csrf` is empty), and what it calls."""
-    app = FastAPI()
+    app = FastAPI(docs_url=None)
 
     @app.middleware("http")
     async def outermost(request: Request, answer: Any) -> Any:
@@ -210,5 +219,10 @@ def application(service: FakeService, csrf: str = "csrf-of-tests") -> FastAPI:
         service.done.append((job_id, action))
         return Response("{}", media_type="application/json")
 
-    app.include_router(router(service, ServerSettings()))  # type: ignore[arg-type]
+    @app.delete("/v1/datasets/{dataset_id}")
+    def delete(dataset_id: str) -> dict[str, str]:
+        service.done.append((dataset_id, "delete"))
+        return {}
+
+    app.include_router(router(service))  # type: ignore[arg-type]
     return app

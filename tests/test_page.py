@@ -8,6 +8,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from nbmlp.server.page import exports, views
 
 STATIC = Path(package.__file__).parent / "static"
 PAGES = [
-    "/", "/jobs", "/models", f"/datasets/{ulid(1)}", f"/datasets/{ulid(1)}?like={ulid(14)}",
+    "/", "/jobs", "/models", "/docs",
+    f"/datasets/{ulid(1)}", f"/datasets/{ulid(1)}?like={ulid(14)}",
     f"/compare?job={ulid(13)}&job={ulid(14)}", f"/models/{ulid(1)}", f"/models/{ulid(2)}",
     *(f"/jobs/{ulid(number)}" for number in range(10, 21)),
 ]  # fmt: skip
@@ -101,6 +103,8 @@ class TestEveryPage:
         used = [a["src"] for a in page.find("script")] + [a["href"] for a in page.find("link")]
         for file in used:
             assert client.get(file).status_code == 200, file
+            # Modules import each other without a query: with one, a file would run twice.
+            assert "?" not in file
 
 
 class TestEscaping:
@@ -222,6 +226,35 @@ class TestCompare:
         assert "mark two or more" in answer.text
 
 
+class TestExamples:
+    """Whatever a page lets people do has its lines of curl and of Python."""
+
+    @pytest.mark.parametrize(
+        ("address", "names"),
+        [
+            ("/", "upload"),
+            (f"/datasets/{ulid(1)}", "train delete"),
+            (f"/jobs/{ulid(17)}", "watch values pause resume stop cancel"),
+            (f"/jobs/{ulid(14)}", "predict download delete watch values pause resume stop cancel"),
+            (f"/models/{ulid(2)}", "predict download delete"),
+            (f"/compare?job={ulid(13)}&job={ulid(14)}", f"values-{ulid(13)} values-{ulid(14)}"),
+        ],
+    )
+    def test_every_action_has_one(self, client: Any, address: str, names: str) -> None:
+        page = read(client, address)
+        expected = [f"code-{name}-{way}" for name in names.split() for way in ("curl", "python")]
+        assert [a["id"] for a in page.find("pre") if a.get("id")] == expected
+        assert [a["data-copy"] for a in page.find("button") if a.get("data-copy")] == expected
+
+    def test_buttons_and_examples_are_the_same(self, client: Any) -> None:
+        page = read(client, f"/jobs/{ulid(17)}")
+        posts = [str(a["hx-post"]) for a in page.find("button") if a.get("hx-post")]
+        assert posts
+        for post in posts:
+            assert post in page.text
+            assert f'client.act("{ulid(17)}", "{post.rsplit("/", 1)[-1]}")' in page.text
+
+
 class TestStatic:
     @pytest.mark.parametrize("name", ["routes.py", "..%2Froutes.py", "%2e%2e/routes.py", "x"])
     def test_nothing_else(self, client: Any, name: str) -> None:
@@ -236,6 +269,28 @@ class TestStatic:
         for path in [*own, *(STATIC.parent / "templates").iterdir()]:
             text = path.read_text().replace("http://www.w3.org/2000/svg", "")
             assert not re.search(r"https?://", text), path
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "links"),
+    [
+        ("/", "datasets", "/datasets/"),
+        ("/jobs", "jobs", "/jobs/0"),
+        ("/models", "models", "/models/"),
+    ],
+)
+def test_lists_lead_to_what_is_older(address: str, kind: str, links: str) -> None:
+    service = FakeService()
+    items = getattr(service, kind)
+    items[:] = [replace(items[0], id=ulid(number)) for number in range(220, 100, -1)]
+    seen: list[str] = []
+    with serving(application(service)) as origin, httpx.Client(base_url=origin) as client:
+        while address:
+            page = read(client, address)
+            linked = [str(a["href"]) for a in page.find("a") if a.get("href")]
+            seen += [link.rsplit("/", 1)[-1] for link in linked if link.startswith(links)]
+            address = next((str(a["href"]) for a in page.find("a", id="older")), "")
+    assert seen == [item.id for item in items]
 
 
 def test_login() -> None:

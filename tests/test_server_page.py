@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from browser import browser
+from browser import assert_accessible, browser, looks
 from live_server import serving
 from page_service import FakeService, application, ulid
 
@@ -18,7 +18,7 @@ from nbmlp.server.ports import JobState
 ADDRESSES = [
     "/login", "/", f"/datasets/{ulid(1)}", "/jobs", f"/compare?job={ulid(13)}&job={ulid(14)}",
     f"/jobs/{ulid(11)}", f"/jobs/{ulid(12)}", f"/jobs/{ulid(14)}", f"/jobs/{ulid(17)}", "/models",
-    f"/models/{ulid(2)}",
+    f"/models/{ulid(2)}", "/docs",
 ]  # fmt: skip
 
 
@@ -28,15 +28,22 @@ def chromium() -> Iterator[Any]:
         yield started
 
 
-@pytest.fixture
-def service() -> FakeService:
-    return FakeService()
-
-
-@pytest.fixture
-def address(service: FakeService) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[FakeService, str]]:
+    service = FakeService()
     with serving(application(service)) as address:
-        yield address
+        yield service, address
+
+
+@pytest.fixture
+def service(served: tuple[FakeService, str]) -> FakeService:
+    served[0].renew()
+    return served[0]
+
+
+@pytest.fixture
+def address(service: FakeService, served: tuple[FakeService, str]) -> str:
+    return served[1]
 
 
 @pytest.fixture
@@ -70,15 +77,13 @@ def epochs(page: Any) -> str:
     return str(page.get_attribute("#loss", "aria-label") or "")
 
 
-@pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("dark", [False, True])
-def test_every_page_fits(visit: Callable[..., Any], dark: bool, width: int) -> None:
-    page = visit("/login", dark=dark, width=width)
+def test_every_page_fits_and_is_accessible(visit: Callable[..., Any]) -> None:
+    page = visit("/login")
     for path in ADDRESSES:
         page.goto(path)
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        assert page.evaluate("document.documentElement.dataset.theme") == ["light", "dark"][dark]
+        for look in looks(page):
+            assert_accessible(page, look)
 
 
 class TestCurve:
@@ -154,6 +159,33 @@ class TestControls:
             page.keyboard.press("Enter")
         assert service.done == [(ulid(17), "stop")]
 
+    def test_an_open_question_hides_no_end(
+        self, visit: Callable[..., Any], service: FakeService
+    ) -> None:
+        page = visit(f"/jobs/{ulid(17)}")
+        page.wait_for_selector("#loss canvas")
+        page.focus("#do-stop")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("dialog[open]")
+        service.change(17, state=JobState.SUCCEEDED, model_id=ulid(1), live=None)
+        page.wait_for_selector("#result .matrix", state="attached")
+        assert page.is_visible("#do-stop")
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#status .state.succeeded")
+        assert service.done == []
+
+    def test_deletes_once(self, visit: Callable[..., Any], service: FakeService) -> None:
+        page = visit("/")
+        button = f"[hx-delete$='{ulid(1)}']"
+        page.focus(button)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("dialog[open]")
+        assert page.locator("dialog").count() == 1
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(button, state="detached")
+        assert service.done == [(ulid(1), "delete")]
+
     def test_marks_survive_renewal(self, visit: Callable[..., Any]) -> None:
         page = visit("/jobs")
         for number in (13, 14):
@@ -187,9 +219,9 @@ class TestTheme:
 class TestExamples:
     def test_follow_the_form(self, visit: Callable[..., Any]) -> None:
         page = visit(f"/datasets/{ulid(1)}")
-        page.click("text=Train from a program")
+        page.click("text=This table from a program")
         page.fill("[name='model.hidden']", "64, 32")
-        shell, python = (page.text_content(f"#code-train-from-a-program-{i}") for i in (1, 2))
+        shell, python = (page.text_content(f"#code-train-{i}") for i in ("curl", "python"))
         assert '"hidden":[64,32]' in shell
         assert '"hidden": [64, 32]' in python
         compile(python, "example", "exec")

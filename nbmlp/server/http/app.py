@@ -10,7 +10,7 @@ from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 import nbmlp
-from nbmlp.server.http import datasets, documents, errors, jobs, models, observe, schema, signing
+from nbmlp.server.http import datasets, errors, jobs, models, observe, schema, signing
 from nbmlp.server.http.context import Context
 from nbmlp.server.http.feed import Feed
 from nbmlp.server.http.gate import Gate
@@ -68,8 +68,8 @@ def create_app(service: Service, settings: ServerSettings) -> FastAPI:
     ):  # fmt: skip
         app.include_router(routes, dependencies=[token])
     for routes in (
-        models.health(service), signing.router(tokens, sessions), documents.router(),
-        page_router(service, settings),
+        models.health(service), signing.router(tokens, sessions),
+        page_router(service),
     ):  # fmt: skip
         app.include_router(routes)
     errors.add_handlers(app)

@@ -12,10 +12,8 @@ from fastapi.routing import APIRoute
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-import nbmlp
 from nbmlp.server.page import exports, forms, snippets, views
-from nbmlp.server.ports import TERMINAL, Job, Model, NotFoundError, Service
-from nbmlp.server.settings import ServerSettings
+from nbmlp.server.ports import TERMINAL, Job, Model, NotFoundError, Page, Service
 
 __all__ = ["router"]
 
@@ -33,8 +31,8 @@ After = Annotated[str | None, Query(max_length=64)]
 
 
 def _static_address(name: str) -> str:
-    """Where a browser finds a file of this version."""
-    return f"/static/{_STATIC[name].name}?v={nbmlp.__version__}"
+    """Where a browser finds a file: a script has one address only, or it would run twice."""
+    return f"/static/{_STATIC[name].name}"
 
 
 def _origin(request: Request) -> str:
@@ -91,6 +89,11 @@ class _PageRoute(APIRoute):
         return answer
 
 
+def _older(listed: Page[Any]) -> str | None:
+    """After which item a list goes on."""
+    return listed.items[-1].id if listed.has_more else None
+
+
 def _csv(text: str, name: str) -> Response:
     return Response(
         text,
@@ -99,13 +102,12 @@ def _csv(text: str, name: str) -> Response:
     )
 
 
-def router(service: Service, settings: ServerSettings) -> APIRouter:
+def router(service: Service) -> APIRouter:
     """All pages, fragments and static files.
 
     Parameters
     ----------
     service : Service
-    settings : ServerSettings
 
     Returns
     -------
@@ -119,6 +121,7 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
     _add_jobs(page, service)
     _add_job(page, service)
     _add_models(page, service)
+    _add_docs(page)
     return page
 
 
@@ -144,8 +147,8 @@ def _add_datasets(page: APIRouter, service: Service) -> None:
             "start.html",
             place="Data",
             datasets=tables.items,
-            older=tables.items[-1].id if tables.has_more else None,
-            snippets=snippets.upload(_origin(request)),
+            older=_older(tables),
+            examples=snippets.upload(_origin(request)),
         )
 
     @page.get("/datasets/{dataset_id}")
@@ -158,7 +161,7 @@ def _add_datasets(page: APIRouter, service: Service) -> None:
             table=table,
             form=forms.Form(table, service.get_job(like).spec if like else None),
             cores=service.health().cores,
-            snippets=snippets.train(_origin(request)),
+            examples=snippets.dataset(_origin(request), table),
         )
 
 
@@ -167,7 +170,7 @@ def _add_jobs(page: APIRouter, service: Service) -> None:
         found = service.list_jobs(after)
         return {
             "jobs": [views.JobView(job) for job in found.items],
-            "older": found.items[-1].id if found.has_more else None,
+            "older": _older(found),
             "after": after,
         }
 
@@ -186,7 +189,15 @@ def _add_jobs(page: APIRouter, service: Service) -> None:
             raise NotFoundError("No job was marked: mark two or more in the list of jobs.")
         rows, same = views.differences([forms.flat(run.spec) for run in runs])
         shown = [views.JobView(run) for run in runs]
-        return _show(request, "compare.html", place="Jobs", jobs=shown, rows=rows, same=same)
+        return _show(
+            request,
+            "compare.html",
+            place="Jobs",
+            jobs=shown,
+            rows=rows,
+            same=same,
+            examples=snippets.compare(_origin(request), runs),
+        )
 
 
 def _add_job(page: APIRouter, service: Service) -> None:
@@ -196,12 +207,10 @@ def _add_job(page: APIRouter, service: Service) -> None:
         view = views.JobView(job, last[0] if last else {})
         return {"job": view, "diagnosis": views.diagnosis(service, job)}
 
-    def result(job: Job) -> dict[str, Any]:
-        model = service.get_model(job.model_id) if job.model_id else None
-        return {
-            "model": model and views.ModelView(model),
-            "example": _example(service, model) if model else {},
-        }
+    def result(request: Request, job: Job) -> dict[str, Any]:
+        if not job.model_id:
+            return {"model": None}
+        return _described(request, service, service.get_model(job.model_id))
 
     @page.get("/jobs/{job_id}")
     def job(request: Request, job_id: str) -> HTMLResponse:
@@ -211,10 +220,10 @@ def _add_job(page: APIRouter, service: Service) -> None:
             "job.html",
             place="Jobs",
             **found,
-            **result(found["job"].job),
+            **result(request, found["job"].job),
             table=service.get_dataset(found["job"].dataset_id),
             settings=forms.flat(found["job"].spec, brief=True),
-            snippets=snippets.job(_origin(request), found["job"].job),
+            job_examples=snippets.job(_origin(request), found["job"].job),
         )
 
     @page.get("/jobs/{job_id}/status")
@@ -223,7 +232,7 @@ def _add_job(page: APIRouter, service: Service) -> None:
 
     @page.get("/jobs/{job_id}/result")
     def ended(request: Request, job_id: str) -> HTMLResponse:
-        return _show(request, "result.html", **result(service.get_job(job_id)))
+        return _show(request, "result.html", **result(request, service.get_job(job_id)))
 
     @page.get("/jobs/{job_id}/curve.csv")
     def curve(job_id: str) -> Response:
@@ -234,31 +243,39 @@ def _add_models(page: APIRouter, service: Service) -> None:
     @page.get("/models")
     def models(request: Request, after: After = None) -> HTMLResponse:
         found = service.list_models(after)
-        older = found.items[-1].id if found.has_more else None
         return _show(
             request,
             "models.html",
             place="Models",
             models=[views.ModelView(model) for model in found.items],
-            older=older,
+            older=_older(found),
         )
 
     @page.get("/models/{model_id}")
     def model(request: Request, model_id: str) -> HTMLResponse:
         found = service.get_model(model_id)
-        example = _example(service, found)
-        return _show(
-            request,
-            "model.html",
-            place="Models",
-            model=views.ModelView(found),
-            example=example,
-            snippets=snippets.predict(_origin(request), found, example),
-        )
+        return _show(request, "model.html", place="Models", **_described(request, service, found))
 
     @page.get("/models/{model_id}/evaluation.csv")
     def evaluation(model_id: str) -> Response:
         return _csv(exports.evaluation_csv(service.get_model(model_id)), "evaluation")
+
+
+def _add_docs(page: APIRouter) -> None:
+    @page.get("/docs")
+    def docs(request: Request) -> HTMLResponse:
+        """The OpenAPI document for people: rendered here, so that it works offline."""
+        return _show(request, "docs.html", place="API", schema=request.app.openapi())
+
+
+def _described(request: Request, service: Service, model: Model) -> dict[str, Any]:
+    """What the box of a model shows."""
+    example = _example(service, model)
+    return {
+        "model": views.ModelView(model),
+        "example": example,
+        "model_examples": snippets.model(_origin(request), model, example),
+    }
 
 
 def _example(service: Service, model: Model) -> dict[str, Any]:

@@ -1,19 +1,40 @@
-"""What a program writes to do the same as a page: one example for the shell, one in Python."""
+"""What a program writes to do the same as a page: for each action one line of curl, some Python."""
 
 from __future__ import annotations
 
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from nbmlp.server.ports import Job, Model
+from nbmlp.server.page.views import ACTIONS
+from nbmlp.server.ports import Dataset, Job, Model
 
-__all__ = ["Examples", "job", "predict", "train", "upload"]
+__all__ = ["Example", "compare", "dataset", "job", "model", "upload"]
 
-#: Pairs of a language and lines in it.
-Examples = list[tuple[str, str]]
 _AUTHORISED = '-H "Authorization: Bearer $NBMLP_TOKEN"'
+_JSON = '-H "Content-Type: application/json"'
+
+
+@dataclass(frozen=True)
+class Example:
+    """An action of the page, done by a program.
+
+    Attributes
+    ----------
+    name : str
+        Without spaces; no two on a page are alike.
+    title : str
+        The action in words.
+    curl, python : str
+        Each works as it stands, with a token in NBMLP_TOKEN.
+    """
+
+    name: str
+    title: str
+    curl: str
+    python: str
 
 
 def _curl(address: str, *options: str) -> str:
@@ -25,40 +46,71 @@ def _python(origin: str, *lines: str) -> str:
     return "\n".join(["from nbmlp import Client", "", connect, *lines])
 
 
-def upload(origin: str) -> Examples:
+def _delete(address: str) -> str:
+    return _curl(address, "-X DELETE")
+
+
+def upload(origin: str) -> list[Example]:
     """Send a file."""
     return [
-        ("curl", _curl(f"{origin}/v1/datasets/table.csv", "-T table.csv")),
-        ("Python", _python(origin, 'dataset = client.upload("table.csv")', "print(dataset)")),
+        Example(
+            "upload",
+            "Upload a table",
+            _curl(f"{origin}/v1/datasets/table.csv", "-T table.csv"),
+            _python(origin, 'print(client.upload("table.csv"))'),
+        )
     ]
 
 
-def train(origin: str) -> Examples:
-    """Submit a job; the page puts the form's values where ``{job}`` stands."""
-    options = ('-H "Content-Type: application/json"', "-d {job}")
+def dataset(origin: str, table: Dataset) -> list[Example]:
+    """Submit a job; the page puts the form's values where ``{job}`` stands. Delete the table."""
     return [
-        ("curl", _curl(f"{origin}/v1/jobs", *options)),
-        ("Python", _python(origin, "job = client.submit({job})", "print(client.wait(job))")),
+        Example(
+            "train",
+            "Train",
+            _curl(f"{origin}/v1/jobs", _JSON, "-d {job}"),
+            _python(origin, "job = client.submit({job})", "print(client.wait(job))"),
+        ),
+        Example(
+            "delete",
+            "Delete the table",
+            _delete(f"{origin}/v1/datasets/{table.id}"),
+            _python(origin, f'client.delete_dataset("{table.id}")'),
+        ),
     ]
 
 
-def job(origin: str, job: Job) -> Examples:
-    """Watch and steer it, and take what it made."""
+def job(origin: str, job: Job) -> list[Example]:
+    """Watch and steer it."""
     address = f"{origin}/v1/jobs/{job.id}"
-    shell = [
-        ("Watch", _curl(f"{address}/events", "-N")),
-        ("Stop, keep the model", _curl(f"{address}/stop", "-X POST")),
-        ("Pause (resume, cancel)", _curl(f"{address}/pause", "-X POST")),
-        ("Values of every epoch", _curl(f"{address}/metrics")),
-    ]
-    lines = [f'for event in client.stream("{job.id}"):', "    print(event)"]
-    lines += [f'client.act("{job.id}", "stop")  # or pause, resume, cancel']
-    lines += [f'job = client.wait("{job.id}")']
-    lines += ['client.download(job["model_id"], "model.safetensors")'] if job.model_id else []
+    watch = (f'for event in client.stream("{job.id}"):', "    print(event)")
     return [
-        ("curl", "\n\n".join(f"# {what}\n{line}" for what, line in shell)),
-        ("Python", _python(origin, *lines)),
+        Example("watch", "Watch", _curl(f"{address}/events", "-N"), _python(origin, *watch)),
+        _curve(origin, job, "values", "Values of every epoch"),
+        *(
+            Example(
+                action.name,
+                action.label,
+                _curl(f"{address}/{action.name}", "-X POST"),
+                _python(origin, f'client.act("{job.id}", "{action.name}")'),
+            )
+            for action in ACTIONS
+        ),
     ]
+
+
+def compare(origin: str, jobs: Sequence[Job]) -> list[Example]:
+    """The curves of some jobs."""
+    return [_curve(origin, job, f"values-{job.id}", f"Values of {job.name}") for job in jobs]
+
+
+def _curve(origin: str, job: Job, name: str, title: str) -> Example:
+    return Example(
+        name,
+        title,
+        _curl(f"{origin}/v1/jobs/{job.id}/metrics"),
+        _python(origin, f'for row in client.metrics("{job.id}"):', "    print(row)"),
+    )
 
 
 def _tensors(inputs: Sequence[tuple[str, str]], row: Sequence[Any]) -> list[dict[str, Any]]:
@@ -73,23 +125,37 @@ def _tensors(inputs: Sequence[tuple[str, str]], row: Sequence[Any]) -> list[dict
     ]
 
 
-def predict(origin: str, model: Model, example: Mapping[str, Any]) -> Examples:
-    """Take a model home; ask it for one row."""
+def model(origin: str, model: Model, example: Mapping[str, Any]) -> list[Example]:
+    """Ask it for one row, take it home, delete it."""
     row = [example.get(name) for name, _ in model.inputs]
-    body = json.dumps({"inputs": _tensors(model.inputs, row)})
+    body = shlex.quote(json.dumps({"inputs": _tensors(model.inputs, row)}))
     numeric = all(kind == "number" for _, kind in model.inputs)
     given = row if numeric else {name: example.get(name) for name, _ in model.inputs}
-    ask = ('-H "Content-Type: application/json"', f"-d {shlex.quote(body)}")
-    shell = (
-        _curl(f"{origin}/v1/models/{model.id}/file", "-o model.safetensors"),
-        _curl(f"{origin}/v2/models/{model.id}/infer", *ask),
-    )
-    lines = (
-        f'print(client.predict("{model.id}", [{given!r}]))',
+    address = f"{origin}/v1/models/{model.id}"
+    home = (
         f'client.download("{model.id}", "model.safetensors")',
         "",
         "from nbmlp import MLP  # without the server",
         "",
         'print(MLP.load("model.safetensors"))',
     )
-    return [("curl", "\n\n".join(shell)), ("Python", _python(origin, *lines))]
+    return [
+        Example(
+            "predict",
+            "Predict",
+            _curl(f"{origin}/v2/models/{model.id}/infer", _JSON, f"-d {body}"),
+            _python(origin, f'print(client.predict("{model.id}", [{given!r}]))'),
+        ),
+        Example(
+            "download",
+            "Download the model",
+            _curl(f"{address}/file", "-o model.safetensors"),
+            _python(origin, *home),
+        ),
+        Example(
+            "delete",
+            "Delete the model",
+            _delete(address),
+            _python(origin, f'client.delete_model("{model.id}")'),
+        ),
+    ]

@@ -52,7 +52,7 @@ function refresh() {
     return;
   }
   refreshed = Date.now();
-  htmx.trigger(status, "refresh");
+  htmx.trigger(document.body, "refresh");
 }
 
 let source = null;

@@ -54,15 +54,25 @@ async function copy(button) {
   setTimeout(() => (button.textContent = label), 2000);
 }
 
-/** Ask before an action; resolves to whether it was confirmed. */
-export function confirmed(question, action) {
-  const dialog = document.getElementById("confirm");
+/**
+ * Ask before what `asker` does; resolves to whether it was confirmed.
+ *
+ * Each question has a dialog of its own: `close` comes later than the closing, and would answer
+ * the next question in the same dialog.
+ */
+function confirmed(asker, question) {
+  const dialog = document.getElementById("confirm").content.firstElementChild.cloneNode(true);
+  dialog.asker = asker;
+  dialog.ariaLabel = question;
   dialog.querySelector("p").textContent = question;
-  dialog.querySelector('[value="yes"]').textContent = action;
-  dialog.returnValue = "";
+  dialog.querySelector('[value="yes"]').textContent = asker.dataset.action;
+  document.body.append(dialog);
   dialog.showModal();
   return new Promise((resolve) =>
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }),
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes");
+    }),
   );
 }
 
@@ -79,15 +89,16 @@ document.addEventListener("htmx:confirm", async (event) => {
   const { question, elt, verb, path, issueRequest } = event.detail;
   if (!question) return;
   event.preventDefault();
-  if (!(await confirmed(question, elt.dataset.action ?? elt.textContent.trim()))) return;
+  if (!(await confirmed(elt, question))) htmx.trigger(document.body, "refresh");
   // The button may have been renewed meanwhile; what was confirmed is done all the same.
-  if (elt.isConnected) issueRequest(true);
+  else if (elt.isConnected) issueRequest(true);
   else htmx.ajax(verb, path, { source: document.body, swap: "none" });
 });
 
-// Nothing is swapped below an open question: its button would be gone.
+// A button stays where it is while its question is open: it gets the focus back.
 document.addEventListener("htmx:beforeSwap", (event) => {
-  if (document.getElementById("confirm").open) event.detail.shouldSwap = false;
+  const dialog = document.querySelector("dialog[open]");
+  if (dialog && event.detail.target.contains(dialog.asker)) event.detail.shouldSwap = false;
 });
 
 document.addEventListener("htmx:beforeRequest", (event) => {
@@ -98,8 +109,8 @@ document.addEventListener("htmx:responseError", (event) => {
   if (xhr.status === 401) location.assign("/login");
   else complain(reason(xhr.responseText, xhr.status));
 });
+// Refused or not: what is shown may be old.
 document.addEventListener("htmx:afterRequest", (event) => {
-  const { requestConfig, successful } = event.detail;
-  if (successful && requestConfig.verb !== "get") htmx.trigger(document.body, "acted");
+  if (event.detail.requestConfig.verb !== "get") htmx.trigger(document.body, "refresh");
 });
 document.addEventListener("htmx:sendError", () => complain(reason("", 0)));

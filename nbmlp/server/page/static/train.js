@@ -70,8 +70,8 @@ function call({ dataset_id, ...rest }) {
 
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const examples = [
-  [document.getElementById("code-train-from-a-program-1"), (body) => quoted(JSON.stringify(body))],
-  [document.getElementById("code-train-from-a-program-2"), call],
+  [document.getElementById("code-train-curl"), (body) => quoted(JSON.stringify(body))],
+  [document.getElementById("code-train-python"), call],
 ].map(([place, write]) => ({ place, write, frame: place.textContent }));
 
 function show() {
