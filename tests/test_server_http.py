@@ -7,7 +7,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -21,6 +23,7 @@ from nbmlp import MLP, Client, ServerError
 from nbmlp.server.ports import EventKind, JobState
 from nbmlp.server.service import LocalService
 from nbmlp.server.settings import ServerSettings
+from nbmlp.server.store.jobs import JobStore
 
 ULID = "01J9ZC4N3V0000000000000000"
 CSV = b"age,city,price\n" + b"".join(
@@ -323,6 +326,59 @@ def test_from_a_file_to_predictions(real: Live, tmp_path: Path) -> None:
         assert http.delete(f"/v1/models/{done['model_id']}").status_code == 204
         assert http.get(f"/v2/models/{done['model_id']}").status_code == 404
         assert http.get(f"/v1/models/{done['model_id']}/file").status_code == 404
+
+
+def post_at_once(real: Live, body: dict, keys: list[str]) -> list[httpx.Response]:
+    """The same job, from as many clients as there are keys, all at the same moment."""
+    together = threading.Barrier(len(keys))
+
+    def post(key: str) -> httpx.Response:
+        with real.client() as client:
+            client.get("/v2")  # the connection is there before the race begins
+            together.wait(20)
+            return client.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
+
+    with ThreadPoolExecutor(len(keys)) as pool:
+        return list(pool.map(post, keys))
+
+
+def test_a_key_is_good_for_one_job_however_many_ask_at_once(real: Live) -> None:
+    with real.client() as client:
+        body = spec(client, model={"hidden": [2], "epochs": 1, "task": "regression"})
+    for attempt in range(5):
+        answers = post_at_once(real, body, [f"race-{attempt}"] * 8)
+        made = {answer.json()["id"] for answer in answers if answer.status_code == 201}
+        assert len(made) == 1
+        assert {answer.status_code for answer in answers} <= {201, 409}
+    others = post_at_once(real, body, [f"other-{i}" for i in range(8)])
+    assert len({answer.json()["id"] for answer in others}) == 8
+
+
+def test_a_key_whose_request_is_being_worked_on(
+    real: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, go_on, add = threading.Event(), threading.Event(), JobStore.add
+
+    def slow(*given: Any) -> str:
+        inside.set()
+        assert go_on.wait(20)
+        return add(*given)
+
+    with real.client() as client, ThreadPoolExecutor(1) as pool:
+        body = spec(client, model={"hidden": [2], "epochs": 1, "task": "regression"})
+        monkeypatch.setattr(JobStore, "add", slow)
+
+        def post() -> httpx.Response:
+            return client.post("/v1/jobs", json=body, headers={"Idempotency-Key": "slow"})
+
+        first = pool.submit(post)
+        assert inside.wait(20)
+        second = post()
+        go_on.set()
+        assert second.status_code == 409
+        assert "being worked on" in second.json()["error"]
+        assert first.result().status_code == 201
+        assert post().json()["id"] == first.result().json()["id"]
 
 
 def test_a_job_that_fails_says_why(real: Live, tmp_path: Path) -> None:

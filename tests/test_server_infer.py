@@ -12,8 +12,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import tritonclient.http as triton
 from server_fake import FakeService
 from server_live import Live, live
+from tritonclient.utils import InferenceServerException
 
 from nbmlp import MLP, Client, ServerError
 from nbmlp.data import Table
@@ -231,10 +233,6 @@ def test_models_kept_are_those_asked_last(tmp_path: Any) -> None:
 
 def test_a_stock_client(server: Live, numbers: tuple[str, MLP], towns: tuple[str, MLP]) -> None:
     """NVIDIA's client, as it is: bytes behind the JSON, both ways. It writes into the headers."""
-    reason = "needs tritonclient[http]"
-    triton = pytest.importorskip("tritonclient.http", reason=reason)
-    import tritonclient.utils
-
     stock = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
     assert stock.is_server_live()
     assert stock.is_server_ready()
@@ -257,7 +255,7 @@ def test_a_stock_client(server: Live, numbers: tuple[str, MLP], towns: tuple[str
     assert [text.decode() for text in found] == towns[1].predict(rows).tolist()
     narrow = triton.InferInput("x", [1, 4], "FP32")
     narrow.set_data_from_numpy(X[:1, :4].copy())
-    with pytest.raises(tritonclient.utils.InferenceServerException, match="4 columns"):
+    with pytest.raises(InferenceServerException, match="4 columns"):
         stock.infer(numbers[0], [narrow], headers=server.bearer)
 
 

@@ -134,7 +134,7 @@ def health(service: Service) -> APIRouter:
         """Whether the server answers."""
         return {"live": True}
 
-    @routes.get("/ready", operation_id="server_ready", responses={503: {}})
+    @routes.get("/ready", operation_id="server_ready", responses={503: {"description": "Not now."}})
     def ready() -> JSONResponse:
         """Whether it can work."""
         well = service.health().ready
