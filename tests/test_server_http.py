@@ -173,6 +173,7 @@ def test_errors_have_one_shape(http: httpx.Client) -> None:
         ("GET", f"/v1/jobs/{ULID}", 404, "no job"),
         ("GET", "/v1/jobs/nonsense", 422, "job_id"),
         ("GET", "/v1/jobs?limit=0", 422, "limit"),
+        ("GET", "/v1/jobs?limit=%2B1.0", 422, "digits"),
         ("GET", "/nothing", 404, "Not Found"),
         ("PATCH", "/v1/jobs", 405, "Not Allowed"),
         ("POST", "/v1/jobs", 422, "Field required"),
@@ -240,7 +241,8 @@ def test_events_of_a_job_that_has_ended(server: Live, http: httpx.Client) -> Non
     assert frames(answer.text) == kinds
     assert frames(http.get(path, headers={"Last-Event-ID": "2"}).text) == kinds[2:]
     assert http.get(path, headers={"Last-Event-ID": "3"}).status_code == 204
-    assert http.get(path, headers={"Last-Event-ID": "x"}).status_code == 422
+    for wrong in ("x", "+0.0", "1_0"):
+        assert http.get(path, headers={"Last-Event-ID": wrong}).status_code == 422
     assert http.get(f"/v1/jobs/{ULID}/events").status_code == 404
 
 

@@ -22,7 +22,8 @@ from nbmlp.server.ports import Dataset, NoSpaceError
 __all__ = ["router"]
 
 _MB = 1 << 20
-_UNFIT = re.compile(r"[\x00-\x1f\x7f/\\]|^\.{1,2}$|[\ud800-\udfff]")
+#: Neither "." nor "..", without slashes and control characters.
+_LABEL = r"^(\.{0,2}[^.\x00-\x1f\x7f/\\]|\.{3})[^\x00-\x1f\x7f/\\]*$"
 _BODY = {
     "requestBody": {
         "required": True,
@@ -30,8 +31,12 @@ _BODY = {
     }
 }
 Label = Annotated[
-    str, Path(min_length=1, max_length=200, description="A label.", examples=["houses.csv"])
-]
+    str,
+    Path(
+        max_length=200, description="A label.", examples=["houses.csv"],
+        json_schema_extra={"pattern": _LABEL},  # in the document only: ours is the better message
+    ),
+]  # fmt: skip
 
 
 def router(context: Context) -> APIRouter:
@@ -49,7 +54,7 @@ def router(context: Context) -> APIRouter:
         The answer has its columns, missing values, first rows and a guess at the target. The
         same content is stored once; the name is a label only.
         """
-        if _UNFIT.search(dataset):
+        if not re.fullmatch(_LABEL, dataset):
             raise HTTPException(422, "the name has characters that a label cannot have.")
         with context.uploads.hold("everybody"), _scratch(context) as (raw, out):
             await _receive(request, raw, context)

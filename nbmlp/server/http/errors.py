@@ -95,10 +95,14 @@ def _say_http(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": str(error.detail)}, error.status_code, headers)
 
 
+def _told(found: dict[str, Any]) -> str:
+    where = ".".join(map(str, found["loc"][1:])) or found["loc"][0]
+    return f"{where}: {found['msg'].removeprefix('Value error, ')}"
+
+
 def _say_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    found = error.errors()
-    parts = [f"{'.'.join(map(str, e['loc'][1:])) or e['loc'][0]}: {e['msg']}" for e in found]
+    parts = [_told(found) for found in error.errors()]
     more = f" (and {len(parts) - _FEW_PROBLEMS} more)" if len(parts) > _FEW_PROBLEMS else ""
     text = "; ".join(parts[:_FEW_PROBLEMS]) + more
     return JSONResponse({"error": _printable(text)}, 422)

@@ -106,8 +106,8 @@ def router(context: Context, kept: Kept) -> APIRouter:
     return routes
 
 
-Name = Annotated[str, Path(max_length=64, description="The model's id.")]
-Version = Annotated[str, Path(max_length=8, examples=["1"])]
+Name = Annotated[str, Path(description="The model's id.")]
+Version = Annotated[str, Path(examples=["1"])]
 
 
 def inference(kept: Kept) -> APIRouter:
@@ -180,7 +180,7 @@ def _add_models(routes: APIRouter, kept: Kept) -> None:
 
 def _check_version(version: Version) -> None:
     if version != _VERSION:
-        raise NotFoundError(f"there is no version {version}: the only one is {_VERSION}.")
+        raise NotFoundError(f"there is no version {version[:40]!r}: the only one is {_VERSION}.")
 
 
 def _parsed(length: str | None, body: bytes) -> tuple[InferRequest, bytes]:
