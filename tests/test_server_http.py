@@ -317,6 +317,14 @@ def test_from_a_file_to_predictions(real: Live, tmp_path: Path) -> None:
         assert (done["state"], done["epoch"]) == ("succeeded", 3)
         assert [row["epoch"] for row in client.metrics(job)] == [1, 2, 3]
         client.download(done["model_id"], tmp_path / "model.safetensors")
+        (short,) = [m for m in client.models() if m["id"] == done["model_id"]]
+        whole = client.model(short)
+        assert {name for name in whole if name not in short} == {
+            "inputs", "targets", "classes", "sha256",
+        }  # fmt: skip
+        measures = {k: v for k, v in whole["evaluation"].items() if k != "residuals"}
+        assert short["evaluation"] == measures
+        assert len(whole["evaluation"]["residuals"]) == measures["count"]
         rows = [{"age": 30, "city": "Rome"}, {"age": None, "city": "Oslo"}]
         columns = {"age": [30, np.nan], "city": np.array(["Rome", "Oslo"], object)}
         expected = MLP.load(tmp_path / "model.safetensors").predict(columns)

@@ -25,6 +25,27 @@ _JSON_LENGTH = "Inference-Header-Content-Length"
 _VERSION = "1"
 
 
+class ModelSummary(BaseModel):
+    """A model in a list: what it is and how good. The model itself has all about it."""
+
+    id: str
+    name: str
+    job_id: str
+    dataset_id: str
+    created: float
+    bytes: int
+    task: str
+    summary: str
+    evaluation: dict[str, float | str | None]
+
+    @classmethod
+    def of(cls, model: Model) -> ModelSummary:
+        """Without columns, classes, and the measures that are lists (confusion, residuals)."""
+        short = {k: v for k, v in model.evaluation.items() if not isinstance(v, list | dict)}
+        fields = {name: getattr(model, name) for name in cls.model_fields}
+        return cls(**{**fields, "evaluation": short})
+
+
 class Tensor(BaseModel):
     """Name, type and shape of a tensor; -1 stands for any number."""
 
@@ -72,13 +93,14 @@ def router(context: Context, kept: Kept) -> APIRouter:
     routes = APIRouter(prefix="/v1/models", tags=["models"])
 
     @routes.get("", operation_id="list_models", responses=problems())
-    def listed(after: After = None, limit: Limit = 50) -> Listing[Model]:
-        """Models, newest first."""
-        return Listing.of(service.list_models(after, limit))
+    def listed(after: After = None, limit: Limit = 50) -> Listing[ModelSummary]:
+        """Models in short, newest first."""
+        page = service.list_models(after, limit)
+        return Listing(data=tuple(map(ModelSummary.of, page.items)), has_more=page.has_more)
 
     @routes.get("/{model_id}", operation_id="get_model", responses=problems(404))
     def get(model_id: Identifier) -> Model:
-        """One model."""
+        """One model: its columns, classes, and evaluation with confusion or residuals."""
         return service.get_model(model_id)
 
     @routes.get(
