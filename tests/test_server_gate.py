@@ -305,6 +305,16 @@ def test_bodies_that_are_too_large(tmp_path: Path) -> None:
         assert answer.status_code == 413
 
 
+def test_a_form_of_a_stranger_is_not_read_to_its_end(server: Live) -> None:
+    head = (
+        "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+        "token=" + "x" * 10_000
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+        slow.sendall(head.encode())  # and not a byte more
+        assert slow.recv(100).split()[1] == b"413"
+
+
 def test_errors_of_our_own_are_told_without_details(
     server: Live, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 import time
@@ -122,20 +123,26 @@ def test_refused_files_leave_nothing(server: Live, http: httpx.Client) -> None:
 
 
 def test_uploads_have_limits(tmp_path: Path) -> None:
-    fake = FakeService(tmp_path)
-    with live(fake, settings(tmp_path, upload_mb=1, upload_seconds=1)) as server:
+    with live(FakeService(tmp_path), settings(tmp_path, upload_mb=1, upload_seconds=1)) as server:
         with server.client() as client:
             assert client.put("/v1/datasets/a", content=bytes(2 << 20)).status_code == 413
             pieces = (bytes(1 << 19) for _ in range(5))
             assert client.put("/v1/datasets/a", content=pieces).status_code == 413
-            fake.disk_free = 0
-            assert client.put("/v1/datasets/a", content=CSV).status_code == 507
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
             slow.sendall(
                 f"PUT /v1/datasets/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n"
                 f"Authorization: Bearer {server.secret}\r\n\r\na".encode()
             )
             assert slow.recv(100).split()[1] == b"408"
+        assert not list(tmp_path.iterdir())
+
+
+def test_uploads_end_when_the_disk_is_nearly_full(tmp_path: Path) -> None:
+    needed = (shutil.disk_usage(tmp_path).free >> 20) + 10_000
+    with live(FakeService(tmp_path), settings(tmp_path, reserve_mb=needed)) as server:
+        with server.client() as client:
+            answer = client.put("/v1/datasets/a", content=CSV)
+        assert (answer.status_code, "nearly full" in answer.text) == (507, True)
         assert not list(tmp_path.iterdir())
 
 
@@ -424,6 +431,10 @@ def test_the_document_describes_everything(server: Live, http: httpx.Client) -> 
     assert {"upload_dataset", "submit_job", "stream_job_events", "model_infer"} <= set(ids)
     assert all(operation.get("description") or operation["summary"] for operation in operations)
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    assert document["security"] == [{"token": []}]
+    for path, methods in document["paths"].items():
+        wanted = {o.get("security", "a token") == "a token" for o in methods.values()}
+        assert wanted == {not path.startswith("/v2/health/")}
     page = http.get("/docs")
     assert all(operation_id in page.text for operation_id in ids)
     assert "<script" not in page.text

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import json
 import math
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from tritonclient.utils import InferenceServerException
 
 from nbmlp import MLP, Client, ServerError
 from nbmlp.data import Table
+from nbmlp.server.http import models
 from nbmlp.server.http.serving import Kept
 from nbmlp.server.settings import ServerSettings
 
@@ -274,6 +276,30 @@ def test_bytes_that_lie(http: httpx.Client, towns: tuple[str, MLP]) -> None:
     for header in ("-1", "x", "99999"):
         answer = send(b"", 0, header)
         assert answer.status_code == 422, answer.text
+
+
+def test_long_requests_are_read_and_answered_beside_the_event_loop(
+    http: httpx.Client, numbers: tuple[str, MLP], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a megabyte of JSON would let all others wait."""
+    inside: dict[str, list[str]] = {"read": [], "written": []}
+
+    def watched(name: str, function: Any) -> Any:
+        def call(*given: Any) -> Any:
+            inside[name].append(threading.current_thread().name)
+            return function(*given)
+
+        return call
+
+    monkeypatch.setattr(models, "_read", watched("read", models._read))
+    monkeypatch.setattr(models, "_written", watched("written", models._written))
+    rows = np.tile(X, (20, 1))
+    for x in (X[:1], rows):
+        asked = tensor(x.ravel().tolist(), list(x.shape))
+        found = ask(http, numbers[0], asked).json()["outputs"][0]["data"]
+        assert np.allclose(found, numbers[1].predict(x))
+    for loop, beside in inside.values():
+        assert loop != beside
 
 
 def test_our_own_client(server: Live, numbers: tuple[str, MLP], towns: tuple[str, MLP]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path as File
 from typing import Annotated, BinaryIO
 
@@ -17,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing, User
 from nbmlp.server.http.errors import problems
 from nbmlp.server.intake.reader import RefusedFileError, read_upload
-from nbmlp.server.ports import Dataset, NoSpaceError
+from nbmlp.server.ports import Dataset, NoSpaceError, Service
 
 __all__ = ["router"]
 
@@ -56,9 +57,10 @@ def router(context: Context) -> APIRouter:
         """
         if not re.fullmatch(_LABEL, dataset):
             raise HTTPException(422, "the name has characters that a label cannot have.")
-        with context.uploads.hold("everybody"), _scratch(context) as (raw, out):
-            await _receive(request, raw, context)
-            return await run_in_threadpool(_take, raw, out, dataset, context)
+        with context.uploads.hold("everybody"):
+            async with _scratch(service) as (raw, out):
+                await _receive(request, raw, context)
+                return await run_in_threadpool(_take, raw, out, dataset, context)
 
     @routes.get("", operation_id="list_datasets", responses=problems())
     def listed(after: After = None, limit: Limit = 50) -> Listing[Dataset]:
@@ -81,14 +83,16 @@ def router(context: Context) -> APIRouter:
     return routes
 
 
-@contextmanager
-def _scratch(context: Context) -> Iterator[tuple[File, File]]:
+@asynccontextmanager
+async def _scratch(service: Service) -> AsyncIterator[tuple[File, File]]:
     """Names of two files that are gone in the end, whatever happens."""
-    paths = context.service.upload_path(), context.service.upload_path()
+    # In a thread: the service measures its folder.
+    raw = await run_in_threadpool(service.upload_path)
+    out = await run_in_threadpool(service.upload_path)
     try:
-        yield paths
+        yield raw, out
     finally:
-        for path in paths:
+        for path in (raw, out):
             path.unlink(missing_ok=True)
 
 
@@ -101,7 +105,7 @@ async def _receive(request: Request, raw: File, context: Context) -> None:
     try:
         async with asyncio.timeout(settings.upload_seconds):
             with await run_in_threadpool(raw.open, "xb") as file:
-                await _write(request.stream(), file, most, context)
+                await _write(request.stream(), file, most, settings.reserve_mb * _MB)
     except TimeoutError:
         text = f"the upload took longer than {settings.upload_seconds:g} s."
         raise HTTPException(408, text) from None
@@ -113,20 +117,21 @@ async def _receive(request: Request, raw: File, context: Context) -> None:
         raise
 
 
-async def _write(stream: AsyncIterator[bytes], file: BinaryIO, most: int, context: Context) -> None:
+async def _write(stream: AsyncIterator[bytes], file: BinaryIO, most: int, reserve: int) -> None:
     size, pending = 0, bytearray()
     async for piece in stream:
         size += len(piece)
         _check_size(size, most)
         pending += piece
         if len(pending) >= _MB:
-            await run_in_threadpool(_write_piece, file, bytes(pending), context)
+            await run_in_threadpool(_write_piece, file, bytes(pending), reserve)
             pending.clear()
-    await run_in_threadpool(_write_piece, file, bytes(pending), context)
+    await run_in_threadpool(_write_piece, file, bytes(pending), reserve)
 
 
-def _write_piece(file: BinaryIO, piece: bytes, context: Context) -> None:
-    if context.service.health().disk_free < context.settings.reserve_mb * _MB:
+def _write_piece(file: BinaryIO, piece: bytes, reserve: int) -> None:
+    disk = os.fstatvfs(file.fileno())
+    if disk.f_bavail * disk.f_frsize < reserve:
         raise NoSpaceError("the disk is nearly full: delete data sets or models.")
     file.write(piece)
 

@@ -67,7 +67,9 @@ def router(context: Context, feed: Feed) -> APIRouter:
     service = context.service
     routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-    @routes.post("", operation_id="submit_job", status_code=201, responses=problems(404, 409, 507))
+    @routes.post(
+        "", operation_id="submit_job", status_code=201, responses=problems(404, 408, 409, 413, 507)
+    )
     def submit(spec: JobSpec, idempotency_key: Key = None) -> Job:
         """Queue a training."""
         return service.submit(spec, idempotency_key)

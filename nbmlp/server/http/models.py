@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -15,7 +17,7 @@ from nbmlp.errors import DataError
 from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing
 from nbmlp.server.http.errors import problems
 from nbmlp.server.http.schema import INFER_BODY
-from nbmlp.server.http.serving import Kept, ServedModel
+from nbmlp.server.http.serving import Arrays, Kept, ServedModel
 from nbmlp.server.http.tensors import InferRequest, encode
 from nbmlp.server.ports import Model, NotFoundError, Service
 
@@ -23,6 +25,9 @@ __all__ = ["health", "inference", "router"]
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
 _VERSION = "1"
+#: Bytes of a request, or of its rows, that take as long as others can be let wait: some 0.5 ms.
+_LONG = 1 << 16
+Found = TypeVar("Found")
 
 
 class ModelSummary(BaseModel):
@@ -150,13 +155,19 @@ def inference(kept: Kept) -> APIRouter:
 def health(service: Service) -> APIRouter:
     """Routes below ``/v2/health``: open to everybody."""
     routes = APIRouter(prefix="/v2/health", tags=["server"])
+    nobody: dict[str, Any] = {"openapi_extra": {"security": []}}
 
-    @routes.get("/live", operation_id="server_live")
+    @routes.get("/live", operation_id="server_live", **nobody)
     async def live() -> dict[str, bool]:
         """Whether the server answers."""
         return {"live": True}
 
-    @routes.get("/ready", operation_id="server_ready", responses={503: {"description": "Not now."}})
+    @routes.get(
+        "/ready",
+        operation_id="server_ready",
+        responses={503: {"description": "Not now."}},
+        **nobody,
+    )
     def ready() -> JSONResponse:
         """Whether it can work."""
         well = service.health().ready
@@ -183,8 +194,10 @@ def _add_models(routes: APIRouter, kept: Kept) -> None:
     async def infer(request: Request, name: Name) -> Response:
         """Predict rows."""
         served = await kept.get(name)
-        asked, behind = _parsed(request.headers.get(_JSON_LENGTH), await request.body())
-        return await _answer(served, asked, behind)
+        body = await request.body()
+        asked, rows = await _off(len(body), _read, served, request.headers.get(_JSON_LENGTH), body)
+        found = await served.predict(rows)
+        return await _off(rows.nbytes, _written, served, asked, found)
 
     for path, end, checks in (
         ("/models/{name}", "", []),
@@ -193,7 +206,7 @@ def _add_models(routes: APIRouter, kept: Kept) -> None:
         some: dict[str, Any] = {"dependencies": checks, "responses": problems(404)}
         infer_only: dict[str, Any] = {
             "dependencies": checks, "openapi_extra": INFER_BODY, "response_model": None,
-            "responses": {**problems(404, 413), 200: {"model": InferResponse}},
+            "responses": {**problems(404, 408, 413), 200: {"model": InferResponse}},
         }  # fmt: skip
         routes.get(path, operation_id=f"model{end}_metadata", **some)(metadata)
         routes.get(f"{path}/ready", operation_id=f"model{end}_ready", **some)(ready)
@@ -220,13 +233,26 @@ def _parsed(length: str | None, body: bytes) -> tuple[InferRequest, bytes]:
         raise HTTPException(400, f"{where}: {first['msg']}") from None
 
 
-async def _answer(served: ServedModel, asked: InferRequest, behind: bytes) -> Response:
+async def _off(size: int, function: Callable[..., Found], *given: Any) -> Found:
+    """Call it: in a thread when it has so many bytes to go through that others would wait."""
+    return await run_in_threadpool(function, *given) if size > _LONG else function(*given)
+
+
+def _read(
+    served: ServedModel, length: str | None, body: bytes
+) -> tuple[InferRequest, NDArray[Any]]:
+    """The request and its rows, as the net takes them."""
+    asked, behind = _parsed(length, body)
     known = [output["name"] for output in served.outputs]
-    wanted = [output.name for output in asked.outputs or ()] or known
-    for name in wanted:
-        if name not in known:
-            raise DataError(f"there is no output {name[:80]!r}: choose from {', '.join(known)}.")
-    found = await served.predict(served.rows(asked.arrays(behind)))
+    for output in asked.outputs or ():
+        if output.name not in known:
+            wrong = output.name[:80]
+            raise DataError(f"there is no output {wrong!r}: choose from {', '.join(known)}.")
+    return asked, served.rows(asked.arrays(behind))
+
+
+def _written(served: ServedModel, asked: InferRequest, found: Arrays) -> Response:
+    wanted = [output.name for output in asked.outputs or ()] or found
     pairs = [encode(name, found[name], asked.wants_bytes(name)) for name in wanted]
     head = {"model_name": served.model.id, "model_version": _VERSION}
     if asked.id is not None:

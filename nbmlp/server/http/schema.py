@@ -69,6 +69,9 @@ def complete(app: FastAPI) -> None:
             found = get_openapi(
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
+            # Not as dependencies of the routes: the gate has looked at the token before.
+            found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            found["security"] = [{"token": []}]
             _add_schemas(found)
             _add_links(found)
             app.openapi_schema = found

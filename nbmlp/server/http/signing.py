@@ -47,9 +47,12 @@ def router(tokens: Tokens, sessions: Sessions) -> APIRouter:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    body = await request.body()
-    if len(body) > _LONGEST_FORM:
-        raise HTTPException(413, "the form is too long.")
+    """Its fields; a stranger's form is read no further than a form is long."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LONGEST_FORM:
+            raise HTTPException(413, "the form is too long.")
     fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
     return {name: values[0] for name, values in fields.items()}
 
