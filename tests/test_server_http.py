@@ -345,6 +345,22 @@ def test_from_a_file_to_predictions(real: Live, tmp_path: Path) -> None:
         assert http.get(f"/v1/models/{done['model_id']}/file").status_code == 404
 
 
+def test_a_model_says_what_it_takes_though_no_training_row_had_the_text(real: Live) -> None:
+    lines = [f"{20 + i},{'Bonn' if i == 7 else ''},{i % 7}.5" for i in range(40)]
+    with real.client() as http, Client(real.url, real.secret) as client:
+        content = "age,city,price\n" + "\n".join(lines)
+        data = http.put("/v1/datasets/gaps.csv", content=content.encode()).json()
+        assert [column["kind"] for column in data["columns"]] == ["integer", "text", "number"]
+        small = {"hidden": [2], "epochs": 1, "task": "regression"}
+        job = client.wait(client.submit(data, target="price", test=0.9, model=small))
+        path = f"/v2/models/{job['model_id']}"
+        wanted = http.get(path).json()["inputs"]
+        assert client.model(job["model_id"])["inputs"] == [["age", "number"], ["city", "number"]]
+        given = [{**tensor, "shape": [1], "data": [30]} for tensor in wanted]
+        answer = http.post(f"{path}/infer", json={"inputs": given})
+    assert answer.status_code == 200, answer.text
+
+
 def post_at_once(real: Live, body: dict, keys: list[str]) -> list[httpx.Response]:
     """The same job, from as many clients as there are keys, all at the same moment."""
     together = threading.Barrier(len(keys))
