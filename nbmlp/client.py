@@ -18,7 +18,7 @@ try:
 except ModuleNotFoundError:
     raise missing_package("nbmlp.Client", "httpx", "server") from None
 
-__all__ = ["Client", "DatasetInfo", "Event", "JobInfo", "ModelInfo", "ServerError"]
+__all__ = ["Client", "DatasetInfo", "Event", "JobInfo", "ModelInfo", "ModelSummary", "ServerError"]
 
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
 _TRIES, _PIECE = 5, 1 << 20
@@ -64,16 +64,21 @@ class JobInfo(TypedDict):
     model_id: str | None
 
 
-class ModelInfo(TypedDict):
-    """A model: some of the fields that the server tells."""
+class ModelSummary(TypedDict):
+    """A model in a list: some of the fields that the server tells."""
 
     id: str
     name: str
     job_id: str
     task: str
+    evaluation: dict[str, Any]
+
+
+class ModelInfo(ModelSummary):
+    """A model; its evaluation has the confusion of classes or the residuals, too."""
+
     inputs: list[tuple[str, str]]
     classes: list[str]
-    evaluation: dict[str, Any]
 
 
 class Event(TypedDict):
@@ -235,8 +240,12 @@ class Client:
 
     # -- models
 
-    def models(self) -> Iterator[ModelInfo]:
-        """All models, newest first."""
+    def model(self, model: ModelSummary | str) -> ModelInfo:
+        """All about a model."""
+        return cast("ModelInfo", self._get(f"/v1/models/{_id(model)}"))
+
+    def models(self) -> Iterator[ModelSummary]:
+        """All models in short, newest first."""
         after: dict[str, str] = {}
         while True:
             page = self._get("/v1/models", **after)
@@ -245,11 +254,11 @@ class Client:
                 return
             after = {"after": page["data"][-1]["id"]}
 
-    def delete_model(self, model: ModelInfo | str) -> None:
+    def delete_model(self, model: ModelSummary | str) -> None:
         """Remove it from the server; its job stays."""
         self._send("DELETE", f"/v1/models/{_id(model)}")
 
-    def download(self, model: ModelInfo | str, path: str | os.PathLike[str]) -> None:
+    def download(self, model: ModelSummary | str, path: str | os.PathLike[str]) -> None:
         """Save a model as a safetensors file, whole or not at all; ``MLP.load`` reads it."""
         part = Path(f"{os.fspath(path)}.part")
         try:
@@ -267,7 +276,7 @@ class Client:
 
     def predict(
         self,
-        model: ModelInfo | str,
+        model: ModelSummary | str,
         rows: Mapping[str, Sequence[Any]] | Sequence[Any],
         output: str = "prediction",
     ) -> list[Any]:
@@ -275,7 +284,7 @@ class Client:
 
         Parameters
         ----------
-        model : ModelInfo or str
+        model : ModelSummary or str
         rows : mapping, list of mappings, or rows of numbers
             Columns by name; or one mapping for each row; or a matrix.
         output : str

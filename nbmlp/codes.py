@@ -22,6 +22,7 @@ __all__ = [
     "Call",
     "LossTraits",
     "build",
+    "names",
     "parse_call",
     "resolve",
 ]
@@ -217,6 +218,12 @@ _ALIASES = {
 }
 
 
+def names(valid: Iterable[str]) -> dict[str, str]:
+    """What may be written for the names of a table, aliases included, and what it means."""
+    known = {n: n for n in valid}
+    return known | {alias: n for alias, n in _ALIASES.items() if n in known}
+
+
 def resolve(name: str, valid: Iterable[str], kind: str) -> str:
     """Turn a name or alias into the name of the table, or raise with the nearest one.
 
@@ -225,8 +232,7 @@ def resolve(name: str, valid: Iterable[str], kind: str) -> str:
     SpecError
         When `name` is in neither.
     """
-    known = {n: n for n in valid}
-    known |= {alias: n for alias, n in _ALIASES.items() if n in known}
+    known = names(valid)
     if name not in known:
         raise unknown_name(kind, name, known)
     return known[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import re
 import socket
@@ -21,6 +22,7 @@ from nbmlp.server.http.limits import Places, RateLimit, TooManyError, network_of
 from nbmlp.server.http.observe import configure_logging, redacted
 from nbmlp.server.http.run import first_token, open_socket, settings_from
 from nbmlp.server.http.sessions import Sessions
+from nbmlp.server.ports import BusyError
 from nbmlp.server.settings import ServerSettings
 
 OPEN = {"/v2/health/live", "/v2/health/ready", "/login", "/static/{name}"}
@@ -169,8 +171,28 @@ def server_sessions(server: Live) -> dict:
 def test_signing_in_with_a_wrong_token(server: Live) -> None:
     browser, answer = sign_in(server, token="wrong")
     with closing(browser):
-        assert answer.headers["Location"] == "/login?wrong=1"
+        assert answer.headers["Location"] == "/login?wrong=1&next=%2F"
         assert "Set-Cookie" not in answer.headers
+
+
+def test_a_wrong_token_does_not_forget_where_one_wanted_to_go(server: Live) -> None:
+    """From a link with a query, past a wrong token, to where it leads."""
+    wanted = "/compare?job=1&job=2"
+    with httpx.Client(base_url=server.url) as browser:
+        asked = browser.get(wanted, headers={"Accept": "text/html"})
+        assert asked.status_code == 401
+        place = asked.headers["Refresh"].partition("url=")[2]
+        for token in ("wrong", "wrong again", server.secret):
+            (fields,) = re.findall(r'name="next" value="([^"]*)"', browser.get(place).text)
+            form = {"token": token, "next": html.unescape(fields)}
+            place = browser.post("/login", data=form).headers["Location"]
+    assert place == wanted
+
+
+def test_a_wrong_token_leads_nowhere_else(server: Live) -> None:
+    browser, answer = sign_in(server, token="wrong", next="https://evil.example")
+    browser.close()
+    assert answer.headers["Location"] == "/login?wrong=1&next=%2F"
 
 
 @pytest.mark.parametrize(
@@ -283,6 +305,16 @@ def test_bodies_that_are_too_large(tmp_path: Path) -> None:
         assert answer.status_code == 413
 
 
+def test_a_form_of_a_stranger_is_not_read_to_its_end(server: Live) -> None:
+    head = (
+        "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+        "token=" + "x" * 10_000
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+        slow.sendall(head.encode())  # and not a byte more
+        assert slow.recv(100).split()[1] == b"413"
+
+
 def test_errors_of_our_own_are_told_without_details(
     server: Live, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +326,21 @@ def test_errors_of_our_own_are_told_without_details(
     answer = client.get(f"/v1/jobs/{ULID}")
     assert answer.status_code == 500
     assert "detail" not in answer.text
+    assert answer.headers["X-Frame-Options"] == "DENY"
+
+
+@pytest.mark.parametrize("method", ["verify_token", "list_jobs"])
+def test_a_locked_database_is_no_fault_of_the_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def locked(*given: object) -> None:
+        raise BusyError("the database is locked by another program: try again in a moment.")
+
+    with live(FakeService(tmp_path), settings(tmp_path)) as server, server.client() as client:
+        monkeypatch.setattr(server.service, method, locked)
+        answer = client.get("/v1/jobs")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert "locked" in answer.json()["error"]
     assert answer.headers["X-Frame-Options"] == "DENY"
 
 

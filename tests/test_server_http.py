@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -22,6 +25,7 @@ from nbmlp import MLP, Client, ServerError
 from nbmlp.server.ports import EventKind, JobState
 from nbmlp.server.service import LocalService
 from nbmlp.server.settings import ServerSettings
+from nbmlp.server.store.jobs import JobStore
 
 ULID = "01J9ZC4N3V0000000000000000"
 CSV = b"age,city,price\n" + b"".join(
@@ -120,20 +124,26 @@ def test_refused_files_leave_nothing(server: Live, http: httpx.Client) -> None:
 
 
 def test_uploads_have_limits(tmp_path: Path) -> None:
-    fake = FakeService(tmp_path)
-    with live(fake, settings(tmp_path, upload_mb=1, upload_seconds=1)) as server:
+    with live(FakeService(tmp_path), settings(tmp_path, upload_mb=1, upload_seconds=1)) as server:
         with server.client() as client:
             assert client.put("/v1/datasets/a", content=bytes(2 << 20)).status_code == 413
             pieces = (bytes(1 << 19) for _ in range(5))
             assert client.put("/v1/datasets/a", content=pieces).status_code == 413
-            fake.disk_free = 0
-            assert client.put("/v1/datasets/a", content=CSV).status_code == 507
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
             slow.sendall(
                 f"PUT /v1/datasets/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n"
                 f"Authorization: Bearer {server.secret}\r\n\r\na".encode()
             )
             assert slow.recv(100).split()[1] == b"408"
+        assert not list(tmp_path.iterdir())
+
+
+def test_uploads_end_when_the_disk_is_nearly_full(tmp_path: Path) -> None:
+    needed = (shutil.disk_usage(tmp_path).free >> 20) + 10_000
+    with live(FakeService(tmp_path), settings(tmp_path, reserve_mb=needed)) as server:
+        with server.client() as client:
+            answer = client.put("/v1/datasets/a", content=CSV)
+        assert (answer.status_code, "nearly full" in answer.text) == (507, True)
         assert not list(tmp_path.iterdir())
 
 
@@ -171,6 +181,7 @@ def test_errors_have_one_shape(http: httpx.Client) -> None:
         ("GET", f"/v1/jobs/{ULID}", 404, "no job"),
         ("GET", "/v1/jobs/nonsense", 422, "job_id"),
         ("GET", "/v1/jobs?limit=0", 422, "limit"),
+        ("GET", "/v1/jobs?limit=%2B1.0", 422, "digits"),
         ("GET", "/nothing", 404, "Not Found"),
         ("PATCH", "/v1/jobs", 405, "Not Allowed"),
         ("POST", "/v1/jobs", 422, "Field required"),
@@ -238,7 +249,8 @@ def test_events_of_a_job_that_has_ended(server: Live, http: httpx.Client) -> Non
     assert frames(answer.text) == kinds
     assert frames(http.get(path, headers={"Last-Event-ID": "2"}).text) == kinds[2:]
     assert http.get(path, headers={"Last-Event-ID": "3"}).status_code == 204
-    assert http.get(path, headers={"Last-Event-ID": "x"}).status_code == 422
+    for wrong in ("x", "+0.0", "1_0"):
+        assert http.get(path, headers={"Last-Event-ID": wrong}).status_code == 422
     assert http.get(f"/v1/jobs/{ULID}/events").status_code == 404
 
 
@@ -313,6 +325,14 @@ def test_from_a_file_to_predictions(real: Live, tmp_path: Path) -> None:
         assert (done["state"], done["epoch"]) == ("succeeded", 3)
         assert [row["epoch"] for row in client.metrics(job)] == [1, 2, 3]
         client.download(done["model_id"], tmp_path / "model.safetensors")
+        (short,) = [m for m in client.models() if m["id"] == done["model_id"]]
+        whole = client.model(short)
+        assert {name for name in whole if name not in short} == {
+            "inputs", "targets", "classes", "sha256",
+        }  # fmt: skip
+        measures = {k: v for k, v in whole["evaluation"].items() if k != "residuals"}
+        assert short["evaluation"] == measures
+        assert len(whole["evaluation"]["residuals"]) == measures["count"]
         rows = [{"age": 30, "city": "Rome"}, {"age": None, "city": "Oslo"}]
         columns = {"age": [30, np.nan], "city": np.array(["Rome", "Oslo"], object)}
         expected = MLP.load(tmp_path / "model.safetensors").predict(columns)
@@ -324,6 +344,75 @@ def test_from_a_file_to_predictions(real: Live, tmp_path: Path) -> None:
         assert http.delete(f"/v1/models/{done['model_id']}").status_code == 204
         assert http.get(f"/v2/models/{done['model_id']}").status_code == 404
         assert http.get(f"/v1/models/{done['model_id']}/file").status_code == 404
+
+
+def test_a_model_says_what_it_takes_though_no_training_row_had_the_text(real: Live) -> None:
+    lines = [f"{20 + i},{'Bonn' if i == 7 else ''},{i % 7}.5" for i in range(40)]
+    with real.client() as http, Client(real.url, real.secret) as client:
+        content = "age,city,price\n" + "\n".join(lines)
+        data = http.put("/v1/datasets/gaps.csv", content=content.encode()).json()
+        assert [column["kind"] for column in data["columns"]] == ["integer", "text", "number"]
+        small = {"hidden": [2], "epochs": 1, "task": "regression"}
+        job = client.wait(client.submit(data, target="price", test=0.9, model=small))
+        path = f"/v2/models/{job['model_id']}"
+        wanted = http.get(path).json()["inputs"]
+        assert client.model(job["model_id"])["inputs"] == [["age", "number"], ["city", "number"]]
+        given = [{**tensor, "shape": [1], "data": [30]} for tensor in wanted]
+        answer = http.post(f"{path}/infer", json={"inputs": given})
+    assert answer.status_code == 200, answer.text
+
+
+def post_at_once(real: Live, body: dict, keys: list[str]) -> list[httpx.Response]:
+    """The same job, from as many clients as there are keys, all at the same moment."""
+    together = threading.Barrier(len(keys))
+
+    def post(key: str) -> httpx.Response:
+        with real.client() as client:
+            client.get("/v2")  # the connection is there before the race begins
+            together.wait(20)
+            return client.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
+
+    with ThreadPoolExecutor(len(keys)) as pool:
+        return list(pool.map(post, keys))
+
+
+def test_a_key_is_good_for_one_job_however_many_ask_at_once(real: Live) -> None:
+    with real.client() as client:
+        body = spec(client, model={"hidden": [2], "epochs": 1, "task": "regression"})
+    for attempt in range(5):
+        answers = post_at_once(real, body, [f"race-{attempt}"] * 8)
+        made = {answer.json()["id"] for answer in answers if answer.status_code == 201}
+        assert len(made) == 1
+        assert {answer.status_code for answer in answers} <= {201, 409}
+    others = post_at_once(real, body, [f"other-{i}" for i in range(8)])
+    assert len({answer.json()["id"] for answer in others}) == 8
+
+
+def test_a_key_whose_request_is_being_worked_on(
+    real: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, go_on, add = threading.Event(), threading.Event(), JobStore.add
+
+    def slow(*given: Any) -> str:
+        inside.set()
+        assert go_on.wait(20)
+        return add(*given)
+
+    with real.client() as client, ThreadPoolExecutor(1) as pool:
+        body = spec(client, model={"hidden": [2], "epochs": 1, "task": "regression"})
+        monkeypatch.setattr(JobStore, "add", slow)
+
+        def post() -> httpx.Response:
+            return client.post("/v1/jobs", json=body, headers={"Idempotency-Key": "slow"})
+
+        first = pool.submit(post)
+        assert inside.wait(20)
+        second = post()
+        go_on.set()
+        assert second.status_code == 409
+        assert "being worked on" in second.json()["error"]
+        assert first.result().status_code == 201
+        assert post().json()["id"] == first.result().json()["id"]
 
 
 def test_a_job_that_fails_says_why(real: Live, tmp_path: Path) -> None:
@@ -359,6 +448,10 @@ def test_the_document_describes_everything(server: Live, http: httpx.Client) -> 
     assert {"upload_dataset", "submit_job", "stream_job_events", "model_infer"} <= set(ids)
     assert all(operation.get("description") or operation["summary"] for operation in operations)
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    assert document["security"] == [{"token": []}]
+    for path, methods in document["paths"].items():
+        wanted = {o.get("security", "a token") == "a token" for o in methods.values()}
+        assert wanted == {not path.startswith("/v2/health/")}
     page = http.get("/docs")
     assert all(operation_id in page.text for operation_id in ids)
     assert re.findall("<script[^>]*>.*", page.text) == ['<script src="/static/theme.js"></script>']

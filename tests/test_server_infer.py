@@ -6,17 +6,21 @@ import asyncio
 import concurrent.futures
 import json
 import math
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import tritonclient.http as triton
 from server_fake import FakeService
 from server_live import Live, live
+from tritonclient.utils import InferenceServerException
 
 from nbmlp import MLP, Client, ServerError
 from nbmlp.data import Table
+from nbmlp.server.http import models
 from nbmlp.server.http.serving import Kept
 from nbmlp.server.settings import ServerSettings
 
@@ -231,10 +235,6 @@ def test_models_kept_are_those_asked_last(tmp_path: Any) -> None:
 
 def test_a_stock_client(server: Live, numbers: tuple[str, MLP], towns: tuple[str, MLP]) -> None:
     """NVIDIA's client, as it is: bytes behind the JSON, both ways. It writes into the headers."""
-    reason = "needs tritonclient[http]"
-    triton = pytest.importorskip("tritonclient.http", reason=reason)
-    import tritonclient.utils
-
     stock = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
     assert stock.is_server_live()
     assert stock.is_server_ready()
@@ -257,7 +257,7 @@ def test_a_stock_client(server: Live, numbers: tuple[str, MLP], towns: tuple[str
     assert [text.decode() for text in found] == towns[1].predict(rows).tolist()
     narrow = triton.InferInput("x", [1, 4], "FP32")
     narrow.set_data_from_numpy(X[:1, :4].copy())
-    with pytest.raises(tritonclient.utils.InferenceServerException, match="4 columns"):
+    with pytest.raises(InferenceServerException, match="4 columns"):
         stock.infer(numbers[0], [narrow], headers=server.bearer)
 
 
@@ -276,6 +276,30 @@ def test_bytes_that_lie(http: httpx.Client, towns: tuple[str, MLP]) -> None:
     for header in ("-1", "x", "99999"):
         answer = send(b"", 0, header)
         assert answer.status_code == 422, answer.text
+
+
+def test_long_requests_are_read_and_answered_beside_the_event_loop(
+    http: httpx.Client, numbers: tuple[str, MLP], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a megabyte of JSON would let all others wait."""
+    inside: dict[str, list[str]] = {"read": [], "written": []}
+
+    def watched(name: str, function: Any) -> Any:
+        def call(*given: Any) -> Any:
+            inside[name].append(threading.current_thread().name)
+            return function(*given)
+
+        return call
+
+    monkeypatch.setattr(models, "_read", watched("read", models._read))
+    monkeypatch.setattr(models, "_written", watched("written", models._written))
+    rows = np.tile(X, (20, 1))
+    for x in (X[:1], rows):
+        asked = tensor(x.ravel().tolist(), list(x.shape))
+        found = ask(http, numbers[0], asked).json()["outputs"][0]["data"]
+        assert np.allclose(found, numbers[1].predict(x))
+    for loop, beside in inside.values():
+        assert loop != beside
 
 
 def test_our_own_client(server: Live, numbers: tuple[str, MLP], towns: tuple[str, MLP]) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI
-from fastapi.security import HTTPBearer
+from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 import nbmlp
@@ -60,16 +59,10 @@ def create_app(service: Service, settings: ServerSettings) -> FastAPI:
         title="nbmlp", version=nbmlp.__version__, description=_DESCRIPTION, lifespan=life,
         docs_url=None, redoc_url=None,
     )  # fmt: skip
-    # For the document only: whether the token is good, the gate has found out before.
-    token = Depends(HTTPBearer(scheme_name="token", auto_error=False))
     for routes in (
         datasets.router(context), jobs.router(context, feed), models.router(context, kept),
-        models.inference(kept), observe.router(observer),
-    ):  # fmt: skip
-        app.include_router(routes, dependencies=[token])
-    for routes in (
-        models.health(service), signing.router(tokens, sessions),
-        page_router(service),
+        models.inference(kept), models.health(service), observe.router(observer),
+        signing.router(tokens, sessions), page_router(service),
     ):  # fmt: skip
         app.include_router(routes)
     errors.add_handlers(app)

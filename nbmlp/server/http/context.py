@@ -6,17 +6,26 @@ from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Path, Query, Request
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from nbmlp.server.http.limits import Places
 from nbmlp.server.ports import Page, Service
 from nbmlp.server.settings import ServerSettings
 
-__all__ = ["After", "Context", "Identifier", "Limit", "Listing", "User"]
+__all__ = ["After", "Context", "Digits", "Identifier", "Limit", "Listing", "User"]
 
 Item = TypeVar("Item")
 
+
+def _digits(value: object) -> object:
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise ValueError("write it with digits only")
+    return value
+
+
+#: For numbers in a query or a header: "+1.0" and "1_0" would be taken, too.
+Digits = BeforeValidator(_digits)
 _ULID = r"^[0-9A-HJKMNP-TV-Z]{26}$"
 #: Names that the server has given.
 Identifier = Annotated[
@@ -26,7 +35,7 @@ After = Annotated[
     Annotated[str, StringConstraints(pattern=_ULID)] | SkipJsonSchema[None],
     Query(description="The last id of the page before."),
 ]
-Limit = Annotated[int, Query(ge=1, le=200, description="Most items.")]
+Limit = Annotated[int, Field(ge=1, le=200), Digits, Query(description="Most items.")]
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path as File
 from typing import Annotated, BinaryIO
 
@@ -17,12 +18,13 @@ from starlette.requests import ClientDisconnect
 from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing, User
 from nbmlp.server.http.errors import problems
 from nbmlp.server.intake.reader import RefusedFileError, read_upload
-from nbmlp.server.ports import Dataset, NoSpaceError
+from nbmlp.server.ports import Dataset, NoSpaceError, Service
 
 __all__ = ["router"]
 
 _MB = 1 << 20
-_UNFIT = re.compile(r"[\x00-\x1f\x7f/\\]|^\.{1,2}$|[\ud800-\udfff]")
+#: Neither "." nor "..", without slashes and control characters.
+_LABEL = r"^(\.{0,2}[^.\x00-\x1f\x7f/\\]|\.{3})[^\x00-\x1f\x7f/\\]*$"
 _BODY = {
     "requestBody": {
         "required": True,
@@ -30,8 +32,12 @@ _BODY = {
     }
 }
 Label = Annotated[
-    str, Path(min_length=1, max_length=200, description="A label.", examples=["houses.csv"])
-]
+    str,
+    Path(
+        max_length=200, description="A label.", examples=["houses.csv"],
+        json_schema_extra={"pattern": _LABEL},  # in the document only: ours is the better message
+    ),
+]  # fmt: skip
 
 
 def router(context: Context) -> APIRouter:
@@ -49,11 +55,12 @@ def router(context: Context) -> APIRouter:
         The answer has its columns, missing values, first rows and a guess at the target. The
         same content is stored once; the name is a label only.
         """
-        if _UNFIT.search(dataset):
+        if not re.fullmatch(_LABEL, dataset):
             raise HTTPException(422, "the name has characters that a label cannot have.")
-        with context.uploads.hold("everybody"), _scratch(context) as (raw, out):
-            await _receive(request, raw, context)
-            return await run_in_threadpool(_take, raw, out, dataset, context)
+        with context.uploads.hold("everybody"):
+            async with _scratch(service) as (raw, out):
+                await _receive(request, raw, context)
+                return await run_in_threadpool(_take, raw, out, dataset, context)
 
     @routes.get("", operation_id="list_datasets", responses=problems())
     def listed(after: After = None, limit: Limit = 50) -> Listing[Dataset]:
@@ -76,14 +83,16 @@ def router(context: Context) -> APIRouter:
     return routes
 
 
-@contextmanager
-def _scratch(context: Context) -> Iterator[tuple[File, File]]:
+@asynccontextmanager
+async def _scratch(service: Service) -> AsyncIterator[tuple[File, File]]:
     """Names of two files that are gone in the end, whatever happens."""
-    paths = context.service.upload_path(), context.service.upload_path()
+    # In a thread: the service measures its folder.
+    raw = await run_in_threadpool(service.upload_path)
+    out = await run_in_threadpool(service.upload_path)
     try:
-        yield paths
+        yield raw, out
     finally:
-        for path in paths:
+        for path in (raw, out):
             path.unlink(missing_ok=True)
 
 
@@ -96,7 +105,7 @@ async def _receive(request: Request, raw: File, context: Context) -> None:
     try:
         async with asyncio.timeout(settings.upload_seconds):
             with await run_in_threadpool(raw.open, "xb") as file:
-                await _write(request.stream(), file, most, context)
+                await _write(request.stream(), file, most, settings.reserve_mb * _MB)
     except TimeoutError:
         text = f"the upload took longer than {settings.upload_seconds:g} s."
         raise HTTPException(408, text) from None
@@ -108,20 +117,21 @@ async def _receive(request: Request, raw: File, context: Context) -> None:
         raise
 
 
-async def _write(stream: AsyncIterator[bytes], file: BinaryIO, most: int, context: Context) -> None:
+async def _write(stream: AsyncIterator[bytes], file: BinaryIO, most: int, reserve: int) -> None:
     size, pending = 0, bytearray()
     async for piece in stream:
         size += len(piece)
         _check_size(size, most)
         pending += piece
         if len(pending) >= _MB:
-            await run_in_threadpool(_write_piece, file, bytes(pending), context)
+            await run_in_threadpool(_write_piece, file, bytes(pending), reserve)
             pending.clear()
-    await run_in_threadpool(_write_piece, file, bytes(pending), context)
+    await run_in_threadpool(_write_piece, file, bytes(pending), reserve)
 
 
-def _write_piece(file: BinaryIO, piece: bytes, context: Context) -> None:
-    if context.service.health().disk_free < context.settings.reserve_mb * _MB:
+def _write_piece(file: BinaryIO, piece: bytes, reserve: int) -> None:
+    disk = os.fstatvfs(file.fileno())
+    if disk.f_bavail * disk.f_frsize < reserve:
         raise NoSpaceError("the disk is nearly full: delete data sets or models.")
     file.write(piece)
 

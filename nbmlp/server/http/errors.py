@@ -20,10 +20,12 @@ from nbmlp.server.ports import (
     NoSpaceError,
     NotFoundError,
     QueueFullError,
+    ServiceError,
 )
 
-__all__ = ["Problem", "add_handlers", "problems"]
+__all__ = ["Problem", "add_handlers", "answer", "problems"]
 
+#: The first that fits; errors of the library (data, settings) are 422.
 _STATUS: dict[type[Exception], int] = {
     NotFoundError: 404,
     ConflictError: 409,
@@ -31,7 +33,10 @@ _STATUS: dict[type[Exception], int] = {
     QueueFullError: 429,
     TooManyError: 429,
     NoSpaceError: 507,
+    ServiceError: 503,  # the database is locked or cannot be used
 }
+#: Worth another try, and after how many seconds.
+_LATER = {429: 5, 503: 5}
 _WHEN = {
     400: "Bad request.",
     401: "No token, or one that is not known.",
@@ -43,6 +48,7 @@ _WHEN = {
     415: "A file of a kind that is not taken.",
     422: "Something in the request is wrong.",
     429: "Too many requests, or too much is waiting: try again after Retry-After seconds.",
+    503: "The database cannot be used: try again after Retry-After seconds.",
     507: "No space left.",
 }
 _FEW_PROBLEMS = 5
@@ -58,7 +64,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For the documentation: the errors that a route may answer with, besides those of all."""
     return {
         status: {"model": Problem, "description": _WHEN[status]}
-        for status in sorted({*statuses, 400, 401, 403, 422, 429})
+        for status in sorted({*statuses, 400, 401, 403, 422, 429, 503})
     }
 
 
@@ -68,11 +74,17 @@ def _status(error: NbmlpError) -> int:
     return next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 422)
 
 
+def answer(error: NbmlpError) -> JSONResponse:
+    """What a client is told of an error that the server or the library names."""
+    status = _status(error)
+    wait = getattr(error, "retry_after", _LATER.get(status))
+    headers = None if wait is None else {"Retry-After": str(wait)}
+    return JSONResponse({"error": _printable(str(error))}, status, headers)
+
+
 def _say(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, NbmlpError)
-    status = _status(error)
-    headers = {"Retry-After": str(getattr(error, "retry_after", 5))} if status == 429 else None
-    return JSONResponse({"error": _printable(str(error))}, status, headers)
+    return answer(error)
 
 
 def _say_http(request: Request, error: Exception) -> JSONResponse:
@@ -83,10 +95,14 @@ def _say_http(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": str(error.detail)}, error.status_code, headers)
 
 
+def _told(found: dict[str, Any]) -> str:
+    where = ".".join(map(str, found["loc"][1:])) or found["loc"][0]
+    return f"{where}: {found['msg'].removeprefix('Value error, ')}"
+
+
 def _say_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    found = error.errors()
-    parts = [f"{'.'.join(map(str, e['loc'][1:])) or e['loc'][0]}: {e['msg']}" for e in found]
+    parts = [_told(found) for found in error.errors()]
     more = f" (and {len(parts) - _FEW_PROBLEMS} more)" if len(parts) > _FEW_PROBLEMS else ""
     text = "; ".join(parts[:_FEW_PROBLEMS]) + more
     return JSONResponse({"error": _printable(text)}, 422)

@@ -15,7 +15,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nbmlp.server.http.limits import RateLimit, TooManyError, network_of
+from nbmlp.errors import NbmlpError
+from nbmlp.server.http.errors import answer
+from nbmlp.server.http.limits import RateLimit, network_of
 from nbmlp.server.http.sessions import Sessions, Tokens
 from nbmlp.server.settings import ServerSettings
 
@@ -125,8 +127,10 @@ class Gate:
         send = self._hardened(send, done)
         try:
             await self._admit(scope)
-        except (_RefusedError, TooManyError) as refusal:
-            await _answer(refusal, scope)(scope, receive, send)
+        except _RefusedError as refusal:
+            await _refusal(refusal, scope)(scope, receive, send)
+        except NbmlpError as error:
+            await answer(error)(scope, receive, send)
         else:
             await self._call(scope, self._bounded(scope, receive), send, done)
         finally:
@@ -235,13 +239,11 @@ def _check_origin(headers: Headers) -> None:
         raise _RefusedError(403, "this request comes from a page of another site.")
 
 
-def _answer(refusal: _RefusedError | TooManyError, scope: Scope) -> Response:
-    if isinstance(refusal, TooManyError):
-        headers = {"Retry-After": str(refusal.retry_after)}
-        return JSONResponse({"error": str(refusal)}, 429, headers)
+def _refusal(refusal: _RefusedError, scope: Scope) -> Response:
     wants_page = "text/html" in Headers(scope=scope).get("accept", "")
     if refusal.status == 401 and wants_page and scope["method"] == "GET":
-        address = f"/login?next={quote(scope['path'])}"
+        query = scope["query_string"].decode("latin-1")
+        address = f"/login?next={quote(scope['path'] + (query and f'?{query}'))}"
         page = f'<!doctype html><title>Sign in</title><a href="{address}">Sign in</a>'
         return HTMLResponse(page, 401, {**refusal.headers, "Refresh": f"0; url={address}"})
     return JSONResponse({"error": str(refusal)}, refusal.status, refusal.headers)

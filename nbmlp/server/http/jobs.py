@@ -8,12 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing, User
+from nbmlp.server.http.context import After, Context, Digits, Identifier, Limit, Listing, User
 from nbmlp.server.http.errors import problems
 from nbmlp.server.http.feed import Feed
 from nbmlp.server.http.limits import Places
@@ -30,8 +30,9 @@ Key = Annotated[
     Header(description="The same key and body give the same job again; another body is refused."),
 ]
 LastEventId = Annotated[
-    int, Header(ge=0, le=2**53, description="Number of the last event that is known.")
-]
+    int, Field(ge=0, le=2**53), Digits,
+    Header(description="Number of the last event that is known."),
+]  # fmt: skip
 _FRAME = {
     "type": "object",
     "properties": {name: {"type": "string"} for name in ("event", "data", "id")},
@@ -66,7 +67,9 @@ def router(context: Context, feed: Feed) -> APIRouter:
     service = context.service
     routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-    @routes.post("", operation_id="submit_job", status_code=201, responses=problems(404, 409, 507))
+    @routes.post(
+        "", operation_id="submit_job", status_code=201, responses=problems(404, 408, 409, 413, 507)
+    )
     def submit(spec: JobSpec, idempotency_key: Key = None) -> Job:
         """Queue a training."""
         return service.submit(spec, idempotency_key)

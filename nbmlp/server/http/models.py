@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -15,7 +17,7 @@ from nbmlp.errors import DataError
 from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing
 from nbmlp.server.http.errors import problems
 from nbmlp.server.http.schema import INFER_BODY
-from nbmlp.server.http.serving import Kept, ServedModel
+from nbmlp.server.http.serving import Arrays, Kept, ServedModel
 from nbmlp.server.http.tensors import InferRequest, encode
 from nbmlp.server.ports import Model, NotFoundError, Service
 
@@ -23,6 +25,30 @@ __all__ = ["health", "inference", "router"]
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
 _VERSION = "1"
+#: Bytes of a request, or of its rows, that take as long as others can be let wait: some 0.5 ms.
+_LONG = 1 << 16
+Found = TypeVar("Found")
+
+
+class ModelSummary(BaseModel):
+    """A model in a list: what it is and how good. The model itself has all about it."""
+
+    id: str
+    name: str
+    job_id: str
+    dataset_id: str
+    created: float
+    bytes: int
+    task: str
+    summary: str
+    evaluation: dict[str, float | str | None]
+
+    @classmethod
+    def of(cls, model: Model) -> ModelSummary:
+        """Without columns, classes, and the measures that are lists (confusion, residuals)."""
+        short = {k: v for k, v in model.evaluation.items() if not isinstance(v, list | dict)}
+        fields = {name: getattr(model, name) for name in cls.model_fields}
+        return cls(**{**fields, "evaluation": short})
 
 
 class Tensor(BaseModel):
@@ -72,13 +98,14 @@ def router(context: Context, kept: Kept) -> APIRouter:
     routes = APIRouter(prefix="/v1/models", tags=["models"])
 
     @routes.get("", operation_id="list_models", responses=problems())
-    def listed(after: After = None, limit: Limit = 50) -> Listing[Model]:
-        """Models, newest first."""
-        return Listing.of(service.list_models(after, limit))
+    def listed(after: After = None, limit: Limit = 50) -> Listing[ModelSummary]:
+        """Models in short, newest first."""
+        page = service.list_models(after, limit)
+        return Listing(data=tuple(map(ModelSummary.of, page.items)), has_more=page.has_more)
 
     @routes.get("/{model_id}", operation_id="get_model", responses=problems(404))
     def get(model_id: Identifier) -> Model:
-        """One model."""
+        """One model: its columns, classes, and evaluation with confusion or residuals."""
         return service.get_model(model_id)
 
     @routes.get(
@@ -106,8 +133,8 @@ def router(context: Context, kept: Kept) -> APIRouter:
     return routes
 
 
-Name = Annotated[str, Path(max_length=64, description="The model's id.")]
-Version = Annotated[str, Path(max_length=8, examples=["1"])]
+Name = Annotated[str, Path(description="The model's id.")]
+Version = Annotated[str, Path(examples=["1"])]
 
 
 def inference(kept: Kept) -> APIRouter:
@@ -128,13 +155,19 @@ def inference(kept: Kept) -> APIRouter:
 def health(service: Service) -> APIRouter:
     """Routes below ``/v2/health``: open to everybody."""
     routes = APIRouter(prefix="/v2/health", tags=["server"])
+    nobody: dict[str, Any] = {"openapi_extra": {"security": []}}
 
-    @routes.get("/live", operation_id="server_live")
+    @routes.get("/live", operation_id="server_live", **nobody)
     async def live() -> dict[str, bool]:
         """Whether the server answers."""
         return {"live": True}
 
-    @routes.get("/ready", operation_id="server_ready", responses={503: {}})
+    @routes.get(
+        "/ready",
+        operation_id="server_ready",
+        responses={503: {"description": "Not now."}},
+        **nobody,
+    )
     def ready() -> JSONResponse:
         """Whether it can work."""
         well = service.health().ready
@@ -161,8 +194,10 @@ def _add_models(routes: APIRouter, kept: Kept) -> None:
     async def infer(request: Request, name: Name) -> Response:
         """Predict rows."""
         served = await kept.get(name)
-        asked, behind = _parsed(request.headers.get(_JSON_LENGTH), await request.body())
-        return await _answer(served, asked, behind)
+        body = await request.body()
+        asked, rows = await _off(len(body), _read, served, request.headers.get(_JSON_LENGTH), body)
+        found = await served.predict(rows)
+        return await _off(rows.nbytes, _written, served, asked, found)
 
     for path, end, checks in (
         ("/models/{name}", "", []),
@@ -171,7 +206,7 @@ def _add_models(routes: APIRouter, kept: Kept) -> None:
         some: dict[str, Any] = {"dependencies": checks, "responses": problems(404)}
         infer_only: dict[str, Any] = {
             "dependencies": checks, "openapi_extra": INFER_BODY, "response_model": None,
-            "responses": {**problems(404, 413), 200: {"model": InferResponse}},
+            "responses": {**problems(404, 408, 413), 200: {"model": InferResponse}},
         }  # fmt: skip
         routes.get(path, operation_id=f"model{end}_metadata", **some)(metadata)
         routes.get(f"{path}/ready", operation_id=f"model{end}_ready", **some)(ready)
@@ -180,7 +215,7 @@ def _add_models(routes: APIRouter, kept: Kept) -> None:
 
 def _check_version(version: Version) -> None:
     if version != _VERSION:
-        raise NotFoundError(f"there is no version {version}: the only one is {_VERSION}.")
+        raise NotFoundError(f"there is no version {version[:40]!r}: the only one is {_VERSION}.")
 
 
 def _parsed(length: str | None, body: bytes) -> tuple[InferRequest, bytes]:
@@ -198,13 +233,26 @@ def _parsed(length: str | None, body: bytes) -> tuple[InferRequest, bytes]:
         raise HTTPException(400, f"{where}: {first['msg']}") from None
 
 
-async def _answer(served: ServedModel, asked: InferRequest, behind: bytes) -> Response:
+async def _off(size: int, function: Callable[..., Found], *given: Any) -> Found:
+    """Call it: in a thread when it has so many bytes to go through that others would wait."""
+    return await run_in_threadpool(function, *given) if size > _LONG else function(*given)
+
+
+def _read(
+    served: ServedModel, length: str | None, body: bytes
+) -> tuple[InferRequest, NDArray[Any]]:
+    """The request and its rows, as the net takes them."""
+    asked, behind = _parsed(length, body)
     known = [output["name"] for output in served.outputs]
-    wanted = [output.name for output in asked.outputs or ()] or known
-    for name in wanted:
-        if name not in known:
-            raise DataError(f"there is no output {name[:80]!r}: choose from {', '.join(known)}.")
-    found = await served.predict(served.rows(asked.arrays(behind)))
+    for output in asked.outputs or ():
+        if output.name not in known:
+            wrong = output.name[:80]
+            raise DataError(f"there is no output {wrong!r}: choose from {', '.join(known)}.")
+    return asked, served.rows(asked.arrays(behind))
+
+
+def _written(served: ServedModel, asked: InferRequest, found: Arrays) -> Response:
+    wanted = [output.name for output in asked.outputs or ()] or found
     pairs = [encode(name, found[name], asked.wants_bytes(name)) for name in wanted]
     head = {"model_name": served.model.id, "model_version": _VERSION}
     if asked.id is not None:

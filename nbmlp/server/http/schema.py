@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from nbmlp.codes import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS, names
+from nbmlp.optimizers import OPTIMIZERS
+from nbmlp.schedules import SCHEDULES
 from nbmlp.server.http.tensors import InferRequest
 
 __all__ = ["INFER_BODY", "allowed_methods", "complete"]
 
 _REFERENCE = "#/components/schemas/{model}"
+#: Settings that are calls of a name: the names that there are.
+_CALLS: dict[str, Iterable[str]] = {
+    "activation": names(ACTIVATIONS),
+    "output": names(("auto", *OUTPUTS)),
+    "loss": names(("auto", *LOSSES)),
+    "init": names(("auto", *INITIALISERS)),
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
 #: The body of a prediction, which is parsed by hand because bytes may follow it.
 INFER_BODY = {
     "requestBody": {
@@ -56,6 +69,9 @@ def complete(app: FastAPI) -> None:
             found = get_openapi(
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
+            # Not as dependencies of the routes: the gate has looked at the token before.
+            found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            found["security"] = [{"token": []}]
             _add_schemas(found)
             _add_links(found)
             app.openapi_schema = found
@@ -69,6 +85,10 @@ def _add_schemas(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     schemas.update(schema.pop("$defs"))
     schemas["InferRequest"] = schema
+    for setting, known in _CALLS.items():
+        # Only here: who mistypes a name is told the nearest one, not a pattern.
+        called = schemas["Hyper"]["properties"][setting]
+        called["pattern"] = called["pattern"].replace("[a-z_0-9]+", f"({'|'.join(known)})", 1)
     # Generators of clients do not know tuples yet.
     pair = {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}
     schemas["Model"]["properties"]["inputs"]["items"] = pair

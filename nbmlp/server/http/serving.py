@@ -17,7 +17,7 @@ from nbmlp.predict import Predictor, Rows
 from nbmlp.server.http.tensors import datatype_of
 from nbmlp.server.ports import Model, Service
 
-__all__ = ["Kept", "ServedModel"]
+__all__ = ["Arrays", "Kept", "ServedModel"]
 
 Arrays = dict[str, NDArray[Any]]
 _Request = tuple[NDArray[Any], asyncio.Future[NDArray[Any]]]

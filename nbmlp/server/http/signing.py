@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse
@@ -23,9 +23,10 @@ def router(tokens: Tokens, sessions: Sessions) -> APIRouter:
     async def login(request: Request) -> RedirectResponse:
         fields = await _form(request)
         user = await tokens.user(fields.get("token", "").strip())
+        place = _own_path(fields.get("next", ""))
         if user is None:
-            return RedirectResponse("/login?wrong=1", 303)
-        answer = RedirectResponse(_own_path(fields.get("next", "")), 303)
+            return RedirectResponse(f"/login?{urlencode({'wrong': 1, 'next': place})}", 303)
+        answer = RedirectResponse(place, 303)
         answer.set_cookie(
             COOKIE, sessions.begin(user), max_age=sessions.seconds, httponly=True,
             samesite="strict", secure=request.url.scheme == "https",
@@ -46,9 +47,12 @@ def router(tokens: Tokens, sessions: Sessions) -> APIRouter:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    body = await request.body()
-    if len(body) > _LONGEST_FORM:
-        raise HTTPException(413, "the form is too long.")
+    """Its fields; a stranger's form is read no further than a form is long."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LONGEST_FORM:
+            raise HTTPException(413, "the form is too long.")
     fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
     return {name: values[0] for name, values in fields.items()}
 

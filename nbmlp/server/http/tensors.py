@@ -35,7 +35,7 @@ class InputTensor(_Open):
 
     name: str
     shape: Annotated[list[Dimension], Field(min_length=1, max_length=_MOST_DIMENSIONS)]
-    datatype: str
+    datatype: Annotated[str, Field(json_schema_extra={"enum": [*DATATYPES, "BYTES"]})]
     parameters: dict[str, Any] = {}
     data: list[Any] | None = None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nbmlp.data import Dataset, Given, Table
+from nbmlp.data import Dataset, Given
 from nbmlp.errors import DataError, NbmlpError, NonFiniteError
 from nbmlp.io import archive
 from nbmlp.metrics import confusion_matrix
@@ -265,17 +265,20 @@ def _describe(model: MLP, data: Dataset, parts: _Parts, order: Order) -> dict[st
     classes = model.classes
     return {
         "bytes": order.model.stat().st_size, "sha256": archive.stored_digest(order.model),
-        "task": model.coding.task, "inputs": _inputs(data), "targets": list(data.target_names),
+        "task": model.coding.task, "inputs": _inputs(model, data),
+        "targets": list(data.target_names),
         "classes": [] if classes is None else [str(label) for label in classes],
         "evaluation": _evaluation(model, *parts.measured()), "summary": repr(model),
     }  # fmt: skip
 
 
-def _inputs(data: Dataset) -> list[tuple[str, str]]:
-    X = data.X
-    if not isinstance(X, Table):
+def _inputs(model: MLP, data: Dataset) -> list[tuple[str, str]]:
+    """As the model takes them: text that no training row had counts as numbers."""
+    plan = model.column_plan
+    if plan is None:
         return [(name, "number") for name in data.feature_names]
-    return [(name, "text" if X[name].dtype == object else "number") for name in X]
+    texts = {column.name for column in plan.categories}
+    return [(name, "text" if name in texts else "number") for name in plan.columns]
 
 
 def _evaluation(model: MLP, which: str, given: Given) -> dict[str, Any]:
