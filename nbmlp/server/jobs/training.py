@@ -31,7 +31,6 @@ Send = Callable[[dict[str, Any]], None]
 _PERIOD = 0.5
 #: Of a confusion matrix; of pairs (true, predicted).
 _MOST_CLASSES, _MOST_PAIRS = 100, 500
-_FEWEST_EPOCHS = 5
 
 
 @dataclass
@@ -233,16 +232,10 @@ def _deliver(model: MLP, data: Dataset, parts: _Parts, order: Order, send: Send)
     model.save(order.model)
     reach("model")
     described = _describe(model, data, parts, order)
-    if _stalled(model):
+    if model.history.stalled:
         send({"kind": "message", "text": "the training loss has hardly moved."})
         _diagnose(model, parts, order, send)
     send({"kind": "done", "stop_reason": model.history.stop_reason, "model": described})
-
-
-def _stalled(model: MLP) -> bool:
-    """Whether nothing was learned in all that time."""
-    losses = model.history.train_loss
-    return len(losses) >= _FEWEST_EPOCHS and not losses.min() < 0.99 * losses[0]
 
 
 def _diagnose(model: MLP, parts: _Parts, order: Order, send: Send) -> None:
