@@ -246,7 +246,11 @@ def test_slow_and_silent_ones_harm_nobody(tmp_path: Path) -> None:
 
 
 def test_a_stalled_reader_is_cut_off(tmp_path: Path) -> None:
-    with serving(tmp_path, *RAISED, "--write-seconds", "2") as server:
+    """Of a job with much to tell: more than the system's buffers hold."""
+    with running(tmp_path, *RAISED, "--write-seconds", "2") as server:
+        with Client(server.url, server.token) as client:
+            data = client.upload(rows(tmp_path, 40))
+            server.job = client.submit(data, model={"hidden": [4], "epochs": 100_000})["id"]
         stalled = socket.socket()
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stalled.connect(("127.0.0.1", server.port))
