@@ -8,41 +8,16 @@ from __future__ import annotations
 import argparse
 import json
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-import httpx
 import numpy as np
 
+from bench.serving import Serving, serving
 from nbmlp.client import Client
 
 _ROWS = 2000
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _start(folder: Path, port: int) -> tuple[subprocess.Popen[str], str]:
-    command = [
-        sys.executable, "-m", "nbmlp", "serve", "--port", str(port), "--data-dir", str(folder),
-        "--rate", "1e6", "--burst", "1000000", "--log-level", "warning",
-    ]  # fmt: skip
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    server.stdout.readline()
-    token = server.stdout.readline().split()[-1]
-    while True:
-        try:
-            httpx.get(f"http://127.0.0.1:{port}/v2/health/ready").raise_for_status()
-            return server, token
-        except httpx.HTTPError:
-            time.sleep(0.1)
 
 
 def _train(client: Client, folder: Path) -> str:
@@ -57,12 +32,12 @@ def _train(client: Client, folder: Path) -> str:
     return model
 
 
-def _request(port: int, token: str, model: str) -> bytes:
+def _request(server: Serving, model: str) -> bytes:
     tensor = {"name": "x", "shape": [1, 5], "datatype": "FP32", "data": [0.1, 0.2, 0.3, 0.4, 0.5]}
     body = json.dumps({"inputs": [tensor]}).encode()
     head = (
-        f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
-        f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+        f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+        f"Authorization: Bearer {server.token}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
@@ -89,19 +64,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=5000)
     calls = parser.parse_args().calls
-    port = _free_port()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        server, token = _start(folder / "data", port)
-        try:
-            with Client(f"http://127.0.0.1:{port}", token) as client:
+        with serving(folder / "data", "--rate", "1e6", "--burst", "1000000") as server:
+            with server.client() as client:
                 model = _train(client, folder)
-            request = _request(port, token, model)
-            _measure(port, request, 200)
-            times = _measure(port, request, calls)
-        finally:
-            server.terminate()
-            server.wait()
+            request = _request(server, model)
+            _measure(server.port, request, 200)
+            times = _measure(server.port, request, calls)
     p50, p99 = np.percentile(times, [50, 99])
     print(f"{calls} calls of one row, keep-alive: p50 {p50:.3f} ms, p99 {p99:.3f} ms")
 

@@ -142,6 +142,11 @@ def states(folder: Path) -> list[str]:
     return found
 
 
+def nothing_left(folder: Path) -> bool:
+    """Whether all jobs have ended and what they left behind is removed."""
+    return set(states(folder)) <= set(TERMINAL) and not list((folder / "jobs").iterdir())
+
+
 def queue(checked: Checked, count: int) -> list[str]:
     service = LocalService(make_settings(checked.folder))
     jobs = [service.submit(checked.spec).id for _ in range(count)]
@@ -210,10 +215,7 @@ def test_servers_killed_at_each_named_point(
     jobs = queue(checked, 2)
     mark = faults(f"server.{point}:{count}:kill")
     server = Server(checked.folder)
-    until(
-        lambda: server.process.poll() is not None or set(states(checked.folder)) <= set(TERMINAL),
-        PATIENCE,
-    )
+    until(lambda: server.process.poll() is not None or nothing_left(checked.folder), PATIENCE)
     died = server.process.poll() == -signal.SIGKILL
     server.kill()
     assert died == mark.exists()

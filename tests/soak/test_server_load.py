@@ -23,7 +23,8 @@ import numpy as np
 import psutil
 import pytest
 
-from nbmlp import Client
+from nbmlp import MLP, Client
+from nbmlp.client import DatasetInfo, JobInfo
 
 pytestmark = pytest.mark.soak
 
@@ -66,35 +67,46 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, *options: str) -> Iterator[Server]:
+def running(folder: Path, *options: str, token: str = "") -> Iterator[Server]:
+    """A server on the data in a folder; the token of a former start, unless it is the first."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, _hard()), _hard()))
     command = [
         sys.executable, "-m", "nbmlp", "serve", "--port", "0", "--data-dir", str(folder / "data"),
-        "--log-level", "error", "--cores", "1", *options,
+        "--log-level", "error", *options,
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         port = int(process.stdout.readline().rsplit(":", 1)[1])
-        token = process.stdout.readline().split()[-1]
-        server = Server(process, port, token)
-        prepare(server, folder)
-        yield server
+        yield Server(process, port, token or process.stdout.readline().split()[-1])
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
 
 
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[Server]:
+    """With a model to ask and a job that goes on for long."""
+    with running(folder, "--cores", "1", *options) as server:
+        prepare(server, folder)
+        yield server
+
+
 def _hard() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
+def rows(folder: Path, count: int) -> Path:
+    """Five columns and their sum."""
+    X = np.random.default_rng(0).normal(size=(count, 5)).astype(np.float32)
+    path = folder / "c.npz"
+    np.savez(path, X=X, y=X.sum(axis=1))
+    return path
+
+
 def prepare(server: Server, folder: Path) -> None:
-    """A model to ask, and a job that goes on for long."""
-    X = np.random.default_rng(0).normal(size=(100_000, 5)).astype(np.float32)
-    np.savez(folder / "c.npz", X=X, y=X.sum(axis=1))
     with Client(server.url, server.token) as client:
-        data = client.upload(folder / "c.npz")
+        data = client.upload(rows(folder, 100_000))
         model = {"hidden": [50], "epochs": 1, "task": "regression"}
         server.model = client.wait(client.submit(data, model=model))["model_id"]
         server.job = client.submit(data, model={**model, "epochs": 100_000, "batch_size": 8})["id"]
@@ -234,7 +246,11 @@ def test_slow_and_silent_ones_harm_nobody(tmp_path: Path) -> None:
 
 
 def test_a_stalled_reader_is_cut_off(tmp_path: Path) -> None:
-    with serving(tmp_path, *RAISED, "--write-seconds", "2") as server:
+    """Of a job with much to tell: more than the system's buffers hold."""
+    with running(tmp_path, *RAISED, "--write-seconds", "2") as server:
+        with Client(server.url, server.token) as client:
+            data = client.upload(rows(tmp_path, 40))
+            server.job = client.submit(data, model={"hidden": [4], "epochs": 100_000})["id"]
         stalled = socket.socket()
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stalled.connect(("127.0.0.1", server.port))
@@ -255,17 +271,104 @@ def test_a_stalled_reader_is_cut_off(tmp_path: Path) -> None:
         stalled.close()
 
 
-def test_the_end_with_streams_open(tmp_path: Path) -> None:
-    with serving(tmp_path, *RAISED) as server:
-        streams = []
-        for _ in range(100):
-            stream = socket.create_connection(("127.0.0.1", server.port))
-            stream.sendall(server.head("GET", f"/v1/jobs/{server.job}/events"))
-            assert stream.recv(20).split()[1] == b"200"
-            streams.append(stream)
-        start = time.monotonic()
-        os.kill(server.process.pid, signal.SIGTERM)
-        server.process.wait(20)
-        assert time.monotonic() - start < 5
+def open_streams(server: Server, job: str, count: int) -> list[socket.socket]:
+    """Followers of a job who have been answered and read no further."""
+    streams = []
+    for _ in range(count):
+        stream = socket.create_connection(("127.0.0.1", server.port))
+        stream.sendall(server.head("GET", f"/v1/jobs/{job}/events"))
+        assert stream.recv(20).split()[1] == b"200"
+        streams.append(stream)
+    return streams
+
+
+def terminate(server: Server) -> float:
+    """Seconds from the signal to the end."""
+    start = time.monotonic()
+    os.kill(server.process.pid, signal.SIGTERM)
+    server.process.wait(20)
+    return time.monotonic() - start
+
+
+EPOCHS = 150
+
+
+def submit_two(client: Client, data: DatasetInfo) -> list[JobInfo]:
+    """Jobs of some seconds, one core each."""
+    model = {"hidden": [50], "epochs": EPOCHS, "batch_size": 8, "dropout": 0.1}
+    return [client.submit(data, model={**model, "seed": seed}, threads=1) for seed in (1, 2)]
+
+
+def left_by(folder: Path) -> list[psutil.Process]:
+    """Processes that work below a folder."""
+    return [p for p in psutil.process_iter(["cwd"]) if str(folder) in (p.info["cwd"] or "")]
+
+
+def check_resumed(client: Client, job: JobInfo, undisturbed: JobInfo, folder: Path) -> None:
+    """It went on from a checkpoint, once, and is the same as the other in every bit."""
+    told = [e["data"]["text"] for e in client.stream(job) if e["kind"] == "message"]
+    assert len(told) == 1
+    assert int(told[0].removeprefix("resumed from epoch ")) > 0
+    models = []
+    for found in (client.job(job), undisturbed):
+        client.download(found["model_id"], folder / "model")
+        models.append(MLP.load(folder / "model"))
+    assert np.array_equal(models[0].get_flat(), models[1].get_flat())
+    assert len(models[0].history) == len(client.metrics(job)) == EPOCHS
+
+
+def test_the_end_with_streams_open_and_the_jobs_that_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = (*RAISED, "--cores", "2", "--checkpoint-seconds", "0.5")
+    with running(tmp_path, *options) as server, Client(server.url, server.token) as client:
+        data = client.upload(rows(tmp_path, 50_000))
+        undisturbed = [client.wait(job) for job in submit_two(client, data)]
+        jobs = submit_two(client, data)
+        while not all((j := client.job(job))["state"] == "running" and j["epoch"] > 20
+                      for job in jobs):  # fmt: skip
+            time.sleep(0.05)
+        streams = [s for job in jobs for s in open_streams(server, job["id"], 50)]
+        seconds = terminate(server)
         for stream in streams:
             stream.close()
+    assert left_by(tmp_path) == []
+    with (
+        running(tmp_path, *options, token=server.token) as server,
+        Client(server.url, server.token) as client,
+    ):
+        for job, other in zip(jobs, undisturbed, strict=True):
+            check_resumed(client, job, other, tmp_path)
+    with capsys.disabled():
+        print(f"\n2 jobs, 100 streams: ended in {seconds:.2f} s, both went on with the same bits")
+    assert seconds < 5
+
+
+def test_thousands_of_epochs_per_second(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is kept of each epoch is small and on disk: the server's memory stays as it is."""
+    epochs, database = 50_000, tmp_path / "data" / "nbmlp.sqlite"
+    with running(tmp_path, *RAISED) as server, Client(server.url, server.token) as client:
+        data = client.upload(rows(tmp_path, 40))
+        used = []
+        for _ in range(4):
+            start = time.monotonic()
+            job = client.submit(data, model={"hidden": [4], "epochs": epochs})
+            streamed = [
+                row["epoch"]
+                for event in client.stream(job)
+                if event["kind"] == "epochs"
+                for row in event["data"]["rows"]
+            ]
+            seconds = time.monotonic() - start
+            assert streamed == list(range(1, epochs + 1))
+            assert [row["epoch"] for row in client.metrics(job)] == streamed
+            used.append(memory(server))
+        size = database.stat().st_size / (4 * epochs)
+    with capsys.disabled():
+        told = ", ".join(f"{m:.0f}" for m in used)
+        print(
+            f"\n4 jobs of {epochs} epochs, the last at {epochs / seconds:.0f}/s: memory after each"
+            f" {told} MB; {size:.0f} bytes of the database per epoch"
+        )
+    assert used[-1] < 1.1 * used[0] + 20
+    assert size < 400

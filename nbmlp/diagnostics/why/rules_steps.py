@@ -35,6 +35,13 @@ def _rate(e: Evidence, factor: float) -> Cure:
     return Cure({"learning_rate": rate}, words=f"learning_rate={rate:.3g}")
 
 
+def _ladder(e: Evidence, ratio: float, step: float) -> tuple[Cure, ...]:
+    """Rates one, two and three steps away; the usual rate and the next where those end short."""
+    if np.log(1.0 / ratio) / np.log(step) > 3.0:
+        return _rate(e, 1.0 / ratio), _rate(e, step / ratio)
+    return tuple(_rate(e, step**k) for k in (1, 2, 3))
+
+
 def summed_gradient(e: Evidence) -> Suspect | None:
     """A gradient that grows with the batch."""
     if e.train.reduction != "sum" or isinstance(e.train.optimizer, LBFGS | Rprop):
@@ -62,7 +69,7 @@ def learning_rate(e: Evidence) -> list[Suspect]:
         f"learning rate {rate:g} is {ratio:.3g} times what is usual for {e.train.optimizer.name}",
         "steps overshoot: the loss jumps about or units are thrown onto their flat ends",
         "lower the learning rate",
-        (_rate(e, 0.1), _rate(e, 0.01), _rate(e, 1e-3)),
+        _ladder(e, ratio, 0.1),
         trust=0.6 if ratio < _HIGH or e.train.reduction == "sum" else 1.0, optimises=ratio < _HIGH,
         ladder=True, sign=False,
     )  # fmt: skip
@@ -71,7 +78,7 @@ def learning_rate(e: Evidence) -> list[Suspect]:
         f"learning rate {rate:g} is {ratio:.3g} times what is usual for {e.train.optimizer.name}",
         "the loss is still on its way down when training ends",
         "raise the learning rate",
-        (_rate(e, 10.0), _rate(e, 100.0), _rate(e, 1000.0)),
+        _ladder(e, ratio, 10.0),
         trust=1.0 if ratio <= (0.05 if _ended_early(e) else 0.2) else 0.5, ladder=True, sign=False,
     )  # fmt: skip
     return [high, low]

@@ -238,7 +238,7 @@ class Attempt:
         if code == -signal.SIGKILL:
             return oom_kills() > self._kills
         words = self.process.last_words().lower()
-        signs = ("out of memory", "bad_alloc", "cannot allocate memory")
+        signs = ("out of memory", "bad_alloc", "cannot allocate memory", "memoryerror")
         return code != 0 and any(sign in words for sign in signs)
 
     def _interrupt(self, reason: str) -> None:

@@ -120,11 +120,20 @@ def kill_orphan(pid: int, started: float) -> bool:
     return True
 
 
-def oom_kills() -> int:
-    """How many processes of this container the kernel has ended for want of memory."""
-    with suppress(OSError, ValueError):
-        for line in Path("/sys/fs/cgroup/memory.events").read_text().splitlines():
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
-                return int(count)
+def oom_kills(system: Path = Path("/")) -> int:
+    """How many processes the kernel has ended for want of memory, as far as it tells.
+
+    Those of this process's own control group, else of the machine. `system` is where ``/proc``
+    and ``/sys`` are.
+    """
+    group = ""
+    with suppress(OSError):
+        lines = (system / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        group = next((x[4:] for x in lines if x.startswith("0::/")), "")
+    for source in (f"sys/fs/cgroup/{group}/memory.events", "proc/vmstat"):
+        with suppress(OSError, ValueError):
+            for line in (system / source).read_text(encoding="ascii").splitlines():
+                name, _, count = line.partition(" ")
+                if name == "oom_kill":
+                    return int(count)
     return 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nbmlp.data import Dataset, Given
 from nbmlp.errors import DataError, NbmlpError, NonFiniteError
@@ -28,9 +29,8 @@ __all__ = ["Wishes", "train"]
 Send = Callable[[dict[str, Any]], None]
 #: Seconds between two reports.
 _PERIOD = 0.5
-#: Rows that are asked at once for the measures at the end.
+#: Of a confusion matrix; of pairs (true, predicted).
 _MOST_CLASSES, _MOST_PAIRS = 100, 500
-_FEWEST_EPOCHS = 5
 
 
 @dataclass
@@ -232,16 +232,10 @@ def _deliver(model: MLP, data: Dataset, parts: _Parts, order: Order, send: Send)
     model.save(order.model)
     reach("model")
     described = _describe(model, data, parts, order)
-    if _stalled(model):
+    if model.history.stalled:
         send({"kind": "message", "text": "the training loss has hardly moved."})
         _diagnose(model, parts, order, send)
     send({"kind": "done", "stop_reason": model.history.stop_reason, "model": described})
-
-
-def _stalled(model: MLP) -> bool:
-    """Whether nothing was learned in all that time."""
-    losses = model.history.train_loss
-    return len(losses) >= _FEWEST_EPOCHS and not losses.min() < 0.99 * losses[0]
 
 
 def _diagnose(model: MLP, parts: _Parts, order: Order, send: Send) -> None:
@@ -282,24 +276,28 @@ def _inputs(model: MLP, data: Dataset) -> list[tuple[str, str]]:
 
 
 def _evaluation(model: MLP, which: str, given: Given) -> dict[str, Any]:
+    """Loss, measures and details; the net is asked once, for rows may be many."""
     try:
         if model.train_spec.on_nonfinite in ("drop_rows", "impute"):
             given, _ = given.without_bad_rows(model.model_spec.dtype)
-        found = {"rows": which, "count": len(given.y), **model.evaluate(given.X, given.y)}
-        return found | _details(model, given)
+        rows = model.net.rows(given.X, given.y, None)
+        outputs, loss = model.predictor.outputs_and_loss(rows)
+        measures = model.coding.evaluate(given.y, outputs, None)
     except DataError as error:  # for example a label that no training row has
         return {"rows": which, "count": len(given.y), "problem": str(error)}
+    found = {"rows": which, "count": len(given.y), "loss": loss, **measures}
+    return found | _details(model, given.y, model.coding.decode(outputs))
 
 
-def _details(model: MLP, given: Given) -> dict[str, Any]:
+def _details(model: MLP, y: Any, predicted: NDArray[Any]) -> dict[str, Any]:
     """A confusion matrix, or true and predicted numbers of some rows."""
-    predicted, classes = model.predict(given.X), model.classes
+    classes = model.classes
     if classes is not None:
         if len(classes) > _MOST_CLASSES:
             return {}
-        matrix = confusion_matrix(given.y, predicted, labels=classes)
+        matrix = confusion_matrix(y, predicted, labels=classes)
         return {"confusion": np.asarray(matrix).tolist()}
     if predicted.ndim > 1:
         return {}
-    rows = np.linspace(0, len(given.y) - 1, min(_MOST_PAIRS, len(given.y))).astype(int)
-    return {"residuals": [[float(given.y[i]), float(predicted[i])] for i in rows]}
+    rows = np.linspace(0, len(y) - 1, min(_MOST_PAIRS, len(y))).astype(int)
+    return {"residuals": [[float(y[i]), float(predicted[i])] for i in rows]}

@@ -17,7 +17,7 @@ from typing import Any
 
 from nbmlp.errors import DataError, NbmlpError, NonFiniteError, SpecError
 from nbmlp.server import faults
-from nbmlp.server.jobs.limits import limit
+from nbmlp.server.jobs.limits import before_last_words, limit
 from nbmlp.server.jobs.protocol import Order, receive, send
 
 __all__ = ["BUSY", "LOST", "main"]
@@ -79,19 +79,24 @@ def _listen(connection: Connection, wishes: Any) -> None:
 
 def _fail(error: BaseException, order: Order, tell: Any) -> int:
     """Say why; returns LOST when another attempt may fare better."""
+    short = before_last_words()
     traceback.print_exception(error)
     cause = error if isinstance(error, OSError) else error.__cause__
     if isinstance(cause, OSError) and cause.errno != errno.ENOMEM and cause.errno not in _FULL:
         tell({"kind": "lost", "error": str(error)})
         return LOST
-    kind, sentence = _reason(error, cause, order)
+    kind, sentence = _reason(error, cause, order, short)
     tell({"kind": "failed", "error": sentence, "error_kind": kind})
     return 0
 
 
-def _reason(error: BaseException, cause: BaseException | None, order: Order) -> tuple[str, str]:
-    """Kind and sentence of a failure."""
-    if isinstance(error, MemoryError) or (isinstance(cause, OSError) and cause.errno == 12):
+def _reason(
+    error: BaseException, cause: BaseException | None, order: Order, short: bool
+) -> tuple[str, str]:
+    """Kind and sentence of a failure; `short` of memory, an error without a name is no surprise."""
+    unnamed = not isinstance(error, NbmlpError | OSError)
+    refused = isinstance(cause, OSError) and cause.errno == errno.ENOMEM
+    if isinstance(error, MemoryError) or refused or (short and unnamed):
         return "out_of_memory", (
             f"out of memory: the job may use {order.memory_mb} MB; raise its limit, or train on"
             " fewer rows or columns."

@@ -21,6 +21,12 @@ _ID = String(26)
 
 def upgrade() -> None:
     """From nothing."""
+    for create in (_data_sets, _jobs, _reports, _models, _access):
+        create()
+
+
+def _data_sets() -> None:
+    """What was uploaded."""
     op.create_table(
         "datasets",
         Column("id", _ID, primary_key=True),
@@ -34,6 +40,10 @@ def upgrade() -> None:
         Column("preview", JSON, nullable=False),
         Column("created", Float, nullable=False),
     )
+
+
+def _jobs() -> None:
+    """Trainings, and the order in which they wait."""
     op.create_table(
         "jobs",
         Column("id", _ID, primary_key=True),
@@ -68,6 +78,11 @@ def upgrade() -> None:
         Column("stop_reason", Text, nullable=False),
         Column("model_id", _ID),
     )
+    op.create_index("queue", "jobs", ["state", "priority", "id"])
+
+
+def _reports() -> None:
+    """What their processes have told."""
     op.create_table(
         "events",
         Column("job_id", _ID, ForeignKey("jobs.id"), primary_key=True),
@@ -84,6 +99,10 @@ def upgrade() -> None:
         Column("sha256", String(64), nullable=False),
         Column("created", Float, nullable=False),
     )
+
+
+def _models() -> None:
+    """What came of them."""
     op.create_table(
         "models",
         Column("id", _ID, primary_key=True),
@@ -100,6 +119,10 @@ def upgrade() -> None:
         Column("evaluation", JSON, nullable=False),
         Column("summary", Text, nullable=False),
     )
+
+
+def _access() -> None:
+    """Requests not to be done twice; who may ask."""
     op.create_table(
         "keys",
         Column("key", String(200), primary_key=True),
@@ -113,4 +136,3 @@ def upgrade() -> None:
         Column("hash", String(64), nullable=False, unique=True),
         Column("created", Float, nullable=False),
     )
-    op.create_index("queue", "jobs", ["state", "priority", "id"])
