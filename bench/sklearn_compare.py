@@ -219,7 +219,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m bench.sklearn_compare", description=__doc__)
     p.add_argument("--tasks", default=",".join(TASKS), type=lambda t: names_of(t, list(TASKS)))
-    p.add_argument("--rounds", default=5, type=whole)
+    p.add_argument("--rounds", default=9, type=whole)
     p.add_argument("--json", type=Path, metavar="FILE", help="write every time measured")
     return p
 
