@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from server_jobs import add_table, finished, make_settings, spec_for
 
+from nbmlp import MLP
 from nbmlp.cli import run
+from nbmlp.data import Table
+from nbmlp.server.service import LocalService
 from nbmlp.server.settings import ServerSettings
 
 
@@ -79,3 +85,32 @@ def test_start_and_end(tmp_path: Path) -> None:
         assert rest == ""
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert secrets[0].encode() not in stored
+
+
+def test_models_of_the_server_are_the_command_lines_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names of columns and target, and the plan of the table, go with the file."""
+    service = LocalService(make_settings(tmp_path / "data"))
+    service.start()
+    try:
+        dataset = add_table(service)
+        job = finished(service, service.submit(spec_for(dataset)).id)
+        model = tmp_path / "houses.safetensors"
+        shutil.copy(service.model_path(job.model_id), model)
+    finally:
+        service.close()
+    rows = tmp_path / "rows.csv"
+    rows.write_text("town,size,price\nBonn,100,\nUlm,,\n", encoding="utf-8")
+    assert run(["info", str(model)]) == 0
+    told = capsys.readouterr().out
+    assert "price" in told
+    assert f"data set {dataset} of a server" in told
+    assert str(tmp_path / "data") not in told
+    assert run(["predict", str(model), "--data", str(rows)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[0] == "price"
+    net = MLP.load(model)
+    raw = Table({"size": [100.0, np.nan], "town": np.array(["Bonn", "Ulm"], object)})
+    np.testing.assert_allclose([float(v) for v in lines[1:]], net.predict(raw), rtol=1e-6)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.cli import files, report
+from nbmlp.data.origin import Origin
 from nbmlp.errors import DataError
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def predict_rows(model: MLP, data: Dataset, proba: bool) -> Predictions:
     """
     found = model.predict(data.X)
     width = 1 if found.ndim == 1 else found.shape[1]
-    known = tuple(model.notes.get("origin", {}).get("target_names", ()))
+    origin = Origin.noted(model.notes)
+    known = origin.target_names if origin else ()
     numbered = tuple(f"prediction {j + 1}" for j in range(width))
     names = known if len(known) == width else numbered if width > 1 else ("prediction",)
     columns = _texts(found)

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from nbmlp.cli.options import Outputs
 from nbmlp.cli.rows import Rows
+from nbmlp.data.origin import Origin
 from nbmlp.io.metadata import without_special
 from nbmlp.train.history import brief_rate, brief_seconds
 
@@ -213,9 +214,8 @@ def _listed(values: list[Any]) -> str:
 
 def print_info(model: MLP, path: str, as_json: bool) -> None:
     """What a model is and how it was trained."""
-    origin: Mapping[str, Any] = model.notes.get("origin", {})
-    columns = list(model.column_plan.columns if model.column_plan else ())
-    columns = columns or list(origin.get("feature_names", ()))
+    origin = Origin.noted(model.notes) or Origin((), (), False)
+    columns = list(model.column_plan.columns if model.column_plan else origin.feature_names)
     labels = None if model.classes is None else model.classes.tolist()
     settings = {"model": model.model_spec.to_dict(), "training": model.train_spec.to_dict()}
     if as_json:
@@ -223,7 +223,7 @@ def print_info(model: MLP, path: str, as_json: bool) -> None:
         print_json(
             {
                 "path": path, "task": model.coding.task, "labels": labels, "columns": columns,
-                "target": list(origin.get("target_names", ())), "source": origin.get("source"),
+                "target": list(origin.target_names), "source": origin.source or None,
                 "standardised": model.column_plan is not None,
                 "parameters": model.model_spec.n_parameters, "spec": settings, "history": history,
             }
@@ -235,16 +235,16 @@ def print_info(model: MLP, path: str, as_json: bool) -> None:
 
 
 def _about(
-    model: MLP, origin: Mapping[str, Any], columns: list[str], labels: list[Any] | None
+    model: MLP, origin: Origin, columns: list[str], labels: list[Any] | None
 ) -> list[tuple[str, str]]:
     pairs = [("net", describe(model)), ("task", model.coding.task)]
     if labels is not None:
         pairs.append(("labels", _listed(labels)))
     if columns:
         pairs.append(("columns", _listed(columns)))
-    if origin:
-        pairs.append(("target", _listed(list(origin["target_names"]))))
-        pairs.append(("trained on", str(origin["source"])))
+    if origin.source:
+        pairs.append(("target", _listed(list(origin.target_names))))
+        pairs.append(("trained on", origin.source))
     prepared = "as they are" if model.column_plan is None else "standardised, text one-hot encoded"
     pairs.append(("inputs", prepared))
     lines = str(model.history).splitlines()

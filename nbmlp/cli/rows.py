@@ -238,11 +238,11 @@ def read_again(
     if part not in (None, "train", "test"):
         raise SpecError(f"--part {part}: choose train or test.")
     form = _form(source)
-    known = notes.get("origin")
+    known = Origin.noted(notes)
     if known is None:  # a model saved by Python code, which knows no names
         data = read(_name(source), require_target=source.target is not None, **form)
     else:
-        data = Origin.from_dict(known).read(_name(source), **form)
+        data = known.read(_name(source), **form)
     if part == "test" and data.test is None:
         raise DataError(f"{data.source} has no test part: leave --part out.")
     if part != "train" and data.test is not None:

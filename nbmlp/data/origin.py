@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from nbmlp.data.dataset import ColumnRef, Dataset
 from nbmlp.data.readers import read
 from nbmlp.data.samples import SAMPLES
 from nbmlp.data.table import Table
-from nbmlp.errors import DataError, ModelFileError
+from nbmlp.errors import DataError
 
 __all__ = ["Origin"]
 
@@ -119,13 +120,17 @@ class Origin:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Origin:
-        """The inverse of :meth:`to_dict`; raises ModelFileError on anything else."""
+    def noted(cls, notes: Mapping[str, Any]) -> Origin | None:
+        """What :meth:`to_dict` left at "origin" in a model's notes.
+
+        None where there is nothing, or something else: notes are the user's.
+        """
+        values: Any = notes.get("origin")
         try:
             names = {k: tuple(map(str, values[k])) for k in ("feature_names", "target_names")}
             return cls(**{**values, **names})
         except (KeyError, TypeError):
-            raise ModelFileError("the names of the model's columns cannot be read.") from None
+            return None
 
 
 def _text_found(table: Table, source: str) -> DataError:

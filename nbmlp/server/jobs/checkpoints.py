@@ -20,7 +20,7 @@ from nbmlp.server.jobs.protocol import Order
 from nbmlp.train.callbacks import Callback, Run
 from nbmlp.train.history import EpochRecord
 
-__all__ = ["Checkpoints", "Found", "newest", "origin"]
+__all__ = ["Checkpoints", "Found", "newest", "provenance"]
 
 Send = Callable[[dict[str, Any]], None]
 #: Writing may take this share of the time that training takes.
@@ -28,7 +28,7 @@ _SHARE = 0.02
 _KEPT = 2
 
 
-def origin(order: Order) -> dict[str, Any]:
+def provenance(order: Order) -> dict[str, Any]:
     """What a checkpoint has to be of, to be gone on from."""
     return {
         "job": order.job_id,
@@ -61,11 +61,11 @@ class Found:
 
 def newest(order: Order) -> Found:
     """The newest checkpoint that is whole and of this job and these data; others are removed."""
-    found, now = Found(), origin(order)
+    found, now = Found(), provenance(order)
     for path in checkpoints_in(order.folder):
         try:
             stored = model_file.load(path, "checkpoint")
-            then = stored.extra["notes"]["origin"]
+            then = stored.extra["notes"]["job"]
         except (ModelFileError, KeyError, TypeError) as error:
             found.remarks.append(f"{path.name} cannot be used: {error}")
         else:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.data import Dataset, Given
+from nbmlp.data.origin import Origin
 from nbmlp.errors import DataError, NbmlpError, NonFiniteError
 from nbmlp.io import archive
 from nbmlp.metrics import confusion_matrix
 from nbmlp.mlp import MLP
 from nbmlp.server.faults import reach
-from nbmlp.server.jobs.checkpoints import Checkpoints, newest, origin
+from nbmlp.server.jobs.checkpoints import Checkpoints, newest, provenance
 from nbmlp.server.jobs.limits import memory
 from nbmlp.server.jobs.protocol import Order
 from nbmlp.server.rows import load_rows, select
@@ -202,10 +203,8 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
     data = select(load_rows(order.data), spec.target, spec.columns)
     parts = _Parts.of(data, order)
     model = MLP(**spec.model.settings(), threads=order.threads)
-    model.notes = {
-        "origin": origin(order), "columns": list(data.feature_names),
-        "targets": list(data.target_names),
-    }  # fmt: skip
+    read = replace(Origin.of(data), source=f"data set {spec.dataset_id} of a server")
+    model.notes = {"job": provenance(order), "origin": read.to_dict()}
     found = newest(order)
     for remark in found.remarks:
         send({"kind": "message", "text": remark})
