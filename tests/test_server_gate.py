@@ -316,17 +316,31 @@ def test_a_form_of_a_stranger_is_not_read_to_its_end(server: Live) -> None:
 
 
 def test_errors_of_our_own_are_told_without_details(
-    server: Live, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    server: Live,
+    client: httpx.Client,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def broken(*given: object) -> None:
         raise RuntimeError("a detail")
 
     monkeypatch.setattr(type(server.service), "get_job", broken)
-    logging.getLogger("nbmlp.server").setLevel("CRITICAL")
+    caplog.set_level("CRITICAL", "nbmlp.server")
     answer = client.get(f"/v1/jobs/{ULID}")
     assert answer.status_code == 500
     assert "detail" not in answer.text
     assert answer.headers["X-Frame-Options"] == "DENY"
+
+
+def test_a_mistake_in_reading_an_upload_is_logged_and_told_without_details(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer_of_ours = {"status": 500, "error": "Traceback ...\nTypeError: a detail"}
+    monkeypatch.setattr("nbmlp.server.intake.reader._ask", lambda *given: answer_of_ours)
+    answer = client.put("/v1/datasets/table.csv", content=b"a,b\n1,2\n")
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "the server met an error of its own: see its log."}
+    assert "TypeError: a detail" in caplog.text
 
 
 @pytest.mark.parametrize("method", ["verify_token", "list_jobs"])
@@ -350,8 +364,8 @@ def test_logs_have_no_secrets(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logging("info")
     log = logging.getLogger("nbmlp.server.test")
     log.info("sent Bearer %s", "abc123")
-    for name in ("nbmlp.server", "uvicorn"):
-        logging.getLogger(name).handlers = []
+    for logger in map(logging.getLogger, ("nbmlp.server", "uvicorn")):
+        logger.handlers, logger.propagate = [], True
     said = capfd.readouterr().err
     assert '"message": "sent Bearer [redacted]"' in said
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import struct
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import scipy.io
 
 from nbmlp.server.intake import parse
-from nbmlp.server.intake.reader import RefusedFileError, read_upload
+from nbmlp.server.intake.reader import IntakeError, RefusedFileError, read_upload
 from nbmlp.server.ports import ParsedDataset
 from nbmlp.server.rows import load_rows
 from nbmlp.server.settings import ServerSettings
@@ -213,6 +214,27 @@ def test_a_crash_of_the_reader_is_a_refusal(
 
 def _crash(*given: Any) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@pytest.mark.parametrize(("mistake", "said"), [("_stumble", "a detail"), ("_exit", "code 3")])
+def test_a_mistake_of_our_own_is_not_blamed_on_the_file(
+    mistake: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parse, "run", globals()[mistake])
+    with pytest.raises(IntakeError, match=said):
+        upload(tmp_path, b"a,b\n1,2\n")
+
+
+def _stumble(*given: Any) -> None:
+    def broken(*given: Any) -> None:
+        raise TypeError("a detail")
+
+    parse.parse = broken
+    parse.run(*given)
+
+
+def _exit(*given: Any) -> None:
+    sys.exit(3)
 
 
 def test_kinds_are_told_by_content_not_by_name(tmp_path: Path) -> None:

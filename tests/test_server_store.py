@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -201,6 +202,34 @@ def test_the_quota_is_kept(tmp_path: Path) -> None:
     with pytest.raises(NoSpaceError, match="free some space"):
         files.check_space()
     files.close()
+
+
+def test_asking_how_the_server_is_measures_the_folder_now_and_then_only(
+    service: LocalService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking costs no more where there are more files, and they are noticed all the same."""
+    clock, walks = [1000.0], []
+    walk = service._files.used
+
+    def slow() -> int:
+        walks.append(clock[0])
+        clock[0] += 2.0  # there are many files
+        return walk()
+
+    monkeypatch.setattr("nbmlp.server.files.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(service._files, "used", slow)
+    monkeypatch.setattr(service._files, "_quota", walk() + 1000)
+    service._files._stale = 0.0
+    assert all(service.health().ready for _ in range(1000))
+    service._files.upload().write_bytes(bytes(2000))
+    clock[0] += 150.0
+    assert service.health().ready
+    clock[0] += 51.0
+    assert not service.health().ready
+    assert walks == [1000.0, 1203.0]
+    with pytest.raises(NoSpaceError):  # who wants to write is told the truth of now
+        service._files.check_space()
+    assert len(walks) == 3
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "", ".", "x\0y", "I" * 26])

@@ -1,12 +1,14 @@
 """Faults on purpose, for the tests of crash safety; without the variable NBMLP_FAULT: nothing.
 
 ``NBMLP_FAULT=worker.rename:3:kill`` kills the worker right before its third rename. Actions are
-``kill`` and names of system errors (``enospc``, ``eio``, ...). A fault happens once: it writes
-its name into the file that NBMLP_FAULT_MARK names, and none happens once that file exists.
+``kill``, ``hang`` (in native code that keeps the interpreter's lock) and names of system errors
+(``enospc``, ``eio``, ...). A fault happens once: it writes its name into the file that
+NBMLP_FAULT_MARK names, and none happens once that file exists.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import signal
@@ -78,5 +80,8 @@ def _first(mark: Path, wanted: str) -> bool:
 def _act(action: str) -> None:
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if action == "hang":
+        ctypes.PyDLL(None).pause()
+        return
     number = getattr(errno, action.upper())
     raise OSError(number, os.strerror(number))

@@ -19,6 +19,8 @@ import fcntl
 import os
 import re
 import shutil
+import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +38,8 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d{9})\.safetensors")
 _ID = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
 _KEPT = 2
 _BALLAST = 4 << 20
+#: Seconds that a measure of the folder stays good, and share of the time that measuring may take.
+_FRESH, _SHARE = 5.0, 0.01
 
 
 def new_id() -> str:
@@ -76,6 +80,7 @@ class DataFolder:
         self.database = self.root / "nbmlp.sqlite"
         self._uploads, self._datasets = self.root / "uploads", self.root / "datasets"
         self._jobs, self._models = self.root / "jobs", self.root / "models"
+        self._measuring, self._measured, self._stale = threading.Lock(), 0, 0.0
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self._uploads, self._datasets, self._jobs, self._models):
@@ -208,8 +213,25 @@ class DataFolder:
                     total += os.lstat(os.path.join(folder, name)).st_size
         return total
 
-    def check_space(self, wanted: int = 0) -> None:
+    def used_lately(self) -> int:
+        """The same as measured a moment ago: however often asked, however many files."""
+        with self._measuring:
+            start = time.monotonic()
+            if start >= self._stale:
+                self._measured = self.used()
+                end = time.monotonic()
+                self._stale = end + max(_FRESH, (end - start) / _SHARE)
+            return self._measured
+
+    def check_space(self, wanted: int = 0, *, lately: bool = False) -> None:
         """Refuse what would not fit.
+
+        Parameters
+        ----------
+        wanted : int
+            Bytes.
+        lately : bool
+            A measure of a moment ago will do.
 
         Raises
         ------
@@ -220,7 +242,8 @@ class DataFolder:
             raise NoSpaceError(
                 f"the disk of {self.root} has only {self.free() >> 20} MB left: free some space."
             )
-        if self.used() + wanted > self._quota:
+        used = self.used_lately() if lately else self.used()
+        if used + wanted > self._quota:
             raise NoSpaceError(
                 f"the data folder has reached its quota of {self._quota >> 20} MB: delete data"
                 " sets or models."

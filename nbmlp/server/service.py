@@ -96,7 +96,7 @@ class LocalService:
         reasons, counts = list[str](), dict.fromkeys(map(str, JobState), 0)
         try:
             counts = self._jobs.counts()
-            self._files.check_space()
+            self._files.check_space(lately=True)
         except ServiceError as error:
             reasons.append(str(error))
         return Health(

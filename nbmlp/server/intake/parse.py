@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import traceback
 from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +22,8 @@ from nbmlp.server.rows import save_rows
 __all__ = ["parse", "run"]
 
 _MB = 1 << 20
+#: Bytes below the limit at which a reader may have been refused some more.
+_NEARLY = 32 * _MB
 _STATUS: dict[type[NbmlpError], int] = {guard.UnsupportedFileError: 415, guard.TooLargeError: 413}
 
 
@@ -90,30 +93,49 @@ def run(pipe: Connection, raw: str, out: str, name: str, limits: guard.Limits) -
     Parameters
     ----------
     pipe : Connection
-        Takes one message: the description, or ``{"status", "error"}``.
+        Takes one message: the description, or ``{"status", "error"}``; of status 500 the error
+        is a traceback for the log.
     raw, out : str
         Paths.
     name : str
         What messages call the file.
     limits : Limits
     """
-    _confine(limits)
+    space = _confine(limits)
     try:
-        answer = parse(Path(raw), Path(out), limits)
-    except NbmlpError as error:
+        answer = _json(parse(Path(raw), Path(out), limits))
+    except BaseException as error:  # a panic in a reader written in Rust is no Exception
+        status, said = _failure(error, name, limits, space)
+        answer = _json({"status": status, "error": said.replace(raw, name)})
+    pipe.send_bytes(answer)
+
+
+def _json(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer, allow_nan=False).encode()
+
+
+def _failure(error: BaseException, name: str, limits: guard.Limits, space: int) -> tuple[int, str]:
+    """Status and sentence, or a traceback; `space` is all the address space there is."""
+    if isinstance(error, NbmlpError):
         # Readers make a sentence of their own of a lack of memory.
         lack = isinstance(error.__context__, MemoryError)
-        status = 413 if lack else _STATUS.get(type(error), 422)
-        answer = {"status": status, "error": str(error).replace(raw, name)}
-    except MemoryError:
-        answer = {"status": 413, "error": f"{name} needs more memory than {limits.memory_mb} MB."}
-    except BaseException:  # a panic in a reader written in Rust is no Exception
-        answer = {"status": 422, "error": f"{name} is damaged: save or fetch it again."}
-    pipe.send_bytes(json.dumps(answer, allow_nan=False).encode())
+        return 413 if lack else _STATUS.get(type(error), 422), str(error)
+    # Short of memory, any line of code may fail, with any error.
+    if isinstance(error, MemoryError) or _peak() > space - _NEARLY:
+        return 413, f"{name} needs more memory than {limits.memory_mb} MB."
+    if isinstance(error, Exception):
+        return 500, "".join(traceback.format_exception(error))
+    return 422, f"{name} is damaged: save or fetch it again."
 
 
-def _confine(limits: guard.Limits) -> None:
-    """Limits that the system keeps, and nothing said on the server's own outputs."""
+def _confine(limits: guard.Limits) -> int:
+    """Limits that the system keeps, and nothing said on the server's own outputs.
+
+    Returns
+    -------
+    int
+        Bytes of address space, at most.
+    """
     os.environ["POLARS_MAX_THREADS"] = "1"
     silence = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
@@ -129,6 +151,7 @@ def _confine(limits: guard.Limits) -> None:
         hard = resource.getrlimit(what)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (most, most))
+    return memory
 
 
 def _address_space() -> int:
@@ -138,3 +161,12 @@ def _address_space() -> int:
     except OSError:  # not Linux
         return 1 << 30
     return pages * resource.getpagesize()
+
+
+def _peak() -> int:
+    """The most bytes that were ever mapped."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux
+        return 0
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmPeak"))

@@ -14,12 +14,17 @@ from nbmlp.server.intake.guard import Limits
 from nbmlp.server.ports import ColumnInfo, ParsedDataset, ServiceError
 from nbmlp.server.settings import ServerSettings
 
-__all__ = ["RefusedFileError", "read_upload"]
+__all__ = ["IntakeError", "RefusedFileError", "read_upload"]
 
 #: Of a description; a file with the most columns stays far below.
 _LONGEST_ANSWER = 1 << 26
+_OURS = 500
 #: Seconds that the process has for ending by itself.
 _LAST_SECOND = 1.0
+
+
+class IntakeError(Exception):
+    """The server's own mistake, not the file's: for the log, and nothing of it for the user."""
 
 
 class RefusedFileError(ServiceError):
@@ -57,11 +62,15 @@ def read_upload(raw: Path, out: Path, name: str, settings: ServerSettings) -> Pa
     ------
     RefusedFileError
         With the reason in one sentence; `out` may have been begun.
+    IntakeError
+        With a traceback.
     """
     limits = Limits(
         settings.expanded_mb, settings.max_columns, settings.parse_memory_mb, settings.parse_seconds
     )
     answer = _ask(raw, out, name, limits)
+    if answer.get("status") == _OURS:
+        raise IntakeError(answer["error"])
     if "error" in answer:
         raise RefusedFileError(answer["error"], answer["status"])
     columns = tuple(
@@ -115,5 +124,7 @@ def _cause_of_death(exit_code: int | None, name: str, limits: Limits) -> dict[st
         return _refusal(f"{name} is damaged: save or fetch it again.", 422)
     if exit_code == -signal.SIGXCPU:
         return _refusal(f"{name} takes longer to read than {limits.seconds:g} s: send less.")
+    if exit_code is not None and exit_code >= 0:
+        return _refusal(f"the process that read {name} ended with code {exit_code}.", _OURS)
     # Libraries that get no memory abort; the system kills who takes too much of it.
     return _refusal(f"{name} needs more memory to read than {limits.memory_mb} MB: send less.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections import deque
@@ -17,6 +18,7 @@ from nbmlp.server.store.jobs import JobStore, StaleError
 
 __all__ = ["Attempt", "interruption"]
 
+log = logging.getLogger(__name__)
 _MOST = 64
 
 
@@ -226,6 +228,8 @@ class Attempt:
             self._fail(*self._failing)
         elif code == -signal.SIGXCPU:
             self._fail("cpu_time", "the job has used up its CPU time: raise its limit.")
+        elif code == -signal.SIGPROF:
+            self._stuck(self.process.last_words())
         elif self._out_of_memory(code):
             self._fail("out_of_memory", "out of memory: train on fewer rows or a smaller net.")
         elif code == BUSY:
@@ -233,6 +237,14 @@ class Attempt:
         else:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             self._interrupt(f"its process ended with {how}")
+
+    def _stuck(self, where: str) -> None:
+        log.error("job %s: its process was stuck: %s", self.order.job_id, where)
+        if "numba/core" in where:
+            text = "out of memory: compiling got stuck for want of it; raise the job's memory_mb."
+            self._fail("out_of_memory", text)
+        else:
+            self._fail("crash", "its process was stuck in one place: the server's log names it.")
 
     def _out_of_memory(self, code: int) -> bool:
         if code == -signal.SIGKILL:

@@ -54,7 +54,8 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         with theirs, self._log.open("wb") as log:
             self.connection = Connection(ours.detach())
-            command = [sys.executable, "-m", "nbmlp.server.jobs.worker", str(theirs.fileno())]
+            given = str(theirs.fileno()), str(os.getpid())
+            command = [sys.executable, "-m", "nbmlp.server.jobs.worker", *given]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(order),
                 pass_fds=(theirs.fileno(),), start_new_session=True, cwd=order.folder,

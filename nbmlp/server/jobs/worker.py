@@ -1,4 +1,4 @@
-"""``python -m nbmlp.server.jobs.worker FD``: the process of one job; limits, lease, last words."""
+"""``python -m nbmlp.server.jobs.worker FD SERVER``: a job's process; limits, lease, last words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from nbmlp.errors import DataError, NbmlpError, NonFiniteError, SpecError
 from nbmlp.server import faults
-from nbmlp.server.jobs.limits import before_last_words, limit
+from nbmlp.server.jobs.limits import PULSE, Bounds, die_with, end_when_stuck, live_on
 from nbmlp.server.jobs.protocol import Order, receive, send
 
 __all__ = ["BUSY", "LOST", "main"]
@@ -30,6 +30,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def main() -> int:
     """Do what the server at the other end of the socket orders; returns the exit code."""
+    die_with(int(sys.argv[2]))
     faults.arm("worker")
     faults.reach("start")
     connection = Connection(int(sys.argv[1]))
@@ -39,20 +40,26 @@ def main() -> int:
         return BUSY
     faults.reach("leased")
 
-    def tell(message: dict[str, Any]) -> None:
-        faults.reach("report")
-        send(connection, message | {"fence": order.fence})
-
     from nbmlp.server.jobs.training import Wishes, train
 
     wishes = Wishes(stop=order.wish == "stop", pause=order.wish == "pause")
-    listener = threading.Thread(target=_listen, args=(connection, wishes), daemon=True)
-    listener.start()
-    limit(order)
+    end_when_stuck()
+    given = connection, wishes, order.threads
+    threading.Thread(target=_listen, args=given, daemon=True).start()
+    bounds = Bounds(order)
+
+    def tell(message: dict[str, Any]) -> None:
+        faults.reach("report")
+        send(connection, message | {"fence": order.fence})
+        if message["kind"] == "diagnosing":
+            bounds.widen()
+        elif message.get("phase") == "training":
+            bounds.narrow()
+
     try:
         train(order, tell, wishes)
     except (Exception, MemoryError) as error:
-        return _fail(error, order, tell)
+        return _fail(error, order, tell, bounds.before_last_words())
     return 0
 
 
@@ -68,18 +75,20 @@ def _lease(folder: Path) -> int | None:
     return None
 
 
-def _listen(connection: Connection, wishes: Any) -> None:
-    """Take wishes; a server that is gone takes this process and its group with it."""
+def _listen(connection: Connection, wishes: Any, threads: int) -> None:
+    """Take wishes, live on; a server that is gone takes this process and its group with it."""
     with suppress(EOFError, OSError):
         while True:
+            live_on(threads)
+            if not connection.poll(PULSE):
+                continue
             wish = receive(connection)["wish"]
             wishes.stop, wishes.pause = wish == "stop", wish == "pause"
     os.killpg(0, signal.SIGKILL)
 
 
-def _fail(error: BaseException, order: Order, tell: Any) -> int:
+def _fail(error: BaseException, order: Order, tell: Any, short: bool) -> int:
     """Say why; returns LOST when another attempt may fare better."""
-    short = before_last_words()
     traceback.print_exception(error)
     cause = error if isinstance(error, OSError) else error.__cause__
     if isinstance(cause, OSError) and cause.errno != errno.ENOMEM and cause.errno not in _FULL:
