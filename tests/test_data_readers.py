@@ -190,6 +190,30 @@ def test_text_that_comes_late_is_kept_as_written(
     assert list(data.y[-3:]) == ["0", "x", "1"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ('1,"2\n', 3),
+        ('1,"2', 3),
+        ('1,x\n2,"y\n3,z\n', 4),
+        ('1,"a\nb"\n2,"y ""z""\n3,z\n', 5),
+        ('"1\n",2\n3,"a\n', 5),
+        ('1,"a\n","b\n', 4),
+    ],
+)
+def test_a_quote_that_is_never_closed(rows: str, line: int, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n5,6\n" + rows)
+    with pytest.raises(DataError, match=f", line {line}: a quote begins here and is never closed"):
+        read(path, target="b")
+
+
+def test_quotes_that_are_closed_in_time(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('a,b\n1,"x\ny"\n2,5" nail\n3,"say ""no"""')
+    assert read(path, target="b").y.tolist() == ["x\ny", '5" nail', 'say "no"']
+
+
 def test_missing_marks_and_quotes(tmp_path: Path) -> None:
     text = 'age,job,y\n39, "Clerk, old",1\n?,?,0\n,"Line\nbreak",1\n50,NA,0\n'
     data = read(write(tmp_path / "t.csv", text.replace(', "', ',"')), target="y")

@@ -120,6 +120,8 @@ def _blocks(stream: IO[bytes], path: Path) -> Iterator[str]:
 
 def _parse_matrix(text: str, layout: Layout) -> NDArray[np.float64] | None:
     """A block of plain numbers, or None when there is anything else in it."""
+    if text.count('"') % 2:  # NumPy would read past a quote that is never closed
+        return None
     try:
         block = np.loadtxt(
             io.StringIO(text), delimiter=layout.delimiter, comments=None, quotechar='"', ndmin=2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -19,6 +20,8 @@ _HEAD_BYTES = 1 << 20
 _SAMPLE_LINES = 20
 #: In order of trust: a comma may be a decimal mark.
 _DELIMITERS = ("\t", ";", ",")
+#: From a quote to the one that closes it, or to the end.
+_QUOTED = re.compile(r'"((?:[^"]|"")*)("|\Z)')
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def decode(raw: bytes, path: Path) -> str:
 
 
 def rows(
-    text: str, delimiter: str | None, line: int, path: Path
+    text: str, delimiter: str | None, line: int, path: Path, *, cut: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
     """Number and fields of each line that is not blank.
 
@@ -63,25 +66,42 @@ def rows(
         Number of the first line, counted from 1.
     path : Path
         Named in errors.
+    cut : bool
+        The text may end within quotes, for more of it follows.
 
     Raises
     ------
     DataError
-        A line that the csv format does not allow.
+        A line that the csv format does not allow, a quote that is never closed.
     """
     if delimiter is None:
         for number, row in enumerate(text.splitlines(), line):
             if fields := row.split():
                 yield number, fields
         return
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=delimiter)
+    start = 0
     try:
         for fields in reader:
+            if not cut and lines.tell() == len(text):
+                first = line + text.count("\n", 0, start)
+                _check_closed(text[start:], delimiter, first, path)
+            start = lines.tell()
             if len(fields) > 1 or (fields and fields[0].strip()):
                 yield line + reader.line_num - 1, fields
     except csv.Error as error:
         number = line + reader.line_num - 1
         raise DataError(f"{path}, line {number}: not a line of a table ({error}).") from None
+
+
+def _check_closed(record: str, delimiter: str, line: int, path: Path) -> None:
+    """Raise DataError when a record ends within quotes: it would swallow one more line."""
+    *_, last = csv.reader(io.StringIO(f"{record}\nx", newline=""), delimiter=delimiter)
+    if last != ["x"]:
+        opened = next((m.start() for m in _QUOTED.finditer(record) if not m[2]), 0)
+        number = line + record.count("\n", 0, opened)
+        raise DataError(f"{path}, line {number}: a quote begins here and is never closed: mend it.")
 
 
 def _is_number(field: str) -> bool:
@@ -94,7 +114,7 @@ def _is_number(field: str) -> bool:
 
 def _guess_delimiter(lines: list[str], first: int, path: Path) -> str | None:
     for delimiter in _DELIMITERS:
-        counts = {len(row) for _, row in rows("\n".join(lines), delimiter, first, path)}
+        counts = {len(row) for _, row in rows("\n".join(lines), delimiter, first, path, cut=True)}
         if len(counts) == 1 and counts != {1}:
             return delimiter
     found = max(_DELIMITERS, key=lines[0].count)
@@ -157,7 +177,7 @@ def guess_layout(path: Path, header: bool | None = None, delimiter: str | None =
     sample = [lines[n] for n in filled]
     if delimiter is None:
         delimiter = _guess_delimiter(sample, filled[0] + 1, path)
-    first, *below = (fields for _, fields in rows("\n".join(sample), delimiter, 1, path))
+    first, *below = (fields for _, fields in rows("\n".join(sample), delimiter, 1, path, cut=True))
     if header or (header is None and _is_header(first, below)):
         return Layout(delimiter, _clean(first, path), filled[0] + 1)
     title = lines[comments[-1]].lstrip("# ") if comments and header is None else ""

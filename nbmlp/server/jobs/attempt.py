@@ -103,6 +103,18 @@ class Attempt:
         ServiceError
             The store cannot be written now; call again later.
         """
+        changed = self._take()
+        changed |= self._take()  # what came while the first was written down is told with it
+        if time.monotonic() > self._deadline and not self._settled:
+            self._time_out()
+            changed = True
+        if self._gone and not self.over:
+            self._end()
+            changed = True
+        return changed
+
+    def _take(self) -> bool:
+        """Write down what has been reported, if anything has."""
         self._read()
         changed = bool(self._pending)
         while self._pending:
@@ -114,12 +126,6 @@ class Attempt:
                     self.abandon()
                     break
             self._pending.popleft()
-        if time.monotonic() > self._deadline and not self._settled:
-            self._time_out()
-            changed = True
-        if self._gone and not self.over:
-            self._end()
-            changed = True
         return changed
 
     def _read(self) -> None:

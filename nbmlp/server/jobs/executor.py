@@ -197,6 +197,8 @@ class LocalExecutor:
 
     def _start_waiting(self) -> None:
         """In their order; nobody overtakes, so that wide jobs get their turn."""
+        if self.cores_used >= self.cores:
+            return  # without asking the store, at every report
         for row in self._jobs.waiting():
             if self._closing or row["threads"] > self.cores - self.cores_used:
                 return
