@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,8 +12,9 @@ pytest.importorskip("fastapi")
 
 from browser import assert_accessible, browser, looks
 from live_server import serving
-from page_service import FakeService, application, ulid
+from page_service import UNUSUAL, FakeService, application, ulid
 
+from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.ports import JobState
 
 ADDRESSES = [
@@ -106,6 +108,15 @@ class TestCurve:
         service.change(18, state=JobState.RUNNING, epoch=2)
         page.wait_for_selector("#loss[aria-label*='1 to 2'] canvas")
         page.wait_for_selector("#status .state.running")
+
+    def test_of_a_job_that_ended_before_it(
+        self, visit: Callable[..., Any], service: FakeService
+    ) -> None:
+        assert "There is no curve" in visit(f"/jobs/{ulid(11)}").text_content("#loss")
+        page = visit(f"/jobs/{ulid(18)}")
+        assert "begins with the first epoch" in page.text_content("#loss")
+        service.change(18, state=JobState.FAILED, error="The data are gone.")
+        page.wait_for_selector("#loss:has-text('There is no curve')")
 
     def test_logarithm_and_smoothing(self, visit: Callable[..., Any]) -> None:
         page = visit(f"/jobs/{ulid(14)}")
@@ -214,6 +225,41 @@ class TestTheme:
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         assert page.evaluate("document.activeElement.id") == "main"
+
+
+def sent(page: Any) -> JobSpec:
+    """The job that the form would send, out of its example for curl."""
+    shell = page.text_content("#code-train-curl")
+    assert page.evaluate("document.getElementById('train').checkValidity()")
+    return JobSpec.model_validate_json(re.search(r"-d '(.*)'", shell)[1])
+
+
+class TestTrainAgain:
+    @pytest.fixture
+    def page(self, visit: Callable[..., Any], service: FakeService) -> Any:
+        service.change(14, spec=UNUSUAL)
+        return visit(f"/datasets/{ulid(1)}?like={ulid(14)}")
+
+    def test_is_the_same_job(self, page: Any) -> None:
+        assert sent(page) == UNUSUAL
+
+    def test_changed(self, page: Any) -> None:
+        """What has a field is as the field says, all else as it was."""
+        page.select_option("[name=target]", "species")
+        page.click("#train summary")
+        page.fill("[name='early_stopping.patience']", "")
+        page.fill("[name='model.learning_rate']", "")
+        page.fill("[name='model.batch_size']", "8")
+        model = UNUSUAL.model.model_copy(update={"learning_rate": None, "batch_size": 8})
+        changes = {"target": "species", "early_stopping": None, "model": model}
+        assert sent(page) == UNUSUAL.model_copy(update=changes)
+
+    def test_targets_that_the_file_names(
+        self, visit: Callable[..., Any], service: FakeService
+    ) -> None:
+        spec = JobSpec(dataset_id=ulid(1))
+        service.change(14, spec=spec)
+        assert sent(visit(f"/datasets/{ulid(1)}?like={ulid(14)}")) == spec
 
 
 class TestExamples:
