@@ -65,7 +65,7 @@ def rows(epochs: int) -> list[dict[str, Any]]:
         val += 0.0001 * epoch * epoch
         out.append({"epoch": epoch, "data_loss": train, "penalty": 0.0, "train_loss": train,
                     "val_loss": val, "val_score": 1.0 - 0.3 * val, "learning_rate": 1e-3,
-                    "samples_per_second": 412_345.0, "seconds": 0.5, "threads": 2})  # fmt: skip
+                    "samples_per_second": 412_345.0, "seconds": 0.5, "threads": 3})  # fmt: skip
     return out
 
 
@@ -96,7 +96,7 @@ UNUSUAL = JobSpec.model_validate(
         },
     }
 )  # fmt: skip
-LIVE = Live(42, 6_000, 15_000, 412_345.0, 0.0721, 312_000_000, 2, 31.0)
+LIVE = Live(42, 6_000, 15_000, 412_345.0, 0.0721, 312_000_000, 3, 31.0)
 
 
 class FakeService:

@@ -185,6 +185,16 @@ class TestStates:
         for fact in ("412\u202f345", "312\u00a0MB", "93.14\u202f%", "31"):
             assert fact in text
 
+    def test_cores_live_and_after_the_end(self, client: Any) -> None:
+        for number in (17, 14):
+            text = read(client, f"/jobs/{ulid(number)}/status").text
+            assert re.search(r"Cores\s*3\s", text), number
+
+    def test_time_left_in_the_list(self, client: Any) -> None:
+        rows = re.findall(r"<tr>.*?</tr>", client.get("/jobs").text, re.S)
+        left = [re.findall(r'"Time left">([^<]*)<', row) for row in rows[1:]]
+        assert left == [["31 s"] if ulid(17) in row else [""] for row in rows[1:]]
+
     def test_diagnosis(self, client: Any) -> None:
         assert DIAGNOSIS in read(client, f"/jobs/{ulid(12)}").text
 
@@ -252,6 +262,22 @@ class TestModel:
         assert "mean_squared" not in text
         assert "R² 0.9124" in read(client, "/models").text
         assert "units" not in read(client, f"/models/{ulid(1)}").text.split("Predict")[0]
+
+    def test_residuals(self, client: Any) -> None:
+        """Every pair has its point; both axes are alike, so that the diagonal is "right"."""
+        page = read(client, f"/models/{ulid(2)}")
+        points = [(float(str(a["cx"])), float(str(a["cy"]))) for a in page.find("circle")]
+        (ideal,) = page.find("line", **{"class": "ideal"})
+        left, bottom, right, top = (float(str(ideal[name])) for name in ("x1", "y1", "x2", "y2"))
+        pairs = FakeService().models[1].evaluation["residuals"]
+        low, high = min(map(min, pairs)), max(map(max, pairs))
+        assert len(points) == len(pairs) == 200
+        for (x, y), (true, predicted) in zip(points, pairs, strict=True):
+            shares = (x - left) / (right - left), (bottom - y) / (bottom - top)
+            expected = [(value - low) / (high - low) for value in (true, predicted)]
+            assert shares == pytest.approx(expected, abs=1e-3)
+        for end in (low, high):
+            assert page.text.count(words.amount(end)) >= 2
 
     def test_example(self, client: Any) -> None:
         page = read(client, f"/models/{ulid(1)}")
