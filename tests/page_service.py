@@ -50,7 +50,7 @@ def dataset(number: int, name: str) -> Dataset:
         ColumnInfo("colour", "text", 0, 3, examples=("blue", "violet", "white")),
         ColumnInfo("species", "text", 0, 3, examples=("setosa", "versicolor", "virginica")),
     )
-    preview = ((5.1, 3.5, "blue", "setosa"), (4.9, None, "violet", "setosa"),
+    preview = ((41.0, 3.5, "blue", "setosa"), (4.9, None, "violet", "setosa"),
                (6.3, 3.3, "white", "virginica"))  # fmt: skip
     return Dataset(ulid(number), name, "ab" * 32, "csv", 1_234_567, 15_000, columns, "species",
                    preview, NOW)  # fmt: skip
@@ -65,7 +65,7 @@ def rows(epochs: int) -> list[dict[str, Any]]:
         val += 0.0001 * epoch * epoch
         out.append({"epoch": epoch, "data_loss": train, "penalty": 0.0, "train_loss": train,
                     "val_loss": val, "val_score": 1.0 - 0.3 * val, "learning_rate": 1e-3,
-                    "samples_per_second": 412_345.0, "seconds": 0.5, "threads": 2})  # fmt: skip
+                    "samples_per_second": 412_345.0, "seconds": 0.5, "threads": 3})  # fmt: skip
     return out
 
 
@@ -80,7 +80,23 @@ def job(number: int, state: JobState, name: str, **values: Any) -> Job:
     return replace(plain, **values)
 
 
-LIVE = Live(42, 6_000, 15_000, 412_345.0, 0.0721, 312_000_000, 2, 31.0)
+#: Settings that hardly anybody changes, all changed; as in a job that a program has submitted.
+UNUSUAL = JobSpec.model_validate(
+    {
+        "dataset_id": ulid(1), "target": ["sepal length", "sepal width"], "columns": ["colour", 3],
+        "validation": 0.125, "test": 0.07, "threads": 2, "priority": -3, "diagnose": False,
+        "early_stopping": {"monitor": "train_loss", "min_delta": 0.001},
+        "limits": {"memory_mb": 512},
+        "model": {
+            "hidden": [], "task": "regression", "standardise": True, "activation": "elu(0.5)",
+            "loss": "huber(1.5)", "init": "he_normal", "dtype": "float64", "dropout": 0.33,
+            "input_dropout": 0.1, "optimizer": "sgd(momentum=0.9)", "learning_rate": 0.0125,
+            "schedule": "constant", "warmup": 2.5, "batch_size": None, "epochs": 41,
+            "shuffle": False, "l1": 0.01, "l2": 1e-7, "clip_norm": 1.0, "seed": 7,
+        },
+    }
+)  # fmt: skip
+LIVE = Live(42, 6_000, 15_000, 412_345.0, 0.0721, 312_000_000, 3, 31.0)
 
 
 class FakeService:
@@ -126,7 +142,8 @@ class FakeService:
         number = replace(
             model, id=ulid(2), name="iris, large", job_id=ulid(13), task="regression", classes=(),
             targets=("sepal length",), inputs=inputs[1:],
-            evaluation={"rows": "test", "count": 150, "loss": 0.2, "R2": 0.912, "residuals": pairs},
+            evaluation={"rows": "test", "count": 150, "loss": 0.2, "mean_squared_error": 2.596e9,
+                        "mean_absolute_error": 38_204.61, "r2": 0.91237, "residuals": pairs},
         )  # fmt: skip
         self.models = [model, number]
 

@@ -19,10 +19,19 @@ pytest.importorskip("fastapi")
 httpx = pytest.importorskip("httpx")
 
 from live_server import serving
-from page_service import DIAGNOSIS, FORMULA, HOSTILE, FakeService, application, rows, ulid
+from page_service import (
+    DIAGNOSIS,
+    FORMULA,
+    HOSTILE,
+    UNUSUAL,
+    FakeService,
+    application,
+    rows,
+    ulid,
+)
 
 import nbmlp.server.page as package
-from nbmlp.server.page import exports, views
+from nbmlp.server.page import exports, forms, views, words
 
 STATIC = Path(package.__file__).parent / "static"
 PAGES = [
@@ -176,6 +185,16 @@ class TestStates:
         for fact in ("412\u202f345", "312\u00a0MB", "93.14\u202f%", "31"):
             assert fact in text
 
+    def test_cores_live_and_after_the_end(self, client: Any) -> None:
+        for number in (17, 14):
+            text = read(client, f"/jobs/{ulid(number)}/status").text
+            assert re.search(r"Cores\s*3\s", text), number
+
+    def test_time_left_in_the_list(self, client: Any) -> None:
+        rows = re.findall(r"<tr>.*?</tr>", client.get("/jobs").text, re.S)
+        left = [re.findall(r'"Time left">([^<]*)<', row) for row in rows[1:]]
+        assert left == [["31 s"] if ulid(17) in row else [""] for row in rows[1:]]
+
     def test_diagnosis(self, client: Any) -> None:
         assert DIAGNOSIS in read(client, f"/jobs/{ulid(12)}").text
 
@@ -197,6 +216,26 @@ class TestForm:
         assert fields["model.learning_rate"] == "0.014"
         assert fields["model.batch_size"] == "32"
 
+    def test_all_fields_are_known(self, client: Any) -> None:
+        """What has no field travels along: a name missing here would be sent twice or never."""
+        page = read(client, f"/datasets/{ulid(1)}")
+        named = [a["name"] for _, a in page.tags if a.get("data-kind")]
+        assert sorted(map(str, named)) == sorted(forms.SHOWN)
+
+    def test_says_what_has_no_field(self) -> None:
+        service = FakeService()
+        service.change(14, spec=UNUSUAL)
+        with serving(application(service)) as origin:
+            text = Tags(httpx.get(f"{origin}/datasets/{ulid(1)}?like={ulid(14)}").text).text
+        said = re.sub(r"\s+", " ", text.split("have no field")[1].split("Column to predict")[0])
+        for setting in (
+            "columnscolour, 3", "losshuber(1.5)", "l10.01", "warmup2.5", "dtypefloat64",
+            "early stopping monitortrain_loss", "limits memory mb512", "shuffleFalse",
+        ):  # fmt: skip
+            assert setting in said
+        for setting in (" dropout0.33", "sepal length", "seed"):
+            assert setting not in said
+
     def test_target_guess(self, client: Any) -> None:
         page = read(client, f"/datasets/{ulid(1)}")
         chosen = [a["value"] for a in page.find("option") if "selected" in a]
@@ -204,8 +243,45 @@ class TestForm:
 
     def test_preview(self, client: Any) -> None:
         text = read(client, f"/datasets/{ulid(1)}").text
-        for words in ("4.3 to 7.9", "blue, violet, white", "missing"):
-            assert words in text
+        for said in ("4.3 to 7.9", "blue, violet, white", "missing"):
+            assert said in text
+        assert "41" in text
+        assert "41.0" not in text
+
+
+class TestModel:
+    def test_measures(self, client: Any) -> None:
+        text = read(client, f"/models/{ulid(2)}").text
+        for said in (
+            "Root mean squared error",
+            "50\u202f951",
+            "R²",
+            "in the units of sepal length",
+        ):
+            assert said in text
+        assert "mean_squared" not in text
+        assert "R² 0.9124" in read(client, "/models").text
+        assert "units" not in read(client, f"/models/{ulid(1)}").text.split("Predict")[0]
+
+    def test_residuals(self, client: Any) -> None:
+        """Every pair has its point; both axes are alike, so that the diagonal is "right"."""
+        page = read(client, f"/models/{ulid(2)}")
+        points = [(float(str(a["cx"])), float(str(a["cy"]))) for a in page.find("circle")]
+        (ideal,) = page.find("line", **{"class": "ideal"})
+        left, bottom, right, top = (float(str(ideal[name])) for name in ("x1", "y1", "x2", "y2"))
+        pairs = FakeService().models[1].evaluation["residuals"]
+        low, high = min(map(min, pairs)), max(map(max, pairs))
+        assert len(points) == len(pairs) == 200
+        for (x, y), (true, predicted) in zip(points, pairs, strict=True):
+            shares = (x - left) / (right - left), (bottom - y) / (bottom - top)
+            expected = [(value - low) / (high - low) for value in (true, predicted)]
+            assert shares == pytest.approx(expected, abs=1e-3)
+        for end in (low, high):
+            assert page.text.count(words.amount(end)) >= 2
+
+    def test_example(self, client: Any) -> None:
+        page = read(client, f"/models/{ulid(1)}")
+        assert page.find("input", name="sepal length", value="41")
 
 
 class TestCompare:
@@ -310,14 +386,37 @@ def test_refused_login() -> None:
 
 class TestWords:
     def test_duration(self) -> None:
-        assert [views.duration(s) for s in (None, 8.4, 130, 11_100)] == [
+        assert [words.duration(s) for s in (None, 8.4, 130, 11_100)] == [
             "", "8 s", "2 min 10 s", "3 h 5 min",
         ]  # fmt: skip
 
     def test_size(self) -> None:
-        assert [views.size(b) for b in (12, 1500, 2.5e6, 7.2e10)] == [
+        assert [words.size(b) for b in (12, 1500, 2.5e6, 7.2e10)] == [
             "12\u00a0B", "1.5\u00a0kB", "2.5\u00a0MB", "72\u00a0GB",
         ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("name", "value", "label", "shown"),
+        [
+            ("mean_squared_error", 2.596e9, "Root mean squared error", "50\u202f951"),
+            ("mean_absolute_error", 38_204.61, "Mean absolute error", "38\u202f205"),
+            ("accuracy", 0.9133, "Accuracy", "91.33\u202f%"),
+            ("error", 0.0867, "Error", "8.67\u202f%"),
+            ("r2", 0.91237, "R²", "0.9124"),
+            ("loss", 0.00012, "Loss", "0.00012"),
+        ],
+    )
+    def test_measure(self, name: str, value: float, label: str, shown: str) -> None:
+        assert words.measure(name, value) == (label, shown)
+
+    def test_plain(self) -> None:
+        given = [41.0, 0.1, -3.25, 1e-7, 1e300, float("nan"), 7, "41.0", None, True]
+        shown = [41, "0.1", "-3.25", "1e-07", "1e+300", "nan", 7, "41.0", None, True]
+        assert list(map(words.plain, given)) == shown
+
+    def test_score(self) -> None:
+        assert words.score(0.9133, "accuracy") == "91.33\u202f%"
+        assert words.score(0.91237, "R2") == "R² 0.9124"
 
     def test_heat(self) -> None:
         assert views.heat([[0, 1, 9], [0, 0, 0]]) == [

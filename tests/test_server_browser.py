@@ -269,6 +269,18 @@ def test_a_job_without_memory_says_so(page: Any, server: Live, dataset: Dataset)
     assert "256 MB" in page.inner_text("#status .notice")
 
 
+def test_a_diverging_job_says_why(page: Any, server: Live, dataset: Dataset) -> None:
+    """Its page is open meanwhile."""
+    model = {"optimizer": "sgd", "learning_rate": 1e5, "batch_size": 32, "epochs": 5}
+    job = submit(server, dataset, target="width", model=model)
+    page.goto(f"/jobs/{job.id}")
+    page.wait_for_selector("#status .state.failed", timeout=60_000)
+    assert "NaN or infinity" in page.inner_text("#status .title")
+    said = page.inner_text("#status section:has(#diagnosis)")
+    assert "learning rate too high" in said
+    assert "cure:" in said
+
+
 class Examples:
     """Those of the page that is open, run as they stand in a folder, by somebody with a token."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,14 +12,16 @@ pytest.importorskip("fastapi")
 
 from browser import assert_accessible, browser, looks
 from live_server import serving
-from page_service import FakeService, application, ulid
+from page_service import UNUSUAL, FakeService, application, rows, ulid
 
+from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.ports import JobState
 
 ADDRESSES = [
     "/login", "/", f"/datasets/{ulid(1)}", "/jobs", f"/compare?job={ulid(13)}&job={ulid(14)}",
     f"/jobs/{ulid(11)}", f"/jobs/{ulid(12)}", f"/jobs/{ulid(14)}", f"/jobs/{ulid(17)}", "/models",
-    f"/models/{ulid(2)}", "/docs",
+    f"/models/{ulid(2)}", "/docs", "/jobs/missing",
+    f"/datasets/{ulid(1)}?like={ulid(14)}",
 ]  # fmt: skip
 
 
@@ -46,6 +49,12 @@ def address(service: FakeService, served: tuple[FakeService, str]) -> str:
     return served[1]
 
 
+def is_bad(message: Any) -> bool:
+    """Anything but the report that the page which is missing is missing."""
+    missing = message.location["url"].endswith("/jobs/missing")
+    return message.type in ("error", "warning") and not missing
+
+
 @pytest.fixture
 def visit(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
     """Opens an address in a window of its own; nothing may break while it is open."""
@@ -60,8 +69,9 @@ def visit(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
         )
         contexts.append(context)
         page = context.new_page()
+        page.add_init_script(KEEP_PLOTS)
         page.on("pageerror", lambda error: broken.append(str(error)))
-        page.on("console", lambda m: m.type in ("error", "warning") and broken.append(m.text))
+        page.on("console", lambda m: is_bad(m) and broken.append(m.text))
         page.on("request", lambda r: r.url.startswith(address) or broken.append(r.url))
         page.goto(path)
         return page
@@ -70,6 +80,32 @@ def visit(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert not broken, broken
+
+
+#: Makes the pictures of a page known to tests: `plots`, in the order of their making.
+KEEP_PLOTS = """
+  const plots = window.plots = [];
+  let plain;
+  Object.defineProperty(window, "uPlot", { get: () => plain, set: (made) => {
+    plain = new Proxy(made, { construct(of, given) {
+      const plot = new of(...given);
+      plots.push(plot);
+      return plot;
+    } });
+  } });
+"""
+
+#: How much of a line over the whole height of a picture is painted, at an epoch.
+PAINTED = """([which, epoch]) => {
+  const plot = plots.at(which), { ctx, bbox } = plot;
+  const x = Math.round(plot.valToPos(epoch, "x", true));
+  const copy = new OffscreenCanvas(2, bbox.height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(ctx.canvas, 1 - x, -bbox.top);
+  const { data } = copy.getImageData(0, 0, 2, bbox.height);
+  let painted = 0;
+  for (let i = 3; i < data.length; i += 8) painted += data[i] + data[i + 4] > 100;
+  return painted / bbox.height;
+}"""
 
 
 def epochs(page: Any) -> str:
@@ -84,6 +120,27 @@ def test_every_page_fits_and_is_accessible(visit: Callable[..., Any]) -> None:
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         for look in looks(page):
             assert_accessible(page, look)
+
+
+def test_an_open_question_is_accessible(visit: Callable[..., Any]) -> None:
+    page = visit(f"/jobs/{ulid(17)}")
+    page.wait_for_selector("#loss canvas")
+    page.click("#do-cancel")
+    page.wait_for_selector("dialog[open]")
+    for look in looks(page):
+        assert_accessible(page, look)
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_table_of_columns_is_not_cut_off(visit: Callable[..., Any], width: int) -> None:
+    page = visit(f"/datasets/{ulid(1)}", width=width)
+    assert page.locator(".tall").evaluate("e => e.scrollWidth - e.clientWidth") <= 0
+    lines = """all => all.map((e) => {
+      const range = document.createRange();
+      range.selectNodeContents(e);
+      return range.getClientRects().length;
+    })"""
+    assert set(page.locator(".tall td:nth-child(2)").evaluate_all(lines)) == {1}
 
 
 class TestCurve:
@@ -107,6 +164,15 @@ class TestCurve:
         page.wait_for_selector("#loss[aria-label*='1 to 2'] canvas")
         page.wait_for_selector("#status .state.running")
 
+    def test_of_a_job_that_ended_before_it(
+        self, visit: Callable[..., Any], service: FakeService
+    ) -> None:
+        assert "There is no curve" in visit(f"/jobs/{ulid(11)}").text_content("#loss")
+        page = visit(f"/jobs/{ulid(18)}")
+        assert "begins with the first epoch" in page.text_content("#loss")
+        service.change(18, state=JobState.FAILED, error="The data are gone.")
+        page.wait_for_selector("#loss:has-text('There is no curve')")
+
     def test_logarithm_and_smoothing(self, visit: Callable[..., Any]) -> None:
         page = visit(f"/jobs/{ulid(14)}")
         page.wait_for_selector("#loss canvas")
@@ -118,6 +184,57 @@ class TestCurve:
         assert page.text_content("#tools output") == "95"
         seen.add(page.locator("#loss canvas").screenshot())
         assert len(seen) == 3
+
+    def test_best_epoch_is_marked(self, visit: Callable[..., Any], service: FakeService) -> None:
+        page = visit(f"/jobs/{ulid(17)}")
+        page.wait_for_selector("#loss[aria-label*='best epoch 31']")
+
+        def marked(which: int, epoch: int) -> bool:
+            return bool(page.evaluate(PAINTED, [which, epoch]) > 0.4)
+
+        for which in (0, 1):
+            assert [marked(which, epoch) for epoch in (27, 31, 38)] == [False, True, False]
+        service.change(17, best_epoch=38)
+        page.wait_for_selector("#loss[aria-label*='best epoch 38']")
+        for which in (0, 1):
+            assert [marked(which, epoch) for epoch in (27, 31, 38)] == [False, False, True]
+
+    def test_logarithmic_axis(self, visit: Callable[..., Any]) -> None:
+        """Twice as much is the same way up, wherever it begins; a score stays as it is."""
+        page = visit(f"/jobs/{ulid(14)}")
+        page.wait_for_selector("#score canvas")
+        ways = """() => plots.at(-1).scales.y.distr + ":" + [0.25, 0.5, 1].map((v) =>
+          plots.at(-1).valToPos(v, "y") - plots.at(-1).valToPos(2 * v, "y")).map(Math.round)"""
+        before = page.evaluate("plots.length")
+        page.check("[name=log]")
+        assert page.evaluate("plots.length") == before + 1
+        distr, steps = page.evaluate(ways).split(":")
+        assert distr == "3"
+        assert len(set(steps.split(","))) == 1
+        page.uncheck("[name=log]")
+        distr, steps = page.evaluate(ways).split(":")
+        half, one, two = map(int, steps.split(","))
+        assert distr == "1"
+        assert one == pytest.approx(2 * half, abs=2)
+        assert two == pytest.approx(4 * half, abs=4)
+
+    def test_smoothing_shows_the_raw_line_too(self, visit: Callable[..., Any]) -> None:
+        page = visit(f"/jobs/{ulid(14)}")
+        page.wait_for_selector("#loss canvas")
+        page.locator("[name=smooth]").fill("80")
+        told = page.evaluate("""() => {
+          const plot = plots.findLast((plot) => plot.series.length === 5);
+          return plot.series.slice(1).map(({ show, alpha }, i) => [show, alpha, plot.data[i + 1]]);
+        }""")
+        raw = [[row[name] for row in rows(60)] for name in ("train_loss", "val_loss")]
+        assert [line[2] for line in told[:2]] == raw
+        assert [line[:2] for line in told] == [[True, 0.35]] * 2 + [[True, 1]] * 2
+        for values, (_, _, smoothed) in zip(raw, told[2:], strict=True):
+            weights = [0.8**age for age in range(60)]
+            for at, value in enumerate(smoothed):
+                seen = list(zip(weights, reversed(values[: at + 1]), strict=False))
+                mean = sum(w * v for w, v in seen) / sum(w for w, _ in seen)
+                assert value == pytest.approx(mean)
 
     def test_keys_move_through_the_epochs(self, visit: Callable[..., Any]) -> None:
         page = visit(f"/jobs/{ulid(14)}")
@@ -214,6 +331,41 @@ class TestTheme:
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         assert page.evaluate("document.activeElement.id") == "main"
+
+
+def sent(page: Any) -> JobSpec:
+    """The job that the form would send, out of its example for curl."""
+    shell = page.text_content("#code-train-curl")
+    assert page.evaluate("document.getElementById('train').checkValidity()")
+    return JobSpec.model_validate_json(re.search(r"-d '(.*)'", shell)[1])
+
+
+class TestTrainAgain:
+    @pytest.fixture
+    def page(self, visit: Callable[..., Any], service: FakeService) -> Any:
+        service.change(14, spec=UNUSUAL)
+        return visit(f"/datasets/{ulid(1)}?like={ulid(14)}")
+
+    def test_is_the_same_job(self, page: Any) -> None:
+        assert sent(page) == UNUSUAL
+
+    def test_changed(self, page: Any) -> None:
+        """What has a field is as the field says, all else as it was."""
+        page.select_option("[name=target]", "species")
+        page.click("#train summary")
+        page.fill("[name='early_stopping.patience']", "")
+        page.fill("[name='model.learning_rate']", "")
+        page.fill("[name='model.batch_size']", "8")
+        model = UNUSUAL.model.model_copy(update={"learning_rate": None, "batch_size": 8})
+        changes = {"target": "species", "early_stopping": None, "model": model}
+        assert sent(page) == UNUSUAL.model_copy(update=changes)
+
+    def test_targets_that_the_file_names(
+        self, visit: Callable[..., Any], service: FakeService
+    ) -> None:
+        spec = JobSpec(dataset_id=ulid(1))
+        service.change(14, spec=spec)
+        assert sent(visit(f"/datasets/{ulid(1)}?like={ulid(14)}")) == spec
 
 
 class TestExamples:

@@ -9,9 +9,10 @@ from nbmlp.codes import ACTIVATIONS
 from nbmlp.optimizers import OPTIMIZERS
 from nbmlp.schedules import SCHEDULES
 from nbmlp.server.jobs.spec import JobSpec
+from nbmlp.server.page.words import plain
 from nbmlp.server.ports import Dataset
 
-__all__ = ["Form", "flat"]
+__all__ = ["SHOWN", "Form", "flat"]
 
 Choices = list[tuple[str, str]]
 
@@ -24,6 +25,14 @@ _BEGIN = {
     "test": 0.15,
     "early_stopping.patience": 10,
 }
+#: Settings that have a field; all others travel along with a job that is trained again.
+SHOWN = (
+    "target", "name", "validation", "test", "threads", "priority", "early_stopping.patience",
+    *(f"model.{name}" for name in (
+        "task", "hidden", "epochs", "batch_size", "optimizer", "learning_rate", "activation",
+        "dropout", "l2", "schedule", "seed", "standardise",
+    )),
+)  # fmt: skip
 #: Settings that are shown of every job, defaults or not.
 _ALWAYS = (
     "target", "model.hidden", "model.activation", "model.epochs", "model.batch_size",
@@ -40,12 +49,17 @@ def _leaves(values: Mapping[str, Any], start: str = "") -> Iterable[tuple[str, A
             yield f"{start}{name}", value
 
 
+def _given(spec: JobSpec) -> dict[str, Any]:
+    """Settings by name, without those that are as they are by default."""
+    return dict(_leaves(spec.model_dump(exclude={"dataset_id", "name"}, exclude_defaults=True)))
+
+
 def flat(spec: JobSpec, brief: bool = False) -> dict[str, Any]:
     """Settings by names such as ``model.epochs``; if brief, the usual and the unusual ones."""
     values = dict(_leaves(spec.model_dump(exclude={"dataset_id", "name"})))
     if not brief:
         return values
-    given = dict(_leaves(spec.model_dump(exclude={"dataset_id", "name"}, exclude_defaults=True)))
+    given = _given(spec)
     return {n: v for n, v in values.items() if n in _ALWAYS or n in given}
 
 
@@ -62,30 +76,47 @@ class Form:
     table : Dataset
     like : JobSpec, optional
         A job whose settings are taken over.
+
+    Attributes
+    ----------
+    unseen : dict
+        Settings of that job which have no field, by names such as ``model.loss``.
+    carried : dict
+        They, and its target if that is no single column: what goes with the fields.
     """
 
     def __init__(self, table: Dataset, like: JobSpec | None = None) -> None:
         spec = like or JobSpec(dataset_id=table.id)
-        self._values = flat(spec) | ({} if like else _BEGIN)
-        if self._values.get("target") is None:
-            self._values["target"] = table.target_guess
         self.names = [column.name for column in table.columns]
+        self._values = flat(spec) | ({} if like else _BEGIN)
+        self.unseen = {n: v for n, v in _given(spec).items() if n not in SHOWN}
+        self.carried = dict(self.unseen)
+        self._other_target = like is not None and spec.target not in self.names
+        if self._other_target and spec.target is not None:
+            self.carried["target"] = spec.target
+        elif not like:
+            self._values["target"] = table.target_guess
 
     def __getitem__(self, name: str) -> Any:
         """The value of a field, as it is typed."""
         value = self._values.get(name)
         if isinstance(value, list):
             return ", ".join(map(str, value))
-        return "" if value is None else value
+        return "" if value is None else plain(value)
 
     @property
     def targets(self) -> Choices:
-        """Columns; the last is the usual one if nothing speaks for another."""
-        return _choices(self.names, None)
+        """Columns; before them what no single column says, as it was with the job."""
+        columns = _choices(self.names, None)
+        if not self._other_target:
+            return columns
+        return [("", str(self["target"] or "the targets that the file names")), *columns]
 
     @property
     def target(self) -> str:
-        """The column to begin with."""
+        """The column to begin with: the last is the usual one if nothing speaks for another."""
+        if self._other_target:
+            return ""
         return str(self["target"] or (self.names[-1] if self.names else ""))
 
     @property

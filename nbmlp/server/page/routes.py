@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from nbmlp.server.page import exports, forms, snippets, views
+from nbmlp.server.page import exports, forms, snippets, views, words
 from nbmlp.server.ports import TERMINAL, Job, Model, NotFoundError, Page, Service
 
 __all__ = ["router"]
@@ -58,7 +58,7 @@ def _templates() -> Jinja2Templates:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters.update(views.filters())
+    env.filters.update(words.filters())
     return Jinja2Templates(env=env, context_processors=[_who])
 
 
@@ -154,12 +154,14 @@ def _add_datasets(page: APIRouter, service: Service) -> None:
     @page.get("/datasets/{dataset_id}")
     def dataset(request: Request, dataset_id: str, like: After = None) -> HTMLResponse:
         table = service.get_dataset(dataset_id)
+        job = service.get_job(like) if like else None
         return _show(
             request,
             "dataset.html",
             place="Data",
             table=table,
-            form=forms.Form(table, service.get_job(like).spec if like else None),
+            like=job,
+            form=forms.Form(table, job.spec if job else None),
             cores=service.health().cores,
             examples=snippets.dataset(_origin(request), table),
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from nbmlp.server.ports import TERMINAL, ColumnInfo, EventKind, Job, JobState, Model, Service
+from nbmlp.server.page import words
+from nbmlp.server.page.words import amount, duration, plain, score, setting, size, thousands
+from nbmlp.server.ports import TERMINAL, EventKind, Job, JobState, Model, Service
 
 __all__ = [
     "ACTIONS",
@@ -20,9 +21,7 @@ __all__ = [
     "Scatter",
     "diagnosis",
     "differences",
-    "filters",
     "heat",
-    "score",
 ]
 
 
@@ -160,7 +159,7 @@ class JobView:
         """The best score, or the best loss without one."""
         if self.job.best_score is not None:
             return score(self.job.best_score, self.job.score_name)
-        return "" if self.job.best_loss is None else f"loss {self.job.best_loss:.4g}"
+        return "" if self.job.best_loss is None else f"loss {amount(self.job.best_loss)}"
 
     @property
     def facts(self) -> dict[str, str]:
@@ -222,21 +221,25 @@ class ModelView:
 
     @property
     def measures(self) -> dict[str, str]:
-        """Names and values, rounded."""
-        return {
-            name: score(value, name) if name == "accuracy" else f"{value:.4g}"
-            for name, value in self.model.evaluation.items()
-            if name not in _NOT_MEASURES and isinstance(value, int | float)
-        }
+        """Names and values as people give them."""
+        return dict(words.measure(name, value) for name, value in self._numbers())
+
+    def _numbers(self) -> Iterable[tuple[str, float]]:
+        for name, value in self.model.evaluation.items():
+            if name not in _NOT_MEASURES and isinstance(value, int | float):
+                yield name, value
+
+    @property
+    def units(self) -> str:
+        """The column whose units its errors have; empty when they have none."""
+        in_units = any(name in words.IN_UNITS for name, _ in self._numbers())
+        return self.model.targets[0] if in_units and len(self.model.targets) == 1 else ""
 
     @property
     def measured(self) -> str:
         """The measure that says most."""
-        for name in ("accuracy", "R2", "r2"):
-            if name in self.measures:
-                value = self.measures[name]
-                return value if name == "accuracy" else f"R2 {value}"
-        return ""
+        best = next((pair for pair in self._numbers() if pair[0] in ("accuracy", "r2")), None)
+        return "" if best is None else score(best[1], best[0])
 
     @property
     def problem(self) -> str:
@@ -266,24 +269,20 @@ class ModelView:
             )
             for true, predicted in self.residuals
         ]
-        return Scatter(points, f"{low:.4g}", f"{high:.4g}")
+        return Scatter(points, amount(low), amount(high))
 
     def row(self, example: Mapping[str, Any]) -> str:
         """The values of a row, in the order of the inputs; empty when there is none."""
         if not example:
             return ""
-        return ", ".join("" if (v := example.get(n)) is None else str(v) for n, _ in self.inputs)
+        values = (plain(example.get(name)) for name, _ in self.inputs)
+        return ", ".join("" if value is None else str(value) for value in values)
 
 
 def diagnosis(service: Service, job: Job) -> str:
     """The newest diagnosis of a job; empty when there is none."""
     found = [e for e in service.events(job.id) if e.kind == EventKind.DIAGNOSIS]
     return str(found[-1].data["text"]) if found else ""
-
-
-def score(value: float, name: str) -> str:
-    """Accuracies in percent, others as they are."""
-    return f"{value:.2%}".replace("%", "\u202f%") if name == "accuracy" else f"{name} {value:.4g}"
 
 
 def differences(
@@ -297,76 +296,6 @@ def differences(
     return differ, [name for name in names if name not in known]
 
 
-def values(column: ColumnInfo) -> str:
-    """Its range, or its most frequent values."""
-    if column.minimum is not None and column.maximum is not None:
-        return f"{column.minimum:.4g} to {column.maximum:.4g}"
-    return ", ".join(column.examples[:4])
-
-
 def heat(confusion: Iterable[Sequence[int]]) -> list[list[tuple[int, int]]]:
     """Each count of a confusion matrix with its shade, 0 to 9: its share of its row."""
     return [[(n, math.ceil(9 * n / max(sum(row), 1))) for n in row] for row in confusion]
-
-
-# -- filters of the templates
-
-
-def thousands(value: float) -> str:
-    """``12 345``, with thin spaces that do not break."""
-    return f"{value:,.0f}".replace(",", "\u202f")
-
-
-def size(value: float) -> str:
-    """Bytes in the largest unit that leaves at least one."""
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.3g}\u00a0{unit}"
-        value /= 1000
-    return f"{value:.3g}\u00a0GB"
-
-
-def duration(seconds: float | None) -> str:
-    """``3 h 5 min``, ``2 min 10 s``, ``8 s``; empty for None."""
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def moment(seconds: float) -> str:
-    """A time that is read as it stands: UTC, to the minute."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def setting(value: Any) -> str:
-    """A value of a setting, as it would be typed."""
-    if value is None:
-        return "-"
-    if isinstance(value, Mapping):
-        name = str(value.get("name", ""))
-        rest = ", ".join(f"{k}={setting(v)}" for k, v in value.items() if k != "name")
-        return f"{name}({rest})" if rest else name
-    if isinstance(value, list | tuple):
-        return ", ".join(map(setting, value)) or "none"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def words(name: str) -> str:
-    """``model.batch_size`` as it is read: batch size."""
-    return name.removeprefix("model.").replace(".", " ").replace("_", " ")
-
-
-def filters() -> dict[str, Any]:
-    """By the names that templates use."""
-    return {
-        "thousands": thousands,
-        "bytes": size,
-        "duration": duration,
-        "moment": moment,
-        "setting": setting,
-        "words": words,
-        "values": values,
-    }

@@ -17,12 +17,13 @@ async function run(link, i) {
 try {
   const runs = await Promise.all(links.map(run));
   const validated = runs.every(({ rows }) => rows.some((row) => row.val_loss != null));
-  const panel = (id, key) => new Chart(document.getElementById(id), runs.map((r) => ({ ...r, key })), { sync: "runs" });
+  const panel = (id, key, percent = false) =>
+    new Chart(document.getElementById(id), runs.map((r) => ({ ...r, key })), { sync: "runs", percent });
   const loss = panel("loss", validated ? "val_loss" : "train_loss");
   document.getElementById("loss-name").textContent = validated ? "Validation loss" : "Training loss";
   const charts = [loss];
   document.getElementById("score-name").hidden = !validated;
-  if (validated) charts.push(panel("score", "val_score"));
+  if (validated) charts.push(panel("score", "val_score", links.every(({ dataset }) => dataset.score === "accuracy")));
   connect(document.getElementById("tools"), [loss], charts);
   for (const chart of charts) chart.draw();
 } catch (error) {

@@ -7,7 +7,8 @@ const { job } = document.getElementById("job").dataset;
 const status = document.getElementById("status");
 const rows = [];
 const curve = (label, key, colour, dash) => ({ label, key, colour, dash, rows });
-const loss = new Chart(document.getElementById("loss"), [
+const host = document.getElementById("loss");
+const loss = new Chart(host, [
   curve("Training loss", "train_loss", "--train"),
   curve("Validation loss", "val_loss", "--validation", [8, 4]),
 ], { sync: "job" });
@@ -86,7 +87,8 @@ function attend() {
 
 status.addEventListener("htmx:afterSettle", () => {
   announce(panel().dataset.said);
-  draw();
+  if (rows.length) draw();
+  else if (over(panel().dataset.state)) host.querySelector("p").textContent = host.dataset.none;
 });
 scores.show(false);
 connect(document.getElementById("tools"), [loss], [loss, scores]);

@@ -9,17 +9,26 @@ const kinds = {
   list: (value) => value.split(/[\s,]+/).filter(Boolean).map(Number),
 };
 
-/** What the form says; empty fields are left to the server. */
+/** Set what a name such as `model.epochs` stands for. */
+function put(body, path, value) {
+  const [name, part] = path.split(".");
+  if (part) (body[name] ??= {})[part] = value;
+  else body[name] = value;
+}
+
+/** Put what a field says; an empty one means "none" if it says so, or is left to the server. */
+function take(body, field) {
+  const { kind, empty } = field.dataset;
+  if (field.type === "checkbox") put(body, field.name, field.checked);
+  else if (field.value.trim() || kind === "list") put(body, field.name, kinds[kind](field.value.trim()));
+  else if (empty) put(body, empty, null);
+}
+
+/** What the form says, and what it has taken over from another job without a field. */
 function job() {
   const body = { dataset_id: form.dataset.dataset };
-  for (const field of form.querySelectorAll("[data-kind]")) {
-    const flag = field.type === "checkbox";
-    const value = flag ? field.checked : kinds[field.dataset.kind](field.value.trim());
-    if (!flag && field.value.trim() === "" && field.dataset.kind !== "list") continue;
-    const [name, part] = field.name.split(".");
-    if (part) (body[name] ??= {})[part] = value;
-    else body[name] = value;
-  }
+  for (const [name, value] of Object.entries(JSON.parse(form.dataset.carried))) put(body, name, value);
+  for (const field of form.querySelectorAll("[data-kind]")) take(body, field);
   return body;
 }
 
