@@ -425,4 +425,5 @@ class MLP(Model):
                 " settings of the first fit."
             )
         self._net, self.history, self._engine = other.net, other.history, None
+        self.history.rows_dropped = self.history.values_imputed = 0  # the data tell them again
         return stored.arrays

@@ -238,3 +238,14 @@ def test_other_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="an epoch over 230 rows, and these are 229: resume with"):
         other.fit(X[1:], y[1:], resume=keep.paths[0])
     assert not len(other.history)
+
+
+@pytest.mark.filterwarnings("ignore::nbmlp.errors.TrainingWarning")
+def test_rows_left_out_are_counted_once(tmp_path: Path) -> None:
+    X, y = children.rows(230)
+    X[[3, 70]] = np.nan
+    settings, keep = {**SETTINGS, "on_nonfinite": "drop_rows"}, KeepAll(tmp_path)
+    whole = MLP(**settings).fit(X, y, callbacks=[keep])
+    resumed = MLP(**settings).fit(X, y, resume=keep.paths[3])
+    assert resumed.history.rows_dropped == whole.history.rows_dropped == 2
+    np.testing.assert_array_equal(resumed.get_flat(), whole.get_flat())
