@@ -35,7 +35,7 @@ from nbmlp.settings import MODEL_SETTINGS, TRAIN_SETTINGS, signature
 from nbmlp.spec import TrainSpec
 from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
-from nbmlp.train.loop import Loop, Validation, without_horizon
+from nbmlp.train.loop import Loop, Validation, check_rows, without_horizon
 
 __all__ = ["MLP"]
 
@@ -122,7 +122,7 @@ class MLP(Model):
         epochs : int, optional
             Instead of the setting.
         resume : path, optional
-            A checkpoint of the same settings and data; goes on after its epoch.
+            A checkpoint of the same settings and data; goes on where it was written.
         replay : path, optional
             Where to write an update that fails on NaN or infinity, for :func:`nbmlp.replay`.
         row_numbers : array-like of int (rows,), optional
@@ -154,6 +154,7 @@ class MLP(Model):
             else:
                 carried = self._resume(resume, train)
             rows = self._rows(given)
+            check_rows(carried, len(rows))
             held = None if X_val is None else self._validation(X_val, y_val)
             train.batch_rows(len(rows))
             self._settings.train = train
@@ -424,4 +425,5 @@ class MLP(Model):
                 " settings of the first fit."
             )
         self._net, self.history, self._engine = other.net, other.history, None
+        self.history.rows_dropped = self.history.values_imputed = 0  # the data tell them again
         return stored.arrays

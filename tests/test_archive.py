@@ -321,8 +321,8 @@ def test_sealed_file_is_read(tmp_path):
 
 
 def test_newer_format(tmp_path):
-    (tmp_path / "m").write_bytes(sealed(entries(format_version="2")))
-    assert "format version 2 is newer than 1" in refusal(tmp_path / "m")
+    (tmp_path / "m").write_bytes(sealed(entries(format_version="3")))
+    assert "format version 3 is newer than 2" in refusal(tmp_path / "m")
     assert "upgrade nbmlp" in refusal(tmp_path / "m")
 
 

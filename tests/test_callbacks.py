@@ -52,6 +52,7 @@ class FakeRun:
         self.epochs = epochs
         self.n_samples = 100
         self.phase = "training"
+        self.rows_done = 0
         self.weights = np.array([float(self._done)])
         self.reason = ""
         self.checkpoints: list[tuple[Path, int]] = []

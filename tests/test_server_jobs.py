@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from server_jobs import (
 
 from nbmlp.data import Dataset, Given
 from nbmlp.mlp import MLP
-from nbmlp.server.files import checkpoints_in
+from nbmlp.server.files import Place, checkpoint_place, checkpoints_in
 from nbmlp.server.ports import (
     ConflictError,
     EventKind,
@@ -59,6 +60,11 @@ def process_of(service: LocalService, job_id: str) -> psutil.Process:
 
 def states(service: LocalService, job_id: str) -> list[str]:
     return [e.data["state"] for e in service.events(job_id) if e.kind is EventKind.STATE]
+
+
+def texts(service: LocalService, job_id: str) -> list[str]:
+    events = service.events(job_id, limit=10_000)
+    return [e.data["text"] for e in events if e.kind is EventKind.MESSAGE]
 
 
 def test_a_job_gives_the_weights_of_the_same_fit_here(service: LocalService) -> None:
@@ -175,14 +181,9 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_used(service: LocalS
     raw[-3] ^= 4
     newest.write_bytes(raw)
     service.resume(job.id)
-
-    def texts() -> list[str]:
-        events = service.events(job.id, limit=10_000)
-        return [e.data["text"] for e in events if e.kind is EventKind.MESSAGE]
-
-    until(lambda: len(texts()) >= 2)
-    assert "is damaged" in texts()[0]
-    assert texts()[1] == f"resumed from epoch {int(before.stem[-9:])}"
+    until(lambda: len(texts(service, job.id)) >= 2)
+    assert "is damaged" in texts(service, job.id)[0]
+    assert texts(service, job.id)[1] == f"resumed from epoch {int(before.stem[-9:])}"
     service.cancel(job.id)
 
 
@@ -352,3 +353,77 @@ def test_the_data_folder_belongs_to_one_server(service: LocalService, tmp_path: 
 
     with pytest.raises(ServiceError, match="another server"):
         LocalService(make_settings(tmp_path / "data"))
+
+
+#: Epochs of some seconds.
+SLOW = {"epochs": 2, "batch_size": 1, "hidden": [200, 200]}
+SLOW_ROWS = 40_000
+
+
+@pytest.fixture
+def timely(tmp_path: Path) -> Iterator[LocalService]:
+    service = LocalService(make_settings(tmp_path / "data", checkpoint_seconds=0.2))
+    service.start()
+    yield service
+    service.close()
+
+
+def within(service: LocalService, job_id: str) -> Place:
+    """Where a checkpoint within an epoch was written, once there is one."""
+
+    def found() -> Place | None:
+        places = [checkpoint_place(p) for p in checkpoints_in(service._files.job(job_id))]
+        return next((place for place in places if place and place.rows), None)
+
+    return until(found)
+
+
+def test_a_worker_killed_within_an_epoch_ends_with_the_same_bits(timely: LocalService) -> None:
+    spec = spec_for(add_table(timely, SLOW_ROWS), model=SLOW)
+    undisturbed = finished(timely, timely.submit(spec).id)
+    job = timely.submit(spec)
+    assert within(timely, job.id).epoch == 0
+    psutil.Process(timely._jobs.row(job.id)["pid"]).kill()
+    done = finished(timely, job.id)
+    assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2)
+    assert np.array_equal(weights(timely, done), weights(timely, undisturbed))
+    assert [r["train_loss"] for r in timely.metrics(job.id)] == [
+        r["train_loss"] for r in timely.metrics(undisturbed.id)
+    ]
+    told = [e.data.get("message", "") for e in timely.events(job.id)]
+    assert any(re.fullmatch(r"interrupted, resuming from row \d+ of epoch 1", t) for t in told)
+    assert any(re.fullmatch(r"resumed from row \d+ of epoch 1", t) for t in texts(timely, job.id))
+
+
+def test_pause_and_stop_do_not_wait_for_the_end_of_an_epoch(timely: LocalService) -> None:
+    spec = spec_for(add_table(timely, SLOW_ROWS), model=SLOW | {"epochs": 1})
+    undisturbed = finished(timely, timely.submit(spec).id)
+    job = timely.submit(spec)
+    within(timely, job.id)
+    timely.pause(job.id)
+    paused = until(lambda: (j := timely.get_job(job.id)).state is JobState.PAUSED and j)
+    assert re.fullmatch(r"paused after row \d+ of epoch 1", paused.message)
+    assert paused.epoch == 0
+    assert [c.epoch for c in timely.checkpoints(job.id)] == [0]
+    timely.resume(job.id)
+    assert np.array_equal(weights(timely, finished(timely, job.id)), weights(timely, undisturbed))
+    other = timely.submit(spec)
+    within(timely, other.id)
+    timely.stop(other.id)
+    stopped = finished(timely, other.id)
+    assert (stopped.state, stopped.stop_reason, stopped.epoch) == (
+        JobState.SUCCEEDED, "stopped", 0,
+    )  # fmt: skip
+    model = timely.load_model(stopped.model_id)
+    assert len(model.history) == 0
+    assert 0 < model.net.state.step < SLOW_ROWS
+
+
+def test_a_job_paused_in_its_first_epoch_hands_over_its_checkpoint(timely: LocalService) -> None:
+    job = timely.submit(spec_for(add_table(timely, SLOW_ROWS), model=SLOW))
+    within(timely, job.id)
+    timely.pause(job.id)
+    until(lambda: timely.get_job(job.id).state is JobState.PAUSED)
+    timely.stop(job.id)
+    done = finished(timely, job.id)
+    assert (done.state, done.stop_reason) == (JobState.SUCCEEDED, "stopped")

@@ -68,6 +68,11 @@ class EstimatorRun:
 
     # -- what callbacks may do
 
+    @property
+    def rows_done(self) -> int:
+        """Rows of the epoch at hand that have been trained on."""
+        return self._updates.engine.rows_done
+
     def stop(self, reason: str) -> None:
         """End training after this epoch."""
         self.history.stop_reason = reason

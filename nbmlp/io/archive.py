@@ -27,7 +27,7 @@ from nbmlp.io.metadata import decode, encode
 
 __all__ = ["FORMAT_VERSION", "read", "stored_digest", "write"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _KINDS = {
     "model": "load it with MLP.load(path)",

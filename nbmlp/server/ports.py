@@ -121,13 +121,13 @@ class Service(Protocol):
         """End it and discard what it has learned; ConflictError when it has ended."""
 
     def pause(self, job_id: str) -> Job:
-        """Stop after this epoch and wait; frees its cores."""
+        """Stop after the batch at hand and wait; frees its cores."""
 
     def resume(self, job_id: str) -> Job:
         """Put a paused job back into the queue."""
 
     def stop(self, job_id: str) -> Job:
-        """End it after this epoch and keep the weights so far."""
+        """End it after the batch at hand and keep the weights so far."""
 
     def events(self, job_id: str, after: int = 0, limit: int = 1000) -> list[JobEvent]:
         """Events with larger numbers than `after`, in order."""

@@ -239,7 +239,10 @@ class JobEvent:
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """A checkpoint on disk; the two newest are kept."""
+    """A checkpoint on disk; the two newest are kept.
+
+    Of several with the same number of epochs done only the newest is listed.
+    """
 
     job_id: str
     epoch: int

@@ -200,7 +200,7 @@ class LocalService:
         return self._changed(job_id)
 
     def pause(self, job_id: str) -> Job:
-        """Stop after this epoch and wait; frees its cores."""
+        """Stop after the batch at hand and wait; frees its cores."""
         with self._executor.lock:
             if self._jobs.row(job_id)["state"] in ACTIVE:
                 self._wish(job_id, "pause")
@@ -219,7 +219,7 @@ class LocalService:
         return self._changed(job_id)
 
     def stop(self, job_id: str) -> Job:
-        """End it after this epoch and keep the weights so far."""
+        """End it after the batch at hand and keep the weights so far."""
         with self._executor.lock:
             row = self._jobs.row(job_id)
             if row["state"] in ACTIVE:

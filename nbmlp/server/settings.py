@@ -59,7 +59,7 @@ class ServerSettings(BaseSettings):
         default=2048, ge=1, description="Largest file that a job may write, and its folder, MB."
     )
     checkpoint_seconds: float = Field(
-        default=5.0, ge=0, description="Seconds between two checkpoints; 0: after each epoch."
+        default=5.0, ge=0, description="Seconds between two checkpoints; 0: after each epoch only."
     )
     max_attempts: int = Field(
         default=5, ge=1, description="Crashes in a row, without an epoch between, until it fails."

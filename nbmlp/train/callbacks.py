@@ -42,6 +42,8 @@ class Progress:
         Rows per second in this epoch.
     loss_so_far : float
         Mean training loss of the epoch's updates so far, penalty included.
+    between_batches : bool
+        Within the epoch, and no batch is half done: the run can be saved.
     """
 
     epoch: int
@@ -49,6 +51,7 @@ class Progress:
     rows_total: int
     samples_per_second: float
     loss_so_far: float
+    between_batches: bool = False
 
 
 class Run(Protocol):
@@ -71,6 +74,10 @@ class Run(Protocol):
         """Rows of an epoch."""
 
     @property
+    def rows_done(self) -> int:
+        """Rows of the epoch at hand trained on; at the start not 0 if resumed within an epoch."""
+
+    @property
     def phase(self) -> str:
         """``"compiling"`` until the kernels are ready, then ``"training"``."""
 
@@ -87,7 +94,7 @@ class Run(Protocol):
         """What the net does with some of the training rows, layer by layer."""
 
     def save_checkpoint(self, path: Path) -> None:
-        """Write all that resuming needs, whole or not at all."""
+        """Write all that resuming needs, whole or not at all; not while a batch is half done."""
 
 
 class Callback:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -261,6 +261,8 @@ class Engine:
     def region(self, most: int | None = None) -> bool:
         """Train for a moment, on `most` rows at most; returns whether the epoch is over.
 
+        It ends between two batches if it reaches such a place.
+
         Raises
         ------
         NonFiniteError
@@ -269,8 +271,7 @@ class Engine:
         work = self.work
         self._snapshot.take()
         before, start = work["cursor"], time.perf_counter()
-        limit = -(-self._pace.rows // _TRIALS) if self._crew.trying else self._pace.rows
-        work.set(rows_limit=limit if most is None else min(limit, most))
+        work.set(rows_limit=self._limit(most))
         threads = self._crew.threads
         run("train", work.task, threads)
         rows, seconds = work["cursor"] - before, time.perf_counter() - start
@@ -281,6 +282,32 @@ class Engine:
         if not self._good():
             self._recover()
         return bool(work["cursor"] >= len(self.rows))
+
+    def _limit(self, most: int | None) -> int:
+        """Rows of the next region."""
+        limit = -(-self._pace.rows // _TRIALS) if self._crew.trying else self._pace.rows
+        limit = min(limit, len(self.rows) - self.rows_done, limit if most is None else most)
+        end = self.rows_done + limit
+        beyond = 0 if end == len(self.rows) else end % self.batch
+        return limit - beyond if beyond < limit else limit
+
+    @property
+    def between_batches(self) -> bool:
+        """Whether the epoch has begun, is not over, and no batch is half done."""
+        work = self.work
+        return bool(0 < work["cursor"] == work["batch_start"] < len(self.rows))
+
+    def carry(self) -> dict[str, NDArray[Any]]:
+        """What going on later takes beside the state; within an epoch only between batches."""
+        skips = {"skips": np.array([self._skipped_in_a_row, self._skipped_last])}
+        return skips | (self._snapshot.carry() if self.between_batches else {})
+
+    def resume(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what :meth:`carry` gave, in an epoch that has just been started."""
+        self._skipped_in_a_row, self._skipped_last = arrays["skips"].tolist()
+        if "rows" in arrays:
+            self._snapshot.resume(arrays)
+            self._count_updates()
 
     def gradient_norms(self) -> tuple[float, ...] | None:
         """Root mean square over the epoch's updates of each layer's gradient norm."""

@@ -11,7 +11,7 @@ __all__ = ["Interrupt", "Interrupted"]
 
 
 class Interrupted(Exception):
-    """Ctrl-C was noticed at a place where training can end."""
+    """Training is to end here, after a whole number of updates; the message says why."""
 
 
 class Interrupt:
@@ -36,7 +36,7 @@ class Interrupt:
     def check(self) -> None:
         """Raise :class:`Interrupted` once Ctrl-C was pressed."""
         if self.asked:
-            raise Interrupted
+            raise Interrupted("interrupted")
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.asked = True

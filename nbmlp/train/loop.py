@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmlp.errors import NonFiniteError, TrainingWarning
+from nbmlp.errors import DataError, NonFiniteError, SpecError, TrainingWarning
 from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Predictor, Rows
 from nbmlp.schedules import Constant, Cosine, OneCycle, OnPlateau, warmup_factor
@@ -28,10 +28,12 @@ from nbmlp.train.interrupt import Interrupt, Interrupted
 from nbmlp.train.lbfgs import minimise
 from nbmlp.train.xray import Xray, take_xray
 
-__all__ = ["Loop", "Validation", "without_horizon"]
+__all__ = ["Loop", "Validation", "check_rows", "without_horizon"]
 
 Arrays = Mapping[str, NDArray[Any]]
 _FIRST_WEIGHTS = "lbfgs.first"
+#: Where an epoch stands: the arrays of the engine, and seconds.
+_EPOCH = "epoch."
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,10 @@ class Loop:
         self._build_engine, self._build_predictor = engine, predictor
         self._save_checkpoint, self._stop_reason = save_checkpoint, ""
         self._callbacks, self._carried = CallbackList(), carried
+        #: Where the epoch stands that the next one goes on with; empty once it has.
+        self._place = {k[len(_EPOCH) :]: a for k, a in carried.items() if k.startswith(_EPOCH)}
+        self._began = self._trained = 0.0  # when the epoch did; seconds in regions
+        self._skipped_before = history.batches_skipped
         #: Where an L-BFGS run began, which resuming it starts from; None before it begins.
         self.first_weights = carried.get(_FIRST_WEIGHTS)
         #: What was not finite: that which ended training, or the first batch left out.
@@ -111,12 +117,41 @@ class Loop:
         """What the net does with the first of the training rows, layer by layer."""
         return take_xray(self.engine.spec, self._train, self._state, self.engine.rows)
 
+    @property
+    def rows_done(self) -> int:
+        """Rows of the epoch at hand that have been trained on."""
+        if self._place or self._engine is None:
+            return int(self._place["rows"][0]) if "rows" in self._place else 0
+        return self._engine.rows_done
+
     def save_checkpoint(self, path: Path) -> None:
-        """Write all that resuming needs, whole or not at all."""
+        """Write all that resuming needs, whole or not at all.
+
+        Raises
+        ------
+        SpecError
+            A batch is half done.
+        """
         arrays = self._callbacks.carry()
+        arrays |= {_EPOCH + name: array for name, array in self._where().items()}
         if self.first_weights is not None:
             arrays[_FIRST_WEIGHTS] = self.first_weights
         self._save_checkpoint(path, arrays)
+
+    def _where(self) -> Arrays:
+        """Where the epoch stands."""
+        engine = self._engine
+        if self._place or engine is None:
+            return self._place
+        if not engine.between_batches and 0 < engine.rows_done < self.n_samples:
+            raise SpecError(
+                "a checkpoint cannot be written while a batch is half done: wait until"
+                " progress.between_batches, or for the end of the epoch."
+            )
+        found = engine.carry()
+        if engine.between_batches:
+            found["seconds"] = np.array([self._trained, time.perf_counter() - self._began])
+        return found
 
     @property
     def stop_reason(self) -> str:
@@ -140,7 +175,9 @@ class Loop:
         self._callbacks = callbacks
         with Interrupt() as interrupt, callbacks.around(self):
             callbacks.restore(self._carried)
-            first = Progress(self._state.epoch + 1, 0, self.n_samples, 0.0, math.nan)
+            first = Progress(
+                self._state.epoch + 1, self.rows_done, self.n_samples, 0.0, math.nan
+            )  # fmt: skip
             callbacks.on_progress(self, first)
             self._prepare()
             callbacks.on_progress(self, first)  # compiled: the first epoch may take a while
@@ -149,8 +186,8 @@ class Loop:
                     minimise(self, self.engine, callbacks, interrupt)
                 while self._state.epoch < self.epochs and not self._stop_reason:
                     self._one_epoch(callbacks, interrupt)
-            except Interrupted:
-                self.stop("interrupted")
+            except Interrupted as end:
+                self.stop(str(end))
             except NonFiniteError as error:
                 self.failure = error
                 if self._train.on_nonfinite != "warn":
@@ -163,7 +200,6 @@ class Loop:
     def _tell_of_skipped(self) -> None:
         if sentence := describe_skipped(self.engine):
             self.failure = self.failure or self.engine.first_skip
-            self.history.batches_skipped += self.engine.skipped
             warnings.warn(sentence, TrainingWarning, stacklevel=5)
 
     def _prepare(self) -> None:
@@ -175,24 +211,39 @@ class Loop:
             self._predictor.outputs_and_loss(first)
 
     def _one_epoch(self, callbacks: CallbackList, interrupt: Interrupt) -> None:
-        engine, start, trained = self.engine, time.perf_counter(), 0.0
-        rates = self._rates()
-        engine.start_epoch(rates)
-        over = False
+        engine, last_rate, over = self.engine, self._start_epoch(), False
         while not over:
             interrupt.check()
             began = time.perf_counter()
             over = engine.region()
-            trained += time.perf_counter() - began
-            speed = engine.rows_done / max(trained, 1e-9)
-            callbacks.on_progress(
-                self,
-                Progress(
-                    self._state.epoch + 1, engine.rows_done, self.n_samples, speed,
-                    engine.mean_loss,
-                ),
-            )  # fmt: skip
-        self.record(callbacks, interrupt, engine.mean_loss, float(rates[-1]), trained, start)
+            self._trained += time.perf_counter() - began
+            self.history.batches_skipped = self._skipped_before + engine.skipped
+            callbacks.on_progress(self, self._progress())
+        self.record(
+            callbacks, interrupt, engine.mean_loss, last_rate, self._trained, self._began
+        )  # fmt: skip
+
+    def _start_epoch(self) -> float:
+        """Begin an epoch, or go on where one stands; returns the rate of its last update."""
+        engine, place = self.engine, self._place
+        self._trained, passed = place["seconds"].tolist() if "rows" in place else (0.0, 0.0)
+        self._began = time.perf_counter() - passed
+        if place:
+            self._state.step -= self.rows_done // engine.batch  # to the first one of the epoch
+        rates = self._rates()
+        engine.start_epoch(rates)
+        if place:
+            engine.resume(place)
+            self._place = {}
+        return float(rates[-1])
+
+    def _progress(self) -> Progress:
+        engine = self.engine
+        speed = engine.rows_done / max(self._trained, 1e-9)
+        return Progress(
+            self._state.epoch + 1, engine.rows_done, self.n_samples, speed, engine.mean_loss,
+            engine.between_batches,
+        )  # fmt: skip
 
     def _rates(self) -> NDArray[np.float64]:
         """Learning rate of each of the next epoch's updates."""
@@ -232,6 +283,21 @@ class Loop:
             self._state.plateau = self._train.schedule.after_epoch(self._state.plateau, watched)
         self.history.append(record)
         callbacks.on_epoch_end(self, record)
+
+
+def check_rows(carried: Arrays, n_samples: int) -> None:
+    """Refuse to go on with an epoch over another number of rows.
+
+    Raises
+    ------
+    DataError
+    """
+    rows = carried.get(f"{_EPOCH}rows", (0, n_samples))
+    if rows[1] != n_samples:
+        raise DataError(
+            f"the checkpoint was written within an epoch over {rows[1]} rows, and these are"
+            f" {n_samples}: resume with the same data."
+        )
 
 
 @functools.lru_cache

@@ -1,7 +1,8 @@
-"""What an engine goes back to when a region has gone wrong."""
+"""What an engine goes back to: right away when a region has gone wrong, or from a checkpoint."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -61,3 +62,24 @@ class Snapshot:
             np.copyto(self._work.gradient, self._gradient)
         self._batches[self._update :] = 0.0
         self._batches[self._update : self._update + 1] = self._sums
+
+    def carry(self) -> dict[str, NDArray[Any]]:
+        """What the state does not hold of an epoch, as it is now, at the border of two batches."""
+        work = self._work
+        return {
+            "rows": np.array([work["cursor"], work["n_rows"]]),
+            "sums": np.array([work["loss_sum"], work["weight_sum"]]),
+            "squared_norms": work.layer_norms.copy(),
+            "batches": self._batches.copy(),
+        }
+
+    def resume(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what :meth:`carry` gave, in an epoch that has just been started."""
+        work, rows = self._work, int(arrays["rows"][0])
+        loss_sum, weight_sum = arrays["sums"].tolist()
+        work.set(
+            cursor=rows, batch_start=rows, step=work["first_step"] + rows // work["batch"],
+            loss_sum=loss_sum, weight_sum=weight_sum,
+        )  # fmt: skip
+        work.layer_norms[:] = arrays["squared_norms"]
+        self._batches[:] = arrays["batches"]

@@ -6,6 +6,7 @@ import csv
 import math
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -73,7 +74,7 @@ class EarlyStopping(Callback):
         self._reset()
         for record in run.history:
             self._improves(record)
-        if len(run.history) and run.history[-1].epoch == self.best_epoch:
+        if len(run.history) and run.history[-1].epoch == self.best_epoch and not run.rows_done:
             self._keep(run)
         if self._waited >= self.patience:
             run.stop(f"early stopping at epoch {run.history[-1].epoch}")
@@ -132,11 +133,14 @@ class Checkpoint(Callback):
         Always the same file; its folder must exist.
     every : int
         Epochs between two writings; the last epoch planned is always written.
+    seconds : float
+        Written within an epoch, too, when the last writing is so long ago.
     """
 
-    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
+    def __init__(self, path: str | os.PathLike[str], every: int = 1, seconds: float = 60.0) -> None:
         self.path = Path(path)
         self.every = whole("every", every)
+        self.seconds = number("seconds", seconds)
 
     def on_fit_begin(self, run: Run) -> None:
         """Refuse a place that cannot be written before any time is spent."""
@@ -144,11 +148,21 @@ class Checkpoint(Callback):
             raise DataError(f"checkpoint {self.path}: the folder {self.path.parent} is missing.")
         if self.path.is_dir():
             raise DataError(f"checkpoint {self.path} is a folder: name a file.")
+        self._written = time.monotonic()
+
+    def on_progress(self, run: Run, progress: Progress) -> None:
+        """Write within a long epoch."""
+        if progress.between_batches and time.monotonic() - self._written >= self.seconds:
+            self._write(run)
 
     def on_epoch_end(self, run: Run, record: EpochRecord) -> None:
         """Write when it is due."""
         if record.epoch % self.every == 0 or record.epoch == run.epochs:
-            run.save_checkpoint(self.path)
+            self._write(run)
+
+    def _write(self, run: Run) -> None:
+        run.save_checkpoint(self.path)
+        self._written = time.monotonic()
 
 
 class CSVLog(Callback):

@@ -93,9 +93,9 @@ def _add_actions(routes: APIRouter, context: Context) -> None:
     service = context.service
     actions = {
         "cancel": (service.cancel, "End a job and discard what it has learned."),
-        "pause": (service.pause, "Stop after this epoch and wait, without cores."),
+        "pause": (service.pause, "Stop after the batch at hand and wait, without cores."),
         "resume": (service.resume, "Put a paused job back into the queue."),
-        "stop": (service.stop, "End a job after this epoch and keep the weights so far."),
+        "stop": (service.stop, "End a job after the batch at hand and keep the weights so far."),
     }
     for name, (action, description) in actions.items():
         routes.post(

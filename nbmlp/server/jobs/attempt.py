@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from nbmlp.server.files import DataFolder, checkpoint_epoch, checkpoints_in
+from nbmlp.server.files import DataFolder, Place, checkpoint_place, checkpoints_in
 from nbmlp.server.jobs.process import WorkerProcess, oom_kills
 from nbmlp.server.jobs.protocol import Order, receive
 from nbmlp.server.jobs.worker import BUSY
@@ -25,10 +25,8 @@ _MOST = 64
 def interruption(files: DataFolder, job_id: str) -> str:
     """What is said about a job that goes on by itself."""
     found = checkpoints_in(files.job(job_id))
-    epoch = checkpoint_epoch(found[0]) if found else None
-    return "interrupted, starting again" if epoch is None else (
-        f"interrupted, resuming from epoch {epoch}"
-    )  # fmt: skip
+    place = checkpoint_place(found[0]) if found else None
+    return f"interrupted, {f'resuming from {place}' if place else 'starting again'}"
 
 
 class Attempt:
@@ -168,7 +166,7 @@ class Attempt:
         self._jobs.checkpoint(info, self.order.fence)
 
     def _on_resumed(self, message: dict[str, Any]) -> None:
-        text = f"resumed from epoch {message['epoch']}"
+        text = f"resumed from {Place(message['epoch'], message['rows'])}"
         epoch = min(message["epoch"], self.order.recorded)  # what is missing follows
         self._tell(EventKind.MESSAGE, {"text": text}, message=text, epoch=epoch)
 
@@ -200,7 +198,7 @@ class Attempt:
         self._settled = True
 
     def _on_paused(self, message: dict[str, Any]) -> None:
-        text = f"paused after epoch {message['epoch']}"
+        text = f"paused after {Place(message['epoch'], message['rows'])}"
         self._finish(JobState.PAUSED, text, wish="")
 
     def _on_failed(self, message: dict[str, Any]) -> None:

@@ -15,9 +15,9 @@ from nbmlp import __version__
 from nbmlp.errors import ModelFileError
 from nbmlp.io import archive, model_file
 from nbmlp.server.faults import reach
-from nbmlp.server.files import checkpoints_in
+from nbmlp.server.files import Place, checkpoint_place, checkpoints_in
 from nbmlp.server.jobs.protocol import Order
-from nbmlp.train.callbacks import Callback, Run
+from nbmlp.train.callbacks import Callback, Progress, Run
 from nbmlp.train.history import EpochRecord
 
 __all__ = ["Checkpoints", "Found", "newest", "provenance"]
@@ -49,14 +49,15 @@ class Found:
     ----------
     path : Path or None
         None when there is none that can be used.
-    epoch : int
+    place : Place
+        Where it was written.
     remarks : list of str
         What is wrong with others, or different from when it was written.
     """
 
     def __init__(self) -> None:
         self.path: Path | None = None
-        self.epoch, self.remarks = 0, list[str]()
+        self.place, self.remarks = Place(0), list[str]()
 
 
 def newest(order: Order) -> Found:
@@ -70,7 +71,7 @@ def newest(order: Order) -> Found:
             found.remarks.append(f"{path.name} cannot be used: {error}")
         else:
             if {**then, "versions": {}} == {**now, "versions": {}}:
-                found.path, found.epoch = path, stored.state.epoch
+                found.path, found.place = path, checkpoint_place(path) or Place(0)
                 if then["versions"] != now["versions"]:
                     found.remarks.append(
                         f"resumed with other versions ({then['versions']} then): the result may"
@@ -83,7 +84,7 @@ def newest(order: Order) -> Found:
 
 
 class Checkpoints(Callback):
-    """Write a checkpoint at the end of an epoch when it is due, and after the last one.
+    """Write a checkpoint when it is due, at the end of an epoch or within, and after the last one.
 
     Parameters
     ----------
@@ -94,25 +95,30 @@ class Checkpoints(Callback):
 
     def __init__(self, order: Order, send: Send) -> None:
         self._folder, self._seconds, self._send = order.folder, order.checkpoint_seconds, send
-        self._written, self._due = 0, time.monotonic() + order.checkpoint_seconds
+        self._written, self._due = Place(0), time.monotonic() + order.checkpoint_seconds
+
+    def on_progress(self, run: Run, progress: Progress) -> None:
+        """Write within a long epoch, unless checkpoints are asked for at the ends of epochs."""
+        if progress.between_batches and self._seconds and time.monotonic() >= self._due:
+            self.save(run, Place(progress.epoch - 1, progress.rows_done))
 
     def on_epoch_end(self, run: Run, record: EpochRecord) -> None:
         """Write when it is due."""
         reach("epoch")
         if time.monotonic() >= self._due or record.epoch == run.epochs:
-            self.save(run, record.epoch)
+            self.save(run, Place(record.epoch))
 
-    def save(self, run: Run, epoch: int) -> None:
-        """Write one, unless that of this epoch is there; then remove those before the last two."""
-        if self._written == epoch:
+    def save(self, run: Run, place: Place) -> None:
+        """Write one, unless that of this place is there; then remove those before the last two."""
+        if self._written == place:
             return
         began = time.monotonic()
-        path = self._folder / f"checkpoint-{epoch:09d}.safetensors"
+        path = self._folder / place.file_name
         run.save_checkpoint(path)
-        self._written = epoch
+        self._written = place
         reach("checkpoint")
         self._send({
-            "kind": "checkpoint", "epoch": epoch, "bytes": path.stat().st_size,
+            "kind": "checkpoint", "epoch": place.epoch, "bytes": path.stat().st_size,
             "sha256": archive.stored_digest(path), "created": time.time(),
         })  # fmt: skip
         for old in checkpoints_in(self._folder)[_KEPT:]:

@@ -17,12 +17,14 @@ from nbmlp.io import archive
 from nbmlp.metrics import confusion_matrix
 from nbmlp.mlp import MLP
 from nbmlp.server.faults import reach
+from nbmlp.server.files import Place
 from nbmlp.server.jobs.checkpoints import Checkpoints, newest, provenance
 from nbmlp.server.jobs.limits import memory
 from nbmlp.server.jobs.protocol import Order
 from nbmlp.server.rows import load_rows, select
 from nbmlp.train.callbacks import Callback, Progress, Run
 from nbmlp.train.history import EpochRecord
+from nbmlp.train.interrupt import Interrupted
 from nbmlp.train.standard import EarlyStopping
 
 __all__ = ["Wishes", "train"]
@@ -36,7 +38,7 @@ _MOST_CLASSES, _MOST_PAIRS = 100, 500
 
 @dataclass
 class Wishes:
-    """What the server has asked for since; looked at when an epoch ends."""
+    """What the server has asked for since; looked at between batches, a few times a second."""
 
     pause: bool = False
     stop: bool = False
@@ -138,24 +140,45 @@ class _Reports(Callback):
 
 
 class _Obey(Callback):
-    """Do what was asked for when an epoch ends."""
+    """Do what was asked for, at the end of an epoch or within.
+
+    Attributes
+    ----------
+    paused : Place or None
+        Where the job was paused.
+    """
 
     def __init__(self, wishes: Wishes, checkpoints: Checkpoints) -> None:
-        self._wishes, self._checkpoints, self.paused = wishes, checkpoints, False
+        self._wishes, self._checkpoints = wishes, checkpoints
+        self.paused: Place | None = None
 
     def on_fit_begin(self, run: Run) -> None:
         """A job that is only to hand over what its checkpoint holds trains no further."""
-        if self._wishes.stop and len(run.history):
+        if self._wishes.stop and (len(run.history) or run.rows_done):
             run.stop("stopped")
+
+    def on_progress(self, run: Run, progress: Progress) -> None:
+        """End the epoch here, after a whole number of updates."""
+        if progress.between_batches:
+            end = self._end(run, Place(progress.epoch - 1, progress.rows_done))
+            if end:
+                raise Interrupted(end)
 
     def on_epoch_end(self, run: Run, record: EpochRecord) -> None:
         """Stop, or save and pause."""
+        end = self._end(run, Place(record.epoch))
+        if end:
+            run.stop(end)
+
+    def _end(self, run: Run, place: Place) -> str:
+        """Why training ends here; empty if it goes on."""
         if self._wishes.stop:
-            run.stop("stopped")
-        elif self._wishes.pause and record.epoch < run.epochs:
-            self._checkpoints.save(run, record.epoch)
-            self.paused = True
-            run.stop("paused")
+            return "stopped"
+        if not self._wishes.pause or place.epoch >= run.epochs:
+            return ""
+        self._checkpoints.save(run, place)
+        self.paused = place
+        return "paused"
 
 
 def _callbacks(order: Order, send: Send, wishes: Wishes) -> tuple[list[Callback], _Obey]:
@@ -208,8 +231,8 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
     found = newest(order)
     for remark in found.remarks:
         send({"kind": "message", "text": remark})
-    if found.epoch:
-        send({"kind": "resumed", "epoch": found.epoch})
+    if found.path:
+        send({"kind": "resumed", **found.place._asdict()})
     reach("resumed")
     callbacks, obey = _callbacks(order, send, wishes)
     try:
@@ -222,7 +245,7 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
         _diagnose(model, parts, order, send)
         raise
     if obey.paused:
-        send({"kind": "paused", "epoch": len(model.history)})
+        send({"kind": "paused", **obey.paused._asdict()})
         return
     _deliver(model, data, parts, order, send)
 

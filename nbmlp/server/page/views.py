@@ -51,7 +51,7 @@ ACTIONS = (
     Action(
         "pause",
         "Pause",
-        "Pause after this epoch? Its cores become free, and nothing is lost.",
+        "Pause? Its cores become free, and nothing is lost.",
         _WAITING | _WORKING,
     ),
     Action(
@@ -63,7 +63,7 @@ ACTIONS = (
     Action(
         "stop",
         "Stop and keep",
-        "Stop after this epoch, and keep the model as it is then?",
+        "Stop, and keep the model as it is then?",
         _WORKING | {JobState.PAUSED},
     ),
     Action(

@@ -189,7 +189,7 @@ class JobStore:
             _move(connection, row, state, message, **values)
 
     def wish(self, job_id: str, wish: str) -> None:
-        """Note what is to happen at the end of the epoch that is being trained."""
+        """Note what is to happen to the training at its next batch."""
         with self._database.write() as connection:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(wish=wish))
 

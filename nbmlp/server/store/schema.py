@@ -46,7 +46,7 @@ jobs = Table(
     Column("priority", Integer, nullable=False),
     Column("threads", Integer, nullable=False),
     Column("state", String(20), nullable=False, index=True),
-    Column("wish", String(10), nullable=False),  # "", "pause" or "stop": at the next epoch's end
+    Column("wish", String(10), nullable=False),  # "", "pause" or "stop": at the next batch
     Column("message", Text, nullable=False),
     Column("error", Text, nullable=False),
     Column("error_kind", String(20), nullable=False),
