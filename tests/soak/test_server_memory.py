@@ -28,7 +28,7 @@ def test_jobs_that_compile_with_little_memory_left(
     X = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
     data = add(service, Dataset(X, X[:, 0]))
     told, slowest = dict[str, int](), 0.0
-    for units in [*range(2000, 3000, 50), *range(4200, 5000, 25)]:
+    for units in [*range(2000, 3000, 200), *range(4200, 5000, 100)]:
         shutil.rmtree(cache, ignore_errors=True)
         model = {"hidden": [units, units], "epochs": 1}
         start = time.monotonic()
