@@ -34,7 +34,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Two jobs of one core each run side by side."""
     folder = tmp_path_factory.mktemp("data")
-    settings = ServerSettings(data_dir=folder, port=0, cores=2, threads_per_job=1)
+    settings = ServerSettings(
+        data_dir=folder, port=0, cores=2, threads_per_job=1, checkpoint_seconds=1.0
+    )
     with live(LocalService(settings), settings) as running:
         yield running
 

@@ -254,6 +254,9 @@ class TestCurve:
         page.wait_for_selector("#score canvas")
         names = page.locator(".legend").first.locator("li").all_text_contents()
         assert [name.rstrip("0123456789.") for name in names] == ["iris, large", "iris, small"]
+        scores = page.locator(".legend").nth(1).locator("output").all_text_contents()
+        last = [100 * rows(epochs)[-1]["val_score"] for epochs in (50, 60)]
+        assert scores == [f"{value:.4g} %" for value in last]
 
 
 class TestControls:
