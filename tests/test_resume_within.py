@@ -13,11 +13,11 @@ import pytest
 from engine_twin import PLAIN, all_threads, problem, state_of
 
 from nbmlp import MLP
-from nbmlp.errors import DataError, SpecError, TrainingWarning
+from nbmlp.errors import DataError, NonFiniteError, SpecError, TrainingWarning
 from nbmlp.io import archive
 from nbmlp.spec import ModelSpec
 from nbmlp.train.callbacks import Callback
-from nbmlp.train.engine import Engine
+from nbmlp.train.engine import MOST_SKIPPED, Engine
 from nbmlp.train.interrupt import Interrupted
 from nbmlp.train.standard import Checkpoint, EarlyStopping
 from tests import children
@@ -249,3 +249,18 @@ def test_rows_left_out_are_counted_once(tmp_path: Path) -> None:
     resumed = MLP(**settings).fit(X, y, resume=keep.paths[3])
     assert resumed.history.rows_dropped == whole.history.rows_dropped == 2
     np.testing.assert_array_equal(resumed.get_flat(), whole.get_flat())
+
+
+@pytest.mark.filterwarnings("ignore::nbmlp.errors.TrainingWarning")
+def test_batches_left_out_in_a_row_are_counted_across_the_cut(tmp_path: Path) -> None:
+    X, y = children.rows(230)
+    X[40 : 40 + 7 * (MOST_SKIPPED + 4)] = np.nan
+    settings = {**SETTINGS, "on_nonfinite": "ignore", "batch_size": 7, "shuffle": False}
+    keep, failures = KeepAll(tmp_path), []
+    with pytest.raises(NonFiniteError) as failed:
+        MLP(**settings).fit(X, y, callbacks=[keep])
+    for path in keep.paths[-1], keep.paths[-5], keep.paths[0]:
+        with pytest.raises(NonFiniteError) as again:
+            MLP(**settings).fit(X, y, resume=path)
+        failures.append(again.value.step)
+    assert failures == 3 * [failed.value.step]

@@ -357,7 +357,7 @@ def test_the_data_folder_belongs_to_one_server(service: LocalService, tmp_path: 
 
 #: Epochs of some seconds.
 SLOW = {"epochs": 2, "batch_size": 1, "hidden": [200, 200]}
-SLOW_ROWS = 40_000
+SLOW_ROWS = 20_000
 
 
 @pytest.fixture
