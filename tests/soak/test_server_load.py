@@ -368,5 +368,6 @@ def test_thousands_of_epochs_per_second(tmp_path: Path, capsys: pytest.CaptureFi
             f"\n4 jobs of {epochs} epochs, the last at {epochs / seconds:.0f}/s: memory after each"
             f" {told} MB; {size:.0f} bytes of the database per epoch"
         )
-    assert used[-1] < 1.1 * used[0] + 20
+    # The first job brings in what is loaded once. Kept in memory, each further one would add 50 MB.
+    assert used[-1] < 1.1 * used[1] + 20
     assert size < 400
