@@ -39,4 +39,5 @@ def test_jobs_that_compile_with_little_memory_left(
         told[job.error or "succeeded"] = told.get(job.error or "succeeded", 0) + 1
     service.close()
     print(f"{told}, the slowest in {slowest:.0f} s")
-    assert len(told) > 1
+    # Whether the job's own words or LLVM's abort came first is the allocator's choice.
+    assert any(text.startswith("out of memory") for text in told)
