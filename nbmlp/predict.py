@@ -83,7 +83,7 @@ def bind_rows(work: Workspace, rows: Rows) -> None:
     """Point a job at data."""
     x, y = rows.x, rows.y
     table, thin = (x.table, x.thin) if isinstance(x, SparseRows) else (x, False)
-    work.bind_inputs(rows.kind, thin)
+    work.bind_inputs(rows.kind, thin, rows.scale)
     work.set(
         x=address(table), x_row=x.strides[0], n_rows=len(x), x_scale=rows.scale,
         given=0 if rows.weights is None else rows.weights.ctypes.data,

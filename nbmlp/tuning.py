@@ -38,6 +38,10 @@ NARROW = 4
 #: Sparse rows of so many columns, of which at most one in so many has a value, are multiplied value
 #: by value.
 THIN_COLUMNS, THIN_SHARE = 64, 16
+#: Panels of inputs from which rows are multiplied where they lie.
+LISTED_PANELS = 8
+#: Most rows of a tile that reads rows by their addresses; it asks memory for as many behind it.
+LISTED_ROWS = 8
 #: Elements of weights whose gradient is computed in one product before they are updated.
 GRADIENT_BLOCK = 16384
 #: Seconds that one parallel region may take: Ctrl-C, progress and callbacks wait for its end.

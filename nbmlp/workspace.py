@@ -206,13 +206,32 @@ class Workspace:
             block = self._new(self.threads * length)
             self.set(block=block.ctypes.data, block_own=length * self.plan.itemsize)
 
-    def bind_inputs(self, kind: np.dtype[Any] | str, thin: bool) -> None:
-        """How rows are read: written out, or where they lie, if they are sparse and `thin`."""
+    def _bind_listed(self) -> None:
+        """Multiply rows where they lie; only a gradient needs a copy of them."""
+        self.set(listed=self.piece("listed"))
+        if not self.training:
+            self.set(inputs=0)
+        if not self["places"]:
+            rows = self.rows if self.columns else min(self.rows, self.plan.row_block)
+            room = rows + tuning.LISTED_ROWS
+            places = self._words(self.threads * room)
+            self.set(places=places.ctypes.data, places_own=room * 8)
+
+    def bind_inputs(self, kind: np.dtype[Any] | str, thin: bool, scale: float) -> None:
+        """How rows are read: written out times `scale`, or where they lie.
+
+        The latter if they are sparse and `thin`, or dense ones that need no change.
+        """
         first = self.plan.layers[0]
-        if thin and not (self.spec.input_dropout or first.narrow or first.chunks > 1):
+        self.set(listed=0, sparse_forward=0)
+        if self.spec.input_dropout or first.chunks > 1:
+            self.set(inputs=self.input_piece(kind))
+        elif thin:
             self._bind_sparse(str(kind))
         else:
-            self.set(inputs=self.input_piece(kind), sparse_forward=0)
+            self.set(inputs=self.input_piece(kind))
+            if kind == self.dtype and scale == 1.0 and first.panels_in >= tuning.LISTED_PANELS:
+                self._bind_listed()
 
     def input_piece(self, kind: np.dtype[Any] | str) -> int:
         """Address of the piece that gathers rows of this type, or of a kind of sparse rows."""

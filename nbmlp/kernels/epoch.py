@@ -21,8 +21,8 @@ from nbmlp.kernels.records import FLAGS, JOB, LAYER, LINE, STATUS
 from nbmlp.kernels.rng import step_key
 from nbmlp.kernels.step_columns import run_columns_back, run_columns_forward
 from nbmlp.kernels.step_rows import (
-    gather_inputs,
     gather_targets,
+    read_rows,
     run_forward,
     run_loss,
     run_rows,
@@ -37,7 +37,6 @@ _call = _llvm.call
 _jobs, _layers = vector_of(JOB), vector_of(LAYER)
 _doubles, _words = vector_of("float64"), vector_of("int64")
 _OK, _BAD_INPUT = STATUS.OK, STATUS.BAD_INPUT
-_ROW_GRAIN = 8  # rows are shared in whole register tiles
 
 
 @inner
@@ -110,8 +109,8 @@ def _make_train(_: type) -> Any:
                     job, layers, key, cursor, place, m, rank, size, flag, passed
                 )
             else:
-                low, high = share(m, _ROW_GRAIN, rank, size)
-                run_rows(job, layers, key, cursor, place, low, high, flag)
+                low, high = share(m, 1, rank, size)
+                run_rows(job, layers, key, cursor, place, m, rank, low, high, flag)
             passed = barrier(job.sync, size, passed)
             status, row = _worst(job, size)
             if status != _OK:
@@ -148,12 +147,13 @@ def _make_train(_: type) -> Any:
 
 
 @inner
-def _infer_block(job, layers, block, first, flag):
-    """Rows of one block of the data through the net, in the buffer rows from `first` on."""
+def _infer_block(job, layers, block, rank, flag):
+    """Rows of one block of the data through the net, in this thread's rows of the buffers."""
+    first = rank * job.row_block
     low = block * job.row_block
     rows = min(job.row_block, job.n_rows - low)
     last = layers[len(layers) - 1]
-    bad = gather_inputs(job, 0, low - first, first, rows, 0, 0)
+    bad = read_rows(job, layers[0], 0, low - first, first, rows, 0, low + rows, rank)
     if bad >= 0:
         flag[0], flag[1] = _BAD_INPUT, low + bad
         return
@@ -193,7 +193,7 @@ def _make_infer(_: type) -> Any:
         stop = min(job.n_rows, job.cursor + job.rows_limit)
         low, high = share((stop + job.row_block - 1) // job.row_block - start, 1, rank, size)
         for block in range(start + low, start + high):
-            _infer_block(job, layers, block, rank * job.row_block, flag)
+            _infer_block(job, layers, block, rank, flag)
         barrier(job.sync, size, 0)
         if rank == 0:
             out = _jobs(job_address, 1)

@@ -13,7 +13,7 @@ from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
 
-__all__ = ["INPUT_KINDS", "SPARSE_KINDS", "TARGET_KINDS", "find_span"]
+__all__ = ["INPUT_KINDS", "SPARSE_KINDS", "TARGET_KINDS", "find_span", "place_of"]
 
 INPUT_KINDS = ("float32", "float64", "uint8")
 #: Element type and index type of CSR matrices.
@@ -34,22 +34,22 @@ def _fetch(address, nbytes):
 
 
 @inner
-def _place(orders, order, start, r):
-    """Row of the data that is row `start + r` of the epoch."""
-    return orders(order, start + r + 1)[start + r] if order != 0 else start + r
+def place_of(order, at):
+    """Row of the data that is row `at` of the epoch."""
+    return _orders(order, at + 1)[at] if order != 0 else at
 
 
 @inner
 def find_span(places, starts, order, start, r, index_size):
     """First value, and number of values, of the sparse row that is row `start + r`."""
-    span = places(starts + _place(_orders, order, start, r) * index_size, 2)
+    span = places(starts + place_of(order, start + r) * index_size, 2)
     return span[0], span[1] - span[0]
 
 
 def _make_inputs(kind: str) -> Callable[[type], Any]:
     def maker(T: type) -> Any:
         size = np.dtype(kind).itemsize
-        source, orders, to = vector_of(kind), vector_of("int64"), make_vector(T)
+        source, to = vector_of(kind), make_vector(T)
         checked = kind != "uint8"
         finite = vecmath(T).is_finite
 
@@ -64,8 +64,8 @@ def _make_inputs(kind: str) -> Callable[[type], Any]:
             bad = -1
             for r in range(rows):
                 later = min(r + _AHEAD, rows - 1)
-                _fetch(x + _place(orders, order, start, later) * x_row, n * size)
-                s = source(x + _place(orders, order, start, r) * x_row, n)
+                _fetch(x + place_of(order, start + later) * x_row, n * size)
+                s = source(x + place_of(order, start + r) * x_row, n)
                 d = to(out + r * out_row, n + 1)
                 if checked:
                     good = True
@@ -126,7 +126,7 @@ def _make_sparse_inputs(kind: str, index: str) -> Callable[[type], Any]:
 def _make_targets(kind: str) -> Callable[[type], Any]:
     def maker(T: type) -> Any:
         source = vector_of("int32" if kind == "labels" else kind)
-        orders, to, doubles = vector_of("int64"), make_vector(T), make_vector(np.float64)
+        to, doubles = make_vector(T), make_vector(np.float64)
         labels = kind == "labels"
 
         def targets(
@@ -139,7 +139,7 @@ def _make_targets(kind: str) -> Callable[[type], Any]:
             """
             w = doubles(weights, rows)
             for r in range(rows):
-                i = _place(orders, order, start, r)
+                i = place_of(order, start + r)
                 d = to(out + r * out_row, n)
                 s = source(y + i * y_row, 1 if labels else n)
                 if labels:

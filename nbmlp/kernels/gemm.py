@@ -1,6 +1,6 @@
 """Blocking and edges over the microkernel: C = alpha * A.B + beta * C without packing."""
 
-# mypy: disable-error-code="no-untyped-call"
+# mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,23 +10,60 @@ import numpy as np
 
 from nbmlp import tuning
 from nbmlp.kernels import _llvm
-from nbmlp.kernels._jit import piece
+from nbmlp.kernels._jit import inner, piece
+from nbmlp.kernels._tile import make_tile_call
 from nbmlp.kernels.vecmath import make_vector
 
-__all__ = ["make_gemm", "make_sum_chunks", "make_transposed_copy"]
+__all__ = ["make_gemm", "make_strips", "make_sum_chunks", "make_transposed_copy"]
+
+
+def make_strips(
+    scalar: type, reading: str = "strided", most: int | None = None
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What a product is made of: strips of up to three vectors of columns, and tiles of their rows.
+
+    `most` limits the rows of a tile.
+
+    Returns
+    -------
+    width_of : callable
+        ``width_of(left)``: vectors of the next strip, of `left` that are left.
+    strip : callable
+        The product for one strip. `a_next`: bytes from one row to the next in a tile's argument a.
+    """
+    target, itemsize = tuning.detect(), np.dtype(scalar).itemsize
+    most_rows = tuple(min(rows, most or rows) for rows in target.max_rows)
+    tile = make_tile_call(target, itemsize, most_rows, reading)
+    widest, T = len(most_rows), scalar
+
+    @inner
+    def width_of(left):
+        # 4 vectors are 2 + 2, not 3 + 1: a tile one vector wide is bound by its loads.
+        width = widest if left >= widest and left != widest + 1 else min(left, widest - 1)
+        return max(width, 1)
+
+    @inner
+    def strip(a, a1, a2, a_next, b, b_row, c, c_row, m, width, depth, alpha, beta):
+        rows = most_rows[width - 1]
+        tiles = (m + rows - 1) // rows
+        base, extra = m // tiles, m % tiles  # 50 rows are 7+7+7+7+7+7+8, never 8*6 + 2
+        i = 0
+        for t in range(tiles):
+            count = base + 1 if t < extra else base
+            tile(
+                count, width, depth, a + i * a_next, a1, a2, b, b_row, c + i * c_row, c_row,
+                T(alpha), T(beta),
+            )  # fmt: skip
+            i += count
+
+    return width_of, strip
 
 
 @piece("gemm")
 def make_gemm(scalar: type) -> Callable[..., Any]:
     """Matrix product over addresses, for one element type."""
-    target = tuning.detect()
-    itemsize = np.dtype(scalar).itemsize
-    tile = _llvm.make_tile_call(target, itemsize)
-    most_rows = target.max_rows
-    widest = len(most_rows)
-    vector = target.vector_bytes
-    per_panel = tuning.PANEL_BYTES // vector
-    T = scalar
+    vector = tuning.detect().vector_bytes
+    width_of, strip = make_strips(scalar)
 
     def gemm(
         a: int, a_row: int, a_col: int, b: int, b_row: int, c: int, c_row: int,
@@ -37,25 +74,13 @@ def make_gemm(scalar: type) -> Callable[..., Any]:
         A is read through both strides (X and its transpose alike). B and C are rows of whole
         64-byte panels, aligned. Each element is one chain of fused multiply-adds over depth.
         """
-        vectors = panels * per_panel
-        done = 0
-        while done < vectors:
-            left = vectors - done
-            # 4 vectors are 2 + 2, not 3 + 1: a tile one vector wide is bound by its loads.
-            width = widest if left >= widest and left != widest + 1 else min(left, widest - 1)
-            width = max(width, 1)
-            rows = most_rows[width - 1]
-            tiles = (m + rows - 1) // rows
-            base, extra = m // tiles, m % tiles  # 50 rows are 7+7+7+7+7+7+8, never 8*6 + 2
-            i = 0
-            for t in range(tiles):
-                count = base + 1 if t < extra else base
-                tile(
-                    count, width, depth, a + i * a_row, a_row, a_col, b + done * vector, b_row,
-                    c + i * c_row + done * vector, c_row, T(alpha), T(beta),
-                )  # fmt: skip
-                i += count
-            done += width
+        left = panels * (tuning.PANEL_BYTES // vector)
+        while left > 0:
+            width = width_of(left)
+            strip(a, a_row, a_col, a_row, b, b_row, c, c_row, m, width, depth, alpha, beta)
+            b += width * vector
+            c += width * vector
+            left -= width
         return 0
 
     return gemm

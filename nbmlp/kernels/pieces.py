@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from nbmlp.kernels import activations, epoch, gather, gemm, losses, narrow, optim, rng, sparse
+from nbmlp.kernels import (
+    activations,
+    epoch,
+    gather,
+    gemm,
+    listed,
+    losses,
+    narrow,
+    optim,
+    rng,
+    sparse,
+)
 from nbmlp.kernels._jit import cache_folder, compiled_pieces, piece_address, piece_function
 
 __all__ = [
@@ -12,6 +23,7 @@ __all__ = [
     "epoch",
     "gather",
     "gemm",
+    "listed",
     "losses",
     "narrow",
     "optim",

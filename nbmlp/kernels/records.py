@@ -76,6 +76,8 @@ JOB = np.dtype(
         ("norms", _i), ("n_blocks", _i), ("layer_norms", _i), ("scratch", _i),
         # pieces
         ("inputs", _i), ("targets", _i), ("gemm", _i), ("transpose", _i), ("loss", _i),
+        # of rows read where they lie: the first layer's product, or 0; room for each thread's list
+        ("listed", _i), ("places", _i), ("places_own", _i),
         # of outputs summed over chunks: the sums of each chunk, bytes from one to the next
         ("sum_chunks", _i), ("partial", _i), ("partial_own", _i),
         # of a narrow output layer: its pieces, and where its gradient lies before it is turned

@@ -22,6 +22,7 @@ from nbmlp.kernels.step_rows import (
     forward_layer,
     gather_inputs,
     gather_targets,
+    multiply_listed,
     run_loss,
 )
 from nbmlp.kernels.team import barrier, share
@@ -76,7 +77,13 @@ def run_columns_forward(job, layers, key, start, offset, m, rank, size, flag, pa
 
     A bad row does not end it: all threads must pass the same barriers.
     """
-    bad = gather_inputs(job, key, start, 0, m, offset, rank)
+    bad = -1
+    if job.listed != 0:
+        first, rows, low, high = _rectangle(layers[0], m, rank, size)
+        after = start + m + first
+        bad = multiply_listed(job, layers[0], start, first, rows, after, rank, low, high)
+    if bad < 0:
+        bad = gather_inputs(job, key, start, 0, m, offset, rank)
     if bad >= 0:
         flag[0], flag[1] = _BAD_INPUT, start + bad
     for k in range(len(layers)):

@@ -21,6 +21,8 @@ __all__ = [
     "gather_inputs",
     "gather_targets",
     "is_sparse",
+    "multiply_listed",
+    "read_rows",
     "run_forward",
     "run_loss",
     "run_rows",
@@ -110,10 +112,11 @@ def forward_layer(job, layers, k, key, first, rows, place, low, high, mine):
     place: the first row's place in the batch; mine: which thread's copy of the inputs is read.
     """
     layer = layers[k]
-    x = layer.x + mine * layer.x_own + first * layer.x_row
-    z = layer.a + first * layer.a_row + low * PANEL_BYTES
-    for c in range(layer.chunks):
-        add_chunk(job, layer, c, x, rows, low, high, z, layer.a_row, 1 if c > 0 else 0)
+    if k > 0 or job.listed == 0:
+        x = layer.x + mine * layer.x_own + first * layer.x_row
+        z = layer.a + first * layer.a_row + low * PANEL_BYTES
+        for c in range(layer.chunks):
+            add_chunk(job, layer, c, x, rows, low, high, z, layer.a_row, 1 if c > 0 else 0)
     activate_layer(job, layers, k, key, first, rows, place, low, high)
 
 
@@ -179,6 +182,39 @@ def derive_output(job, layer, first, rows):
 
 
 @inner
+def multiply_listed(job, layer, start, first, rows, after, rank, low, high):
+    """z of panels low..high of the first layer for rows `start + first`... where they lie.
+
+    after: row of the epoch that this thread reads next. Returns the first bad row, or -1.
+    """
+    at = low * PANEL_BYTES
+    bias = layer.w + layer.n_in * layer.w_row + at if layer.depth > layer.n_in else 0
+    return _call(
+        job.listed,
+        (
+            job.x, job.x_row, job.order, start + first, rows, after, job.n_rows, job.n_inputs,
+            job.places + rank * job.places_own, layer.w + at, layer.w_row, bias,
+            layer.a + first * layer.a_row + at, layer.a_row, high - low,
+        ),
+    )  # fmt: skip
+
+
+@inner
+def read_rows(job, layer, key, start, first, rows, place, after, rank):
+    """Rows `start + first`... of the epoch into the buffer, or through the first layer, or both.
+
+    Rows that need no change are multiplied where they lie; then only a gradient needs a copy of
+    them, made while they are in cache. Returns the first bad row, or -1.
+    """
+    if job.listed != 0:
+        panels = layer.panels_out
+        bad = multiply_listed(job, layer, start, first, rows, after, rank, 0, panels)
+        if bad >= 0 or job.inputs == 0:
+            return bad
+    return gather_inputs(job, key, start, first, rows, place, 0)
+
+
+@inner
 def gather_inputs(job, key, start, first, rows, place, mine):
     """Gather rows `start + first`... of the epoch into the copy `mine`.
 
@@ -217,15 +253,16 @@ def gather_targets(job, start, first, rows):
 
 
 @inner
-def run_rows(job, layers, key, start, offset, low, high, flag):
-    """First half of a step for rows low..high of the sub-batch, in blocks that stay in cache.
+def run_rows(job, layers, key, start, offset, m, rank, low, high, flag):
+    """First half of a step for rows low..high of m of the sub-batch, in blocks that stay in cache.
 
     A bad row ends its own block only: who asks which rows are bad finds the outputs of all.
     """
     for first in range(low, high, job.row_block):
         rows = min(job.row_block, high - first)
         place = offset + first
-        bad = gather_inputs(job, key, start, first, rows, place, 0)
+        after = start + (first + rows if first + rows < high else m + low)
+        bad = read_rows(job, layers[0], key, start, first, rows, place, after, rank)
         status = _BAD_INPUT
         if bad < 0:
             gather_targets(job, start, first, rows)

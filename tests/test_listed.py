@@ -1,0 +1,179 @@
+"""Rows that are multiplied where they lie: the same bits as rows that are copied first."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from buffers import T32_T64, address, matrix, panel_of
+
+from nbmlp import MLP, DataError, NonFiniteError, tuning
+from nbmlp.kernels.pieces import piece_function
+
+pytestmark = pytest.mark.kernels
+
+
+class Listed:
+    """An epoch of rows (m, n) in a random order among NaN, and weights with a bias or without."""
+
+    def __init__(self, T, m, n, panels, bias, rng):
+        self.T, self.m, self.n, self.panels, self.depth = T, m, n, panels, n + bias
+        self.wide = panels * panel_of(T)
+        self.data = np.full((3 * m, n + 2), np.nan, T)
+        self.order = rng.permutation(3 * m)[:m]
+        self.data[self.order, :n] = rng.normal(size=(m, n))
+        self.x = np.column_stack([self.data[self.order, :n], np.ones((m, bias), T)]).astype(T)
+        self.w = matrix(T, self.depth, panels)
+        self.w[: self.depth, : self.wide] = rng.normal(size=(self.depth, self.wide))
+        self.places = np.full(m + tuning.LISTED_ROWS + 1, -1, np.int64)
+
+    def run(self, z, start=0, rows=None, after=0, order=True):
+        """Rows `start`... of the epoch into the same rows of z; returns the first bad row."""
+        w_row, bias = self.w.strides[0], self.depth - self.n
+        return piece_function("listed", self.T)(
+            address(self.data), self.data.strides[0], address(self.order) if order else 0, start,
+            self.m if rows is None else rows, after, self.m, self.n, address(self.places),
+            address(self.w), w_row, address(self.w) + self.n * w_row if bias else 0,
+            address(z) + start * z.strides[0], z.strides[0], self.panels,
+        )  # fmt: skip
+
+    def product(self):
+        """The same by the general product, over rows that were copied."""
+        z, x = matrix(self.T, self.m, self.panels), self.x
+        piece_function("gemm", self.T)(
+            address(x), x.strides[0], x.itemsize, address(self.w), self.w.strides[0], address(z),
+            z.strides[0], self.m, self.panels, self.depth, 1.0, 0.0,
+        )  # fmt: skip
+        return z
+
+
+SHAPES = [
+    *itertools.product((1, 7, 8, 9, 25), (1, 2, 15, 16, 17), (1, 2, 3, 4, 7)),
+    (100, 300, 3), (33, 45, 19), (3, 1025, 2),
+]  # fmt: skip
+
+
+@T32_T64
+@pytest.mark.parametrize("bias", [0, 1], ids=["no bias", "bias"])
+def test_products_have_the_bits_of_copied_rows(T, bias):
+    rng = np.random.default_rng(5)
+    for m, n, panels in SHAPES:
+        p = Listed(T, m, n, panels, bias, rng)
+        whole, parts, cut = matrix(T, m, panels), matrix(T, m, panels), m // 3
+        assert p.run(whole) == -1
+        np.testing.assert_array_equal(whole, p.product())
+        p.run(parts, 0, cut, after=cut) if cut else None
+        p.run(parts, cut, m - cut, after=m)
+        np.testing.assert_array_equal(parts, whole)
+
+
+def test_the_list_names_the_rows_and_those_that_follow_within_the_epoch():
+    p = Listed(np.float32, 20, 16, 1, 1, np.random.default_rng(0))
+    assert p.run(matrix(np.float32, 20, 1), start=3, rows=5, after=16) == -1
+    expected = p.order[[3, 4, 5, 6, 7, 16, 17, 18, 19, 19, 19, 19, 19]]
+    assert (p.places[:13] == address(p.data) + expected * p.data.strides[0]).all()
+    assert (p.places[13:] == -1).all()
+    p.data[:] = 1.0
+    p.run(matrix(np.float32, 20, 1), start=3, rows=5, after=8, order=False)
+    assert (p.places[:13] == address(p.data) + np.arange(3, 16) * p.data.strides[0]).all()
+
+
+@T32_T64
+def test_the_first_row_that_is_not_finite_is_found(T):
+    p = Listed(T, 30, 40, 3, 1, np.random.default_rng(0))
+    z = matrix(T, 30, 3)
+    p.data[p.order[21], 39], p.data[p.order[9], 0], p.data[p.order[11], 5] = np.inf, -np.inf, np.nan
+    assert p.run(z, 0, 9) == -1
+    assert p.run(z, 4, 20) == 5
+    p.w[:] = 0.0  # infinite times nothing is no number
+    assert p.run(z, 10, 20) == 1
+
+
+def test_products_that_overflow_are_no_fault_of_the_rows():
+    p = Listed(np.float32, 9, 16, 1, 0, np.random.default_rng(0))
+    p.data[p.order[4], :16], p.w[:16, :16] = 3e38, 3e38
+    z = matrix(np.float32, 9, 1)
+    assert p.run(z) == -1
+    assert np.isinf(z[4, 0])
+
+
+DATA = np.random.default_rng(1).normal(size=(230, 75)).astype(np.float32)
+LABELS = np.random.default_rng(2).integers(0, 3, 230)
+OTHER = {"float32": np.float64, "float64": np.float32}
+
+
+def both(dtype, X=DATA, y=LABELS, **settings):
+    """A net on rows of its own type, and on the same values of another type."""
+    settings = {"dtype": dtype, "epochs": 3, "seed": 4} | settings
+    return (MLP(**settings).fit(X.astype(kind), y) for kind in (dtype, OTHER[dtype]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hidden": (45,), "batch_size": 20, "optimizer": "sgd"},
+        {"hidden": (300, 40), "batch_size": 16, "optimizer": "sgd"},
+        {"hidden": (300, 40), "batch_size": 16, "threads": 2},
+        {"hidden": (300,), "batch_size": 230, "threads": 3, "l2": 0.01, "optimizer": "sgd"},
+        {"hidden": (17,), "bias": False, "batch_size": 7},
+        {"hidden": (64, 2), "clip_norm": 0.5, "l1": 1e-3, "threads": 2, "batch_size": 100},
+        {"hidden": (64,), "max_norm": 0.3, "dropout": 0.2, "weight_decay": 0.1, "optimizer": "sgd"},
+        {"hidden": (30,), "input_dropout": 0.2},
+        {"hidden": ()},
+        {"hidden": (), "batch_size": None},
+        {"hidden": (20,), "optimizer": "lbfgs"},
+    ],
+    ids=str,
+)
+def test_trainings_have_the_bits_of_copied_rows(dtype, settings):
+    own, other = both(dtype, **settings)
+    np.testing.assert_array_equal(own.get_flat(), other.get_flat())
+    np.testing.assert_array_equal(
+        own.predict_proba(DATA.astype(dtype)), own.predict_proba(DATA.astype(OTHER[dtype]))
+    )
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5, 16, 31, 48, 49, 64])
+def test_few_columns(columns):
+    own, other = both("float32", DATA[:, :columns], hidden=(50,), batch_size=33)
+    np.testing.assert_array_equal(own.get_flat(), other.get_flat())
+
+
+def test_many_rows_in_one_update():
+    X, y = np.tile(DATA, (6, 1)), np.tile(LABELS, 6)
+    own, other = both("float32", X, y, hidden=(40,), batch_size=None, threads=2)
+    np.testing.assert_array_equal(own.get_flat(), other.get_flat())
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda X: X[::2],
+        lambda X: X[::-1],
+        lambda X: np.asfortranarray(X),
+        lambda X: X[:, 3:20],
+        lambda X: np.broadcast_to(X[:1], X.shape),
+    ],
+    ids=["every other row", "backwards", "by columns", "some columns", "one row again"],
+)
+def test_views_of_arrays(view):
+    X = view(DATA)
+    y = LABELS[: len(X)]
+    own, copied = (MLP(20, epochs=2, seed=1).fit(A, y) for A in (X, X.copy()))
+    np.testing.assert_array_equal(own.get_flat(), copied.get_flat())
+
+
+@pytest.mark.parametrize("batch", [10, 230])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_bad_row_is_named(batch, threads):
+    X = DATA.copy()
+    X[77, 5] = np.nan
+    net = MLP((300, 20), epochs=1, batch_size=batch, seed=1, threads=threads)
+    with pytest.raises(NonFiniteError, match="row 77"):
+        net.fit(X, LABELS)
+    net.fit(DATA, LABELS)
+    X[77, 5] = np.inf
+    with pytest.raises(DataError, match="row 77, column 5"):
+        net.predict(X)
