@@ -43,7 +43,7 @@ LISTED_PANELS = 8
 #: Most rows of a tile that reads rows by their addresses; it asks memory for as many behind it.
 LISTED_ROWS = 8
 #: Elements of weights whose gradient is computed in one product before they are updated.
-GRADIENT_BLOCK = 16384
+GRADIENT_BLOCK = 65536
 #: Seconds that one parallel region may take: Ctrl-C, progress and callbacks wait for its end.
 REGION_SECONDS = 0.15
 #: Floating-point operations of a step below which a further thread does not pay.

@@ -13,8 +13,9 @@ import numpy as np
 
 __all__ = ["COMMON", "Net", "main", "warm_up"]
 
-#: Enough work that several threads share it: their kernel is compiled as well.
-_ROWS, _COLUMNS = 4096, 64
+#: Enough work that several threads share it, and rows so long that memory is asked for the next:
+#: what these need is compiled as well.
+_ROWS, _COLUMNS = 4096, 160
 
 
 class Net(NamedTuple):

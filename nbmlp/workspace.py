@@ -206,32 +206,36 @@ class Workspace:
             block = self._new(self.threads * length)
             self.set(block=block.ctypes.data, block_own=length * self.plan.itemsize)
 
-    def _bind_listed(self) -> None:
-        """Multiply rows where they lie; only a gradient needs a copy of them."""
-        self.set(listed=self.piece("listed"))
-        if not self.training:
-            self.set(inputs=0)
+    def _bind_listed(self, kind: np.dtype[Any], in_place: bool) -> None:
+        """Let the first layer ask memory for the next rows, read where they lie or written out."""
+        self.set(
+            listed=self.piece("listed.product"), in_place=in_place,
+            list_rows=piece_address("listed.places", np.float64),
+            copy_listed=self.piece("listed.copy") if in_place and self.training else 0,
+            x_bytes=self.spec.n_inputs * kind.itemsize,
+        )  # fmt: skip
         if not self["places"]:
             rows = self.rows if self.columns else min(self.rows, self.plan.row_block)
-            room = rows + tuning.LISTED_ROWS
+            room = 2 * (rows + tuning.LISTED_ROWS)
             places = self._words(self.threads * room)
             self.set(places=places.ctypes.data, places_own=room * 8)
 
     def bind_inputs(self, kind: np.dtype[Any] | str, thin: bool, scale: float) -> None:
-        """How rows are read: written out times `scale`, or where they lie.
+        """How rows are read: sparse and `thin` ones, and dense ones that need no change, in place.
 
-        The latter if they are sparse and `thin`, or dense ones that need no change.
+        Others are written out times `scale`.
         """
-        first = self.plan.layers[0]
+        first, changed = self.plan.layers[0], self.spec.input_dropout > 0
         self.set(listed=0, sparse_forward=0)
-        if self.spec.input_dropout or first.chunks > 1:
-            self.set(inputs=self.input_piece(kind))
-        elif thin:
+        if thin and first.chunks == 1 and not changed:
             self._bind_sparse(str(kind))
-        else:
+            return
+        long = first.chunks == 1 and first.panels_in >= tuning.LISTED_PANELS
+        in_place = long and kind == self.dtype and scale == 1.0 and not changed
+        if long and isinstance(kind, np.dtype):
+            self._bind_listed(kind, in_place)
+        if not in_place:
             self.set(inputs=self.input_piece(kind))
-            if kind == self.dtype and scale == 1.0 and first.panels_in >= tuning.LISTED_PANELS:
-                self._bind_listed()
 
     def input_piece(self, kind: np.dtype[Any] | str) -> int:
         """Address of the piece that gathers rows of this type, or of a kind of sparse rows."""

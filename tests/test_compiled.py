@@ -128,12 +128,15 @@ def added(report):
     return new
 
 
-#: The few small pieces that depend on the shape: outputs behind a wide layer, and narrow ones.
-SHAPES = {"sum_chunks", "narrow_forward", "turn"}
+#: The few small pieces that depend on the shape: outputs behind a wide layer, narrow ones, and long
+#: rows of inputs.
+SHAPES = {
+    "sum_chunks", "narrow_forward", "turn", "listed.places", "listed.product", "listed.copy",
+}  # fmt: skip
 
 
 def test_another_topology_compiles_nothing(cold):
-    """Nothing, that is, but a small piece where outputs are few or lie behind a wide layer."""
+    """Nothing but a few pieces for few outputs, outputs behind a wide layer, and long rows."""
     new = added(cold)
     assert new["base"]
     for name in TOPOLOGIES:
@@ -158,7 +161,7 @@ NEEDS = {
     "clip_norm": {"sum_squares", "scale"}, "gradient_norms": {"sum_squares"},
     "dropout": {"dropout"},
 }  # fmt: skip
-SPEC_WITHOUT_TYPE = {"train", "infer", "shuffle"}
+SPEC_WITHOUT_TYPE = {"train", "infer", "shuffle", "listed.places"}
 
 
 def used_by(settings):

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from buffers import T32_T64, address, matrix, panel_of
+from buffers import SENTINEL, T32_T64, address, matrix, panel_of
 
 from nbmlp import MLP, DataError, NonFiniteError, tuning
 from nbmlp.kernels.pieces import piece_function
@@ -28,13 +28,22 @@ class Listed:
         self.w[: self.depth, : self.wide] = rng.normal(size=(self.depth, self.wide))
         self.places = np.full(m + tuning.LISTED_ROWS + 1, -1, np.int64)
 
-    def run(self, z, start=0, rows=None, after=0, order=True):
-        """Rows `start`... of the epoch into the same rows of z; returns the first bad row."""
-        w_row, bias = self.w.strides[0], self.depth - self.n
-        return piece_function("listed", self.T)(
+    def listed(self, start, rows, order=True):
+        """The list of rows `start`... of the epoch, and of eight behind them."""
+        piece_function("listed.places", np.float64)(
             address(self.data), self.data.strides[0], address(self.order) if order else 0, start,
-            self.m if rows is None else rows, after, self.m, self.n, address(self.places),
-            address(self.w), w_row, address(self.w) + self.n * w_row if bias else 0,
+            rows + tuning.LISTED_ROWS, self.m, address(self.places),
+        )  # fmt: skip
+        return address(self.places)
+
+    def run(self, z, start=0, rows=None):
+        """Rows `start`... of the epoch into the same rows of z; returns the first bad row."""
+        rows = self.m if rows is None else rows
+        w_row, bias = self.w.strides[0], self.depth - self.n
+        places = self.listed(start, rows)
+        return piece_function("listed.product", self.T)(
+            places, places, self.n * self.w.itemsize, rows, self.n, address(self.w), w_row,
+            address(self.w) + self.n * w_row if bias else 0,
             address(z) + start * z.strides[0], z.strides[0], self.panels,
         )  # fmt: skip
 
@@ -60,23 +69,36 @@ def test_products_have_the_bits_of_copied_rows(T, bias):
     rng = np.random.default_rng(5)
     for m, n, panels in SHAPES:
         p = Listed(T, m, n, panels, bias, rng)
-        whole, parts, cut = matrix(T, m, panels), matrix(T, m, panels), m // 3
+        whole, parts, cut = matrix(T, m, panels), matrix(T, m, panels), max(1, m // 3)
         assert p.run(whole) == -1
         np.testing.assert_array_equal(whole, p.product())
-        p.run(parts, 0, cut, after=cut) if cut else None
-        p.run(parts, cut, m - cut, after=m)
+        p.run(parts, 0, cut)
+        p.run(parts, cut, m - cut)
         np.testing.assert_array_equal(parts, whole)
 
 
-def test_the_list_names_the_rows_and_those_that_follow_within_the_epoch():
+def test_the_list_names_rows_and_ends_with_the_epoch():
     p = Listed(np.float32, 20, 16, 1, 1, np.random.default_rng(0))
-    assert p.run(matrix(np.float32, 20, 1), start=3, rows=5, after=16) == -1
-    expected = p.order[[3, 4, 5, 6, 7, 16, 17, 18, 19, 19, 19, 19, 19]]
-    assert (p.places[:13] == address(p.data) + expected * p.data.strides[0]).all()
-    assert (p.places[13:] == -1).all()
-    p.data[:] = 1.0
-    p.run(matrix(np.float32, 20, 1), start=3, rows=5, after=8, order=False)
-    assert (p.places[:13] == address(p.data) + np.arange(3, 16) * p.data.strides[0]).all()
+    for order, numbers in ((True, p.order), (False, np.arange(20))):
+        p.places[:] = -1
+        p.listed(7, 9, order)
+        expected = numbers[[*range(7, 20), 19, 19, 19, 19]]
+        assert (p.places[:17] == address(p.data) + expected * p.data.strides[0]).all()
+        assert (p.places[17:] == -1).all()
+
+
+@T32_T64
+@pytest.mark.parametrize("bias", [0, 1], ids=["no bias", "bias"])
+def test_listed_rows_are_copied(T, bias):
+    p = Listed(T, 11, 37, 1, bias, np.random.default_rng(0))
+    out = np.full((12, 40), SENTINEL, T)
+    places = p.listed(0, 11)
+    piece_function("listed.copy", T)(
+        places, 11, 37, address(out), out.strides[0], 37 if bias else -1
+    )
+    np.testing.assert_array_equal(out[:11, : p.depth], p.x)
+    assert (out[:, p.depth :] == SENTINEL).all()
+    assert (out[11] == SENTINEL).all()
 
 
 @T32_T64

@@ -56,17 +56,19 @@ class _Strided:
 class _Listed:
     """A[r, k] is element k of the row whose address is in place r of a list.
 
-    With `asks` > 0 it is the bytes of a row: the tile asks, one line every other step, for the rows
-    that follow it in the list, so that the next tile need not wait for memory.
+    Another list names rows that will be read soon. A line of one of them is asked for at every
+    eighth byte, so that nobody need wait for memory then; `nbytes` are the bytes of such a row, or
+    0 to ask for nothing.
     """
 
     def __init__(self, builder, a, rows: int, vectors: int, itemsize: int) -> None:
-        self.list, self.asks, _ = a
-        self.n, self.size = rows, itemsize
-        self.rows = [
-            builder.load(offset(builder, self.list, _number(8 * r)), typ=ir.PointerType(), align=8)
-            for r in range(rows)
-        ]
+        places, soon, self.nbytes = a
+        self.soon, self.size = builder.inttoptr(soon, ir.PointerType()), itemsize
+        self.rows = [self._entry(builder, places, _number(8 * r)) for r in range(rows)]
+
+    @staticmethod
+    def _entry(builder, places, at):
+        return builder.load(offset(builder, places, at), typ=ir.PointerType(), align=8)
 
     def enter(self, builder):
         self.at = builder.phi(I64)
@@ -75,14 +77,13 @@ class _Listed:
         return offset(builder, self.rows[r], self.at)
 
     def leave(self, builder):
-        """At every eighth byte of the rows: line `at / 64` of row `at / 8 % 8` behind the tile."""
+        """Line `at / 64` of row `at / 8 % LISTED_ROWS` of those that come soon."""
         whole = builder.icmp_unsigned("==", builder.and_(self.at, _number(7)), _number(0))
-        wanted = builder.and_(whole, builder.icmp_unsigned("<", self.at, self.asks))
+        wanted = builder.and_(whole, builder.icmp_unsigned("<", self.at, self.nbytes))
         with builder.if_then(wanted, likely=False):
             entry = builder.and_(self.at, _number(8 * (LISTED_ROWS - 1)))
-            first = offset(builder, self.list, _number(8 * self.n))
-            row = builder.load(offset(builder, first, entry), typ=ir.PointerType(), align=8)
-            ask_for(builder, offset(builder, row, builder.and_(self.at, _number(-64))))
+            line = builder.and_(self.at, _number(-64))
+            ask_for(builder, offset(builder, self._entry(builder, self.soon, entry), line))
         return [(self.at, _number(0), builder.add(self.at, _number(self.size)))]
 
 
@@ -174,8 +175,8 @@ def make_tile_call(
 
     `rows` (1..max_rows[vectors-1]) and `vectors` are run-time values: one switch picks the tile.
     A, a1, a2 are what its reader wants: an address and the strides of rows and columns; or the
-    address of a list, the bytes of a row if those behind the tile are to be asked for, else 0, and
-    0. All are int64 and bytes; alpha and beta are of the element type.
+    addresses of two lists, and the bytes of a row in the second. All are int64 and bytes; alpha
+    and beta are of the element type.
     """
     scalar = NUMBA_FLOAT[itemsize]
     ptr = ir.PointerType()

@@ -22,7 +22,7 @@ from nbmlp.kernels.rng import step_key
 from nbmlp.kernels.step_columns import run_columns_back, run_columns_forward
 from nbmlp.kernels.step_rows import (
     gather_targets,
-    read_rows,
+    read_inputs,
     run_forward,
     run_loss,
     run_rows,
@@ -153,7 +153,8 @@ def _infer_block(job, layers, block, rank, flag):
     low = block * job.row_block
     rows = min(job.row_block, job.n_rows - low)
     last = layers[len(layers) - 1]
-    bad = read_rows(job, layers[0], 0, low - first, first, rows, 0, low + rows, rank)
+    part = first, rows, 0, layers[0].panels_out
+    bad = read_inputs(job, layers[0], 0, low - first, first, rows, 0, low + rows, part, rank, 0)
     if bad >= 0:
         flag[0], flag[1] = _BAD_INPUT, low + bad
         return

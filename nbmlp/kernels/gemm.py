@@ -29,7 +29,8 @@ def make_strips(
     width_of : callable
         ``width_of(left)``: vectors of the next strip, of `left` that are left.
     strip : callable
-        The product for one strip. `a_next`: bytes from one row to the next in a tile's argument a.
+        The product for one strip. `a_next`, `a1_next`: bytes from one row to the next in a tile's
+        arguments a and a1.
     """
     target, itemsize = tuning.detect(), np.dtype(scalar).itemsize
     most_rows = tuple(min(rows, most or rows) for rows in target.max_rows)
@@ -43,7 +44,7 @@ def make_strips(
         return max(width, 1)
 
     @inner
-    def strip(a, a1, a2, a_next, b, b_row, c, c_row, m, width, depth, alpha, beta):
+    def strip(a, a1, a2, a_next, a1_next, b, b_row, c, c_row, m, width, depth, alpha, beta):
         rows = most_rows[width - 1]
         tiles = (m + rows - 1) // rows
         base, extra = m // tiles, m % tiles  # 50 rows are 7+7+7+7+7+7+8, never 8*6 + 2
@@ -51,8 +52,8 @@ def make_strips(
         for t in range(tiles):
             count = base + 1 if t < extra else base
             tile(
-                count, width, depth, a + i * a_next, a1, a2, b, b_row, c + i * c_row, c_row,
-                T(alpha), T(beta),
+                count, width, depth, a + i * a_next, a1 + i * a1_next, a2, b, b_row, c + i * c_row,
+                c_row, T(alpha), T(beta),
             )  # fmt: skip
             i += count
 
@@ -77,7 +78,7 @@ def make_gemm(scalar: type) -> Callable[..., Any]:
         left = panels * (tuning.PANEL_BYTES // vector)
         while left > 0:
             width = width_of(left)
-            strip(a, a_row, a_col, a_row, b, b_row, c, c_row, m, width, depth, alpha, beta)
+            strip(a, a_row, a_col, a_row, 0, b, b_row, c, c_row, m, width, depth, alpha, beta)
             b += width * vector
             c += width * vector
             left -= width

@@ -1,9 +1,8 @@
-"""The first layer's product over rows where they lie in the user's array.
+"""The first layer's product over rows that a list names, while memory is asked for the next ones.
 
-Rows of the net's own element type need not be copied to be multiplied, and copying them first is
-waiting for memory first. Here the tile reads each row by its address, and meanwhile asks memory for
-the rows of the next tile. An element is the same chain of multiply-adds as over copied rows, the
-bias last: the same bits.
+Rows of the net's own element type are multiplied where they lie in the user's array: they need not
+be copied for it, and to copy them first is to wait for memory first. Others are written out before.
+An element is the same chain of multiply-adds in either case, the bias last: the same bits.
 """
 
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, no-any-return"
@@ -18,28 +17,29 @@ from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels.gather import place_of
 from nbmlp.kernels.gemm import make_strips
 from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
-from nbmlp.tuning import LISTED_ROWS
 
 __all__: list[str] = []
 
 _words = vector_of("int64")
 
 
-@inner
-def _list_rows(x, x_row, order, start, rows, after, end, out):
-    """Addresses of rows `start`... of the epoch, and of those from `after` on that follow them."""
-    places = _words(out, rows + LISTED_ROWS)
-    for r in range(rows):
-        places[r] = x + place_of(order, start + r) * x_row
-    for r in range(LISTED_ROWS):
-        places[rows + r] = x + place_of(order, min(after + r, end - 1)) * x_row
+@piece("listed.places")
+def _make_places(_: type) -> Any:
+    def places(x: int, x_row: int, order: int, start: int, rows: int, end: int, out: int) -> int:
+        """Addresses of rows `start`... of an epoch of `end` rows; behind its end, of the last."""
+        to = _words(out, rows)
+        for r in range(rows):
+            to[r] = x + place_of(order, min(start + r, end - 1)) * x_row
+        return 0
+
+    return places
 
 
-@piece("listed")
-def _make_listed(T: type) -> Any:
+@piece("listed.product")
+def _make_product(T: type) -> Any:
     size, vector, finite = np.dtype(T).itemsize, make_vector(T), vecmath(T).is_finite
     width, per_panel = tuning.detect().vector_bytes, tuning.PANEL_BYTES // size
-    width_of, strip = make_strips(T, "listed", LISTED_ROWS)
+    width_of, strip = make_strips(T, "listed", tuning.LISTED_ROWS)
 
     @inner
     def fill(bias, z, z_row, rows, n):
@@ -52,36 +52,52 @@ def _make_listed(T: type) -> Any:
     @inner
     def first_bad(places, z, z_row, rows, n):
         """What is not finite in a row makes all its products so; theirs may have other reasons."""
+        listed = _words(places, rows)
         for r in range(rows):
             if not finite(vector(z + r * z_row, 1)[0]):
-                row = vector(places[r], n)
+                row = vector(listed[r], n)
                 for j in range(n):
                     if not finite(row[j]):
                         return r
         return -1
 
-    def listed(
-        x: int, x_row: int, order: int, start: int, rows: int, after: int, end: int, n: int,
-        places: int, w: int, w_row: int, bias: int, z: int, z_row: int, panels: int,
+    def product(
+        places: int, soon: int, soon_bytes: int, rows: int, n: int, w: int, w_row: int, bias: int,
+        z: int, z_row: int, panels: int,
     ) -> int:  # fmt: skip
-        """z (rows, panels) = X.W + bias (0: none) for rows `start`... of an epoch of `end` rows.
+        """z (rows, panels) = X.W + bias (0: none), X (rows, n) listed at `places`, W (n, panels).
 
-        X (rows, n), W (n, panels). after: row of the epoch that this thread reads next; places:
-        room for the addresses of `rows` and LISTED_ROWS more. Returns the first row of X with a
-        value that is not finite, or -1.
+        soon: list of as many rows and LISTED_ROWS more that are read soon, of `soon_bytes` each.
+        Returns the first row of X with a value that is not finite, or -1.
         """
-        _list_rows(x, x_row, order, start, rows, after, end, places)
         if bias != 0:
             fill(bias, z, z_row, rows, panels * per_panel)
         beta = 1.0 if bias != 0 else 0.0
-        left = panels * (tuning.PANEL_BYTES // width)
-        at, asks = 0, n * size
+        left, at = panels * (tuning.PANEL_BYTES // width), 0
         while left > 0:
             wide = width_of(left)
-            strip(places, asks, 0, 8, w + at, w_row, z + at, z_row, rows, wide, n, 1.0, beta)
+            asks = soon_bytes if at == 0 else 0  # the first strip has asked for all
+            strip(places, soon, asks, 8, 8, w + at, w_row, z + at, z_row, rows, wide, n, 1.0, beta)
             at += wide * width
             left -= wide
-            asks = 0  # the first strip has fetched them
-        return first_bad(_words(places, rows), z, z_row, rows, n)
+        return first_bad(places, z, z_row, rows, n)
 
-    return listed
+    return product
+
+
+@piece("listed.copy")
+def _make_copy(T: type) -> Any:
+    vector = make_vector(T)
+
+    def copy(places: int, rows: int, n: int, out: int, out_row: int, one: int) -> int:
+        """Copy the rows (rows, n) that are listed; column `one` (if >= 0) becomes 1."""
+        listed = _words(places, rows)
+        for r in range(rows):
+            s, d = vector(listed[r], n), vector(out + r * out_row, n + 1)
+            for j in range(n):
+                d[j] = s[j]
+            if one >= 0:
+                d[one] = T(1)
+        return 0
+
+    return copy

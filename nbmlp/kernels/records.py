@@ -76,8 +76,10 @@ JOB = np.dtype(
         ("norms", _i), ("n_blocks", _i), ("layer_norms", _i), ("scratch", _i),
         # pieces
         ("inputs", _i), ("targets", _i), ("gemm", _i), ("transpose", _i), ("loss", _i),
-        # of rows read where they lie: the first layer's product, or 0; room for each thread's list
-        ("listed", _i), ("places", _i), ("places_own", _i),
+        # of a first layer over listed rows: its product, or 0; whether they lie in the data, and
+        # the piece that copies them for a gradient, or 0; bytes of a row; each thread's list
+        ("listed", _i), ("list_rows", _i), ("in_place", _i), ("copy_listed", _i), ("x_bytes", _i),
+        ("places", _i), ("places_own", _i),
         # of outputs summed over chunks: the sums of each chunk, bytes from one to the next
         ("sum_chunks", _i), ("partial", _i), ("partial_own", _i),
         # of a narrow output layer: its pieces, and where its gradient lies before it is turned

@@ -20,9 +20,8 @@ from nbmlp.kernels.step_rows import (
     backward_layer,
     derive_output,
     forward_layer,
-    gather_inputs,
     gather_targets,
-    multiply_listed,
+    read_inputs,
     run_loss,
 )
 from nbmlp.kernels.team import barrier, share
@@ -77,13 +76,8 @@ def run_columns_forward(job, layers, key, start, offset, m, rank, size, flag, pa
 
     A bad row does not end it: all threads must pass the same barriers.
     """
-    bad = -1
-    if job.listed != 0:
-        first, rows, low, high = _rectangle(layers[0], m, rank, size)
-        after = start + m + first
-        bad = multiply_listed(job, layers[0], start, first, rows, after, rank, low, high)
-    if bad < 0:
-        bad = gather_inputs(job, key, start, 0, m, offset, rank)
+    part = _rectangle(layers[0], m, rank, size)
+    bad = read_inputs(job, layers[0], key, start, 0, m, offset, start + m, part, rank, rank)
     if bad >= 0:
         flag[0], flag[1] = _BAD_INPUT, start + bad
     for k in range(len(layers)):

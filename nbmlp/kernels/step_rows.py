@@ -10,7 +10,7 @@ from __future__ import annotations
 from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner
 from nbmlp.kernels.records import STATUS
-from nbmlp.tuning import PANEL_BYTES
+from nbmlp.tuning import LISTED_ROWS, PANEL_BYTES
 
 __all__ = [
     "activate_layer",
@@ -18,11 +18,9 @@ __all__ = [
     "backward_layer",
     "derive_output",
     "forward_layer",
-    "gather_inputs",
     "gather_targets",
     "is_sparse",
-    "multiply_listed",
-    "read_rows",
+    "read_inputs",
     "run_forward",
     "run_loss",
     "run_rows",
@@ -182,44 +180,65 @@ def derive_output(job, layer, first, rows):
 
 
 @inner
-def multiply_listed(job, layer, start, first, rows, after, rank, low, high):
-    """z of panels low..high of the first layer for rows `start + first`... where they lie.
+def read_inputs(job, layer, key, start, first, rows, place, after, part, rank, mine):
+    """Rows `start + first`... of the epoch into the copy `mine`, and z of a part of them.
 
-    after: row of the epoch that this thread reads next. Returns the first bad row, or -1.
+    The latter if the first layer's rows are listed; part: first row, rows, first panel, behind the
+    last. after: row of the epoch that this thread reads next. Returns the first bad row, or -1.
     """
-    at = low * PANEL_BYTES
+    if job.listed == 0:
+        return _gather_inputs(job, key, start, first, rows, place, mine)
+    places = job.places + rank * job.places_own
+    before = part[0] - first
+    if job.in_place:
+        _list_rows(job, start + first, rows, places)
+        _list_rows(job, after, 2 * LISTED_ROWS, places + rows * 8)
+        bad = _multiply(job, layer, places, LISTED_ROWS, before, part)
+        if bad < 0 and job.copy_listed != 0:  # for the gradient, while they are in cache
+            buffer = job.x_buffer + mine * job.x_own + first * job.x_buffer_row
+            _call(
+                job.copy_listed,
+                (places, rows, job.n_inputs, buffer, job.x_buffer_row, job.x_one),
+            )
+        return bad
+    bad = _gather_inputs(job, key, start, first, rows, place, mine)
+    if bad < 0:
+        buffer = job.x_buffer + mine * job.x_own
+        end = first + rows
+        _call(job.list_rows, (buffer, job.x_buffer_row, 0, first, rows, end, places))
+        _list_rows(job, after, rows + LISTED_ROWS, places + rows * 8)
+        bad = _multiply(job, layer, places, rows, before, part)
+    return bad
+
+
+@inner
+def _list_rows(job, start, rows, out):
+    """Addresses of the data's rows `start`... of the epoch."""
+    _call(job.list_rows, (job.x, job.x_row, job.order, start, rows, job.n_rows, out))
+
+
+@inner
+def _multiply(job, layer, places, soon, before, part):
+    """z of a part of the first layer, whose rows are listed behind `before` others.
+
+    soon: entries from a row to the one to be asked for meanwhile. Returns the first bad row, or -1.
+    """
+    first, rows, low, high = part
+    entry, at = places + before * 8, low * PANEL_BYTES
     bias = layer.w + layer.n_in * layer.w_row + at if layer.depth > layer.n_in else 0
-    return _call(
+    bad = _call(
         job.listed,
         (
-            job.x, job.x_row, job.order, start + first, rows, after, job.n_rows, job.n_inputs,
-            job.places + rank * job.places_own, layer.w + at, layer.w_row, bias,
-            layer.a + first * layer.a_row + at, layer.a_row, high - low,
+            entry, entry + soon * 8, job.x_bytes, rows, layer.n_in, layer.w + at, layer.w_row,
+            bias, layer.a + first * layer.a_row + at, layer.a_row, high - low,
         ),
     )  # fmt: skip
+    return bad + before if bad >= 0 else bad
 
 
 @inner
-def read_rows(job, layer, key, start, first, rows, place, after, rank):
-    """Rows `start + first`... of the epoch into the buffer, or through the first layer, or both.
-
-    Rows that need no change are multiplied where they lie; then only a gradient needs a copy of
-    them, made while they are in cache. Returns the first bad row, or -1.
-    """
-    if job.listed != 0:
-        panels = layer.panels_out
-        bad = multiply_listed(job, layer, start, first, rows, after, rank, 0, panels)
-        if bad >= 0 or job.inputs == 0:
-            return bad
-    return gather_inputs(job, key, start, first, rows, place, 0)
-
-
-@inner
-def gather_inputs(job, key, start, first, rows, place, mine):
-    """Gather rows `start + first`... of the epoch into the copy `mine`.
-
-    Returns the first bad row, or -1.
-    """
+def _gather_inputs(job, key, start, first, rows, place, mine):
+    """Write out rows `start + first`...; returns the first bad row, or -1."""
     buffer = job.x_buffer + mine * job.x_own + first * job.x_buffer_row
     bad = _call(
         job.inputs,
@@ -262,7 +281,8 @@ def run_rows(job, layers, key, start, offset, m, rank, low, high, flag):
         rows = min(job.row_block, high - first)
         place = offset + first
         after = start + (first + rows if first + rows < high else m + low)
-        bad = read_rows(job, layers[0], key, start, first, rows, place, after, rank)
+        part = first, rows, 0, layers[0].panels_out
+        bad = read_inputs(job, layers[0], key, start, first, rows, place, after, part, rank, 0)
         status = _BAD_INPUT
         if bad < 0:
             gather_targets(job, start, first, rows)
