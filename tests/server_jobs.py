@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,17 @@ def make_settings(folder: Path, **changes: Any) -> ServerSettings:
         "diagnosis_seconds": 2.0, "reserve_mb": 0,
     }  # fmt: skip
     return ServerSettings(**{**values, **changes})
+
+
+@contextmanager
+def running(folder: Path, **changes: Any) -> Iterator[LocalService]:
+    """A service that runs, over a folder of its own."""
+    service = LocalService(make_settings(folder, **changes))
+    service.start()
+    try:
+        yield service
+    finally:
+        service.close()
 
 
 def make_table(rows: int = 300, seed: int = 0) -> Table:

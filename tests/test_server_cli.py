@@ -12,12 +12,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from server_jobs import add_table, finished, make_settings, spec_for
+from server_jobs import add_table, finished, running, spec_for
 
 from nbmlp import MLP
 from nbmlp.cli import run
 from nbmlp.data import Table
-from nbmlp.server.service import LocalService
 from nbmlp.server.settings import ServerSettings
 
 
@@ -91,15 +90,11 @@ def test_models_of_the_server_are_the_command_lines_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Names of columns and target, and the plan of the table, go with the file."""
-    service = LocalService(make_settings(tmp_path / "data"))
-    service.start()
-    try:
+    with running(tmp_path / "data") as service:
         dataset = add_table(service)
         job = finished(service, service.submit(spec_for(dataset)).id)
         model = tmp_path / "houses.safetensors"
         shutil.copy(service.model_path(job.model_id), model)
-    finally:
-        service.close()
     rows = tmp_path / "rows.csv"
     rows.write_text("town,size,price\nBonn,100,\nUlm,,\n", encoding="utf-8")
     assert run(["info", str(model)]) == 0

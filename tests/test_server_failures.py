@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
-from server_jobs import add, finished, make_settings, spec_for, until
+from server_jobs import add, finished, running, spec_for, until
 
 from nbmlp.data import Dataset
 from nbmlp.server.jobs.process import oom_kills
@@ -23,10 +23,8 @@ from nbmlp.server.service import LocalService
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[LocalService]:
-    service = LocalService(make_settings(tmp_path / "data", diagnosis_seconds=30.0))
-    service.start()
-    yield service
-    service.close()
+    with running(tmp_path / "data", diagnosis_seconds=30.0) as service:
+        yield service
 
 
 def curve(service: LocalService, scale: float = 1.0) -> str:

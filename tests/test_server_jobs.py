@@ -20,6 +20,7 @@ from server_jobs import (
     finished,
     make_settings,
     make_table,
+    running,
     spec_for,
     until,
     weights,
@@ -44,10 +45,8 @@ LONG = {"epochs": 100_000}
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[LocalService]:
-    service = LocalService(make_settings(tmp_path / "data"))
-    service.start()
-    yield service
-    service.close()
+    with running(tmp_path / "data") as service:
+        yield service
 
 
 def process_of(service: LocalService, job_id: str) -> psutil.Process:

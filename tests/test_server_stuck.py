@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
-from server_jobs import add_table, finished, make_settings, spec_for, until
+from server_jobs import add_table, finished, make_settings, running, spec_for, until
 
 from nbmlp.server.jobs.process import birth, kill_orphan
 from nbmlp.server.ports import JobState
@@ -28,10 +28,8 @@ ENDLESS = "import re; re.match('(a+)+b', 'a' * 64)"
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[LocalService]:
-    service = LocalService(make_settings(tmp_path / "data"))
-    service.start()
-    yield service
-    service.close()
+    with running(tmp_path / "data") as service:
+        yield service
 
 
 @pytest.fixture

@@ -20,9 +20,8 @@ from nbmlp.kernels._jit import inner, parallel, piece
 from nbmlp.kernels.records import FLAGS, JOB, LAYER, LINE, STATUS
 from nbmlp.kernels.rng import step_key
 from nbmlp.kernels.step_columns import run_columns_back, run_columns_forward
+from nbmlp.kernels.step_inputs import gather_targets, read_inputs
 from nbmlp.kernels.step_rows import (
-    gather_targets,
-    read_inputs,
     run_forward,
     run_loss,
     run_rows,
@@ -154,7 +153,7 @@ def _infer_block(job, layers, block, rank, flag):
     rows = min(job.row_block, job.n_rows - low)
     last = layers[len(layers) - 1]
     part = first, rows, 0, layers[0].panels_out
-    bad = read_inputs(job, layers[0], 0, low - first, first, rows, 0, low + rows, part, rank, 0)
+    bad = read_inputs(job, layers[0], 0, low - first, first, rows, 0, low + rows, part, rank)
     if bad >= 0:
         flag[0], flag[1] = _BAD_INPUT, low + bad
         return

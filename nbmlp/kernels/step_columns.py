@@ -14,14 +14,13 @@ from __future__ import annotations
 from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner
 from nbmlp.kernels.records import STATUS
+from nbmlp.kernels.step_inputs import gather_targets, read_inputs
 from nbmlp.kernels.step_rows import (
     activate_layer,
     add_chunk,
     backward_layer,
     derive_output,
     forward_layer,
-    gather_targets,
-    read_inputs,
     run_loss,
 )
 from nbmlp.kernels.team import barrier, share
@@ -77,7 +76,7 @@ def run_columns_forward(job, layers, key, start, offset, m, rank, size, flag, pa
     A bad row does not end it: all threads must pass the same barriers.
     """
     part = _rectangle(layers[0], m, rank, size)
-    bad = read_inputs(job, layers[0], key, start, 0, m, offset, start + m, part, rank, rank)
+    bad = read_inputs(job, layers[0], key, start, 0, m, offset, start + m, part, rank)
     if bad >= 0:
         flag[0], flag[1] = _BAD_INPUT, start + bad
     for k in range(len(layers)):

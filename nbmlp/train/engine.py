@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,11 @@ from nbmlp.errors import NonFiniteError
 from nbmlp.kernels import records
 from nbmlp.kernels.pieces import piece_function
 from nbmlp.kernels.run import prepare, run
-from nbmlp.optimizers import SGD, Optimizer
 from nbmlp.plan import choose_columns, choose_threads, make_plan
 from nbmlp.predict import Pace, Rows, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, first_slots
+from nbmlp.train.bind import bind_batches, bind_dropout, bind_training
 from nbmlp.train.crew import Crew
 from nbmlp.train.snapshot import Snapshot
 from nbmlp.workspace import Workspace
@@ -32,17 +31,6 @@ MOST_SKIPPED = 10
 #: A trial of another number of threads is so much shorter than a region: some 3 ms of the
 #: faster, which is lost if the other is slower.
 _TRIALS = 64
-
-#: Settings of each rule in the order of its arguments h0, h1, ... (kernels/optim.py).
-_RULE_SETTINGS: dict[str, tuple[str, ...]] = {
-    "sgd": ("momentum", "nesterov"),
-    "rmsprop": ("rho", "epsilon"),
-    "rmsprop_gains": ("rho", "epsilon", "increase", "decrease", "min_gain", "max_gain"),
-    "rprop": ("increase", "decrease", "min_step", "max_step", "learning_rate"),
-    "adagrad": ("epsilon",),
-    "adam": ("beta1", "beta2", "epsilon", "epsilon_hat"),
-    "adamw": ("beta1", "beta2", "epsilon", "epsilon_hat"),
-}
 
 
 class Engine:
@@ -115,12 +103,13 @@ class Engine:
         kind = (spec.layer_sizes, spec.dtype, self.batch)
         self._crew = Crew.of(self.threads, train.threads is not None, kind)
         bind_rows(self.work, rows)
-        self._bind_training()
+        bind_training(self.work, train, self.batch, self._order)
         self.batches = np.zeros((self.steps_per_epoch if per_batch else 0, 3))
+        self._squares = np.zeros(plan.n_blocks if squares else 0)
         if per_batch:
-            self._bind_batches(plan.n_blocks if squares else 0)
+            bind_batches(self.work, self.batches, self._squares)
         if any(spec.dropout) or spec.input_dropout:
-            self._bind_dropout(deterministic)
+            bind_dropout(self.work, deterministic)
         if deterministic:
             self.work.set(rule=0, plain=0)
         prepare("train", self.threads)
@@ -139,70 +128,6 @@ class Engine:
         self.rows, self.skipped, self.first_skip = rows, 0, None
         bind_rows(self.work, rows)
         return True
-
-    def _bind_training(self) -> None:
-        work, train = self.work, self.train
-        name = "adam" if train.optimizer.name == "adamw" else train.optimizer.name
-        work.set(
-            batch=self.batch, mean=train.reduction == "mean", l1=train.l1, l2=train.l2,
-            decay=train.decay, clip_value=train.clip_value or 0.0,
-            clip_norm=train.clip_norm or 0.0, norm_bound=train.max_norm or 0.0,
-            want_norms=train.gradient_norms, seed=train.seed,
-            slot_stride=self.state.plan.n_parameters * self.state.plan.itemsize,
-            order=self._order.ctypes.data if train.shuffle else 0,
-            layer_norms=work.layer_norms.ctypes.data,
-        )  # fmt: skip
-        for k, layer in enumerate(self.state.plan.layers):
-            slots = self.state.slots.ctypes.data + layer.offset * self.state.plan.itemsize
-            work.set_layer(k, slots=slots)
-        self._bind_rule(name, train.optimizer)
-        touched = train.l1 or train.l2 or train.decay or train.clip_value or train.clip_norm
-        plain = isinstance(train.optimizer, SGD) and not train.optimizer.momentum
-        work.set(plain=plain and not touched and not train.gradient_norms)
-        needed = {
-            "penalise": train.l1 > 0 or train.l2 > 0, "clip_values": train.clip_value,
-            "scale": train.clip_norm, "sum_squares": train.clip_norm or train.gradient_norms,
-            "max_norm": train.max_norm, "transpose": len(work.layers) > 1,
-        }  # fmt: skip
-        for piece, wanted in needed.items():
-            if wanted:
-                work.set(**{piece: work.piece(piece)})
-
-    def _bind_batches(self, blocks: int) -> None:
-        self._squares = np.zeros(blocks)
-        self.work.set(l2_shared=1, batches=self.batches.ctypes.data)
-        if blocks:
-            piece = self.work.piece("sum_squares")
-            self.work.set(squares=self._squares.ctypes.data, sum_squares=piece)
-
-    def _bind_rule(self, name: str, optimizer: Optimizer) -> None:
-        if name not in _RULE_SETTINGS:  # lbfgs: gradients only
-            return
-        settings = asdict(optimizer)
-        for i, key in enumerate(_RULE_SETTINGS[name]):
-            self.work.set(**{f"h{i}": float(settings[key])})
-        self.work.set(
-            rule=self.work.piece(f"{name}.rule"),
-            beta1=settings.get("beta1", 0.0), beta2=settings.get("beta2", 0.0),
-        )  # fmt: skip
-
-    def _bind_dropout(self, deterministic: bool) -> None:
-        spec, work = self.spec, self.work
-        inverted = spec.dropout_scale_at == "training"
-
-        def settings(drop: float) -> tuple[float, float]:
-            """Share kept and factor on the kept."""
-            if deterministic:
-                return 1.0, 1.0 if inverted else 1.0 - drop
-            return 1.0 - drop, 1.0 / (1.0 - drop) if inverted else 1.0
-
-        work.set(dropout=work.piece("dropout"))
-        for k, drop in enumerate(spec.dropout):
-            keep, factor = settings(drop)
-            copies = int(self.state.plan.layers[k].copies)
-            work.set_layer(k, drops=int(drop > 0), copies=copies, keep=keep, factor=factor)
-        keep, factor = settings(spec.input_dropout)
-        work.set(input_drops=int(spec.input_dropout > 0), input_keep=keep, input_factor=factor)
 
     def refresh(self) -> None:
         """Renew the transposed copies after the weights were changed from outside."""

@@ -13,10 +13,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -122,58 +123,60 @@ async def answer_to(reader: asyncio.StreamReader) -> tuple[int, bytes, bytes]:
     return int(head.split()[1]), head, body
 
 
+@asynccontextmanager
+async def connected(server: Server, found: Counter) -> AsyncIterator[Any]:
+    """A connection; what breaks it is counted."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        yield reader, writer
+    except (OSError, asyncio.IncompleteReadError) as error:
+        found[type(error).__name__] += 1
+        await asyncio.sleep(0.2)
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def turned_away(status: int, head: bytes, found: Counter) -> bool:
+    """Count an answer; wait a moment if it says so."""
+    found[status] += 1
+    if status == 429:
+        found["with Retry-After"] += b"retry-after: " in head.lower()
+        await asyncio.sleep(0.5)
+    return status == 429
+
+
 async def ask(server: Server, end: float, found: Counter, times: list[float]) -> None:
     """Predictions, one after the other, on one connection for as long as it lasts."""
     request = server.infer()
     while time.monotonic() < end:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        try:
+        async with connected(server, found) as (reader, writer):
             while time.monotonic() < end:
                 start = time.perf_counter()
                 writer.write(request)
                 status, head, _ = await answer_to(reader)
                 times.append(1e3 * (time.perf_counter() - start))
-                found[status] += 1
-                if status == 429:
-                    found["with Retry-After"] += b"retry-after: " in head.lower()
-                    await asyncio.sleep(0.5)
+                if await turned_away(status, head, found):
                     break
-        except (OSError, asyncio.IncompleteReadError) as error:
-            found[type(error).__name__] += 1
-            await asyncio.sleep(0.2)
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
 
 
 async def follow(server: Server, end: float, found: Counter) -> None:
     """The events of a job that runs."""
     request = server.head("GET", f"/v1/jobs/{server.job}/events")
     while time.monotonic() < end:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        try:
+        async with connected(server, found) as (reader, writer):
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
-            status = int(head.split()[1])
-            found[status] += 1
-            if status == 429:
-                found["with Retry-After"] += b"retry-after: " in head.lower()
-                await asyncio.sleep(0.5)
+            if await turned_away(int(head.split()[1]), head, found):
                 continue
-            async with asyncio.timeout(max(0.1, end - time.monotonic())):
-                while piece := await reader.read(1 << 16):
-                    found["bytes"] += len(piece)
+            try:
+                async with asyncio.timeout(max(0.1, end - time.monotonic())):
+                    while piece := await reader.read(1 << 16):
+                        found["bytes"] += len(piece)
+            except TimeoutError:
+                return
             found["ended early"] += 1
-        except TimeoutError:
-            return
-        except (OSError, asyncio.IncompleteReadError) as error:
-            found[type(error).__name__] += 1
-            await asyncio.sleep(0.2)
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
 
 
 async def crowd(

@@ -1,0 +1,125 @@
+"""Settings of a training -> fields of its job: rule, penalties, limits, dropout."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.optimizers import SGD, Optimizer
+from nbmlp.spec import TrainSpec
+from nbmlp.workspace import Workspace
+
+__all__ = ["bind_batches", "bind_dropout", "bind_training"]
+
+#: Settings of each rule in the order of its arguments h0, h1, ... (kernels/optim.py).
+_RULE_SETTINGS: dict[str, tuple[str, ...]] = {
+    "sgd": ("momentum", "nesterov"),
+    "rmsprop": ("rho", "epsilon"),
+    "rmsprop_gains": ("rho", "epsilon", "increase", "decrease", "min_gain", "max_gain"),
+    "rprop": ("increase", "decrease", "min_step", "max_step", "learning_rate"),
+    "adagrad": ("epsilon",),
+    "adam": ("beta1", "beta2", "epsilon", "epsilon_hat"),
+    "adamw": ("beta1", "beta2", "epsilon", "epsilon_hat"),
+}
+
+
+def bind_training(work: Workspace, train: TrainSpec, batch: int, order: NDArray[np.int64]) -> None:
+    """Set all that is the same for every update, and the pieces that it takes.
+
+    Parameters
+    ----------
+    work : Workspace
+    train : TrainSpec
+    batch : int
+        Rows of an update.
+    order : ndarray (rows,)
+        Which row comes when; read in every epoch that is shuffled.
+    """
+    state, touched = work.state, _touches_gradient(train)
+    work.set(
+        batch=batch, mean=train.reduction == "mean", l1=train.l1, l2=train.l2,
+        decay=train.decay, clip_value=train.clip_value or 0.0,
+        clip_norm=train.clip_norm or 0.0, norm_bound=train.max_norm or 0.0,
+        want_norms=train.gradient_norms, seed=train.seed,
+        slot_stride=state.plan.n_parameters * state.plan.itemsize,
+        order=order.ctypes.data if train.shuffle else 0,
+        layer_norms=work.layer_norms.ctypes.data,
+    )  # fmt: skip
+    for k, layer in enumerate(state.plan.layers):
+        slots = state.slots.ctypes.data + layer.offset * state.plan.itemsize
+        work.set_layer(k, slots=slots)
+    _bind_rule(work, train.optimizer)
+    plain = isinstance(train.optimizer, SGD) and not train.optimizer.momentum
+    work.set(plain=plain and not touched)
+    for piece, wanted in _pieces(train, len(work.layers)).items():
+        if wanted:
+            work.set(**{piece: work.piece(piece)})
+
+
+def _touches_gradient(train: TrainSpec) -> bool:
+    """Whether anything comes between a gradient and the weights, or looks at it."""
+    penalties = train.l1 or train.l2 or train.decay
+    return bool(penalties or train.clip_value or train.clip_norm or train.gradient_norms)
+
+
+def _pieces(train: TrainSpec, layers: int) -> dict[str, Any]:
+    """Pieces by the job's field, and whether they are needed."""
+    return {
+        "penalise": train.l1 > 0 or train.l2 > 0, "clip_values": train.clip_value,
+        "scale": train.clip_norm, "sum_squares": train.clip_norm or train.gradient_norms,
+        "max_norm": train.max_norm, "transpose": layers > 1,
+    }  # fmt: skip
+
+
+def _bind_rule(work: Workspace, optimizer: Optimizer) -> None:
+    name = "adam" if optimizer.name == "adamw" else optimizer.name
+    if name not in _RULE_SETTINGS:  # lbfgs: gradients only
+        return
+    settings = asdict(optimizer)
+    for i, key in enumerate(_RULE_SETTINGS[name]):
+        work.set(**{f"h{i}": float(settings[key])})
+    work.set(
+        rule=work.piece(f"{name}.rule"),
+        beta1=settings.get("beta1", 0.0), beta2=settings.get("beta2", 0.0),
+    )  # fmt: skip
+
+
+def bind_batches(
+    work: Workspace, batches: NDArray[np.float64], squares: NDArray[np.float64]
+) -> None:
+    """Divide l2 by the weight of each batch and keep its sums, as scikit-learn does.
+
+    Parameters
+    ----------
+    work : Workspace
+    batches : ndarray (updates, 3)
+        Filled by each epoch.
+    squares : ndarray (blocks of W,), or of no length
+        Scratch; without it the sums of squares stay 0.
+    """
+    work.set(l2_shared=1, batches=batches.ctypes.data)
+    if len(squares):
+        work.set(squares=squares.ctypes.data, sum_squares=work.piece("sum_squares"))
+
+
+def bind_dropout(work: Workspace, deterministic: bool) -> None:
+    """Set shares and factors of the units and inputs that are kept; all, if `deterministic`."""
+    spec, plan = work.spec, work.state.plan
+    inverted = spec.dropout_scale_at == "training"
+
+    def settings(drop: float) -> tuple[float, float]:
+        """Share kept and factor on the kept."""
+        if deterministic:
+            return 1.0, 1.0 if inverted else 1.0 - drop
+        return 1.0 - drop, 1.0 / (1.0 - drop) if inverted else 1.0
+
+    work.set(dropout=work.piece("dropout"))
+    for k, drop in enumerate(spec.dropout):
+        keep, factor = settings(drop)
+        copies = int(plan.layers[k].copies)
+        work.set_layer(k, drops=int(drop > 0), copies=copies, keep=keep, factor=factor)
+    keep, factor = settings(spec.input_dropout)
+    work.set(input_drops=int(spec.input_dropout > 0), input_keep=keep, input_factor=factor)
