@@ -33,6 +33,7 @@ __all__ = [
     "piece",
     "piece_address",
     "piece_function",
+    "spliced",
 ]
 
 Maker = Callable[[type], Callable[..., Any]]
@@ -55,6 +56,15 @@ def inner(function: Callable[..., Any]) -> Any:
         function, fastmath=_CONTRACT, forceinline=True, no_cpython_wrapper=True,
         no_cfunc_wrapper=True, **_OPTIONS,
     )  # fmt: skip
+
+
+def spliced(function: Callable[..., Any]) -> Any:
+    """A function that becomes part of whoever calls it before anything is compiled.
+
+    For those with much machine code: an `inner` one is optimised once by itself and once more with
+    its caller.
+    """
+    return njit(function, inline="always", fastmath=_CONTRACT, **_OPTIONS)
 
 
 def piece(name: str) -> Callable[[Maker], Maker]:

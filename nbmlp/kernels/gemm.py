@@ -10,7 +10,7 @@ import numpy as np
 
 from nbmlp import tuning
 from nbmlp.kernels import _llvm
-from nbmlp.kernels._jit import inner, piece
+from nbmlp.kernels._jit import inner, piece, spliced
 from nbmlp.kernels._tile import make_tile_call
 from nbmlp.kernels.vecmath import make_vector
 
@@ -43,7 +43,7 @@ def make_strips(
         width = widest if left >= widest and left != widest + 1 else min(left, widest - 1)
         return max(width, 1)
 
-    @inner
+    @spliced
     def strip(a, a1, a2, a_next, a1_next, b, b_row, c, c_row, m, width, depth, alpha, beta):
         rows = most_rows[width - 1]
         tiles = (m + rows - 1) // rows
