@@ -60,6 +60,7 @@ def page(server: Live) -> Iterator[Any]:
         # Asked for in time: else the browser may open a window of its own for the first file.
         opened.on("filechooser", lambda chooser: None)
         opened.goto("/login")
+        opened.wait_for_selector("#token:focus")  # the browser may focus it after the page's load
         opened.keyboard.type(server.secret)
         opened.keyboard.press("Enter")
         opened.wait_for_selector("#upload")
