@@ -36,15 +36,19 @@ class Listed:
         )  # fmt: skip
         return address(self.places)
 
-    def run(self, z, start=0, rows=None):
-        """Rows `start`... of the epoch into the same rows of z; returns the first bad row."""
+    def run(self, z, start=0, rows=None, copy=None):
+        """Rows `start`... of the epoch into the same rows of z (and of copy); the first bad row."""
         rows = self.m if rows is None else rows
         w_row, bias = self.w.strides[0], self.depth - self.n
+        to = (0, 0, -1)
+        if copy is not None:
+            row = copy.strides[0]
+            to = address(copy) + start * row, row, self.n if bias else -1
         places = self.listed(start, rows)
         return piece_function("listed.product", self.T)(
             places, places, self.n * self.w.itemsize, rows, self.n, address(self.w), w_row,
             address(self.w) + self.n * w_row if bias else 0,
-            address(z) + start * z.strides[0], z.strides[0], self.panels,
+            address(z) + start * z.strides[0], z.strides[0], self.panels, *to,
         )  # fmt: skip
 
     def product(self):
@@ -75,6 +79,23 @@ def test_products_have_the_bits_of_copied_rows(T, bias):
         p.run(parts, 0, cut)
         p.run(parts, cut, m - cut)
         np.testing.assert_array_equal(parts, whole)
+
+
+@T32_T64
+@pytest.mark.parametrize("bias", [0, 1], ids=["no bias", "bias"])
+def test_rows_are_copied_while_they_are_multiplied(T, bias):
+    rng = np.random.default_rng(6)
+    for m, n, panels in [*SHAPES, (9, 63, 4), (9, 64, 1), (17, 65, 3), (12, 129, 2)]:
+        p = Listed(T, m, n, panels, bias, rng)
+        z, cut = matrix(T, m, panels), m // 2
+        copy = matrix(T, m + 1, -(-(n + 1) // panel_of(T)), SENTINEL)
+        p.run(z, 0, cut, copy)
+        assert (copy[cut:] == SENTINEL).all()
+        p.run(z, cut, m - cut, copy)
+        np.testing.assert_array_equal(z, p.product())
+        np.testing.assert_array_equal(copy[:m, : p.depth], p.x)
+        assert (copy[:m, p.depth :] == SENTINEL).all()
+        assert (copy[m] == SENTINEL).all()
 
 
 def test_the_list_names_rows_and_ends_with_the_epoch():
@@ -120,7 +141,7 @@ def test_products_that_overflow_are_no_fault_of_the_rows():
     assert np.isinf(z[4, 0])
 
 
-DATA = np.random.default_rng(1).normal(size=(230, 75)).astype(np.float32)
+DATA = np.random.default_rng(1).normal(size=(230, 150)).astype(np.float32)
 LABELS = np.random.default_rng(2).integers(0, 3, 230)
 OTHER = {"float32": np.float64, "float64": np.float32}
 
@@ -140,6 +161,7 @@ def both(dtype, X=DATA, y=LABELS, **settings):
         {"hidden": (300, 40), "batch_size": 16, "threads": 2},
         {"hidden": (300,), "batch_size": 230, "threads": 3, "l2": 0.01, "optimizer": "sgd"},
         {"hidden": (17,), "bias": False, "batch_size": 7},
+        {"hidden": (33, 300), "batch_size": 50, "threads": 2, "optimizer": "sgd"},
         {"hidden": (64, 2), "clip_norm": 0.5, "l1": 1e-3, "threads": 2, "batch_size": 100},
         {"hidden": (64,), "max_norm": 0.3, "dropout": 0.2, "weight_decay": 0.1, "optimizer": "sgd"},
         {"hidden": (30,), "input_dropout": 0.2},
@@ -157,8 +179,8 @@ def test_trainings_have_the_bits_of_copied_rows(dtype, settings):
     )
 
 
-@pytest.mark.parametrize("columns", [1, 2, 5, 16, 31, 48, 49, 64])
-def test_few_columns(columns):
+@pytest.mark.parametrize("columns", [1, 2, 5, 16, 31, 48, 49, 64, 113, 127, 128, 129, 144])
+def test_widths_of_rows(columns):
     own, other = both("float32", DATA[:, :columns], hidden=(50,), batch_size=33)
     np.testing.assert_array_equal(own.get_flat(), other.get_flat())
 

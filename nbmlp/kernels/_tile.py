@@ -12,12 +12,16 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from nbmlp.kernels._llvm import FLOAT, I64, NUMBA_FLOAT, ask_for, fuse, offset, splat
 from nbmlp.tuning import LISTED_ROWS, Target
 
-__all__ = ["make_tile_call"]
+__all__ = ["LINE", "make_tile_call"]
+
+#: Bytes of a cache line.
+LINE = 64
 
 
 def _number(value: int):
@@ -32,8 +36,11 @@ def _opaque(builder, value):
 class _Strided:
     """A[r, k] at a + r * a_row + k * a_col: one kernel serves X.W and X'.dZ."""
 
+    arguments = 3
+
     def __init__(self, builder, a, rows: int, vectors: int, itemsize: int) -> None:
         first, a_row, self.step = a
+        first = builder.inttoptr(first, ir.PointerType())
         # LLVM's strength reduction turns the row addresses into one chain of `rows` additions.
         # Three vectors per row hide it (rows < 1.5*rows cycles of FMA); fewer: hide the strides.
         hide = _opaque if vectors < 3 else lambda _, value: value
@@ -43,6 +50,9 @@ class _Strided:
 
     def enter(self, builder):
         self.fours = [builder.phi(start.type) for start in self.start]
+
+    def accompany(self, builder):
+        """What is done beside a step."""
 
     def place(self, builder, r: int):
         return offset(builder, self.fours[r // 4], self.rows[r % 4])
@@ -56,15 +66,23 @@ class _Strided:
 class _Listed:
     """A[r, k] is element k of the row whose address is in place r of a list.
 
-    Another list names rows that will be read soon. A line of one of them is asked for at every
-    eighth byte, so that nobody need wait for memory then; `nbytes` are the bytes of such a row, or
-    0 to ask for nothing.
+    Beside that, at every eighth byte, one line of this row or of the next ones in turn is moved.
+    Another list names rows that will be read soon: a line of one of them is asked for, so that
+    nobody need wait for memory then. And one of the rows at hand is copied, to rows `to_row` apart.
+    soon_bytes, copied : bytes of a row that are asked for, and copied (whole lines); 0 for none.
     """
 
+    arguments = 6
+
     def __init__(self, builder, a, rows: int, vectors: int, itemsize: int) -> None:
-        places, soon, self.nbytes = a
-        self.soon, self.size = builder.inttoptr(soon, ir.PointerType()), itemsize
-        self.rows = [self._entry(builder, places, _number(8 * r)) for r in range(rows)]
+        places, soon, self.soon_bytes, to, self.to_row, self.copied = a
+        self.places, self.soon, self.to = (
+            builder.inttoptr(p, ir.PointerType()) for p in (places, soon, to)
+        )
+        self.size, self.count = itemsize, rows
+        more = builder.icmp_unsigned(">", self.copied, self.soon_bytes)
+        self.moved = builder.select(more, self.copied, self.soon_bytes)
+        self.rows = [self._entry(builder, self.places, _number(8 * r)) for r in range(rows)]
 
     @staticmethod
     def _entry(builder, places, at):
@@ -73,18 +91,33 @@ class _Listed:
     def enter(self, builder):
         self.at = builder.phi(I64)
 
+    def accompany(self, builder):
+        # Before the step's own loads: a store after them would keep them all in registers.
+        eighth = builder.icmp_unsigned("==", builder.and_(self.at, _number(7)), _number(0))
+        moves = builder.icmp_unsigned("<", self.at, self.moved)
+        with builder.if_then(builder.and_(eighth, moves), likely=False):
+            self._move(builder)
+
     def place(self, builder, r: int):
         return offset(builder, self.rows[r], self.at)
 
     def leave(self, builder):
-        """Line `at / 64` of row `at / 8 % LISTED_ROWS` of those that come soon."""
-        whole = builder.icmp_unsigned("==", builder.and_(self.at, _number(7)), _number(0))
-        wanted = builder.and_(whole, builder.icmp_unsigned("<", self.at, self.nbytes))
-        with builder.if_then(wanted, likely=False):
-            entry = builder.and_(self.at, _number(8 * (LISTED_ROWS - 1)))
-            line = builder.and_(self.at, _number(-64))
-            ask_for(builder, offset(builder, self._entry(builder, self.soon, entry), line))
         return [(self.at, _number(0), builder.add(self.at, _number(self.size)))]
+
+    def _move(self, builder):
+        """Line `at // LINE` of row `at // 8 % LISTED_ROWS`."""
+        entry = builder.and_(self.at, _number(8 * (LISTED_ROWS - 1)))
+        line = builder.and_(self.at, _number(-LINE))
+        with builder.if_then(builder.icmp_unsigned("<", self.at, self.soon_bytes)):
+            ask_for(builder, offset(builder, self._entry(builder, self.soon, entry), line))
+        here = builder.icmp_unsigned("<", entry, _number(8 * self.count))
+        copies = builder.icmp_unsigned("<", self.at, self.copied)
+        with builder.if_then(builder.and_(here, copies)):
+            vec = ir.VectorType(FLOAT[self.size], LINE // self.size)
+            source = offset(builder, self._entry(builder, self.places, entry), line)
+            row = builder.mul(builder.lshr(entry, _number(3)), self.to_row)
+            to = offset(builder, offset(builder, self.to, row), line)
+            builder.store(builder.load(source, typ=vec, align=self.size), to, align=LINE)
 
 
 #: How A is read: through two strides, or row by row from a list of their addresses.
@@ -115,30 +148,30 @@ def _merge(builder, sums, c, alpha, beta, fused: bool):
 
 
 def _tile_function(module, target: Target, itemsize: int, rows: int, vectors: int, reading: str):
-    """Emit one register tile as a private function."""
+    """Emit one register tile as a private function of what its reader wants and all the rest."""
     name = f"nbmlp_tile_{reading}_{itemsize}_{rows}x{vectors}"
     if name in module.globals:
         return module.globals[name]
     scalar, lanes = FLOAT[itemsize], target.lanes(itemsize)
     vec, ptr = ir.VectorType(scalar, lanes), ir.PointerType()
-    signature = ir.FunctionType(
-        ir.VoidType(), [I64, ptr, I64, I64, ptr, I64, ptr, I64, scalar, scalar]
-    )
+    read = [I64] * _READERS[reading].arguments
+    signature = ir.FunctionType(ir.VoidType(), [*read, I64, ptr, I64, ptr, I64, scalar, scalar])
     fn = ir.Function(module, signature, name)
     fn.linkage = "internal"
     fn.attributes.add("noinline")
-    depth, a0, a1, a2, b0, b_row, c0, c_row, alpha, beta = fn.args
+    depth, b0, b_row, c0, c_row, alpha, beta = fn.args[len(read) :]
     entry, loop, done = (fn.append_basic_block(n) for n in ("entry", "loop", "done"))
     width = lanes * itemsize
     builder = ir.IRBuilder(entry)
     zero = ir.Constant(vec, [0.0] * lanes)
-    a = _READERS[reading](builder, (a0, a1, a2), rows, vectors, itemsize)
+    a = _READERS[reading](builder, fn.args[: len(read)], rows, vectors, itemsize)
     builder.branch(loop)
 
     builder.position_at_end(loop)
     k, b = builder.phi(I64), builder.phi(ptr)
     acc = [[builder.phi(vec) for _ in range(vectors)] for _ in range(rows)]
     a.enter(builder)
+    a.accompany(builder)
     bs = [
         builder.load(offset(builder, b, _number(v * width)), typ=vec, align=width)
         for v in range(vectors)
@@ -170,24 +203,27 @@ def _tile_function(module, target: Target, itemsize: int, rows: int, vectors: in
 def make_tile_call(
     target: Target, itemsize: int, max_rows: tuple[int, ...], reading: str
 ) -> Callable[..., Any]:
-    """The microkernel as a function ``tile(rows, vectors, k, A, a1, a2, B, b_row, C, c_row,
-    alpha, beta)``.
+    """The microkernel as a function ``tile(rows, vectors, A, k, B, b_row, C, c_row, alpha, beta)``.
 
     `rows` (1..max_rows[vectors-1]) and `vectors` are run-time values: one switch picks the tile.
-    A, a1, a2 are what its reader wants: an address and the strides of rows and columns; or the
-    addresses of two lists, and the bytes of a row in the second. All are int64 and bytes; alpha
-    and beta are of the element type.
+    A is a tuple of what its reader wants: an address and the strides of rows and columns; or the
+    addresses of two lists, the bytes of a row in the second, and where to copy rows: an address,
+    a stride and the bytes of each. All are int64 and bytes; alpha and beta are of the element type.
     """
     scalar = NUMBA_FLOAT[itemsize]
-    ptr = ir.PointerType()
+    ptr, count = ir.PointerType(), _READERS[reading].arguments
 
     @intrinsic(prefer_literal=False)
-    def tile(tyctx, rows, vectors, k, a, a1, a2, b, b_row, c, c_row, alpha, beta):
-        sig = types.void(*([types.int64] * 10), scalar, scalar)
+    def tile(tyctx, rows, vectors, a, k, b, b_row, c, c_row, alpha, beta):
+        integer = types.int64
+        sig = types.void(
+            integer, integer, types.UniTuple(integer, count), *([integer] * 5), scalar, scalar
+        )
 
         def codegen(context, builder, sig, args):
-            rows, vectors, k, a, a1, a2, b, b_row, c, c_row, alpha, beta = args
-            a, b, c = (builder.inttoptr(p, ptr) for p in (a, b, c))
+            rows, vectors, a, k, b, b_row, c, c_row, alpha, beta = args
+            a = cgutils.unpack_tuple(builder, a, count)
+            b, c = (builder.inttoptr(p, ptr) for p in (b, c))
             after = builder.append_basic_block("tile.after")
             key = builder.add(builder.mul(vectors, _number(64)), rows)
             switch = builder.switch(key, after)
@@ -197,7 +233,7 @@ def make_tile_call(
                     switch.add_case(_number(v * 64 + r), case)
                     builder.position_at_end(case)
                     fn = _tile_function(builder.module, target, itemsize, r, v, reading)
-                    builder.call(fn, [k, a, a1, a2, b, b_row, c, c_row, alpha, beta])
+                    builder.call(fn, [*a, k, b, b_row, c, c_row, alpha, beta])
                     builder.branch(after)
             builder.position_at_end(after)
             return context.get_dummy_value()

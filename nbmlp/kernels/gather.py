@@ -11,6 +11,7 @@ import numpy as np
 
 from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner, piece
+from nbmlp.kernels._tile import LINE
 from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
 
 __all__ = ["INPUT_KINDS", "SPARSE_KINDS", "TARGET_KINDS", "find_span", "place_of"]
@@ -20,7 +21,6 @@ INPUT_KINDS = ("float32", "float64", "uint8")
 SPARSE_KINDS = tuple(product(("float32", "float64"), ("int32", "int64")))
 TARGET_KINDS = ("float32", "float64", "labels")
 
-_LINE = 64  # bytes of a cache line
 #: Rows from the one that is copied to the one that is asked for: memory answers meanwhile.
 _AHEAD = 2
 
@@ -29,7 +29,7 @@ _orders = vector_of("int64")
 
 @inner
 def _fetch(address, nbytes):
-    for line in range(0, nbytes, _LINE):
+    for line in range(0, nbytes, LINE):
         _llvm.prefetch(address + line)
 
 

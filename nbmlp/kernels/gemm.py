@@ -17,20 +17,25 @@ from nbmlp.kernels.vecmath import make_vector
 __all__ = ["make_gemm", "make_strips", "make_sum_chunks", "make_transposed_copy"]
 
 
+@inner
+def _advance(a, rows):
+    """What a tile reads of A, so many rows on."""
+    return a[0] + rows * a[1], a[1], a[2]
+
+
 def make_strips(
-    scalar: type, reading: str = "strided", most: int | None = None
+    scalar: type, reading: str = "strided", most: int | None = None, advance: Any = _advance
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """What a product is made of: strips of up to three vectors of columns, and tiles of their rows.
 
-    `most` limits the rows of a tile.
+    `most` limits the rows of a tile; ``advance(a, rows)`` is how what a tile reads of A moves on.
 
     Returns
     -------
     width_of : callable
         ``width_of(left)``: vectors of the next strip, of `left` that are left.
     strip : callable
-        The product for one strip. `a_next`, `a1_next`: bytes from one row to the next in a tile's
-        arguments a and a1.
+        The product for one strip.
     """
     target, itemsize = tuning.detect(), np.dtype(scalar).itemsize
     most_rows = tuple(min(rows, most or rows) for rows in target.max_rows)
@@ -44,7 +49,7 @@ def make_strips(
         return max(width, 1)
 
     @spliced
-    def strip(a, a1, a2, a_next, a1_next, b, b_row, c, c_row, m, width, depth, alpha, beta):
+    def strip(a, b, b_row, c, c_row, m, width, depth, alpha, beta):
         rows = most_rows[width - 1]
         tiles = (m + rows - 1) // rows
         base, extra = m // tiles, m % tiles  # 50 rows are 7+7+7+7+7+7+8, never 8*6 + 2
@@ -52,8 +57,8 @@ def make_strips(
         for t in range(tiles):
             count = base + 1 if t < extra else base
             tile(
-                count, width, depth, a + i * a_next, a1 + i * a1_next, a2, b, b_row, c + i * c_row,
-                c_row, T(alpha), T(beta),
+                count, width, advance(a, i), depth, b, b_row, c + i * c_row, c_row,
+                T(alpha), T(beta),
             )  # fmt: skip
             i += count
 
@@ -78,7 +83,7 @@ def make_gemm(scalar: type) -> Callable[..., Any]:
         left = panels * (tuning.PANEL_BYTES // vector)
         while left > 0:
             width = width_of(left)
-            strip(a, a_row, a_col, a_row, 0, b, b_row, c, c_row, m, width, depth, alpha, beta)
+            strip((a, a_row, a_col), b, b_row, c, c_row, m, width, depth, alpha, beta)
             b += width * vector
             c += width * vector
             left -= width

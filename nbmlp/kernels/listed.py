@@ -1,8 +1,9 @@
 """The first layer's product over rows that a list names, while memory is asked for the next ones.
 
-Rows of the net's own element type are multiplied where they lie in the user's array: they need not
-be copied for it, and to copy them first is to wait for memory first. Others are written out before.
-An element is the same chain of multiply-adds in either case, the bias last: the same bits.
+Rows of the net's own element type are multiplied where they lie in the user's array: to copy them
+first would be to wait for memory first. What the gradient needs of them is copied meanwhile, a line
+at a time. Rows of other types are written out before. An element is the same chain of multiply-adds
+in either case, the bias last: the same bits.
 """
 
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, no-any-return"
@@ -14,6 +15,7 @@ import numpy as np
 
 from nbmlp import tuning
 from nbmlp.kernels._jit import inner, piece
+from nbmlp.kernels._tile import LINE
 from nbmlp.kernels.gather import place_of
 from nbmlp.kernels.gemm import make_strips
 from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
@@ -21,6 +23,13 @@ from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
 __all__: list[str] = []
 
 _words = vector_of("int64")
+
+
+@inner
+def _advance(x, rows):
+    """What a tile reads of X, so many rows on."""
+    places, soon, soon_bytes, to, to_row, copied = x
+    return places + 8 * rows, soon + 8 * rows, soon_bytes, to + rows * to_row, to_row, copied
 
 
 @piece("listed.places")
@@ -35,11 +44,29 @@ def _make_places(_: type) -> Any:
     return places
 
 
+def _make_copy_from(T: type) -> Any:
+    vector = make_vector(T)
+
+    @inner
+    def copy_from(first, places, rows, n, out, out_row, one):
+        """Columns `first` to n of the rows that are listed; column `one` (if >= 0) becomes 1."""
+        listed = _words(places, rows)
+        for r in range(rows):
+            s, d = vector(listed[r], n), vector(out + r * out_row, n + 1)
+            for j in range(first, n):
+                d[j] = s[j]
+            if one >= 0:
+                d[one] = T(1)
+
+    return copy_from
+
+
 @piece("listed.product")
 def _make_product(T: type) -> Any:
     size, vector, finite = np.dtype(T).itemsize, make_vector(T), vecmath(T).is_finite
     width, per_panel = tuning.detect().vector_bytes, tuning.PANEL_BYTES // size
-    width_of, strip = make_strips(T, "listed", tuning.LISTED_ROWS)
+    width_of, strip = make_strips(T, "listed", tuning.LISTED_ROWS, _advance)
+    copy_from = _make_copy_from(T)
 
     @inner
     def fill(bias, z, z_row, rows, n):
@@ -63,23 +90,28 @@ def _make_product(T: type) -> Any:
 
     def product(
         places: int, soon: int, soon_bytes: int, rows: int, n: int, w: int, w_row: int, bias: int,
-        z: int, z_row: int, panels: int,
+        z: int, z_row: int, panels: int, out: int, out_row: int, one: int,
     ) -> int:  # fmt: skip
         """z (rows, panels) = X.W + bias (0: none), X (rows, n) listed at `places`, W (n, panels).
 
         soon: list of as many rows and LISTED_ROWS more that are read soon, of `soon_bytes` each.
+        out: where X is copied to, if not 0; column `one` (if >= 0) becomes 1 there.
         Returns the first row of X with a value that is not finite, or -1.
         """
         if bias != 0:
             fill(bias, z, z_row, rows, panels * per_panel)
         beta = 1.0 if bias != 0 else 0.0
         left, at = panels * (tuning.PANEL_BYTES // width), 0
+        copied = n * size // LINE * LINE if out != 0 else 0
+        x = places, soon, soon_bytes, out, out_row, copied
         while left > 0:
             wide = width_of(left)
-            asks = soon_bytes if at == 0 else 0  # the first strip has asked for all
-            strip(places, soon, asks, 8, 8, w + at, w_row, z + at, z_row, rows, wide, n, 1.0, beta)
+            strip(x, w + at, w_row, z + at, z_row, rows, wide, n, 1.0, beta)
+            x = places, soon, 0, out, out_row, 0  # the first strip has moved all
             at += wide * width
             left -= wide
+        if out != 0:
+            copy_from(copied // size, places, rows, n, out, out_row, one)
         return first_bad(places, z, z_row, rows, n)
 
     return product
@@ -87,17 +119,11 @@ def _make_product(T: type) -> Any:
 
 @piece("listed.copy")
 def _make_copy(T: type) -> Any:
-    vector = make_vector(T)
+    copy_from = _make_copy_from(T)
 
     def copy(places: int, rows: int, n: int, out: int, out_row: int, one: int) -> int:
         """Copy the rows (rows, n) that are listed; column `one` (if >= 0) becomes 1."""
-        listed = _words(places, rows)
-        for r in range(rows):
-            s, d = vector(listed[r], n), vector(out + r * out_row, n + 1)
-            for j in range(n):
-                d[j] = s[j]
-            if one >= 0:
-                d[one] = T(1)
+        copy_from(0, places, rows, n, out, out_row, one)
         return 0
 
     return copy

@@ -29,21 +29,21 @@ def read_inputs(job, layer, key, start, first, rows, place, after, part, rank):
     if job.in_place:
         _list_rows(job, start + first, rows, places)
         _list_rows(job, after, 2 * LISTED_ROWS, places + rows * 8)
-        bad = _multiply(job, layer, places, LISTED_ROWS, before, part)
-        if bad < 0 and job.copy_listed != 0:  # for the gradient, while they are in cache
+        buffer = 0
+        if job.copy_listed != 0:  # for the gradient, while they are in cache
             buffer = job.x_buffer + rank * job.x_own + first * job.x_buffer_row
-            _call(
-                job.copy_listed,
-                (places, rows, job.n_inputs, buffer, job.x_buffer_row, job.x_one),
-            )
-        return bad
+            end = before + part[1]
+            _copy(job, places, before, buffer)
+            _copy(job, places + end * 8, rows - end, buffer + end * job.x_buffer_row)
+            buffer += before * job.x_buffer_row
+        return _multiply(job, layer, places, LISTED_ROWS, before, part, buffer)
     bad = _gather_inputs(job, key, start, first, rows, place, rank)
     if bad < 0:
         buffer = job.x_buffer + rank * job.x_own
         end = first + rows
         _call(job.list_rows, (buffer, job.x_buffer_row, 0, first, rows, end, places))
         _list_rows(job, after, rows + LISTED_ROWS, places + rows * 8)
-        bad = _multiply(job, layer, places, rows, before, part)
+        bad = _multiply(job, layer, places, rows, before, part, 0)
     return bad
 
 
@@ -54,10 +54,18 @@ def _list_rows(job, start, rows, out):
 
 
 @inner
-def _multiply(job, layer, places, soon, before, part):
+def _copy(job, places, rows, buffer):
+    """Rows that are not multiplied here."""
+    if rows > 0:
+        _call(job.copy_listed, (places, rows, job.n_inputs, buffer, job.x_buffer_row, job.x_one))
+
+
+@inner
+def _multiply(job, layer, places, soon, before, part, buffer):
     """z of a part of the first layer, whose rows are listed behind `before` others.
 
-    soon: entries from a row to the one to be asked for meanwhile. Returns the first bad row, or -1.
+    soon: entries from a row to the one to be asked for meanwhile; buffer: where the rows are copied
+    to, if not 0. Returns the first bad row, or -1.
     """
     first, rows, low, high = part
     entry, at = places + before * 8, low * PANEL_BYTES
@@ -67,6 +75,7 @@ def _multiply(job, layer, places, soon, before, part):
         (
             entry, entry + soon * 8, job.x_bytes, rows, layer.n_in, layer.w + at, layer.w_row,
             bias, layer.a + first * layer.a_row + at, layer.a_row, high - low,
+            buffer, job.x_buffer_row, job.x_one,
         ),
     )  # fmt: skip
     return bad + before if bad >= 0 else bad
