@@ -41,9 +41,10 @@ class _Strided:
     def __init__(self, builder, a, rows: int, vectors: int, itemsize: int) -> None:
         first, a_row, self.step = a
         first = builder.inttoptr(first, ir.PointerType())
-        # LLVM's strength reduction turns the row addresses into one chain of `rows` additions.
-        # Three vectors per row hide it (rows < 1.5*rows cycles of FMA); fewer: hide the strides.
-        hide = _opaque if vectors < 3 else lambda _, value: value
+        # LLVM's strength reduction turns the row addresses into one chain of `rows` additions, or
+        # into more offsets than there are registers. Three vectors per row hide the chain
+        # (rows < 1.5*rows cycles of FMA); fewer: hide the strides, and how places move.
+        self.hide = hide = _opaque if vectors < 3 else lambda _, value: value
         multiples = [builder.mul(a_row, _number(r)) for r in range(rows)]
         self.rows = [hide(builder, multiple) for multiple in multiples[:4]]
         self.start = [offset(builder, first, hide(builder, m)) for m in multiples[::4]]
@@ -59,7 +60,7 @@ class _Strided:
 
     def leave(self, builder):
         """The values that change from step to step: each with its first and its next."""
-        moved = [offset(builder, place, self.step) for place in self.fours]
+        moved = [self.hide(builder, offset(builder, place, self.step)) for place in self.fours]
         return list(zip(self.fours, self.start, moved, strict=True))
 
 
