@@ -168,6 +168,7 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
         traits = ACTIVATIONS.get(named_parameter(activations[k])[0])
         needs_z = traits is not None and traits.needs_z
         transposed_row = _stride(n_in, panel) if k else 0
+        block = panel if k else min(panel, tuning.BLOCK_ROWS)  # panels of rows are transposed
         layers.append(
             LayerPlan(
                 n_in=n_in, n_out=n_out, depth=depth, row=row, offset=offset,
@@ -175,8 +176,8 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
                 transposed_row=transposed_row, transposed_offset=transposed,
                 a_row=_stride(n_out + 1, panel), one=n_out if hidden and spec.bias else -1,
                 needs_z=needs_z, copies=drops[k] > 0 and not needs_z,
-                block_rows=panel, blocks=-(-depth // panel), first_block=blocks,
-                group=max(1, tuning.GRADIENT_BLOCK // (row * panel)),
+                block_rows=block, blocks=-(-depth // block), first_block=blocks,
+                group=max(1, tuning.GRADIENT_BLOCK // (row * block)),
                 narrow=k > 0 and not hidden and n_out <= tuning.NARROW,
                 chunks=tuning.CHUNKS if not hidden and _chunked(n_in, n_out, panel) else 1,
                 flat=_panels(depth, panel) < min(_FLAT, _panels(n_out, panel)),

@@ -42,6 +42,8 @@ THIN_COLUMNS, THIN_SHARE = 64, 16
 LISTED_PANELS = 8
 #: Most rows of a tile that reads rows by their addresses; it asks memory for as many behind it.
 LISTED_ROWS = 8
+#: Rows of the first layer's W that threads share out as one: those of a tile.
+BLOCK_ROWS = 8
 #: Elements of weights whose gradient is computed in one product before they are updated.
 GRADIENT_BLOCK = 65536
 #: Seconds that one parallel region may take: Ctrl-C, progress and callbacks wait for its end.
