@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import multiprocessing
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Peak:
     grown : float
         Greatest resident memory while training, less the resident memory before.
     parameters : float
-        Parameters, the optimizer's slots, and the last good copy of the parameters.
+        Parameters, the optimizer's slots, and the last good copy of both.
     workspace : float
         Activations, deltas, gradient, transposed weights.
     """
@@ -42,7 +43,7 @@ def _status(field: str) -> float:
 
 
 def _train(problem: Problem, batch: int, threads: int, optimizer: str) -> tuple[float, float]:
-    """Bytes of parameters (with slots and snapshot) and of the workspace."""
+    """Bytes of parameters and slots (with their snapshot) and of the workspace."""
     from bench.peers.nbmlp_net import make_model, targets
 
     model = make_model(problem, batch, threads, optimizer=optimizer)
@@ -50,13 +51,21 @@ def _train(problem: Problem, batch: int, threads: int, optimizer: str) -> tuple[
     engine = model._engine
     assert engine is not None
     state = engine.state
-    return 2 * state.theta.nbytes + state.slots.nbytes, engine.work.nbytes
+    return 2 * (state.theta.nbytes + state.slots.nbytes), engine.work.nbytes
+
+
+def _give_back() -> None:
+    """Freed memory that the allocator keeps would hide what is taken from it later."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if trim is not None:
+        trim(0)
 
 
 def _measure(net: Net, batch: int, threads: int, optimizer: str) -> Peak:
     problem = make_problem(net)
     _train(problem, batch, threads, optimizer)  # compiled and loaded: not the question
     gc.collect()
+    _give_back()
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
     parameters, workspace = _train(problem, batch, threads, optimizer)

@@ -267,6 +267,7 @@ class MLP(Model):
         """The last fit's engine where it can take these rows, else a new one."""
         net, kept = self.net, self._engine
         if kept is None or kept.state is not net.state or not kept.rebind(train, rows):
+            kept = self._engine = None  # its memory goes before the new one's comes
             full = isinstance(train.optimizer, LBFGS)
             kept = Engine(net.spec, train, net.state, rows, self._threads, deterministic=full)
         self._engine = kept

@@ -33,6 +33,7 @@ class Snapshot:
         self._kept = [np.empty_like(array) for array in self._live]
         self._fields: dict[str, Any] = {}
         self._gradient: NDArray[Any] | None = None
+        self._within = False
 
     def __getitem__(self, name: str) -> Any:
         """A counter of the job."""
@@ -44,8 +45,11 @@ class Snapshot:
         self._fields = {name: work[name] for name in _FIELDS}
         for kept, live in zip(self._kept, self._live, strict=True):
             np.copyto(kept, live)
-        within = self._fields["cursor"] != self._fields["batch_start"]
-        self._gradient = work.gradient.copy() if within else None
+        self._within = self._fields["cursor"] != self._fields["batch_start"]
+        if self._within:
+            if self._gradient is None:
+                self._gradient = np.empty_like(work.gradient)
+            np.copyto(self._gradient, work.gradient)
         self._sums = self._batches[self._update : self._update + 1].copy()
 
     @property
@@ -58,7 +62,7 @@ class Snapshot:
         self._work.set(**self._fields)
         for kept, live in zip(self._kept, self._live, strict=True):
             np.copyto(live, kept)
-        if self._gradient is not None:
+        if self._within and self._gradient is not None:
             np.copyto(self._work.gradient, self._gradient)
         self._batches[self._update :] = 0.0
         self._batches[self._update : self._update + 1] = self._sums
