@@ -172,15 +172,9 @@ class Bench:
 
 
 def deviation(found: list[Layer], expected: list[Layer], first: list[Layer]) -> float:
-    """The greatest ||found - expected|| / ||expected - first|| over the parameter arrays.
-
-    What two correct nets may differ by because their weights are stored in float32 is taken off
-    before: large matrices that have hardly moved yet would look wrong.
-    """
-    stored = float(np.finfo(np.float32).eps)
+    """The greatest ||found - expected|| / ||expected - first|| over the parameter arrays."""
     shares = [
-        np.maximum(np.linalg.norm(got - want) - stored * np.linalg.norm(want), 0.0)
-        / np.linalg.norm(want - start)
+        np.linalg.norm(got - want) / np.linalg.norm(want - start)
         for layers in zip(found, expected, first, strict=True)
         for got, want, start in zip(*layers, strict=True)
         if want is not None
