@@ -30,8 +30,11 @@ from nbmlp.tuning import available_threads
 
 __all__ = ["Bench", "main"]
 
-#: Weights may be this far from NumPy's, relative to the way that they moved in an epoch.
+#: Weights may be this far from NumPy's, relative to the way that they moved in an epoch ...
 TOLERANCE = 1e-3
+#: ... and with units that have a kink: a z that is 0 but for rounding is taken for positive by one
+#: library and for negative by another. One such z of 300,000 moves all layers below by 2e-3.
+KINK_TOLERANCE = 1e-2
 #: Rows of an epoch in the first pass, which only ranks configurations.
 SCREEN_ROWS = 5_000
 SCREEN_TURNS = 3
@@ -141,7 +144,7 @@ class Bench:
         found, result.unlike = worker.check(net, batch)
         if result.unlike is None:
             result.deviation = deviation(found, expected, make_problem(net.with_rows(1)).layers)
-            if not result.deviation <= TOLERANCE:
+            if not result.deviation <= tolerance(net):
                 result.wrong = f"weights differ from NumPy's by {result.deviation:.1e}"
 
     def _rounds(self, found: dict[Worker, Result], cell: Cell) -> None:
@@ -169,6 +172,11 @@ class Bench:
         result.cores.append(turn.cores)
         if before is not None and after is not None:
             cell.others.append(max(0.0, (after - before - turn.cpu) / wall))
+
+
+def tolerance(net: Net) -> float:
+    """The greatest :func:`deviation` of a peer that computes the same."""
+    return KINK_TOLERANCE if net.hidden == "relu" else TOLERANCE
 
 
 def deviation(found: list[Layer], expected: list[Layer], first: list[Layer]) -> float:

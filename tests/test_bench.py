@@ -139,6 +139,11 @@ def test_deviation_sees_one_wrong_array():
     assert np.isnan(compare.deviation(broken, moved, first))
 
 
+def test_kinks_are_allowed_for():
+    assert compare.tolerance(NETS["A"]) == compare.TOLERANCE
+    assert compare.tolerance(NETS["E"]) == compare.KINK_TOLERANCE > compare.TOLERANCE
+
+
 def test_limit_is_positive_and_below_any_cpu():
     gflops = limit.fma_gflops(threads=1, seconds=0.02)
     # From a slow SSE2 core to six GHz with four 512-bit FMAs per cycle.
