@@ -16,6 +16,8 @@ __all__ = ["ALIGN", "PANEL_BYTES", "Target", "available_threads", "detect", "tar
 PANEL_BYTES = 64
 #: Alignment of every arena and buffer, in bytes.
 ALIGN = 64
+#: Bytes of a cache line.
+LINE_BYTES = 64
 #: Rows that one thread takes through all layers before the next rows (activations stay in L2).
 ROW_BLOCK = 96
 #: Rows of one sub-batch: a larger batch accumulates its gradient over several of them.

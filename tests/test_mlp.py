@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import tracemalloc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -618,3 +620,22 @@ def test_full_batch_of_42000_rows_within_8_megabytes(sizes):
     assert planned <= beside <= 1.02 * planned
     snapshot = net.net.state.theta.nbytes
     assert peak - copies - snapshot <= 8 * 2**20
+
+
+def test_an_engine_goes_before_the_next_one_comes(monkeypatch):
+    """Else both have buffers and a copy of the weights for a moment: twice the memory."""
+    rng = np.random.default_rng(0)
+    X, y = rng.random((60, 4)), rng.integers(0, 2, 60)
+    net = MLP(8, batch_size=50)
+    net.partial_fit(X[:5], y[:5], classes=[0, 1])
+    first, seen = weakref.ref(net._engine), []
+
+    class Watched(Engine):
+        def __init__(self, *args, **options):
+            gc.collect()
+            seen.append(first())
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr("nbmlp.mlp.Engine", Watched)
+    net.partial_fit(X, y)
+    assert seen == [None]

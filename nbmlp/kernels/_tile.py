@@ -16,12 +16,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from nbmlp.kernels._llvm import FLOAT, I64, NUMBA_FLOAT, ask_for, fuse, offset, splat
-from nbmlp.tuning import LISTED_ROWS, Target
+from nbmlp.tuning import LINE_BYTES, LISTED_ROWS, Target
 
-__all__ = ["LINE", "make_tile_call"]
-
-#: Bytes of a cache line.
-LINE = 64
+__all__ = ["make_tile_call"]
 
 
 def _number(value: int):
@@ -67,7 +64,7 @@ class _Strided:
 class _Listed:
     """A[r, k] is element k of the row whose address is in place r of a list.
 
-    Beside that, at every eighth byte, one line of this row or of the next ones in turn is moved.
+    Beside that, at every eighth byte, two cache lines are moved, of one row after the other.
     Another list names rows that will be read soon: a line of one of them is asked for, so that
     nobody need wait for memory then. And one of the rows at hand is copied, to rows `to_row` apart.
     soon_bytes, copied : bytes of a row that are asked for, and copied (whole lines); 0 for none.
@@ -106,19 +103,19 @@ class _Listed:
         return [(self.at, _number(0), builder.add(self.at, _number(self.size)))]
 
     def _move(self, builder):
-        """Line `at // LINE` of row `at // 8 % LISTED_ROWS`."""
+        """Line `at // LINE_BYTES` of row `at // 8 % LISTED_ROWS`."""
         entry = builder.and_(self.at, _number(8 * (LISTED_ROWS - 1)))
-        line = builder.and_(self.at, _number(-LINE))
+        line = builder.and_(self.at, _number(-LINE_BYTES))
         with builder.if_then(builder.icmp_unsigned("<", self.at, self.soon_bytes)):
             ask_for(builder, offset(builder, self._entry(builder, self.soon, entry), line))
         here = builder.icmp_unsigned("<", entry, _number(8 * self.count))
         copies = builder.icmp_unsigned("<", self.at, self.copied)
         with builder.if_then(builder.and_(here, copies)):
-            vec = ir.VectorType(FLOAT[self.size], LINE // self.size)
+            vec = ir.VectorType(FLOAT[self.size], LINE_BYTES // self.size)
             source = offset(builder, self._entry(builder, self.places, entry), line)
             row = builder.mul(builder.lshr(entry, _number(3)), self.to_row)
             to = offset(builder, offset(builder, self.to, row), line)
-            builder.store(builder.load(source, typ=vec, align=self.size), to, align=LINE)
+            builder.store(builder.load(source, typ=vec, align=self.size), to, align=LINE_BYTES)
 
 
 #: How A is read: through two strides, or row by row from a list of their addresses.
@@ -149,7 +146,10 @@ def _merge(builder, sums, c, alpha, beta, fused: bool):
 
 
 def _tile_function(module, target: Target, itemsize: int, rows: int, vectors: int, reading: str):
-    """Emit one register tile as a private function of what its reader wants and all the rest."""
+    """Emit one register tile as a private function.
+
+    Its arguments: what its reader wants, then depth, B, C, alpha and beta.
+    """
     name = f"nbmlp_tile_{reading}_{itemsize}_{rows}x{vectors}"
     if name in module.globals:
         return module.globals[name]

@@ -11,8 +11,8 @@ import numpy as np
 
 from nbmlp.kernels import _llvm
 from nbmlp.kernels._jit import inner, piece
-from nbmlp.kernels._tile import LINE
 from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
+from nbmlp.tuning import LINE_BYTES
 
 __all__ = ["INPUT_KINDS", "SPARSE_KINDS", "TARGET_KINDS", "find_span", "place_of"]
 
@@ -29,7 +29,7 @@ _orders = vector_of("int64")
 
 @inner
 def _fetch(address, nbytes):
-    for line in range(0, nbytes, LINE):
+    for line in range(0, nbytes, LINE_BYTES):
         _llvm.prefetch(address + line)
 
 

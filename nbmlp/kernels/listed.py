@@ -15,7 +15,6 @@ import numpy as np
 
 from nbmlp import tuning
 from nbmlp.kernels._jit import inner, piece
-from nbmlp.kernels._tile import LINE
 from nbmlp.kernels.gather import place_of
 from nbmlp.kernels.gemm import make_strips
 from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
@@ -102,7 +101,7 @@ def _make_product(T: type) -> Any:
             fill(bias, z, z_row, rows, panels * per_panel)
         beta = 1.0 if bias != 0 else 0.0
         left, at = panels * (tuning.PANEL_BYTES // width), 0
-        copied = n * size // LINE * LINE if out != 0 else 0
+        copied = n * size // tuning.LINE_BYTES * tuning.LINE_BYTES if out != 0 else 0
         x = places, soon, soon_bytes, out, out_row, copied
         while left > 0:
             wide = width_of(left)

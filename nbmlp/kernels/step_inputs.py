@@ -24,27 +24,33 @@ def read_inputs(job, layer, key, start, first, rows, place, after, part, rank):
     """
     if job.listed == 0:
         return _gather_inputs(job, key, start, first, rows, place, rank)
-    places = job.places + rank * job.places_own
-    before = part[0] - first
     if job.in_place:
-        _list_rows(job, start + first, rows, places)
-        _list_rows(job, after, 2 * LISTED_ROWS, places + rows * 8)
-        buffer = 0
-        if job.copy_listed != 0:  # for the gradient, while they are in cache
-            buffer = job.x_buffer + rank * job.x_own + first * job.x_buffer_row
-            end = before + part[1]
-            _copy(job, places, before, buffer)
-            _copy(job, places + end * 8, rows - end, buffer + end * job.x_buffer_row)
-            buffer += before * job.x_buffer_row
-        return _multiply(job, layer, places, LISTED_ROWS, before, part, buffer)
+        return _read_in_place(job, layer, start, first, rows, after, part, rank)
     bad = _gather_inputs(job, key, start, first, rows, place, rank)
     if bad < 0:
+        places, before = job.places + rank * job.places_own, part[0] - first
         buffer = job.x_buffer + rank * job.x_own
         end = first + rows
         _call(job.list_rows, (buffer, job.x_buffer_row, 0, first, rows, end, places))
         _list_rows(job, after, rows + LISTED_ROWS, places + rows * 8)
         bad = _multiply(job, layer, places, rows, before, part, 0)
     return bad
+
+
+@inner
+def _read_in_place(job, layer, start, first, rows, after, part, rank):
+    """The same where rows need no change; they are copied if there is a gradient to compute."""
+    places, before = job.places + rank * job.places_own, part[0] - first
+    _list_rows(job, start + first, rows, places)
+    _list_rows(job, after, 2 * LISTED_ROWS, places + rows * 8)
+    buffer = 0
+    if job.copy_listed != 0:
+        buffer = job.x_buffer + rank * job.x_own + first * job.x_buffer_row
+        end = before + part[1]
+        _copy(job, places, before, buffer)
+        _copy(job, places + end * 8, rows - end, buffer + end * job.x_buffer_row)
+        buffer += before * job.x_buffer_row
+    return _multiply(job, layer, places, LISTED_ROWS, before, part, buffer)
 
 
 @inner
