@@ -53,7 +53,7 @@ def dataset(number: int, name: str) -> Dataset:
     preview = ((41.0, 3.5, "blue", "setosa"), (4.9, None, "violet", "setosa"),
                (6.3, 3.3, "white", "virginica"))  # fmt: skip
     return Dataset(ulid(number), name, "ab" * 32, "csv", 1_234_567, 15_000, columns, "species",
-                   preview, NOW)  # fmt: skip
+                   preview, NOW, "ada")  # fmt: skip
 
 
 def rows(epochs: int) -> list[dict[str, Any]]:
@@ -76,6 +76,7 @@ def job(number: int, state: JobState, name: str, **values: Any) -> Job:
     plain = Job(
         ulid(number), name, ulid(1), spec, state, str(state), "", "", NOW + number, NOW, None,
         0, 100, 1, None, None, None, "accuracy", "", None, None,
+        owner="ada" if number % 2 else "grace",
     )  # fmt: skip
     return replace(plain, **values)
 
@@ -138,7 +139,7 @@ class FakeService:
                       inputs, ("species",), classes,
                       {"rows": "test", "count": 150, "loss": 0.2412, "accuracy": 0.9133,
                        "confusion": confusion},
-                      "5-100-64-3, 7063 parameters, 31 epochs")  # fmt: skip
+                      "5-100-64-3, 7063 parameters, 31 epochs", "grace")  # fmt: skip
         number = replace(
             model, id=ulid(2), name="iris, large", job_id=ulid(13), task="regression", classes=(),
             targets=("sepal length",), inputs=inputs[1:],

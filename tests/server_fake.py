@@ -71,6 +71,7 @@ class FakeService:
         made = Dataset(
             new_id(), parsed.name, parsed.sha256, parsed.format, place.stat().st_size,
             parsed.rows, parsed.columns, parsed.target_guess, parsed.preview, time.time(),
+            parsed.owner,
         )  # fmt: skip
         self.datasets[made.id] = made
         return made
@@ -85,11 +86,11 @@ class FakeService:
         self.get_dataset(dataset_id)
         del self.datasets[dataset_id]
 
-    def submit(self, spec: JobSpec, key: str | None = None) -> Job:
+    def submit(self, spec: JobSpec, key: str | None = None, owner: str = "") -> Job:
         job = Job(
             new_id(), spec.name or "job", spec.dataset_id, spec, JobState.QUEUED, "queued", "", "",
             time.time(), None, None, 0, spec.model.epochs, 0, None, None, None, "accuracy", "", 1,
-            None,
+            None, owner=owner,
         )  # fmt: skip
         self.jobs[job.id], self.log[job.id] = job, []
         self.tell(job.id, EventKind.STATE, {"state": "queued", "message": "queued"})
@@ -182,6 +183,9 @@ class FakeService:
     def verify_token(self, secret: str) -> Token | None:
         self.verified += 1
         return self.secrets.get(hashlib.sha256(secret.encode()).hexdigest())
+
+    def find_token(self, token_id: str) -> Token | None:
+        return next((t for t in self.secrets.values() if t.id == token_id), None)
 
     def list_tokens(self) -> Sequence[Token]:
         return list(self.secrets.values())

@@ -332,6 +332,7 @@ def test_from_a_file_to_predictions(real: Live, tmp_path: Path) -> None:
         }  # fmt: skip
         measures = {k: v for k, v in whole["evaluation"].items() if k != "residuals"}
         assert short["evaluation"] == measures
+        assert [made["owner"] for made in (data, done, short, whole)] == ["test"] * 4
         assert len(whole["evaluation"]["residuals"]) == measures["count"]
         rows = [{"age": 30, "city": "Rome"}, {"age": None, "city": "Oslo"}]
         columns = {"age": [30, np.nan], "city": np.array(["Rome", "Oslo"], object)}

@@ -108,7 +108,7 @@ class Service(Protocol):
 
     # -- jobs
 
-    def submit(self, spec: JobSpec, key: str | None = None) -> Job:
+    def submit(self, spec: JobSpec, key: str | None = None, owner: str = "") -> Job:
         """Queue a job; the same idempotency key and body give the same job again."""
 
     def get_job(self, job_id: str) -> Job:
@@ -165,6 +165,9 @@ class Service(Protocol):
 
     def verify_token(self, secret: str) -> Token | None:
         """Whose secret it is."""
+
+    def find_token(self, token_id: str) -> Token | None:
+        """The token with this id, if it is still accepted."""
 
     def list_tokens(self) -> Sequence[Token]:
         """Oldest first."""

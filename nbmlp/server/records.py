@@ -94,6 +94,8 @@ class ParsedDataset:
     target_guess : str or None
     preview : tuple of tuples
         The first rows; numbers, text or None.
+    owner : str
+        Label of the token that uploaded it.
     """
 
     path: Path
@@ -104,6 +106,7 @@ class ParsedDataset:
     columns: tuple[ColumnInfo, ...]
     target_guess: str | None = None
     preview: tuple[tuple[float | int | str | None, ...], ...] = ()
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Dataset:
     target_guess: str | None
     preview: tuple[tuple[float | int | str | None, ...], ...]
     created: float
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,8 @@ class Job:
         When it has a model.
     live : Live or None
         While it runs.
+    owner : str
+        Label of the token that submitted it.
     """
 
     id: str
@@ -211,6 +217,7 @@ class Job:
     queue_place: int | None
     model_id: str | None
     live: Live | None = None
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -274,6 +281,8 @@ class Model:
         predicted), for one number ``residuals`` (up to 500 pairs ``[true, predicted]``).
     summary : str
         Layers, parameters, epochs.
+    owner : str
+        That of its job.
     """
 
     id: str
@@ -289,15 +298,35 @@ class Model:
     classes: tuple[str, ...]
     evaluation: Mapping[str, Any]
     summary: str
+    owner: str = ""
 
 
 @dataclass(frozen=True)
 class Token:
-    """An access token, without its secret."""
+    """An access token, without its secret.
+
+    Attributes
+    ----------
+    id : str
+    label : str
+        Whose it is; what is made with it has this as its owner.
+    created : float
+    last_used : float or None
+        Seconds since 1970, to a minute or so; None for never.
+    rate : float or None
+        Requests per second. This and the limits below are its own; None: the server's counts.
+    burst, streams, uploads : int or None
+        Requests at once; event streams and uploads at a time.
+    """
 
     id: str
     label: str
     created: float
+    last_used: float | None = None
+    rate: float | None = None
+    burst: int | None = None
+    streams: int | None = None
+    uploads: int | None = None
 
 
 @dataclass(frozen=True)

@@ -153,27 +153,28 @@ class LocalService:
 
     # -- jobs
 
-    def submit(self, spec: JobSpec, key: str | None = None) -> Job:
+    def submit(self, spec: JobSpec, key: str | None = None, owner: str = "") -> Job:
         """Queue a job; the same idempotency key and body give the same job again."""
         if key is None:
-            return self._submit(spec, None)
+            return self._submit(spec, None, owner)
         with self._news:
             if key in self._keys:
                 raise ConflictError("a request with this Idempotency-Key is being worked on.")
             self._keys.add(key)
         try:
-            return self._submit(spec, key)
+            return self._submit(spec, key, owner)
         finally:
             self._keys.discard(key)
 
-    def _submit(self, spec: JobSpec, key: str | None) -> Job:
+    def _submit(self, spec: JobSpec, key: str | None, owner: str) -> Job:
         s, cores = self._settings, self._executor.cores
         threads = min(spec.threads or s.threads_per_job or cores, cores)
         data = self._catalog.dataset(spec.dataset_id)
         _check_columns(spec, data)
         self._files.check_space()
-        name = spec.name or data.name
-        job_id = self._jobs.add(spec, name, data.sha256, threads, s.max_queued, key)
+        job_id = self._jobs.add(
+            spec, spec.name or data.name, data.sha256, threads, s.max_queued, key, owner
+        )
         self._executor.wake()
         self._tell_listeners(job_id)
         return self.get_job(job_id)
@@ -304,6 +305,10 @@ class LocalService:
     def verify_token(self, secret: str) -> Token | None:
         """Whose secret it is."""
         return self._catalog.verify_token(secret)
+
+    def find_token(self, token_id: str) -> Token | None:
+        """The token with this id, if it is still accepted."""
+        return self._catalog.find_token(token_id)
 
     def list_tokens(self) -> Sequence[Token]:
         """Oldest first."""

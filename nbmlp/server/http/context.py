@@ -10,10 +10,10 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from nbmlp.server.http.limits import Places
-from nbmlp.server.ports import Page, Service
+from nbmlp.server.ports import Page, Service, Token
 from nbmlp.server.settings import ServerSettings
 
-__all__ = ["After", "Context", "Digits", "Identifier", "Limit", "Listing", "User"]
+__all__ = ["After", "Context", "Digits", "Identifier", "Limit", "Listing", "Owner", "User"]
 
 Item = TypeVar("Item")
 
@@ -73,5 +73,12 @@ def _user(request: Request) -> str:
     return user
 
 
+def _owner(request: Request) -> str:
+    token: Token = request.state.token
+    return token.label
+
+
 #: Id of the token that asks.
 User = Annotated[str, Depends(_user)]
+#: Its label: the owner of what it makes.
+Owner = Annotated[str, Depends(_owner)]

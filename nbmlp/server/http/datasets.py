@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path as File
 from typing import Annotated, BinaryIO
 
@@ -15,7 +16,7 @@ from fastapi import APIRouter, HTTPException, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing, User
+from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing, Owner
 from nbmlp.server.http.errors import problems
 from nbmlp.server.intake.reader import RefusedFileError, read_upload
 from nbmlp.server.ports import Dataset, NoSpaceError, Service
@@ -49,7 +50,7 @@ def router(context: Context) -> APIRouter:
         "/{dataset}", operation_id="upload_dataset", status_code=201, openapi_extra=_BODY,
         responses=problems(408, 413, 415, 507),
     )  # fmt: skip
-    async def upload(dataset: Label, request: Request, user: User) -> Dataset:
+    async def upload(dataset: Label, request: Request, owner: Owner) -> Dataset:
         """Send a .csv, .parquet, .npy, .npz or .mat file (version 5 to 7) as it is.
 
         The answer has its columns, missing values, first rows and a guess at the target. The
@@ -60,7 +61,7 @@ def router(context: Context) -> APIRouter:
         with context.uploads.hold("everybody"):
             async with _scratch(service) as (raw, out):
                 await _receive(request, raw, context)
-                return await run_in_threadpool(_take, raw, out, dataset, context)
+                return await run_in_threadpool(_take, raw, out, dataset, owner, context)
 
     @routes.get("", operation_id="list_datasets", responses=problems())
     def listed(after: After = None, limit: Limit = 50) -> Listing[Dataset]:
@@ -141,5 +142,6 @@ def _check_size(size: int, most: int) -> None:
         raise RefusedFileError(f"the file is larger than {most // _MB} MB.", 413)
 
 
-def _take(raw: File, out: File, name: str, context: Context) -> Dataset:
-    return context.service.add_dataset(read_upload(raw, out, name, context.settings))
+def _take(raw: File, out: File, name: str, owner: str, context: Context) -> Dataset:
+    parsed = read_upload(raw, out, name, context.settings)
+    return context.service.add_dataset(replace(parsed, owner=owner))

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from fastapi import HTTPException
@@ -151,7 +152,7 @@ class Gate:
     async def _admit(self, scope: Scope) -> None:
         headers, path = Headers(scope=scope), scope["path"]
         state = scope.setdefault("state", {})
-        state.update(user="", csrf="")
+        state.update(user="", csrf="", token=None)
         if _host_name(headers.get("host", "")) not in self._hosts:
             raise _RefusedError(
                 400, "this host name is not known here: add it with --allowed-hosts."
@@ -167,19 +168,20 @@ class Gate:
         self._rate.take(state["user"])
 
     async def _authenticate(
-        self, headers: Headers, path: str, state: dict[str, str], writes: bool
+        self, headers: Headers, path: str, state: dict[str, Any], writes: bool
     ) -> None:
         kind, _, secret = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and (user := await self._tokens.user(secret.strip())):
-            state["user"] = user
+        if kind.lower() == "bearer" and (token := await self._tokens.of_secret(secret.strip())):
+            state.update(user=token.id, token=token)
             return
         session = None if kind else self._sessions.find(headers.get("cookie", ""))
-        if session is None:
+        token = None if session is None else await self._tokens.of_id(session.user)
+        if session is None or token is None:
             raise _RefusedError(
                 401, "sign in, or send Authorization: Bearer and a token.",
                 WWW_Authenticate='Bearer realm="nbmlp"',
             )  # fmt: skip
-        state.update(user=session.user, csrf=session.csrf)
+        state.update(user=token.id, token=token, csrf=session.csrf)
         given = headers.get("x-csrf-token", "")
         if (
             writes

@@ -13,7 +13,16 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from nbmlp.server.http.context import After, Context, Digits, Identifier, Limit, Listing, User
+from nbmlp.server.http.context import (
+    After,
+    Context,
+    Digits,
+    Identifier,
+    Limit,
+    Listing,
+    Owner,
+    User,
+)
 from nbmlp.server.http.errors import problems
 from nbmlp.server.http.feed import Feed
 from nbmlp.server.http.limits import Places
@@ -70,9 +79,9 @@ def router(context: Context, feed: Feed) -> APIRouter:
     @routes.post(
         "", operation_id="submit_job", status_code=201, responses=problems(404, 408, 409, 413, 507)
     )
-    def submit(spec: JobSpec, idempotency_key: Key = None) -> Job:
+    def submit(spec: JobSpec, owner: Owner, idempotency_key: Key = None) -> Job:
         """Queue a training."""
-        return service.submit(spec, idempotency_key)
+        return service.submit(spec, idempotency_key, owner)
 
     @routes.get("", operation_id="list_jobs", responses=problems())
     def listed(after: After = None, limit: Limit = 50) -> Listing[Job]:

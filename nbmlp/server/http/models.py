@@ -41,6 +41,7 @@ class ModelSummary(BaseModel):
     bytes: int
     task: str
     summary: str
+    owner: str
     evaluation: dict[str, float | str | None]
 
     @classmethod

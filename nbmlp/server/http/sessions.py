@@ -12,7 +12,7 @@ from http.cookies import CookieError, SimpleCookie
 
 from starlette.concurrency import run_in_threadpool
 
-from nbmlp.server.ports import Service
+from nbmlp.server.ports import Service, Token
 
 __all__ = ["COOKIE", "Session", "Sessions", "Tokens"]
 
@@ -99,21 +99,29 @@ class Tokens:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._good: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+        self._good: OrderedDict[bytes | str, tuple[Token, float]] = OrderedDict()
 
-    async def user(self, secret: str) -> str | None:
-        """Id of the token with this secret."""
+    async def of_secret(self, secret: str) -> Token | None:
+        """The token with this secret."""
         if not secret or len(secret) > _LONGEST_SECRET:
             return None
-        digest = _digest(secret)
-        user, until = self._good.get(digest, ("", 0.0))
+        return await self._ask(_digest(secret), self._service.verify_token, secret)
+
+    async def of_id(self, token_id: str) -> Token | None:
+        """The token with this id: that of a session may have been revoked since."""
+        return await self._ask(token_id, self._service.find_token, token_id)
+
+    async def _ask(
+        self, key: bytes | str, ask: Callable[[str], Token | None], what: str
+    ) -> Token | None:
+        token, until = self._good.get(key, (None, 0.0))
         if until > time.monotonic():
-            return user
-        token = await run_in_threadpool(self._service.verify_token, secret)
+            return token
+        token = await run_in_threadpool(ask, what)
         if token is None:
-            self._good.pop(digest, None)
+            self._good.pop(key, None)
             return None
-        self._good[digest] = token.id, time.monotonic() + _TRUSTED
+        self._good[key] = token, time.monotonic() + _TRUSTED
         if len(self._good) > _TOKENS_REMEMBERED:
             self._good.popitem(last=False)
-        return token.id
+        return token

@@ -22,13 +22,13 @@ def router(tokens: Tokens, sessions: Sessions) -> APIRouter:
     @routes.post("/login")
     async def login(request: Request) -> RedirectResponse:
         fields = await _form(request)
-        user = await tokens.user(fields.get("token", "").strip())
+        token = await tokens.of_secret(fields.get("token", "").strip())
         place = _own_path(fields.get("next", ""))
-        if user is None:
+        if token is None:
             return RedirectResponse(f"/login?{urlencode({'wrong': 1, 'next': place})}", 303)
         answer = RedirectResponse(place, 303)
         answer.set_cookie(
-            COOKIE, sessions.begin(user), max_age=sessions.seconds, httponly=True,
+            COOKIE, sessions.begin(token.id), max_age=sessions.seconds, httponly=True,
             samesite="strict", secure=request.url.scheme == "https",
         )  # fmt: skip
         return answer

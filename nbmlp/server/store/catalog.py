@@ -6,10 +6,10 @@ import hashlib
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select
 from sqlalchemy.engine import RowMapping
 
 from nbmlp.server.files import new_id
@@ -68,7 +68,7 @@ class Catalog:
             "id": new_id(), "name": parsed.name, "sha256": parsed.sha256, "format": parsed.format,
             "bytes": size, "rows": parsed.rows, "columns": [asdict(c) for c in parsed.columns],
             "target_guess": parsed.target_guess, "preview": [list(r) for r in parsed.preview],
-            "created": time.time(),
+            "created": time.time(), "owner": parsed.owner,
         }  # fmt: skip
         with self._database.write() as connection:
             connection.execute(insert(schema.datasets).values(values))
@@ -137,9 +137,15 @@ class Catalog:
 
     def verify_token(self, secret: str) -> Token | None:
         """Whose secret it is."""
-        table = schema.tokens
+        return self._token_where(schema.tokens.c.hash == _digest(secret))
+
+    def find_token(self, token_id: str) -> Token | None:
+        """The token with this id, if it is still accepted."""
+        return self._token_where(schema.tokens.c.id == token_id)
+
+    def _token_where(self, condition: ColumnElement[bool]) -> Token | None:
         with self._database.read() as connection:
-            query = select(table).where(table.c.hash == _digest(secret))
+            query = select(schema.tokens).where(condition)
             row = connection.execute(query).mappings().first()
         return None if row is None else _token(row)
 
@@ -162,7 +168,7 @@ def _digest(secret: str) -> str:
 
 
 def _token(row: RowMapping) -> Token:
-    return Token(row["id"], row["label"], row["created"])
+    return Token(**{field.name: row[field.name] for field in fields(Token)})
 
 
 def _dataset(row: Mapping[Any, Any]) -> Dataset:

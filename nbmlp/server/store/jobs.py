@@ -137,7 +137,14 @@ class JobStore:
     # -- what users want
 
     def add(
-        self, spec: JobSpec, name: str, data_sha256: str, threads: int, most: int, key: str | None
+        self,
+        spec: JobSpec,
+        name: str,
+        data_sha256: str,
+        threads: int,
+        most: int,
+        key: str | None,
+        owner: str = "",
     ) -> str:
         """Queue a job; returns its id, or that of the job that the key belongs to.
 
@@ -159,11 +166,11 @@ class JobStore:
                 spec=body, priority=spec.priority, threads=threads, state=JobState.QUEUED, wish="",
                 message="", error="", error_kind="", created=time.time(), used_seconds=0.0,
                 epoch=0, epochs=spec.model.epochs, attempt=0, setbacks=0, fence=0, last_seq=0,
-                score_name="", stop_reason="",
+                score_name="", stop_reason="", owner=owner,
             ))  # fmt: skip
             _tell(connection, job_id, EventKind.STATE, {"state": "queued", "message": ""})
             if key is not None:
-                values = {"key": key, "digest": digest, "job_id": job_id}
+                values = {"key": key, "digest": digest, "job_id": job_id, "created": time.time()}
                 connection.execute(insert(schema.keys).values(**values))
         return job_id
 
@@ -289,8 +296,8 @@ class JobStore:
         StaleError
         """
         with self._database.write() as connection:
-            _owned(connection, job_id, fence)
-            connection.execute(insert(schema.models).values(**model))
+            owner = _owned(connection, job_id, fence)["owner"]
+            connection.execute(insert(schema.models).values(**model, owner=owner))
             self.finish(
                 job_id, fence, JobState.SUCCEEDED, reason, stop_reason=reason,
                 model_id=model["id"],
@@ -371,7 +378,7 @@ def _event(row: RowMapping) -> JobEvent:
 _SAME = (
     "id", "name", "dataset_id", "message", "error", "error_kind", "created", "started", "finished",
     "epoch", "epochs", "attempt", "best_epoch", "best_score", "best_loss", "score_name",
-    "stop_reason", "model_id",
+    "stop_reason", "model_id", "owner",
 )  # fmt: skip
 
 

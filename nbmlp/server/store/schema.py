@@ -33,6 +33,7 @@ datasets = Table(
     Column("target_guess", Text),
     Column("preview", JSON, nullable=False),
     Column("created", Float, nullable=False),
+    Column("owner", Text, nullable=False, server_default=""),  # label of the token that made it
 )  # fmt: skip
 
 jobs = Table(
@@ -69,6 +70,7 @@ jobs = Table(
     Column("score_name", String(40), nullable=False),
     Column("stop_reason", Text, nullable=False),
     Column("model_id", _ID),
+    Column("owner", Text, nullable=False, server_default=""),
 )  # fmt: skip
 
 events = Table(
@@ -104,6 +106,7 @@ models = Table(
     Column("classes", JSON, nullable=False),
     Column("evaluation", JSON, nullable=False),
     Column("summary", Text, nullable=False),
+    Column("owner", Text, nullable=False, server_default=""),
 )  # fmt: skip
 
 keys = Table(
@@ -111,6 +114,7 @@ keys = Table(
     Column("key", String(200), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("job_id", _ID, ForeignKey("jobs.id"), nullable=False),
+    Column("created", Float, nullable=False, server_default="0"),
 )  # fmt: skip
 
 tokens = Table(
@@ -119,6 +123,11 @@ tokens = Table(
     Column("label", Text, nullable=False),
     Column("hash", String(64), nullable=False, unique=True),
     Column("created", Float, nullable=False),
+    Column("last_used", Float),
+    Column("rate", Float),  # limits of its own; null: the server's setting counts
+    Column("burst", Integer),
+    Column("streams", Integer),
+    Column("uploads", Integer),
 )  # fmt: skip
 
 Index("queue", jobs.c.state, jobs.c.priority, jobs.c.id)
