@@ -17,17 +17,20 @@ import pytest
 pytest.importorskip("fastapi")
 httpx = pytest.importorskip("httpx")
 
-from live_server import serving
 from page_service import (
     DIAGNOSIS,
     FORMULA,
     HOSTILE,
     UNUSUAL,
-    FakeService,
-    application,
+    change,
+    made_up_models,
+    page_server,
+    renew,
     rows,
+    signed_in,
     ulid,
 )
+from server_live import Live
 
 import nbmlp.server.page as package
 from nbmlp.server.page import exports, forms, views, words
@@ -42,9 +45,23 @@ PAGES = [
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    with serving(application(FakeService())) as address, httpx.Client(base_url=address) as client:
-        yield client
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with page_server(tmp_path_factory.mktemp("page")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(served: Live) -> Iterator[Any]:
+    client = signed_in(served)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def changing(served: Live) -> Iterator[Any]:
+    """The service, which a test may change."""
+    yield served.service
+    renew(served.service)
 
 
 class Tags(HTMLParser):
@@ -152,7 +169,7 @@ class TestStates:
     @pytest.mark.parametrize(
         ("number", "words"),
         [
-            (20, "place 2 in the queue"),
+            (20, "place 3 in the queue"),
             (18, "making machine code"),
             (17, "41 of 100 epochs, 40% of epoch 42 · 31 s left"),
             (16, "after epoch 20"),
@@ -221,11 +238,9 @@ class TestForm:
         named = [a["name"] for _, a in page.tags if a.get("data-kind")]
         assert sorted(map(str, named)) == sorted(forms.SHOWN)
 
-    def test_says_what_has_no_field(self) -> None:
-        service = FakeService()
-        service.change(14, spec=UNUSUAL)
-        with serving(application(service)) as origin:
-            text = Tags(httpx.get(f"{origin}/datasets/{ulid(1)}?like={ulid(14)}").text).text
+    def test_says_what_has_no_field(self, client: Any, changing: Any) -> None:
+        change(changing, 14, spec=UNUSUAL)
+        text = read(client, f"/datasets/{ulid(1)}?like={ulid(14)}").text
         said = re.sub(r"\s+", " ", text.split("have no field")[1].split("Column to predict")[0])
         for setting in (
             "columnscolour, 3", "losshuber(1.5)", "l10.01", "warmup2.5", "dtypefloat64",
@@ -268,7 +283,7 @@ class TestModel:
         points = [(float(str(a["cx"])), float(str(a["cy"]))) for a in page.find("circle")]
         (ideal,) = page.find("line", **{"class": "ideal"})
         left, bottom, right, top = (float(str(ideal[name])) for name in ("x1", "y1", "x2", "y2"))
-        pairs = FakeService().models[1].evaluation["residuals"]
+        pairs = made_up_models()[0].evaluation["residuals"]
         low, high = min(map(min, pairs)), max(map(max, pairs))
         assert len(points) == len(pairs) == 200
         for (x, y), (true, predicted) in zip(points, pairs, strict=True):
@@ -354,31 +369,32 @@ class TestStatic:
         ("/models", "models", "/models/"),
     ],
 )
-def test_lists_lead_to_what_is_older(address: str, kind: str, links: str) -> None:
-    service = FakeService()
-    items = getattr(service, kind)
-    items[:] = [replace(items[0], id=ulid(number)) for number in range(220, 100, -1)]
+def test_lists_lead_to_what_is_older(
+    client: Any, changing: Any, address: str, kind: str, links: str
+) -> None:
+    items = getattr(changing, kind)
+    first = next(iter(items.values()))
+    ids = [ulid(number) for number in range(220, 100, -1)]
+    items.clear()
+    items.update({name: replace(first, id=name) for name in ids})
     seen: list[str] = []
-    with serving(application(service)) as origin, httpx.Client(base_url=origin) as client:
-        while address:
-            page = read(client, address)
-            linked = [str(a["href"]) for a in page.find("a") if a.get("href")]
-            seen += [link.rsplit("/", 1)[-1] for link in linked if link.startswith(links)]
-            address = next((str(a["href"]) for a in page.find("a", id="older")), "")
-    assert seen == [item.id for item in items]
+    while address:
+        page = read(client, address)
+        linked = [str(a["href"]) for a in page.find("a") if a.get("href")]
+        seen += [link.rsplit("/", 1)[-1] for link in linked if link.startswith(links)]
+        address = next((str(a["href"]) for a in page.find("a", id="older")), "")
+    assert seen == ids
 
 
-def test_login() -> None:
-    with serving(application(FakeService(), csrf="")) as address:
-        page = Tags(httpx.get(f"{address}/login").text)
+def test_login(served: Live) -> None:
+    page = Tags(httpx.get(f"{served.url}/login").text)
     assert page.find("input", name="token", type="password")
     assert not page.find("nav")[0].get("href")
     assert "Jobs" not in page.text
 
 
-def test_refused_login() -> None:
-    with serving(application(FakeService(), csrf="")) as address:
-        page = Tags(httpx.get(f"{address}/login?wrong=1&next=/jobs").text)
+def test_refused_login(served: Live) -> None:
+    page = Tags(httpx.get(f"{served.url}/login?wrong=1&next=/jobs").text)
     assert "This token is not known." in page.text
     assert page.find("input", name="next", value="/jobs")
 

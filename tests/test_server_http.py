@@ -221,11 +221,12 @@ def test_actions_on_jobs_that_have_ended(server: Live, http: httpx.Client) -> No
     for action in ("cancel", "pause", "resume", "stop"):
         answer = http.post(f"/v1/jobs/{job}/{action}")
         assert answer.status_code == 409
-        assert "ended" in answer.json()["error"]
+        assert "cancelled" in answer.json()["error"]
 
 
 def test_numbers_that_json_has_not(server: Live, http: httpx.Client) -> None:
     job = http.post("/v1/jobs", json=spec(http)).json()["id"]
+    server.service.epochs(job, [{"epoch": 1, "train_loss": float("nan")}])
     assert http.get(f"/v1/jobs/{job}/metrics").json() == [{"epoch": 1, "train_loss": None}]
 
 

@@ -11,8 +11,9 @@ import pytest
 pytest.importorskip("fastapi")
 
 from browser import assert_accessible, browser, looks
-from live_server import serving
-from page_service import UNUSUAL, FakeService, application, rows, ulid
+from page_service import UNUSUAL, change, page_server, renew, rows, ulid
+from server_fake import FakeService
+from server_live import Live
 
 from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.ports import JobState
@@ -32,47 +33,43 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[tuple[FakeService, str]]:
-    service = FakeService()
-    with serving(application(service)) as address:
-        yield service, address
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with page_server(tmp_path_factory.mktemp("page")) as running:
+        yield running
 
 
 @pytest.fixture
-def service(served: tuple[FakeService, str]) -> FakeService:
-    served[0].renew()
-    return served[0]
-
-
-@pytest.fixture
-def address(service: FakeService, served: tuple[FakeService, str]) -> str:
-    return served[1]
+def service(served: Live) -> FakeService:
+    renew(served.service)
+    return served.service
 
 
 def is_bad(message: Any) -> bool:
-    """Anything but the report that the page which is missing is missing."""
+    """Anything but the browser's own reports of a page that is missing, and of a refusal."""
     missing = message.location["url"].endswith("/jobs/missing")
-    return message.type in ("error", "warning") and not missing
+    refused = re.search(r"(status of|Error Code) 4(09|22)", message.text)
+    return message.type in ("error", "warning") and not missing and not refused
 
 
 @pytest.fixture
-def visit(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
+def visit(chromium: Any, served: Live, service: FakeService) -> Iterator[Callable[..., Any]]:
     """Opens an address in a window of its own; nothing may break while it is open."""
     broken: list[str] = []
     contexts = []
 
     def opened(path: str, *, dark: bool = False, width: int = 1280) -> Any:
         context = chromium.new_context(
-            base_url=address,
+            base_url=served.url,
             color_scheme="dark" if dark else "light",
             viewport={"width": width, "height": 800},
         )
         contexts.append(context)
+        context.request.post("/login", form={"token": served.secret})
         page = context.new_page()
         page.add_init_script(KEEP_PLOTS)
         page.on("pageerror", lambda error: broken.append(str(error)))
         page.on("console", lambda m: is_bad(m) and broken.append(m.text))
-        page.on("request", lambda r: r.url.startswith(address) or broken.append(r.url))
+        page.on("request", lambda r: r.url.startswith(served.url) or broken.append(r.url))
         page.goto(path)
         return page
 
@@ -148,9 +145,9 @@ class TestCurve:
         page = visit(f"/jobs/{ulid(17)}")
         page.wait_for_selector("#loss[aria-label*='1 to 41']")
         assert "best epoch 31" in epochs(page)
-        service.change(17, epoch=45, best_epoch=44)
+        change(service, 17, epoch=45, best_epoch=44)
         page.wait_for_selector("#loss[aria-label*='1 to 45'][aria-label*='best epoch 44']")
-        service.change(17, epoch=50, state=JobState.SUCCEEDED, model_id=ulid(1), live=None)
+        change(service, 17, epoch=50, state=JobState.SUCCEEDED, model_id=ulid(1), live=None)
         page.wait_for_selector("#result .matrix")
         page.wait_for_selector("#status .state.succeeded")
         page.wait_for_selector("#announce:has-text('succeeded')", state="attached")
@@ -160,7 +157,7 @@ class TestCurve:
     ) -> None:
         page = visit(f"/jobs/{ulid(18)}")
         assert "begins with the first epoch" in page.text_content("#loss")
-        service.change(18, state=JobState.RUNNING, epoch=2)
+        change(service, 18, state=JobState.RUNNING, epoch=2)
         page.wait_for_selector("#loss[aria-label*='1 to 2'] canvas")
         page.wait_for_selector("#status .state.running")
 
@@ -170,7 +167,7 @@ class TestCurve:
         assert "There is no curve" in visit(f"/jobs/{ulid(11)}").text_content("#loss")
         page = visit(f"/jobs/{ulid(18)}")
         assert "begins with the first epoch" in page.text_content("#loss")
-        service.change(18, state=JobState.FAILED, error="The data are gone.")
+        change(service, 18, state=JobState.FAILED, error="The data are gone.")
         page.wait_for_selector("#loss:has-text('There is no curve')")
 
     def test_logarithm_and_smoothing(self, visit: Callable[..., Any]) -> None:
@@ -194,7 +191,7 @@ class TestCurve:
 
         for which in (0, 1):
             assert [marked(which, epoch) for epoch in (27, 31, 38)] == [False, True, False]
-        service.change(17, best_epoch=38)
+        change(service, 17, best_epoch=38)
         page.wait_for_selector("#loss[aria-label*='best epoch 38']")
         for which in (0, 1):
             assert [marked(which, epoch) for epoch in (27, 31, 38)] == [False, False, True]
@@ -287,7 +284,7 @@ class TestControls:
         page.focus("#do-stop")
         page.keyboard.press("Enter")
         page.wait_for_selector("dialog[open]")
-        service.change(17, state=JobState.SUCCEEDED, model_id=ulid(1), live=None)
+        change(service, 17, state=JobState.SUCCEEDED, model_id=ulid(1), live=None)
         page.wait_for_selector("#result .matrix", state="attached")
         assert page.is_visible("#do-stop")
         page.keyboard.press("Escape")
@@ -296,7 +293,7 @@ class TestControls:
 
     def test_deletes_once(self, visit: Callable[..., Any], service: FakeService) -> None:
         page = visit("/")
-        button = f"[hx-delete$='{ulid(1)}']"
+        button = f"[hx-delete$='{ulid(2)}']"
         page.focus(button)
         page.keyboard.press("Enter")
         page.wait_for_selector("dialog[open]")
@@ -304,7 +301,15 @@ class TestControls:
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         page.wait_for_selector(button, state="detached")
-        assert service.done == [(ulid(1), "delete")]
+        assert service.done == [(ulid(2), "delete")]
+
+    def test_a_refusal_is_shown(self, visit: Callable[..., Any], service: FakeService) -> None:
+        page = visit("/")
+        page.click(f"[hx-delete$='{ulid(1)}']")
+        page.click("dialog [value=yes]")
+        page.wait_for_selector("#complaint:has-text('still needs these data')")
+        assert page.is_visible(f"[hx-delete$='{ulid(1)}']")
+        assert service.done == []
 
     def test_marks_survive_renewal(self, visit: Callable[..., Any]) -> None:
         page = visit("/jobs")
@@ -346,7 +351,7 @@ def sent(page: Any) -> JobSpec:
 class TestTrainAgain:
     @pytest.fixture
     def page(self, visit: Callable[..., Any], service: FakeService) -> Any:
-        service.change(14, spec=UNUSUAL)
+        change(service, 14, spec=UNUSUAL)
         return visit(f"/datasets/{ulid(1)}?like={ulid(14)}")
 
     def test_is_the_same_job(self, page: Any) -> None:
@@ -367,7 +372,7 @@ class TestTrainAgain:
         self, visit: Callable[..., Any], service: FakeService
     ) -> None:
         spec = JobSpec(dataset_id=ulid(1))
-        service.change(14, spec=spec)
+        change(service, 14, spec=spec)
         assert sent(visit(f"/datasets/{ulid(1)}?like={ulid(14)}")) == spec
 
 
