@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "nbmlp.mlp": ("MLP",),
-    "nbmlp.client": ("Client", "ServerError"),
+    "nbmlp.client": ("Client", "ServerError", "WaitError"),
     "nbmlp.estimators": ("MLPClassifier", "MLPRegressor"),
     "nbmlp.spec": ("ModelSpec", "TrainSpec"),
     "nbmlp.optimizers": (

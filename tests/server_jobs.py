@@ -13,7 +13,7 @@ import numpy as np
 from nbmlp.data import Dataset, Table
 from nbmlp.mlp import MLP
 from nbmlp.server.jobs.spec import JobSpec
-from nbmlp.server.ports import TERMINAL, ColumnInfo, Job, ParsedDataset
+from nbmlp.server.ports import TERMINAL, ColumnInfo, Job, ParsedDataset, Service
 from nbmlp.server.rows import save_rows
 from nbmlp.server.service import LocalService
 from nbmlp.server.settings import ServerSettings
@@ -49,7 +49,7 @@ def make_table(rows: int = 300, seed: int = 0) -> Table:
     return Table({"size": size, "town": town, "price": price})
 
 
-def add(service: LocalService, data: Dataset, name: str = "houses") -> str:
+def add(service: Service, data: Dataset, name: str = "houses") -> str:
     path = service.upload_path()
     sha256 = save_rows(path, data)
     names = data.X.names if isinstance(data.X, Table) else [f"x{j}" for j in range(data.X.shape[1])]
@@ -58,7 +58,7 @@ def add(service: LocalService, data: Dataset, name: str = "houses") -> str:
     return service.add_dataset(ParsedDataset(path, sha256, name, "csv", len(data), columns)).id
 
 
-def add_table(service: LocalService, rows: int = 300) -> str:
+def add_table(service: Service, rows: int = 300) -> str:
     return add(service, Dataset(make_table(rows)))
 
 
