@@ -10,6 +10,9 @@ EXTRAS_bench := bench,cli,plot
 .DEFAULT_GOAL := help
 # What the dashboard shows: the last two commits, or any range of git's.
 COMMITS ?= HEAD~2..HEAD
+# Files of tests run side by side, one a core; PARALLEL= runs them one after the other. Beyond eight
+# the compiler's memory counts for more than time.
+PARALLEL ?= -n logical --maxprocesses 8
 
 .PHONY: help demo test lint bench compare dashboard serve soak dev clean
 
@@ -24,7 +27,7 @@ demo: $(VENV)/.installed-demo ## Train on real handwritten digits, predict one, 
 	$(BIN)/nbmlp predict demo/model.safetensors --data digits --row 0
 
 test: $(VENV)/.installed-dev ## Install what the tests need and run them
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, types and the floors
 	$(BIN)/ruff check .

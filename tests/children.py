@@ -445,12 +445,22 @@ def interruptible(case: str) -> None:
     from nbmlp.train.callbacks import Callback
 
     class Tell(Callback):
-        told = False
+        """Says when the training begins, and when its first update is done."""
+
+        told = ""
 
         def on_progress(self, run: Any, progress: Any) -> None:
             if run.phase == "training" and not self.told:
-                self.told = True
-                print("training", flush=True)
+                self.tell("training")
+            if run.model.net.state.step and self.told == "training":
+                self.tell("updated")
+
+        def on_epoch_end(self, run: Any, record: Any) -> None:
+            self.on_progress(run, None)
+
+        def tell(self, word: str) -> None:
+            self.told = word
+            print(word, flush=True)
 
     settings = {"schedule": "constant", **INTERRUPTED[case]}
     X, y = random_rows(settings.pop("n"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,39 @@ settings.register_profile(
 settings.load_profile("nbmlp")
 
 
+#: Files that take longest, longest first. Side by side they begin first, so that none is left to
+#: run alone at the end.
+FIRST = (
+    "test_concurrency", "test_server_browser", "test_server_jobs", "test_why", "test_cases",
+    "test_interrupt", "test_dashboard", "test_bench_diagnosis", "test_server_page",
+    "test_server_stuck", "test_server_failures", "test_determinism", "test_compiled",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put those files first."""
+    places = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(FIRST)))
+
+
 def data_root() -> Path:
     """Folder with the real data sets: NBMLP_DATA, else shared/data beside the checkout."""
     given = os.environ.get("NBMLP_DATA")
     return Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Let SIGINT do in tests and their children what it does in a terminal.
+
+    Shells start background jobs (``make test &`` in a script) with SIGINT ignored. Python leaves
+    it so, and children inherit it; a signal with a handler is theirs with its default action.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import FIRST
 
 import nbmlp
 
@@ -90,3 +91,7 @@ def test_another_missing_module_is_not_hidden() -> None:
     done = run_command("no_such_module")
     assert done.returncode == 1
     assert "ModuleNotFoundError" in done.stderr
+
+
+def test_files_of_tests_that_begin_first_exist() -> None:
+    assert {f"{name}.py" for name in FIRST} <= {path.name for path in ROOT.glob("tests/test_*.py")}

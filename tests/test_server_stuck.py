@@ -71,7 +71,7 @@ def test_a_stuck_worker_dies_with_its_server(tmp_path: Path, hang: Path) -> None
     finally:
         server.kill()
         server.wait()
-    until(lambda: not group(worker.pid), 5.0)
+    until(lambda: not group(worker.pid))
     second = LocalService(make_settings(folder))
     second.start()
     try:
@@ -87,8 +87,8 @@ def test_a_stuck_worker_can_be_cancelled(service: LocalService, hang: Path) -> N
     service.pause(job.id)  # is not heard
     assert not gone(worker)
     assert service.cancel(job.id).state is JobState.CANCELLED
-    until(lambda: gone(worker), 5.0)
-    until(lambda: service.health().cores_used == 0, 5.0)
+    until(lambda: gone(worker))
+    until(lambda: service.health().cores_used == 0)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import statistics
 
 import pytest
 
 from tests import children
+from tests.ctrl_c import interrupt_often
 from tests.test_concurrency import environment, layer  # noqa: F401
-from tests.test_interrupt import interrupt_often
 
 pytestmark = pytest.mark.soak
 
@@ -42,4 +43,6 @@ def test_sigint_often(name):
     reports = interrupt_often(name, 100, seed=1, patience=600)
     assert {r["reason"] for r in reports} == {"interrupted"}
     assert [r["step"] for r in reports if not r["whole steps"]] == []
-    assert max(r["seconds"] for r in reports) < 1.0
+    seconds = [r["seconds"] for r in reports]
+    assert statistics.median(seconds) < 0.5
+    assert max(seconds) < 1.0
