@@ -66,7 +66,8 @@ def job(number: int, state: JobState, name: str, **values: Any) -> Job:
     plain = Job(
         ulid(number), name, ulid(1), spec, state, str(state), "", "", NOW + number, NOW, None,
         0, 100, 1, None, None, None, "accuracy", "", None, None,
-        owner="ada" if number % 2 else "grace",
+        owner="ada" if number % 2 else "grace", dataset_name="iris.csv",
+        seconds=values.get("finished", NOW) - NOW,
     )  # fmt: skip
     return replace(plain, **values)
 

@@ -96,11 +96,14 @@ class FakeService:
         return lambda: listener in self.listeners and self.listeners.remove(listener)
 
     def changed(self, job_id: str) -> Job:
+        self.told(job_id)
+        return self.get_job(job_id)
+
+    def told(self, job_id: str) -> None:
         with self._news:
             self._news.notify_all()
         for listener in list(self.listeners):
             listener(job_id)
-        return self.get_job(job_id)
 
     # -- data sets
 
@@ -151,7 +154,7 @@ class FakeService:
         job = self.add_job(Job(
             new_id(), spec.name or data.name, spec.dataset_id, spec, JobState.QUEUED, "", "", "",
             time.time(), None, None, 0, spec.model.epochs, 0, None, None, None, "", "", None, None,
-            owner=owner,
+            owner=owner, dataset_name=data.name,
         ))  # fmt: skip
         if key is not None:
             self.keys[key] = spec, job.id
@@ -232,6 +235,19 @@ class FakeService:
     def checkpoints(self, job_id: str) -> list[CheckpointInfo]:
         self.get_job(job_id)
         return sorted(self.saved[job_id], key=lambda info: -info.epoch)
+
+    def last_event(self, job_id: str, kind: EventKind) -> JobEvent | None:
+        self.get_job(job_id)
+        return next((e for e in reversed(self.log[job_id]) if e.kind == kind), None)
+
+    def delete_job(self, job_id: str) -> None:
+        state = self.get_job(job_id).state
+        if state not in TERMINAL:
+            raise ConflictError(f"job {job_id} is {state}: cancel it first.")
+        self.done.append((job_id, "delete"))
+        del self.jobs[job_id], self.log[job_id], self.saved[job_id]
+        self.keys = {key: known for key, known in self.keys.items() if known[1] != job_id}
+        self.told(job_id)
 
     # -- what a job's process would do
 

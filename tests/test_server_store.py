@@ -31,7 +31,7 @@ from nbmlp.server.rows import load_rows, save_rows, select
 from nbmlp.server.service import LocalService
 from nbmlp.server.store import schema
 from nbmlp.server.store.database import Database, journal_mode
-from nbmlp.server.store.jobs import JobStore, StaleError
+from nbmlp.server.store.reports import Reports, StaleError
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_only_the_holder_of_the_token_may_report_and_an_end_is_final(
     service: LocalService,
 ) -> None:
     job_id = service.submit(spec_for(add_table(service))).id
-    jobs: JobStore = service._jobs
+    jobs: Reports = service._reports
     old = jobs.begin(job_id)
     with pytest.raises(ConflictError):
         jobs.begin(job_id)

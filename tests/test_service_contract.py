@@ -56,32 +56,32 @@ class LocalStage:
         self.service.close()
 
     def begin(self, job_id: str) -> None:
-        self.fences[job_id] = self.service._jobs.begin(job_id)
-        self.service._jobs.phase(job_id, self.fences[job_id], S.RUNNING, "accuracy")
+        self.fences[job_id] = self.service._reports.begin(job_id)
+        self.service._reports.phase(job_id, self.fences[job_id], S.RUNNING, "accuracy")
 
     def epochs(self, job_id: str, rows: list[dict[str, Any]]) -> None:
-        self.service._jobs.epochs(job_id, self.fences[job_id], rows)
+        self.service._reports.epochs(job_id, self.fences[job_id], rows)
 
     def checkpoint(self, job_id: str, epoch: int) -> None:
         (self.service._files.job(job_id) / Place(epoch).file_name).write_bytes(b"")
         info = CheckpointInfo(job_id, epoch, 1000, "0" * 64, time.time())
-        self.service._jobs.checkpoint(info, self.fences[job_id])
+        self.service._reports.checkpoint(info, self.fences[job_id])
 
     def obey(self, job_id: str) -> None:
         if self.service._jobs.row(job_id)["wish"] == "pause":
             fence = self.fences[job_id]
-            self.service._jobs.finish(job_id, fence, S.PAUSED, "paused", wish="")
+            self.service._reports.finish(job_id, fence, S.PAUSED, "paused", wish="")
 
     def fail(self, job_id: str, kind: str, error: str) -> None:
-        self.service._jobs.finish(
+        self.service._reports.finish(
             job_id, self.fences[job_id], S.FAILED, error, error=error, error_kind=kind
         )
 
     def succeed(self, job_id: str, reason: str, mlp: MLP, inputs: list[tuple[str, str]]) -> str:
         job, model_id = self.service.get_job(job_id), new_id()
         mlp.save(self.service._files.model(model_id))
-        self.service._jobs.succeed(job_id, self.fences[job_id], reason, {
-            "id": model_id, "name": job.name, "job_id": job_id, "dataset_id": job.dataset_id,
+        self.service._reports.succeed(job_id, self.fences[job_id], reason, {
+            "id": model_id, "job_id": job_id, "dataset_id": job.dataset_id,
             "created": time.time(), "bytes": 1, "sha256": "0" * 64, "task": mlp.coding.task,
             "inputs": inputs, "targets": ["y"], "classes": [], "summary": "2-2-1",
             "evaluation": {"rows": "training", "loss": 0.5},
@@ -199,7 +199,8 @@ class TestDatasets:
         service.delete_dataset(job.dataset_id)
         with pytest.raises(NotFoundError):
             service.get_dataset(job.dataset_id)
-        assert service.get_job(job.id).dataset_id == job.dataset_id
+        kept = service.get_job(job.id)
+        assert (kept.dataset_id, kept.dataset_name) == (job.dataset_id, "houses")
 
 
 def assert_paged(listed: Any, made: list[str]) -> None:
@@ -267,10 +268,22 @@ class TestSubmit:
         service.cancel(job.id)
         assert service.submit(spec_for(data.id), "key").state == S.CANCELLED
 
+    def test_a_key_finds_its_job_when_the_data_are_gone(
+        self, service: Service, data: Dataset
+    ) -> None:
+        spec = spec_for(data.id)
+        job = service.submit(spec, "key")
+        service.cancel(job.id)
+        service.delete_dataset(data.id)
+        assert service.submit(spec, "key").id == job.id
+        with pytest.raises(NotFoundError, match="data set"):
+            service.submit(spec, "other")
+
     def test_missing(self, service: Service) -> None:
         for call in (
             service.get_job, service.cancel, service.pause, service.resume, service.stop,
-            service.events, service.metrics, service.checkpoints,
+            service.events, service.metrics, service.checkpoints, service.delete_job,
+            lambda job_id: service.last_event(job_id, EventKind.STATE),
         ):  # fmt: skip
             with pytest.raises(NotFoundError, match="job"):
                 call(NOBODY)
@@ -341,7 +354,46 @@ class TestSteering:
         assert service.events(job.id) == told
 
 
+class TestDeletion:
+    def test_only_of_what_has_ended(self, stage: Stage, job: Job) -> None:
+        service = stage.service
+        for step in (lambda: None, lambda: stage.begin(job.id)):
+            step()
+            with pytest.raises(ConflictError, match="cancel it first"):
+                service.delete_job(job.id)
+        assert service.get_job(job.id).state == S.RUNNING
+
+    def test_all_of_the_job_goes_and_its_model_stays(
+        self, stage: Stage, data: Dataset, mlp: MLP
+    ) -> None:
+        service, heard = stage.service, list[str]()
+        job_id = service.submit(spec_for(data.id), "key").id
+        stage.begin(job_id)
+        stage.epochs(job_id, [row(1)])
+        model_id = stage.succeed(job_id, "epoch 1", mlp, INPUTS)
+        service.on_change(heard.append)
+        service.delete_job(job_id)
+        assert heard == [job_id]
+        for call in (service.get_job, service.events, service.metrics, service.delete_job):
+            with pytest.raises(NotFoundError, match="job"):
+                call(job_id)
+        assert service.list_jobs().items == ()
+        assert service.get_model(model_id).job_id == job_id
+        assert service.load_model(model_id)
+        again = service.submit(spec_for(data.id), "key")
+        assert again.id != job_id
+        assert [event.seq for event in service.events(again.id)] == [1]
+
+
 class TestEvents:
+    def test_the_newest_of_a_kind(self, stage: Stage, job: Job) -> None:
+        stage.begin(job.id)
+        assert stage.service.last_event(job.id, EventKind.EPOCHS) is None
+        for epoch in (1, 2):
+            stage.epochs(job.id, [row(epoch)])
+        found = stage.service.last_event(job.id, EventKind.EPOCHS)
+        assert found == stage.service.events(job.id)[-1]
+
     def test_in_order_from_anywhere_no_more_than_asked_for(self, stage: Stage, job: Job) -> None:
         stage.begin(job.id)
         for epoch in range(1, 6):

@@ -152,9 +152,13 @@ class DataFolder:
         """Where a model lies."""
         return self._models / f"{_checked(model_id)}{_SUFFIX}"
 
+    def job_place(self, job_id: str) -> Path:
+        """Where a job's own folder is, if there is one."""
+        return self._jobs / _checked(job_id)
+
     def job(self, job_id: str) -> Path:
         """A job's own folder, made if need be."""
-        folder = self._jobs / _checked(job_id)
+        folder = self.job_place(job_id)
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
@@ -182,9 +186,10 @@ class DataFolder:
         self.model(model_id).unlink(missing_ok=True)
 
     def remove_job(self, job_id: str) -> None:
-        """Remove a job's folder with all that is in it."""
-        reach("remove")
-        shutil.rmtree(self._jobs / _checked(job_id), ignore_errors=True)
+        """Remove a job's folder with all that is in it; what stays is swept at the next start."""
+        with suppress(OSError):
+            reach("remove")
+            shutil.rmtree(self.job_place(job_id), ignore_errors=True)
 
     def thin_checkpoints(self, job_id: str) -> None:
         """Keep the two newest checkpoints."""

@@ -129,11 +129,23 @@ class Service(Protocol):
     def stop(self, job_id: str) -> Job:
         """End it after the batch at hand and keep the weights so far."""
 
+    def delete_job(self, job_id: str) -> None:
+        """Forget a job that has ended, with its events; its model stays.
+
+        Raises
+        ------
+        ConflictError
+            It has not ended.
+        """
+
     def events(self, job_id: str, after: int = 0, limit: int = 1000) -> list[JobEvent]:
         """Events with larger numbers than `after`, in order."""
 
     def wait_events(self, job_id: str, after: int, timeout: float) -> list[JobEvent]:
         """The same, waiting until there is one; empty when none came in time."""
+
+    def last_event(self, job_id: str, kind: EventKind) -> JobEvent | None:
+        """The newest event of a kind; None when there is none."""
 
     def metrics(self, job_id: str) -> list[dict[str, Any]]:
         """One row per epoch: the fields of ``EpochRecord.to_row()``, None for what is unknown."""

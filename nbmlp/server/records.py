@@ -193,6 +193,13 @@ class Job:
         While it runs.
     owner : str
         Label of the token that submitted it.
+    dataset_name : str
+        That of its data when it was submitted; they may be deleted since.
+    seconds : float
+        That its attempts have run, not counting what lay between them.
+    remark : str
+        What is to be said of a job that has succeeded and learned nothing, one sentence; empty
+        otherwise.
     """
 
     id: str
@@ -218,11 +225,17 @@ class Job:
     model_id: str | None
     live: Live | None = None
     owner: str = ""
+    dataset_name: str = ""
+    seconds: float = 0.0
+    remark: str = ""
 
 
 @dataclass(frozen=True)
 class JobEvent:
-    """Something that happened to a job, kept for ever.
+    """Something that happened to a job.
+
+    States, checkpoints and messages of a job that ended long ago are removed, but for its end;
+    numbers are missing then. Epochs and the diagnosis are kept as long as the job.
 
     Attributes
     ----------

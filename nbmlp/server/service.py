@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from nbmlp.server.ports import (
     CheckpointInfo,
     ConflictError,
     Dataset,
+    EventKind,
     Health,
     Job,
     JobEvent,
@@ -37,11 +39,14 @@ from nbmlp.server.settings import ServerSettings
 from nbmlp.server.store.catalog import Catalog
 from nbmlp.server.store.database import Database
 from nbmlp.server.store.jobs import WAITING, JobStore
+from nbmlp.server.store.reports import Reports
 
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
 
 __all__ = ["LocalService"]
+
+log = logging.getLogger(__name__)
 
 _MB = 1 << 20
 
@@ -71,7 +76,10 @@ class LocalService:
             raise
         self._settings = settings
         self._catalog, self._jobs = Catalog(self._database), JobStore(self._database)
-        self._executor = LocalExecutor(self._jobs, self._files, settings, self._tell_listeners)
+        self._reports = Reports(self._database)
+        self._executor = LocalExecutor(
+            self._jobs, self._reports, self._files, settings, self._tell_listeners
+        )
         self._listeners: list[Callable[[str], None]] = []
         self._news, self._changes = threading.Condition(), Counter[str]()
         self._keys: set[str] = set()
@@ -119,7 +127,10 @@ class LocalService:
             self._changes[job_id] += 1
             self._news.notify_all()
         for listener in list(self._listeners):
-            listener(job_id)
+            try:
+                listener(job_id)
+            except Exception:  # who did not listen well must not keep the others from hearing
+                log.exception("a listener failed")
 
     # -- data sets
 
@@ -167,13 +178,16 @@ class LocalService:
             self._keys.discard(key)
 
     def _submit(self, spec: JobSpec, key: str | None, owner: str) -> Job:
+        # Asked again, the answer does not depend on what has become of the data since.
+        if key is not None and (known := self._jobs.known(spec, key)):
+            return self.get_job(known)
         s, cores = self._settings, self._executor.cores
         threads = min(spec.threads or s.threads_per_job or cores, cores)
         data = self._catalog.dataset(spec.dataset_id)
         _check_columns(spec, data)
         self._files.check_space()
         job_id = self._jobs.add(
-            spec, spec.name or data.name, data.sha256, threads, s.max_queued, key, owner
+            spec, spec.name or data.name, data, threads, s.max_queued, key, owner
         )
         self._executor.wake()
         self._tell_listeners(job_id)
@@ -189,9 +203,10 @@ class LocalService:
         return Page(tuple(map(self._with_life, page.items)), page.has_more)
 
     def _with_life(self, job: Job) -> Job:
-        if job.state not in ACTIVE:
+        if job.state not in ACTIVE or (now := self._executor.now(job.id)) is None:
             return job
-        return replace(job, live=self._executor.live(job.id))
+        live, seconds = now
+        return replace(job, live=live, seconds=seconds)
 
     def cancel(self, job_id: str) -> Job:
         """End it and discard what it has learned; ConflictError when it has ended."""
@@ -227,13 +242,23 @@ class LocalService:
                 self._wish(job_id, "stop")
             elif row["state"] in TERMINAL:
                 raise ConflictError(f"job {job_id} has ended: it is {row['state']}.")
-            elif not checkpoints_in(self._files.job(job_id)):
+            elif not checkpoints_in(self._files.job_place(job_id)):
                 raise ConflictError(f"job {job_id} holds no weights yet: cancel it instead.")
             else:
                 # A process is needed to make a model of the checkpoint.
                 self._jobs.move(job_id, {JobState(row["state"])}, JobState.QUEUED, "stopping")
                 self._jobs.wish(job_id, "stop")
         return self._changed(job_id)
+
+    def delete_job(self, job_id: str) -> None:
+        """Forget a job that has ended, with its events; its model stays."""
+        with self._executor.lock:
+            if self._jobs.row(job_id)["state"] in TERMINAL:
+                self._executor.settle(job_id)
+            self._jobs.delete(job_id)
+            self._files.remove_job(job_id)
+        self._tell_listeners(job_id)
+        self._changes.pop(job_id, None)
 
     def _wish(self, job_id: str, wish: str) -> None:
         self._jobs.wish(job_id, wish)
@@ -259,6 +284,10 @@ class LocalService:
             with self._news:
                 if self._changes[job_id] == known:
                     self._news.wait(left)
+
+    def last_event(self, job_id: str, kind: EventKind) -> JobEvent | None:
+        """The newest event of a kind; None when there is none."""
+        return self._jobs.last_event(job_id, kind)
 
     def metrics(self, job_id: str) -> list[dict[str, Any]]:
         """One row per epoch."""

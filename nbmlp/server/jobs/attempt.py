@@ -9,40 +9,34 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from nbmlp.server.files import DataFolder, Place, checkpoint_place, checkpoints_in
+from nbmlp.server.files import Place
+from nbmlp.server.jobs.pauses import Pauses
 from nbmlp.server.jobs.process import WorkerProcess, oom_kills
 from nbmlp.server.jobs.protocol import Order, receive
 from nbmlp.server.jobs.worker import BUSY
 from nbmlp.server.ports import CheckpointInfo, EventKind, JobState, Live
-from nbmlp.server.store.jobs import JobStore, StaleError
+from nbmlp.server.store.reports import Reports, StaleError
 
-__all__ = ["Attempt", "interruption"]
+__all__ = ["Attempt"]
 
 log = logging.getLogger(__name__)
 _MOST = 64
-
-
-def interruption(files: DataFolder, job_id: str) -> str:
-    """What is said about a job that goes on by itself."""
-    found = checkpoints_in(files.job(job_id))
-    place = checkpoint_place(found[0]) if found else None
-    return f"interrupted, {f'resuming from {place}' if place else 'starting again'}"
+#: Seconds of silence after which the time of a job is written down all the same.
+_NOTED = 2.0
 
 
 class Attempt:
     """Reads a process's reports and writes what they mean into the store.
 
-    Reports that the store cannot take now (locked, disk full) wait, and with them the process.
+    Reports that the store cannot take now (it is locked) wait, and with them the process.
 
     Parameters
     ----------
-    jobs, files
+    reports, pauses
         Where it is written.
     order : Order
-    deadline : float
-        On the monotonic clock.
-    most_setbacks : int
-        Attempts in a row without a new checkpoint until the job fails.
+    used, left : float
+        Seconds that earlier attempts have run, and those that this one may.
 
     Attributes
     ----------
@@ -50,31 +44,37 @@ class Attempt:
         The last progress reported.
     over : bool
         The process has ended, and all is written down.
+    short_of_space : bool
+        It ended because the disk was full.
     """
 
     def __init__(
-        self,
-        jobs: JobStore,
-        files: DataFolder,
-        order: Order,
-        deadline: float,
-        most_setbacks: int,
+        self, reports: Reports, pauses: Pauses, order: Order, used: float, left: float
     ) -> None:
-        self._jobs, self._files = jobs, files
-        self.order, self._deadline, self._most = order, deadline, most_setbacks
+        self._reports, self._pauses, self.order = reports, pauses, order
         self._kills = oom_kills()
         self.process = WorkerProcess(order)
+        # The time that this process has, whatever clocks say: neither the time between two
+        # attempts counts nor that of a machine that sleeps.
+        self._began = self._noted = time.monotonic()
+        self._used, self._deadline = used, self._began + left
         self.live: Live | None = None
-        self.over = False
+        self.over = self.short_of_space = False
         self._pending: deque[dict[str, Any]] = deque()
         self._gone = self._settled = self._deaf = False
         self._exit: int | None = None
         self._failing: tuple[str, str] | None = None
+        self._full = ""
 
     @property
     def listening(self) -> bool:
         """Whether its process may say more."""
         return not self._gone and not self._pending
+
+    @property
+    def seconds(self) -> float:
+        """That the job has run so far, this attempt included."""
+        return self._used + time.monotonic() - self._began
 
     def abandon(self) -> None:
         """The job was ended by somebody: kill the process, believe it nothing more."""
@@ -82,9 +82,9 @@ class Attempt:
         self._pending.clear()
         self.process.kill()
 
-    def fail(self, kind: str, error: str) -> None:
-        """End the process; once it has gone, the job fails for this reason."""
-        self._failing = kind, error
+    def fill_up(self, reason: str) -> None:
+        """The disk is full: end the process; once it has gone, its job waits for space."""
+        self._full = reason
         self.give_up()
 
     def give_up(self) -> None:
@@ -103,6 +103,8 @@ class Attempt:
         """
         changed = self._take()
         changed |= self._take()  # what came while the first was written down is told with it
+        if time.monotonic() > self._noted + _NOTED and not self._settled and not self._gone:
+            self._note()
         if time.monotonic() > self._deadline and not self._settled:
             self._time_out()
             changed = True
@@ -137,24 +139,45 @@ class Attempt:
         if self._deaf:
             self._pending.clear()
 
+    def _note(self) -> None:
+        """How long the job has run: a server that dies now is to know it when it comes back."""
+        try:
+            self._reports.report(*self._mine, used_seconds=self._time())
+        except StaleError:
+            self.abandon()
+
     # -- reports
 
-    def _tell(self, kind: EventKind, data: dict[str, Any], **values: Any) -> None:
-        self._jobs.report(self.order.job_id, self.order.fence, [(kind, data)], **values)
+    @property
+    def _mine(self) -> tuple[str, int]:
+        return self.order.job_id, self.order.fence
 
-    def _finish(self, state: JobState, message: str = "", **values: Any) -> None:
-        self._jobs.finish(self.order.job_id, self.order.fence, state, message, **values)
-        self._settled = True
+    def _time(self) -> float:
+        """Seconds that the job has run: goes with all that is written down."""
+        self._noted = time.monotonic()
+        return self.seconds
+
+    def _tell(self, kind: EventKind, data: dict[str, Any], **values: Any) -> None:
+        self._reports.report(*self._mine, [(kind, data)], **values, used_seconds=self._time())
 
     def _fail(self, kind: str, error: str) -> None:
-        self._finish(JobState.FAILED, error, error=error, error_kind=kind)
+        self._pauses.fail(*self._mine, kind, error, used_seconds=self._time())
+        self._settled = True
+
+    def _set_back(self, reason: str) -> None:
+        self._pauses.set_back(*self._mine, reason, used_seconds=self._time())
+        self._settled = True
+
+    def _wait_for_space(self, reason: str) -> None:
+        self._pauses.wait_for_space(*self._mine, reason, used_seconds=self._time())
+        self._settled = self.short_of_space = True
 
     def _on_phase(self, message: dict[str, Any]) -> None:
         state = JobState.COMPILING if message["phase"] == "compiling" else JobState.RUNNING
-        self._jobs.phase(self.order.job_id, self.order.fence, state, message["score_name"])
+        self._reports.phase(*self._mine, state, message["score_name"], used_seconds=self._time())
 
     def _on_epochs(self, message: dict[str, Any]) -> None:
-        self._jobs.epochs(self.order.job_id, self.order.fence, message["rows"])
+        self._reports.epochs(*self._mine, message["rows"], used_seconds=self._time())
 
     def _on_progress(self, message: dict[str, Any]) -> None:
         names = Live.__dataclass_fields__
@@ -163,7 +186,7 @@ class Attempt:
     def _on_checkpoint(self, message: dict[str, Any]) -> None:
         values = {name: message[name] for name in ("epoch", "bytes", "sha256", "created")}
         info = CheckpointInfo(job_id=self.order.job_id, **values)
-        self._jobs.checkpoint(info, self.order.fence)
+        self._reports.checkpoint(info, self.order.fence, used_seconds=self._time())
 
     def _on_resumed(self, message: dict[str, Any]) -> None:
         text = f"resumed from {Place(message['epoch'], message['rows'])}"
@@ -187,25 +210,29 @@ class Attempt:
         self._tell(EventKind.DIAGNOSIS, told)
 
     def _on_done(self, message: dict[str, Any]) -> None:
-        order, model_id = self.order, self.order.model.stem
-        spec = order.spec
+        order = self.order
         values = message["model"] | {
-            "id": model_id, "job_id": order.job_id, "dataset_id": spec.dataset_id,
-            "created": time.time(), "name": self._jobs.row(order.job_id)["name"],
+            "id": order.model.stem, "job_id": order.job_id, "created": time.time(),
+            "dataset_id": order.spec.dataset_id,
         }  # fmt: skip
-        reason = message["stop_reason"]
-        self._jobs.succeed(order.job_id, order.fence, reason, values)
+        self._reports.succeed(
+            *self._mine, message["stop_reason"], values, used_seconds=self._time()
+        )
         self._settled = True
 
     def _on_paused(self, message: dict[str, Any]) -> None:
         text = f"paused after {Place(message['epoch'], message['rows'])}"
-        self._finish(JobState.PAUSED, text, wish="")
+        self._reports.finish(*self._mine, JobState.PAUSED, text, wish="", used_seconds=self._time())
+        self._settled = True
 
     def _on_failed(self, message: dict[str, Any]) -> None:
         self._fail(message["error_kind"], message["error"])
 
     def _on_lost(self, message: dict[str, Any]) -> None:
-        self._interrupt(message["error"])
+        self._set_back(message["error"])
+
+    def _on_full(self, message: dict[str, Any]) -> None:
+        self._wait_for_space(message["error"])
 
     # -- ends
 
@@ -230,6 +257,8 @@ class Attempt:
     def _conclude(self, code: int) -> None:
         if self._failing is not None:
             self._fail(*self._failing)
+        elif self._full:
+            self._wait_for_space(self._full)
         elif code == -signal.SIGXCPU:
             self._fail("cpu_time", "the job has used up its CPU time: raise its limit.")
         elif code == -signal.SIGPROF:
@@ -237,10 +266,10 @@ class Attempt:
         elif self._out_of_memory(code):
             self._fail("out_of_memory", "out of memory: train on fewer rows or a smaller net.")
         elif code == BUSY:
-            self._interrupt("its former process has not ended yet")
+            self._set_back("its former process has not ended yet")
         else:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            self._interrupt(f"its process ended with {how}")
+            self._set_back(f"its process ended with {how}")
 
     def _stuck(self, where: str) -> None:
         log.error("job %s: its process was stuck: %s", self.order.job_id, where)
@@ -257,18 +286,6 @@ class Attempt:
         signs = ("out of memory", "bad_alloc", "cannot allocate memory", "memoryerror")
         return code != 0 and any(sign in words for sign in signs)
 
-    def _interrupt(self, reason: str) -> None:
-        row = self._jobs.row(self.order.job_id)
-        setbacks = int(row["setbacks"]) + 1
-        if setbacks >= self._most:
-            self._fail("crash", f"{setbacks} attempts in a row got nowhere; the last: {reason}.")
-            return
-        wish = row["wish"] == "pause"
-        state = JobState.PAUSED if wish else JobState.INTERRUPTED
-        text = interruption(self._files, self.order.job_id)
-        self._tell(EventKind.MESSAGE, {"text": reason})
-        self._finish(state, text, setbacks=setbacks, wish="" if wish else row["wish"])
-
 
 _HANDLERS: dict[str, Callable[[Attempt, dict[str, Any]], None]] = {
     "phase": Attempt._on_phase, "epochs": Attempt._on_epochs, "progress": Attempt._on_progress,
@@ -276,4 +293,5 @@ _HANDLERS: dict[str, Callable[[Attempt, dict[str, Any]], None]] = {
     "message": Attempt._on_message, "diagnosing": Attempt._on_diagnosing,
     "failing": Attempt._on_failing, "diagnosis": Attempt._on_diagnosis, "done": Attempt._on_done,
     "paused": Attempt._on_paused, "failed": Attempt._on_failed, "lost": Attempt._on_lost,
+    "full": Attempt._on_full,
 }  # fmt: skip

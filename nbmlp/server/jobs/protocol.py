@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from nbmlp.server.jobs.spec import JobSpec
+from nbmlp.errors import DataError, NbmlpError, NonFiniteError, SpecError
+from nbmlp.server.jobs.spec import JobSpec, stored_spec
 
-__all__ = ["Order", "plain", "receive", "send"]
+__all__ = ["Order", "failure", "plain", "receive", "send"]
 
 Message = dict[str, Any]
 _MB = 1 << 20
@@ -74,7 +75,20 @@ class Order:
     def from_dict(cls, values: Message) -> Order:
         """The inverse of :meth:`to_dict`."""
         paths = {name: Path(values[name]) for name in ("folder", "data", "model")}
-        return cls(**{**values, **paths, "spec": JobSpec.model_validate(values["spec"])})
+        return cls(**{**values, **paths, "spec": stored_spec(values["spec"])})
+
+
+def failure(error: Exception) -> tuple[str, str]:
+    """Kind and sentence of what an error means for a job."""
+    for class_, kind in _KINDS.items():
+        if isinstance(error, class_):
+            return kind, str(error)
+    return "crash", f"an error inside of the training: {type(error).__name__}: {error}"
+
+
+_KINDS: dict[type[Exception], str] = {
+    NonFiniteError: "non_finite", SpecError: "settings", DataError: "data", NbmlpError: "data",
+}  # fmt: skip
 
 
 def plain(value: Any) -> Any:

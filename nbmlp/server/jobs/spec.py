@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from nbmlp.settings import Settings
 
-__all__ = ["EarlyStop", "Hyper", "JobSpec", "Limits"]
+__all__ = ["EarlyStop", "Hyper", "JobSpec", "Limits", "stored_spec", "unknown_settings"]
 
 #: A name of the library's tables, perhaps with literals: ``relu``, ``huber(1.5)``.
 Call = Annotated[
@@ -132,3 +133,38 @@ class JobSpec(_Frozen):
     )
     limits: Limits = Field(default_factory=Limits)
     diagnose: bool = Field(default=True, description="Look for causes when it fails or stalls.")
+
+
+# -- specs of long ago
+
+_PARTS: dict[str, type[_Frozen]] = {"model": Hyper, "early_stopping": EarlyStop, "limits": Limits}
+
+
+def stored_spec(values: Mapping[str, Any]) -> JobSpec:
+    """A spec that was accepted once, as it was: bounds may have become tighter since.
+
+    Parameters
+    ----------
+    values : mapping
+        What ``model_dump(mode="json")`` gave, perhaps of another version: settings that it
+        lacks have their defaults, those that are not known are left out.
+    """
+    parts = {
+        name: class_.model_construct(**values[name])
+        for name, class_ in _PARTS.items()
+        if isinstance(values.get(name), Mapping)
+    }
+    return JobSpec.model_construct(**{**values, **parts})
+
+
+def unknown_settings(values: Mapping[str, Any]) -> list[str]:
+    """Names, such as ``model.colour``, that :func:`stored_spec` leaves out."""
+    return list(_unknown(values, JobSpec, ""))
+
+
+def _unknown(values: Mapping[str, Any], class_: type[_Frozen], start: str) -> Iterator[str]:
+    for name, value in values.items():
+        if name not in class_.model_fields:
+            yield start + name
+        elif name in _PARTS and isinstance(value, Mapping):
+            yield from _unknown(value, _PARTS[name], f"{name}.")

@@ -15,17 +15,17 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from nbmlp.errors import DataError, NbmlpError, NonFiniteError, SpecError
+from nbmlp.errors import NbmlpError
 from nbmlp.server import faults
 from nbmlp.server.jobs.limits import PULSE, Bounds, die_with, end_when_stuck, live_on
-from nbmlp.server.jobs.protocol import Order, receive, send
+from nbmlp.server.jobs.protocol import Order, failure, receive, send
+from nbmlp.server.space import is_full
 
 __all__ = ["BUSY", "LOST", "main"]
 
 #: Exit codes: another process holds the job's lease; the attempt failed, another may not.
 BUSY, LOST = 75, 76
 _LEASE_SECONDS = 10.0
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> int:
@@ -35,32 +35,37 @@ def main() -> int:
     faults.reach("start")
     connection = Connection(int(sys.argv[1]))
     order = Order.from_dict(receive(connection))
-    lease = _lease(order.folder)
-    if lease is None:
-        return BUSY
-    faults.reach("leased")
+    bounds = list[Bounds]()
 
+    def tell(message: dict[str, Any]) -> None:
+        faults.reach("report")
+        send(connection, message | {"fence": order.fence})
+        if message["kind"] == "diagnosing":
+            bounds[0].widen()
+        elif message.get("phase") == "training":
+            bounds[0].narrow()
+
+    try:
+        lease = _lease(order.folder)
+        if lease is None:
+            return BUSY
+        faults.reach("leased")
+        _work(connection, order, tell, bounds)
+    except Exception as error:
+        return _fail(error, order, tell, bool(bounds) and bounds[0].before_last_words())
+    return 0
+
+
+def _work(connection: Connection, order: Order, tell: Any, bounds: list[Bounds]) -> None:
+    """Train; `bounds` takes the limits as soon as they are set."""
     from nbmlp.server.jobs.training import Wishes, train
 
     wishes = Wishes(stop=order.wish == "stop", pause=order.wish == "pause")
     end_when_stuck()
     given = connection, wishes, order.threads
     threading.Thread(target=_listen, args=given, daemon=True).start()
-    bounds = Bounds(order)
-
-    def tell(message: dict[str, Any]) -> None:
-        faults.reach("report")
-        send(connection, message | {"fence": order.fence})
-        if message["kind"] == "diagnosing":
-            bounds.widen()
-        elif message.get("phase") == "training":
-            bounds.narrow()
-
-    try:
-        train(order, tell, wishes)
-    except (Exception, MemoryError) as error:
-        return _fail(error, order, tell, bounds.before_last_words())
-    return 0
+    bounds.append(Bounds(order))
+    train(order, tell, wishes)
 
 
 def _lease(folder: Path) -> int | None:
@@ -87,11 +92,14 @@ def _listen(connection: Connection, wishes: Any, threads: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _fail(error: BaseException, order: Order, tell: Any, short: bool) -> int:
+def _fail(error: Exception, order: Order, tell: Any, short: bool) -> int:
     """Say why; returns LOST when another attempt may fare better."""
     traceback.print_exception(error)
     cause = error if isinstance(error, OSError) else error.__cause__
-    if isinstance(cause, OSError) and cause.errno != errno.ENOMEM and cause.errno not in _FULL:
+    if is_full(cause):
+        tell({"kind": "full", "error": str(error)})
+        return LOST
+    if isinstance(cause, OSError) and cause.errno not in (errno.ENOMEM, errno.EFBIG):
         tell({"kind": "lost", "error": str(error)})
         return LOST
     kind, sentence = _reason(error, cause, order, short)
@@ -100,7 +108,7 @@ def _fail(error: BaseException, order: Order, tell: Any, short: bool) -> int:
 
 
 def _reason(
-    error: BaseException, cause: BaseException | None, order: Order, short: bool
+    error: Exception, cause: BaseException | None, order: Order, short: bool
 ) -> tuple[str, str]:
     """Kind and sentence of a failure; `short` of memory, an error without a name is no surprise."""
     unnamed = not isinstance(error, NbmlpError | OSError)
@@ -114,15 +122,7 @@ def _reason(
         return "no_space", (
             f"the job's files have outgrown its {order.disk_mb} MB of disk: make the net smaller."
         )
-    if isinstance(cause, OSError):
-        return "no_space", f"the disk is full: {error}"
-    kinds = {NonFiniteError: "non_finite", SpecError: "settings", DataError: "data"}
-    for class_, kind in kinds.items():
-        if isinstance(error, class_):
-            return kind, str(error)
-    if isinstance(error, NbmlpError):
-        return "data", str(error)
-    return "crash", f"an error inside of the training: {type(error).__name__}: {error}"
+    return failure(error)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from nbmlp.server.page import exports, forms, snippets, views, words
-from nbmlp.server.ports import TERMINAL, Job, Model, NotFoundError, Page, Service
+from nbmlp.server.ports import TERMINAL, Dataset, Job, Model, NotFoundError, Page, Service
 
 __all__ = ["router"]
 
@@ -223,7 +223,7 @@ def _add_job(page: APIRouter, service: Service) -> None:
             place="Jobs",
             **found,
             **result(request, found["job"].job),
-            table=service.get_dataset(found["job"].dataset_id),
+            table=_table(service, found["job"].dataset_id),
             settings=forms.flat(found["job"].spec, brief=True),
             job_examples=snippets.job(_origin(request), found["job"].job),
         )
@@ -282,9 +282,16 @@ def _described(request: Request, service: Service, model: Model) -> dict[str, An
 
 def _example(service: Service, model: Model) -> dict[str, Any]:
     """A row of the data it was trained on, to begin with; empty when they are gone."""
-    try:
-        table = service.get_dataset(model.dataset_id)
-    except NotFoundError:
+    table = _table(service, model.dataset_id)
+    if table is None or not table.preview:
         return {}
     names = [column.name for column in table.columns]
-    return dict(zip(names, table.preview[0], strict=True)) if table.preview else {}
+    return dict(zip(names, table.preview[0], strict=True))
+
+
+def _table(service: Service, dataset_id: str) -> Dataset | None:
+    """The data of a job; None when they have been deleted."""
+    try:
+        return service.get_dataset(dataset_id)
+    except NotFoundError:
+        return None

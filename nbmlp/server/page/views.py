@@ -130,15 +130,17 @@ class JobView:
     @property
     def note(self) -> str:
         """What the name of the state does not say."""
+        message = self.job.message.removeprefix(self.job.state).removeprefix(", ")
         if self.job.queue_place is not None and self.job.state == JobState.QUEUED:
-            return f"place {self.job.queue_place} in the queue"
+            place = f"place {self.job.queue_place} in the queue"
+            return f"{place}, {message}" if message else place
         if self.job.state == JobState.FAILED:
             return _FAILURES.get(self.job.error_kind, "")
         if self.job.state == JobState.SUCCEEDED:
             return self.job.stop_reason
         if self.job.state == JobState.COMPILING:
             return "making machine code for this kind of net; it is kept for the next job"
-        return self.job.message.removeprefix(self.job.state).removeprefix(", ")
+        return message
 
     @property
     def progress(self) -> str:
@@ -173,8 +175,8 @@ class JobView:
             facts["Memory"] = size(live.memory_bytes)
         elif self.last:
             facts |= _speed(self.last["samples_per_second"], self.last["threads"])
-        if job.started is not None and job.finished is not None:
-            facts["Took"] = duration(job.finished - job.started)
+        if self.ended and job.started is not None:
+            facts["Took"] = duration(job.seconds)
         if job.attempt > 1:
             facts["Attempts"] = str(job.attempt)
         return facts
@@ -281,8 +283,8 @@ class ModelView:
 
 def diagnosis(service: Service, job: Job) -> str:
     """The newest diagnosis of a job; empty when there is none."""
-    found = [e for e in service.events(job.id) if e.kind == EventKind.DIAGNOSIS]
-    return str(found[-1].data["text"]) if found else ""
+    found = service.last_event(job.id, EventKind.DIAGNOSIS)
+    return str(found.data["text"]) if found else ""
 
 
 def differences(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -42,6 +43,7 @@ jobs = Table(
     Column("name", Text, nullable=False),
     # The data set may be deleted once the job has ended; what it was stays known.
     Column("dataset_id", _ID, nullable=False, index=True),
+    Column("data_name", Text, nullable=False, server_default=""),
     Column("data_sha256", String(64), nullable=False),
     Column("spec", JSON, nullable=False),
     Column("priority", Integer, nullable=False),
@@ -54,8 +56,7 @@ jobs = Table(
     Column("created", Float, nullable=False),
     Column("started", Float),
     Column("finished", Float),
-    Column("attempt_started", Float),
-    Column("used_seconds", Float, nullable=False),  # wall time of the attempts that have ended
+    Column("used_seconds", Float, nullable=False),  # that its attempts have run, as last reported
     Column("epoch", Integer, nullable=False),
     Column("epochs", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
@@ -71,6 +72,8 @@ jobs = Table(
     Column("stop_reason", Text, nullable=False),
     Column("model_id", _ID),
     Column("owner", Text, nullable=False, server_default=""),
+    Column("remark", Text, nullable=False, server_default=""),
+    Column("thinned", Boolean, nullable=False, server_default="0"),  # its old events are removed
 )  # fmt: skip
 
 events = Table(
@@ -131,3 +134,4 @@ tokens = Table(
 )  # fmt: skip
 
 Index("queue", jobs.c.state, jobs.c.priority, jobs.c.id)
+Index("told", events.c.job_id, events.c.kind, events.c.seq)
