@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parent.parent
 JOBS: dict[str, Callable[..., Any]] = {}
 
@@ -53,7 +55,7 @@ def start(name: str, env: dict[str, str] | None = None, **settings: Any) -> subp
     return child
 
 
-def result(child: subprocess.Popen[str], timeout: float = 120.0) -> Any:
+def result(child: subprocess.Popen[str], timeout: float = PATIENCE) -> Any:
     """What a job returned; AssertionError when it hangs, aborts or raises."""
     try:
         out, err = child.communicate(timeout=timeout)
@@ -378,7 +380,7 @@ def fork_after_foreign_openmp(imported: bool) -> dict[str, Any]:
         import_module("nbmlp.mlp")
 
     def use() -> str:
-        signal.alarm(30)  # rather than for ever
+        signal.alarm(int(PATIENCE / 2))  # rather than for ever
         return bits("dropout", 2)
 
     return {"found": _forked(use), "expected": bits("dropout", 2)}

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests import children
+from tests.waiting import PATIENCE
 
 
 def interrupt_often(
-    name: str, times: int, seed: int, patience: float = 300.0
+    name: str, times: int, seed: int, patience: float = PATIENCE
 ) -> list[dict[str, Any]]:
     """Reports of a child that gets SIGINT at so many seeded moments; with seconds until the end.
 

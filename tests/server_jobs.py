@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,7 @@ from nbmlp.server.ports import TERMINAL, ColumnInfo, Job, ParsedDataset, Service
 from nbmlp.server.rows import save_rows
 from nbmlp.server.service import LocalService
 from nbmlp.server.settings import ServerSettings
-
-PATIENCE = 60.0
+from tests.waiting import PATIENCE, until
 
 
 def make_settings(folder: Path, **changes: Any) -> ServerSettings:
@@ -66,14 +64,6 @@ def spec_for(dataset_id: str, **changes: Any) -> JobSpec:
     model = {"hidden": [8], "epochs": 12, "dropout": 0.2, "seed": 3} | changes.pop("model", {})
     values = {"dataset_id": dataset_id, "target": "price", "model": model, "diagnose": False}
     return JobSpec.model_validate(values | changes)
-
-
-def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-    return found
 
 
 def finished(service: LocalService, job_id: str, seconds: float = PATIENCE) -> Job:

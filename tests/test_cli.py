@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -25,6 +24,7 @@ from nbmlp.diagnostics.gradients import BlockError, GradientReport
 from nbmlp.io import atomic
 from nbmlp.mlp import MLP
 from nbmlp.spec import ModelSpec, TrainSpec
+from tests.waiting import PATIENCE, until
 
 QUICK = ("--epochs", "2", "--hidden", "16", "--quiet")
 
@@ -258,13 +258,15 @@ def test_interrupt_saves_the_model_so_far(tmp_path: Path) -> None:
         tmp_path, "train", "--data", "digits", "--epochs", "1000000", "--json",
         "--out", "m.safetensors", "--log", "log.csv",
     )  # fmt: skip
-    log, deadline = tmp_path / "log.csv", time.monotonic() + 120
-    while not (log.exists() and log.read_text().count("\n") > 3):
+    log = tmp_path / "log.csv"
+
+    def logged() -> bool:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        return log.exists() and log.read_text().count("\n") > 3
+
+    until(logged)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "Traceback" not in err
     assert "the model so far is in m.safetensors" in err.splitlines()[-1]
@@ -435,7 +437,7 @@ def test_reader_that_goes_away_leaves_no_traceback(nbmlp: Call, tmp_path: Path) 
     process.stdout.close()
     assert process.stderr.read() == ""
     process.stderr.close()
-    process.wait(timeout=60)
+    process.wait(timeout=PATIENCE)
 
 
 # ------------------------------------------------------------------------------ what goes wrong
@@ -594,7 +596,7 @@ def test_interrupt_while_reading(nbmlp: Call, monkeypatch: pytest.MonkeyPatch) -
 
 def test_process_returns_the_code(tmp_path: Path) -> None:
     process = start(tmp_path, "train", "--data", "nowhere.csv")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err.count("\n")) == (1, "", 1)
 
 

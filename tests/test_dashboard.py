@@ -19,6 +19,7 @@ from browser import browser
 
 from bench import dashboard
 from bench.suites.training import Throughput
+from tests.waiting import PATIENCE
 
 NAME = "training.Throughput.track_samples_per_second"
 NETS, BATCHES = Throughput.params
@@ -32,7 +33,7 @@ def command(folder: Path, *words: str) -> str:
         f"GIT_{role}_{part}": "t" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")
     }
     done = subprocess.run(
-        words, cwd=folder, capture_output=True, text=True, timeout=120,
+        words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE,
         env={**os.environ, "HOME": str(folder), **user},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

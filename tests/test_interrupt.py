@@ -15,6 +15,7 @@ from nbmlp import MLP
 from nbmlp.train.interrupt import Interrupt, Interrupted
 from tests import children
 from tests.ctrl_c import interrupt_often
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_tests_pass_in_the_background():
     command = [sys.executable, "-m", "pytest", *(f"{__file__}::{name}" for name in tests)]
     done = subprocess.run(
         ["sh", "-c", """trap '' INT HUP; exec "$@" < /dev/null""", "sh", *command],
-        cwd=children.ROOT, capture_output=True, text=True, timeout=300, check=False,
+        cwd=children.ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbmlp import MLPClassifier, tuning
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="multiprocessing forks here")
 
@@ -59,7 +60,7 @@ def test_workers_share_the_cores_and_the_answers(backend, tmp_path):
     path = os.pathsep.join([str(root), env.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, str(script), backend], env=env | {"PYTHONPATH": path}, check=False,
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])

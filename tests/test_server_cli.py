@@ -18,6 +18,7 @@ from nbmlp import MLP
 from nbmlp.cli import run
 from nbmlp.data import Table
 from nbmlp.server.settings import ServerSettings
+from tests.waiting import PATIENCE
 
 
 def test_help_explains_every_setting(
@@ -80,7 +81,7 @@ def test_start_and_end(tmp_path: Path) -> None:
                 continue
         assert answer.json() == {"data": [], "has_more": False}
         server.send_signal(signal.SIGTERM)
-        rest, _ = server.communicate(timeout=30)
+        rest, _ = server.communicate(timeout=PATIENCE)
         assert rest == ""
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert secrets[0].encode() not in stored

@@ -15,11 +15,12 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
-from server_jobs import add_table, finished, make_settings, running, spec_for, until
+from server_jobs import add_table, finished, make_settings, running, spec_for
 
 from nbmlp.server.jobs.process import birth, kill_orphan
 from nbmlp.server.ports import JobState
 from nbmlp.server.service import LocalService
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Holds the interpreter's lock for hours of CPU time.
@@ -137,7 +138,7 @@ limits.end_when_stuck()
 threading.Thread(target=beat, daemon=True).start()
 {silent}
 """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=PATIENCE)
     assert ended.returncode == code
     assert (b"most recent call first" in ended.stderr) == (code != 0)
 
@@ -168,14 +169,15 @@ assert refused(take)
 bounds.widen()
 assert not refused(take)
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE)
 
 
 def test_who_starts_after_its_server_has_died_ends_at_once() -> None:
     program = "from nbmlp.server.jobs.limits import die_with; die_with(1 << 30); print('alive')"
     ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, start_new_session=True, timeout=60
-    )
+        [sys.executable, "-c", program],
+        capture_output=True, start_new_session=True, timeout=PATIENCE,
+    )  # fmt: skip
     assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, b"")
 
 
