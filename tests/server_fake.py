@@ -24,7 +24,9 @@ from nbmlp.server.ports import (
     TERMINAL,
     CheckpointInfo,
     ConflictError,
+    Curve,
     Dataset,
+    DatasetSummary,
     EventKind,
     Health,
     Job,
@@ -32,6 +34,7 @@ from nbmlp.server.ports import (
     JobState,
     KeyReusedError,
     Model,
+    ModelSummary,
     NotFoundError,
     Page,
     ParsedDataset,
@@ -124,8 +127,8 @@ class FakeService:
     def get_dataset(self, dataset_id: str) -> Dataset:
         return _get(self.datasets, dataset_id, "data set")
 
-    def list_datasets(self, after: str | None = None, limit: int = 50) -> Page[Dataset]:
-        return _page(self.datasets, after, limit)
+    def list_datasets(self, after: str | None = None, limit: int = 50) -> Page[DatasetSummary]:
+        return _page(self.datasets, after, limit, DatasetSummary.of)
 
     def delete_dataset(self, dataset_id: str) -> None:
         sha256 = self.get_dataset(dataset_id).sha256
@@ -226,11 +229,18 @@ class FakeService:
             self._news.wait_for(lambda: self.events(job_id, after), timeout)
         return self.events(job_id, after)
 
-    def metrics(self, job_id: str) -> list[dict[str, Any]]:
-        known = self.get_job(job_id).epoch
-        told = [event.data for event in self.log[job_id] if event.kind == EventKind.EPOCHS]
+    def metrics(
+        self, job_id: str, after: int = 0, limit: int = 2000, points: int | None = None
+    ) -> Curve:
+        job, log = self.get_job(job_id), self.log[job_id]
+        told = [event.data for event in log if event.kind == EventKind.EPOCHS]
         rows = {row["epoch"]: row for data in told for row in data["rows"]}
-        return [rows[epoch] for epoch in sorted(rows) if epoch <= known]
+        known = [epoch for epoch in sorted(rows) if epoch <= job.epoch]
+        if points is not None and known:
+            kept, step = {known[0], job.best_epoch, known[-1]}, -(-len(known) // (points - 3))
+            known = [epoch for epoch in known if epoch % step == 0 or epoch in kept]
+        known = [epoch for epoch in known if epoch > after]
+        return Curve(tuple(rows[n] for n in known[:limit]), len(known) > limit, len(log))
 
     def checkpoints(self, job_id: str) -> list[CheckpointInfo]:
         self.get_job(job_id)
@@ -326,8 +336,8 @@ class FakeService:
     def get_model(self, model_id: str) -> Model:
         return _get(self.models, model_id, "model")
 
-    def list_models(self, after: str | None = None, limit: int = 50) -> Page[Model]:
-        return _page(self.models, after, limit)
+    def list_models(self, after: str | None = None, limit: int = 50) -> Page[ModelSummary]:
+        return _page(self.models, after, limit, ModelSummary.of)
 
     def model_path(self, model_id: str) -> Path:
         path = self.folder / f"{self.get_model(model_id).id}.safetensors"
@@ -378,7 +388,9 @@ def _get(items: dict[str, Any], name: str, kind: str) -> Any:
     return items[name]
 
 
-def _page(items: dict[str, Any], after: str | None, limit: int) -> Page[Any]:
+def _page(
+    items: dict[str, Any], after: str | None, limit: int, short: Callable[[Any], Any] = lambda x: x
+) -> Page[Any]:
     names = sorted(items, reverse=True)
     rest = [name for name in names if after is None or name < after]
-    return Page(tuple(items[name] for name in rest[:limit]), len(rest) > limit)
+    return Page(tuple(short(items[name]) for name in rest[:limit]), len(rest) > limit)

@@ -147,7 +147,8 @@ class TestEscaping:
 
     @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", " =", "\n"])
     def test_what_spreadsheets_run(self, start: str) -> None:
-        text = exports.curve_csv([{"epoch": 1, "note": f"{start}cmd()", "loss": -1.5}])
+        rows = [{"epoch": 1, "note": f"{start}cmd()", "loss": -1.5}]
+        text = "".join(exports.curve_csv([rows]))
         assert next(csv.DictReader(io.StringIO(text, newline=""))) == {
             "epoch": "1", "note": f"'{start}cmd()", "loss": "-1.5",
         }  # fmt: skip

@@ -227,7 +227,8 @@ def test_actions_on_jobs_that_have_ended(server: Live, http: httpx.Client) -> No
 def test_numbers_that_json_has_not(server: Live, http: httpx.Client) -> None:
     job = http.post("/v1/jobs", json=spec(http)).json()["id"]
     server.service.epochs(job, [{"epoch": 1, "train_loss": float("nan")}])
-    assert http.get(f"/v1/jobs/{job}/metrics").json() == [{"epoch": 1, "train_loss": None}]
+    told = http.get(f"/v1/jobs/{job}/metrics").json()
+    assert told["data"] == [{"epoch": 1, "train_loss": None}]
 
 
 def frames(text: str) -> list[tuple[str, str | None]]:

@@ -83,7 +83,7 @@ def test_a_job_gives_the_weights_of_the_same_fit_here(service: LocalService) -> 
     assert stored.evaluation["rows"] == "test"
     assert stored.evaluation["r2"] == pytest.approx(model.evaluate(test.X, test.y)["r2"])
     assert len(stored.evaluation["residuals"]) == 60
-    rows = [r["epoch"] for r in service.metrics(job.id)]
+    rows = [r["epoch"] for r in service.metrics(job.id).rows]
     assert rows == list(range(1, job.epoch + 1))
     assert job.best_epoch == model.history.best_epoch
     assert states(service, job.id) == ["queued", "compiling", "running", "succeeded"]
@@ -120,7 +120,7 @@ def test_a_killed_worker_ends_with_the_same_bits(
     told = [e.data.get("message", "") for e in service.events(job.id)]
     last = 4 if "epoch" in fault else 3
     assert f"interrupted, resuming from epoch {last}" in told
-    assert [r["epoch"] for r in service.metrics(job.id)] == list(range(1, 21))
+    assert [r["epoch"] for r in service.metrics(job.id).rows] == list(range(1, 21))
 
 
 @pytest.mark.parametrize("action", ["enospc", "eio"])
@@ -386,8 +386,8 @@ def test_a_worker_killed_within_an_epoch_ends_with_the_same_bits(timely: LocalSe
     done = finished(timely, job.id)
     assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2)
     assert np.array_equal(weights(timely, done), weights(timely, undisturbed))
-    assert [r["train_loss"] for r in timely.metrics(job.id)] == [
-        r["train_loss"] for r in timely.metrics(undisturbed.id)
+    assert [r["train_loss"] for r in timely.metrics(job.id).rows] == [
+        r["train_loss"] for r in timely.metrics(undisturbed.id).rows
     ]
     told = [e.data.get("message", "") for e in timely.events(job.id)]
     assert any(re.fullmatch(r"interrupted, resuming from row \d+ of epoch 1", t) for t in told)

@@ -27,10 +27,12 @@ from nbmlp.server.ports import (
     ColumnInfo,
     ConflictError,
     Dataset,
+    DatasetSummary,
     EventKind,
     Job,
     JobState,
     KeyReusedError,
+    ModelSummary,
     NotFoundError,
     ParsedDataset,
     QueueFullError,
@@ -186,6 +188,8 @@ class TestDatasets:
     def test_newest_first_in_pages(self, service: Service) -> None:
         made = [add(service, str(i), i).id for i in range(5)]
         assert_paged(service.list_datasets, made)
+        for short in service.list_datasets().items:
+            assert short == DatasetSummary.of(service.get_dataset(short.id))
 
     def test_missing(self, service: Service) -> None:
         for call in (service.get_dataset, service.delete_dataset):
@@ -430,14 +434,26 @@ class TestEvents:
 
     def test_metrics_are_those_of_the_epochs_that_count(self, stage: Stage, job: Job) -> None:
         service = stage.service
-        assert service.metrics(job.id) == []
+        assert service.metrics(job.id).rows == ()
         stage.begin(job.id)
         stage.epochs(job.id, [row(1), row(2)])
         stage.epochs(job.id, [row(3)])
         assert service.get_job(job.id).epoch == 3
-        assert service.metrics(job.id) == [row(1), row(2), row(3)]
+        assert service.metrics(job.id).rows == (row(1), row(2), row(3))
         stage.epochs(job.id, [row(2, train_loss=9.0)])  # it went back, and trained that again
-        assert service.metrics(job.id) == [row(1), row(2, train_loss=9.0)]
+        assert service.metrics(job.id).rows == (row(1), row(2, train_loss=9.0))
+
+    def test_metrics_come_in_pages_or_thinned(self, stage: Stage, job: Job) -> None:
+        service = stage.service
+        stage.begin(job.id)
+        stage.epochs(job.id, [row(n) for n in range(1, 51)])
+        page = service.metrics(job.id, after=10, limit=3)
+        assert ([r["epoch"] for r in page.rows], page.has_more) == ([11, 12, 13], True)
+        assert page.last_event == service.events(job.id)[-1].seq
+        rest = service.metrics(job.id, after=47, limit=3)
+        assert ([r["epoch"] for r in rest.rows], rest.has_more) == ([48, 49, 50], False)
+        thinned = [r["epoch"] for r in service.metrics(job.id, points=10).rows]
+        assert thinned == [1, 8, 16, 24, 32, 40, 48, 50]
 
     def test_a_failure_is_told(self, stage: Stage, job: Job) -> None:
         stage.begin(job.id)
@@ -488,7 +504,10 @@ class TestModels:
                 call(model_id)
 
     def test_newest_first_in_pages(self, stage: Stage, mlp: MLP) -> None:
-        assert_paged(stage.service.list_models, [self.made(stage, mlp)[1] for _ in range(5)])
+        service = stage.service
+        assert_paged(service.list_models, [self.made(stage, mlp)[1] for _ in range(5)])
+        for short in service.list_models().items:
+            assert short == ModelSummary.of(service.get_model(short.id))
 
     def test_deleted(self, stage: Stage, mlp: MLP) -> None:
         service = stage.service

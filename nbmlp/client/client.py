@@ -17,6 +17,7 @@ from nbmlp.client.answers import (
     Event,
     InferInfo,
     JobInfo,
+    Listing,
     ModelInfo,
     ModelSummary,
     ServerError,
@@ -146,9 +147,14 @@ class Client:
 
     def metrics(self, job: JobInfo | str) -> list[dict[str, Any]]:
         """One row for each epoch."""
-        kind = list[dict[str, Any]]
-        path = f"/v1/jobs/{_id(job)}/metrics"
-        return cast("list[dict[str, Any]]", self._connection.ask("GET", path, kind))
+        rows: list[dict[str, Any]] = []
+        more, path = True, f"/v1/jobs/{_id(job)}/metrics"
+        while more:
+            after = {"after": str(rows[-1]["epoch"]) if rows else "0"}
+            page: Listing = self._connection.ask("GET", path, Listing, params=after)
+            rows += page["data"]
+            more = page["has_more"] and bool(page["data"])
+        return rows
 
     def stream(self, job: JobInfo | str, after: int = 0) -> Iterator[Event]:
         """What happens to a job until it ends; goes on where a connection broke off.

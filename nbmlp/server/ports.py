@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from nbmlp.errors import NbmlpError
 from nbmlp.server.jobs.spec import JobSpec
@@ -29,15 +29,16 @@ from nbmlp.server.records import (
     ParsedDataset,
     Token,
 )
+from nbmlp.server.summaries import Curve, DatasetSummary, JobSummary, ModelSummary
 
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
 
 __all__ = [
-    "ACTIVE", "TERMINAL", "BusyError", "CheckpointInfo", "ColumnInfo", "ConflictError", "Dataset",
-    "EventKind", "Health", "Job", "JobEvent", "JobState", "KeyReusedError", "Live", "Model",
-    "NoSpaceError", "NotFoundError", "Page", "ParsedDataset", "QueueFullError", "Service",
-    "ServiceError", "Token",
+    "ACTIVE", "TERMINAL", "BusyError", "CheckpointInfo", "ColumnInfo", "ConflictError", "Curve",
+    "Dataset", "DatasetSummary", "EventKind", "Health", "Job", "JobEvent", "JobState",
+    "JobSummary", "KeyReusedError", "Live", "Model", "ModelSummary", "NoSpaceError",
+    "NotFoundError", "Page", "ParsedDataset", "QueueFullError", "Service", "ServiceError", "Token",
 ]  # fmt: skip
 
 
@@ -100,8 +101,8 @@ class Service(Protocol):
     def get_dataset(self, dataset_id: str) -> Dataset:
         """One data set, with preview."""
 
-    def list_datasets(self, after: str | None = None, limit: int = 50) -> Page[Dataset]:
-        """Newest first."""
+    def list_datasets(self, after: str | None = None, limit: int = 50) -> Page[DatasetSummary]:
+        """Newest first, in short."""
 
     def delete_dataset(self, dataset_id: str) -> None:
         """Remove it; ConflictError while a job that has not ended needs it."""
@@ -147,8 +148,14 @@ class Service(Protocol):
     def last_event(self, job_id: str, kind: EventKind) -> JobEvent | None:
         """The newest event of a kind; None when there is none."""
 
-    def metrics(self, job_id: str) -> list[dict[str, Any]]:
-        """One row per epoch: the fields of ``EpochRecord.to_row()``, None for what is unknown."""
+    def metrics(
+        self, job_id: str, after: int = 0, limit: int = 2000, points: int | None = None
+    ) -> Curve:
+        """One row per epoch: the fields of ``EpochRecord.to_row()``, None for what is unknown.
+
+        Of epochs with larger numbers than `after`, in order. With `points` only every n-th of all
+        epochs, so that they are no more than so many; the first, the best and the last are kept.
+        """
 
     def checkpoints(self, job_id: str) -> list[CheckpointInfo]:
         """Newest first."""
@@ -158,8 +165,8 @@ class Service(Protocol):
     def get_model(self, model_id: str) -> Model:
         """One model."""
 
-    def list_models(self, after: str | None = None, limit: int = 50) -> Page[Model]:
-        """Newest first."""
+    def list_models(self, after: str | None = None, limit: int = 50) -> Page[ModelSummary]:
+        """Newest first, in short."""
 
     def model_path(self, model_id: str) -> Path:
         """Its safetensors file, for download."""

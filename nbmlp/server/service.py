@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nbmlp.data.dataset import choose
 from nbmlp.server import faults
@@ -22,13 +22,16 @@ from nbmlp.server.ports import (
     TERMINAL,
     CheckpointInfo,
     ConflictError,
+    Curve,
     Dataset,
+    DatasetSummary,
     EventKind,
     Health,
     Job,
     JobEvent,
     JobState,
     Model,
+    ModelSummary,
     NotFoundError,
     Page,
     ParsedDataset,
@@ -151,8 +154,8 @@ class LocalService:
         """One data set, with preview."""
         return self._catalog.dataset(dataset_id)
 
-    def list_datasets(self, after: str | None = None, limit: int = 50) -> Page[Dataset]:
-        """Newest first."""
+    def list_datasets(self, after: str | None = None, limit: int = 50) -> Page[DatasetSummary]:
+        """Newest first, in short."""
         return self._catalog.datasets(after, limit)
 
     def delete_dataset(self, dataset_id: str) -> None:
@@ -289,9 +292,11 @@ class LocalService:
         """The newest event of a kind; None when there is none."""
         return self._jobs.last_event(job_id, kind)
 
-    def metrics(self, job_id: str) -> list[dict[str, Any]]:
-        """One row per epoch."""
-        return self._jobs.metrics(job_id)
+    def metrics(
+        self, job_id: str, after: int = 0, limit: int = 2000, points: int | None = None
+    ) -> Curve:
+        """One row per epoch, or every n-th of them."""
+        return self._jobs.metrics(job_id, after, limit, points)
 
     def checkpoints(self, job_id: str) -> list[CheckpointInfo]:
         """Newest first."""
@@ -303,8 +308,8 @@ class LocalService:
         """One model."""
         return self._catalog.model(model_id)
 
-    def list_models(self, after: str | None = None, limit: int = 50) -> Page[Model]:
-        """Newest first."""
+    def list_models(self, after: str | None = None, limit: int = 50) -> Page[ModelSummary]:
+        """Newest first, in short."""
         return self._catalog.models(after, limit)
 
     def model_path(self, model_id: str) -> Path:

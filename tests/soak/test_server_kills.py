@@ -62,7 +62,7 @@ class Checked:
         assert job.state is JobState.SUCCEEDED, job.error
         assert np.array_equal(weights(service, job), self.weights)
         assert job.epoch == self.epoch
-        assert [r["epoch"] for r in service.metrics(job.id)] == list(range(1, self.epoch + 1))
+        assert [r["epoch"] for r in service.metrics(job.id).rows] == list(range(1, self.epoch + 1))
         told = [e.data["state"] for e in service.events(job.id, limit=10_000)
                 if e.kind == "state"]  # fmt: skip
         assert sum(state in TERMINAL for state in told) == 1

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing, Owner
 from nbmlp.server.http.errors import problems
 from nbmlp.server.intake.reader import RefusedFileError, read_upload
-from nbmlp.server.ports import Dataset, NoSpaceError, Service
+from nbmlp.server.ports import Dataset, DatasetSummary, NoSpaceError, Service
 
 __all__ = ["router"]
 
@@ -64,13 +64,13 @@ def router(context: Context) -> APIRouter:
                 return await run_in_threadpool(_take, raw, out, dataset, owner, context)
 
     @routes.get("", operation_id="list_datasets", responses=problems())
-    def listed(after: After = None, limit: Limit = 50) -> Listing[Dataset]:
-        """Data sets, newest first."""
+    def listed(after: After = None, limit: Limit = 50) -> Listing[DatasetSummary]:
+        """Data sets in short, newest first."""
         return Listing.of(service.list_datasets(after, limit))
 
     @routes.get("/{dataset}", operation_id="get_dataset", responses=problems(404))
     def get(dataset: Identifier) -> Dataset:
-        """One data set, with preview."""
+        """One data set, with its columns and first rows."""
         return service.get_dataset(dataset)
 
     @routes.delete(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
@@ -27,7 +27,7 @@ from nbmlp.server.http.errors import problems
 from nbmlp.server.http.feed import Feed
 from nbmlp.server.http.limits import Places
 from nbmlp.server.jobs.spec import JobSpec
-from nbmlp.server.ports import TERMINAL, CheckpointInfo, Job
+from nbmlp.server.ports import TERMINAL, CheckpointInfo, Job, JobSummary
 
 __all__ = ["router"]
 
@@ -38,10 +38,18 @@ Key = Annotated[
     | SkipJsonSchema[None],
     Header(description="The same key and body give the same job again; another body is refused."),
 ]
-LastEventId = Annotated[
-    int, Field(ge=0, le=2**53), Digits,
-    Header(description="Number of the last event that is known."),
-]  # fmt: skip
+_Number = Annotated[int, Field(ge=0, le=2**53), Digits]
+LastEventId = Annotated[_Number, Header(description="Number of the last event that is known.")]
+Event = Annotated[_Number, Query(description="Begin behind the event of this number.")]
+Epoch = Annotated[_Number, Query(description="The last epoch of the page before.")]
+Rows = Annotated[int, Field(ge=1, le=2000), Digits, Query(description="Most rows.")]
+Points = Annotated[
+    Annotated[int, Field(ge=10, le=2000)] | SkipJsonSchema[None],
+    Query(
+        description="Only every n-th of all epochs, so that they are no more than so many. The"
+        " first, the best and the last are among them."
+    ),
+]
 _FRAME = {
     "type": "object",
     "properties": {name: {"type": "string"} for name in ("event", "data", "id")},
@@ -56,6 +64,14 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     },
     204: {"description": "The job has ended and there are no further events."},
 }
+
+
+class Epochs(BaseModel):
+    """What epochs have left behind; what comes after the event of this number is news."""
+
+    data: tuple[dict[str, Any], ...]
+    has_more: bool
+    last_event: int
 
 
 class _Stream(EventSourceResponse):
@@ -84,9 +100,10 @@ def router(context: Context, feed: Feed) -> APIRouter:
         return service.submit(spec, idempotency_key, owner)
 
     @routes.get("", operation_id="list_jobs", responses=problems())
-    def listed(after: After = None, limit: Limit = 50) -> Listing[Job]:
-        """Jobs, newest first."""
-        return Listing.of(service.list_jobs(after, limit))
+    def listed(after: After = None, limit: Limit = 50) -> Listing[JobSummary]:
+        """Jobs in short, newest first."""
+        page = service.list_jobs(after, limit)
+        return Listing(data=tuple(map(JobSummary.of, page.items)), has_more=page.has_more)
 
     @routes.get("/{job_id}", operation_id="get_job", responses=problems(404))
     def get(job_id: Identifier) -> Job:
@@ -127,20 +144,26 @@ def _add_results(routes: APIRouter, context: Context, feed: Feed) -> None:
         "/{job_id}/events", operation_id="stream_job_events", response_class=StreamingResponse,
         response_model=None, responses={**problems(404), **_STREAM},
     )  # fmt: skip
-    async def events(job_id: Identifier, user: User, last_event_id: LastEventId = 0) -> Response:
+    async def events(
+        job_id: Identifier, user: User, last_event_id: LastEventId = 0, after: Event = 0
+    ) -> Response:
         """Follow a job; Last-Event-ID goes on where a stream broke off."""
         if await run_in_threadpool(_is_told, job_id, last_event_id):
             return Response(status_code=204)
-        return _Stream(feed.follow(job_id, last_event_id, _PATIENCE), context.streams, user)
+        known = max(after, last_event_id)
+        return _Stream(feed.follow(job_id, known, _PATIENCE), context.streams, user)
 
     def _is_told(job_id: str, after: int) -> bool:
         ended = service.get_job(job_id).state in TERMINAL
         return ended and after > 0 and not service.events(job_id, after, 1)
 
     @routes.get("/{job_id}/metrics", operation_id="get_job_metrics", responses=problems(404))
-    def metrics(job_id: Identifier) -> list[dict[str, Any]]:
-        """One row for each epoch."""
-        return service.metrics(job_id)
+    def metrics(
+        job_id: Identifier, after: Epoch = 0, limit: Rows = 2000, points: Points = None
+    ) -> Epochs:
+        """One row for each epoch, in order; ask for the next with ``after`` = the last epoch."""
+        curve = service.metrics(job_id, after, limit, points)
+        return Epochs(data=curve.rows, has_more=curve.has_more, last_event=curve.last_event)
 
     @routes.get("/{job_id}/checkpoints", operation_id="list_checkpoints", responses=problems(404))
     def checkpoints(job_id: Identifier) -> list[CheckpointInfo]:

@@ -19,7 +19,7 @@ from nbmlp.server.http.errors import problems
 from nbmlp.server.http.schema import INFER_BODY
 from nbmlp.server.http.serving import Arrays, Kept, ServedModel
 from nbmlp.server.http.tensors import InferRequest, encode
-from nbmlp.server.ports import Model, NotFoundError, Service
+from nbmlp.server.ports import Model, ModelSummary, NotFoundError, Service
 
 __all__ = ["health", "inference", "router"]
 
@@ -28,28 +28,6 @@ _VERSION = "1"
 #: Bytes of a request, or of its rows, that take as long as others can be let wait: some 0.5 ms.
 _LONG = 1 << 16
 Found = TypeVar("Found")
-
-
-class ModelSummary(BaseModel):
-    """A model in a list: what it is and how good. The model itself has all about it."""
-
-    id: str
-    name: str
-    job_id: str
-    dataset_id: str
-    created: float
-    bytes: int
-    task: str
-    summary: str
-    owner: str
-    evaluation: dict[str, float | str | None]
-
-    @classmethod
-    def of(cls, model: Model) -> ModelSummary:
-        """Without columns, classes, and the measures that are lists (confusion, residuals)."""
-        short = {k: v for k, v in model.evaluation.items() if not isinstance(v, list | dict)}
-        fields = {name: getattr(model, name) for name in cls.model_fields}
-        return cls(**{**fields, "evaluation": short})
 
 
 class Tensor(BaseModel):
@@ -101,8 +79,7 @@ def router(context: Context, kept: Kept) -> APIRouter:
     @routes.get("", operation_id="list_models", responses=problems())
     def listed(after: After = None, limit: Limit = 50) -> Listing[ModelSummary]:
         """Models in short, newest first."""
-        page = service.list_models(after, limit)
-        return Listing(data=tuple(map(ModelSummary.of, page.items)), has_more=page.has_more)
+        return Listing.of(service.list_models(after, limit))
 
     @routes.get("/{model_id}", operation_id="get_model", responses=problems(404))
     def get(model_id: Identifier) -> Model:

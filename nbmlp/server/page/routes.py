@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -94,9 +94,9 @@ def _older(listed: Page[Any]) -> str | None:
     return listed.items[-1].id if listed.has_more else None
 
 
-def _csv(text: str, name: str) -> Response:
-    return Response(
-        text,
+def _csv(pieces: Iterable[str], name: str) -> Response:
+    return StreamingResponse(
+        pieces,
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
     )
@@ -205,7 +205,8 @@ def _add_jobs(page: APIRouter, service: Service) -> None:
 def _add_job(page: APIRouter, service: Service) -> None:
     def shown(job_id: str) -> dict[str, Any]:
         job = service.get_job(job_id)
-        last = service.metrics(job_id)[-1:] if job.state in TERMINAL else []
+        ended = job.state in TERMINAL
+        last = service.metrics(job_id, after=job.epoch - 1, limit=1).rows if ended else ()
         view = views.JobView(job, last[0] if last else {})
         return {"job": view, "diagnosis": views.diagnosis(service, job)}
 
@@ -238,7 +239,7 @@ def _add_job(page: APIRouter, service: Service) -> None:
 
     @page.get("/jobs/{job_id}/curve.csv")
     def curve(job_id: str) -> Response:
-        return _csv(exports.curve_csv(service.metrics(service.get_job(job_id).id)), "curve")
+        return _csv(exports.curve_csv(exports.curve(service, service.get_job(job_id).id)), "curve")
 
 
 def _add_models(page: APIRouter, service: Service) -> None:
@@ -260,7 +261,7 @@ def _add_models(page: APIRouter, service: Service) -> None:
 
     @page.get("/models/{model_id}/evaluation.csv")
     def evaluation(model_id: str) -> Response:
-        return _csv(exports.evaluation_csv(service.get_model(model_id)), "evaluation")
+        return _csv([exports.evaluation_csv(service.get_model(model_id))], "evaluation")
 
 
 def _add_docs(page: APIRouter) -> None:

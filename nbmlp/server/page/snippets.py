@@ -108,7 +108,7 @@ def _curve(origin: str, job: Job, name: str, title: str) -> Example:
     return Example(
         name,
         title,
-        _curl(f"{origin}/v1/jobs/{job.id}/metrics"),
+        _curl(f"{origin}/v1/jobs/{job.id}/metrics?points=2000"),
         _python(origin, f'for row in client.metrics("{job.id}"):', "    print(row)"),
     )
 

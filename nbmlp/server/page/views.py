@@ -11,7 +11,7 @@ from typing import Any
 
 from nbmlp.server.page import words
 from nbmlp.server.page.words import amount, duration, plain, score, setting, size, thousands
-from nbmlp.server.ports import TERMINAL, EventKind, Job, JobState, Model, Service
+from nbmlp.server.ports import TERMINAL, EventKind, Job, JobState, Model, ModelSummary, Service
 
 __all__ = [
     "ACTIONS",
@@ -206,11 +206,12 @@ class ModelView:
 
     Parameters
     ----------
-    model : Model
+    model : Model or ModelSummary
+        Of one in short only what a list shows can be asked for.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model | ModelSummary) -> None:
+        self.model: Any = model
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)

@@ -25,17 +25,25 @@ from nbmlp.server.ports import (
 )
 from nbmlp.server.store import schema
 from nbmlp.server.store.database import Database
+from nbmlp.server.summaries import DatasetSummary, ModelSummary, target_of
 
 __all__ = ["Catalog", "newest_first"]
 
 _TERMINAL = ("succeeded", "failed", "cancelled")
+#: Columns that a list of models tells as they are, and those that it makes shorter.
+_SAME = tuple(f.name for f in fields(ModelSummary) if f.name not in ("target", "evaluation"))
+_SHORT = (*_SAME, "targets", "measures")
 
 
 def newest_first(
-    connection: Connection, table: Table, after: str | None, limit: int
+    connection: Connection, table: Table, after: str | None, limit: int, *names: str
 ) -> tuple[list[RowMapping], bool]:
-    """Rows of a page, and whether there are more; `after` need not exist any longer."""
-    query = select(table).order_by(table.c.id.desc()).limit(limit + 1)
+    """Rows of a page, and whether there are more; `after` need not exist any longer.
+
+    Of all columns, unless some are named.
+    """
+    wanted = [table.c[name] for name in names] if names else table.columns
+    query = select(*wanted).order_by(table.c.id.desc()).limit(limit + 1)
     if after is not None:
         query = query.where(table.c.id < after)
     rows = list(connection.execute(query).mappings())
@@ -68,7 +76,7 @@ class Catalog:
             "id": new_id(), "name": parsed.name, "sha256": parsed.sha256, "format": parsed.format,
             "bytes": size, "rows": parsed.rows, "columns": [asdict(c) for c in parsed.columns],
             "target_guess": parsed.target_guess, "preview": [list(r) for r in parsed.preview],
-            "created": time.time(), "owner": parsed.owner,
+            "created": time.time(), "owner": parsed.owner, "n_columns": len(parsed.columns),
         }  # fmt: skip
         with self._database.write() as connection:
             connection.execute(insert(schema.datasets).values(values))
@@ -78,11 +86,12 @@ class Catalog:
         """One data set."""
         return _dataset(self._row(schema.datasets, dataset_id, "data set"))
 
-    def datasets(self, after: str | None, limit: int) -> Page[Dataset]:
-        """A page of data sets."""
+    def datasets(self, after: str | None, limit: int) -> Page[DatasetSummary]:
+        """A page of data sets in short."""
+        names = [field.name for field in fields(DatasetSummary)]
         with self._database.read() as connection:
-            rows, more = newest_first(connection, schema.datasets, after, limit)
-        return Page(tuple(map(_dataset, rows)), more)
+            rows, more = newest_first(connection, schema.datasets, after, limit, *names)
+        return Page(tuple(DatasetSummary(**row) for row in rows), more)
 
     def delete_dataset(self, dataset_id: str) -> tuple[str, bool]:
         """Forget a data set; returns its hash, and whether its content is needed no longer.
@@ -110,11 +119,11 @@ class Catalog:
         """One model."""
         return _model(self._row(schema.models, model_id, "model"))
 
-    def models(self, after: str | None, limit: int) -> Page[Model]:
-        """A page of models."""
+    def models(self, after: str | None, limit: int) -> Page[ModelSummary]:
+        """A page of models in short."""
         with self._database.read() as connection:
-            rows, more = newest_first(connection, schema.models, after, limit)
-        return Page(tuple(map(_model, rows)), more)
+            rows, more = newest_first(connection, schema.models, after, limit, *_SHORT)
+        return Page(tuple(map(_short, rows)), more)
 
     def delete_model(self, model_id: str) -> None:
         """Forget a model."""
@@ -174,9 +183,15 @@ def _token(row: RowMapping) -> Token:
 def _dataset(row: Mapping[Any, Any]) -> Dataset:
     columns = tuple(ColumnInfo(**{**c, "examples": tuple(c["examples"])}) for c in row["columns"])
     values = dict(row) | {"columns": columns, "preview": tuple(map(tuple, row["preview"]))}
-    return Dataset(**values)
+    return Dataset(**{field.name: values[field.name] for field in fields(Dataset)})
 
 
 def _model(row: Mapping[Any, Any]) -> Model:
+    values = {field.name: row[field.name] for field in fields(Model)}
     lists = {name: tuple(row[name]) for name in ("targets", "classes")}
-    return Model(**{**row, **lists, "inputs": tuple((n, k) for n, k in row["inputs"])})
+    return Model(**{**values, **lists, "inputs": tuple((n, k) for n, k in row["inputs"])})
+
+
+def _short(row: Mapping[Any, Any]) -> ModelSummary:
+    told = {"target": target_of(row["targets"]), "evaluation": row["measures"]}
+    return ModelSummary(**{name: row[name] for name in _SAME}, **told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -26,10 +26,11 @@ from nbmlp.server.ports import (
     Page,
     QueueFullError,
 )
-from nbmlp.server.store import schema
+from nbmlp.server.store import epochs, schema
 from nbmlp.server.store.catalog import newest_first
 from nbmlp.server.store.database import Database
 from nbmlp.server.store.statements import Row, job_row, move, tell
+from nbmlp.server.summaries import Curve
 
 __all__ = ["WAITING", "JobStore"]
 
@@ -95,12 +96,12 @@ class JobStore:
         return {state.value: found.get(state.value, 0) for state in JobState}
 
     def events(self, job_id: str, after: int, limit: int) -> list[JobEvent]:
-        """Events behind the one of number `after`."""
+        """Events behind the one of number `after`; of epochs, with the rows that they left."""
         query = select(events).where(events.c.job_id == job_id, events.c.seq > after)
         with self._database.read() as connection:
             job_row(connection, job_id)
             found = connection.execute(query.order_by(events.c.seq).limit(limit)).mappings()
-            return [_event(row) for row in found]
+            return _events(connection, job_id, found.all())
 
     def last_event(self, job_id: str, kind: EventKind) -> JobEvent | None:
         """The newest of its kind."""
@@ -108,19 +109,14 @@ class JobStore:
         with self._database.read() as connection:
             job_row(connection, job_id)
             found = connection.execute(query.order_by(events.c.seq.desc()).limit(1)).mappings()
-            row = found.first()
-        return None if row is None else _event(row)
+            return next(iter(_events(connection, job_id, found.all())), None)
 
-    def metrics(self, job_id: str) -> list[dict[str, Any]]:
-        """Rows of all epochs; of an epoch that was trained again, the last."""
-        query = select(events.c.data).where(
-            events.c.job_id == job_id, events.c.kind == EventKind.EPOCHS
-        )
+    def metrics(self, job_id: str, after: int, limit: int, points: int | None) -> Curve:
+        """Rows of epochs behind the one of number `after`; see `epochs.read`."""
         with self._database.read() as connection:
-            known = job_row(connection, job_id)["epoch"]
-            found = list(connection.execute(query.order_by(events.c.seq)).scalars())
-        rows = {row["epoch"]: row for data in found for row in data["rows"]}
-        return [rows[epoch] for epoch in sorted(rows) if epoch <= known]
+            job = job_row(connection, job_id)
+            rows, more = epochs.read(connection, job, after, limit, points)
+        return Curve(tuple(rows), more, job["last_seq"])
 
     def checkpoints(self, job_id: str) -> list[CheckpointInfo]:
         """Newest first."""
@@ -222,7 +218,7 @@ class JobStore:
             row = job_row(connection, job_id)
             if row["state"] not in TERMINAL:
                 raise ConflictError(f"job {job_id} is {row['state']}: cancel it first.")
-            for table in (events, checkpoints, schema.keys):
+            for table in (events, schema.epochs, checkpoints, schema.keys):
                 connection.execute(delete(table).where(table.c.job_id == job_id))
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
 
@@ -261,8 +257,15 @@ def _places(connection: Connection) -> dict[str, int]:
     return {job_id: n for n, job_id in enumerate(connection.execute(query).scalars(), start=1)}
 
 
-def _event(row: RowMapping) -> JobEvent:
-    return JobEvent(**{**row, "kind": EventKind(row["kind"])})
+def _events(connection: Connection, job_id: str, found: Sequence[RowMapping]) -> list[JobEvent]:
+    """As they are told: with the rows of epochs, which are kept once, in a table of their own."""
+    spans = {row["seq"]: row["data"] for row in found if row["kind"] == EventKind.EPOCHS}
+    rows = zip(spans, epochs.rows_of(connection, job_id, list(spans.values())), strict=True)
+    told = {seq: {"data": {"rows": left}} for seq, left in rows}
+    return [
+        JobEvent(**{**row, "kind": EventKind(row["kind"]), **told.get(row["seq"], {})})
+        for row in found
+    ]
 
 
 _SAME = (

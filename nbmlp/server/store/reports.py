@@ -15,10 +15,11 @@ from nbmlp.server.ports import (
     EventKind,
     JobState,
 )
-from nbmlp.server.store import schema
+from nbmlp.server.store import epochs, schema
 from nbmlp.server.store.database import Database
 from nbmlp.server.store.jobs import WAITING
 from nbmlp.server.store.statements import Row, job_row, move, tell
+from nbmlp.server.summaries import measures
 from nbmlp.train.history import MONITORS
 
 __all__ = ["Reports", "StaleError"]
@@ -86,8 +87,10 @@ class Reports:
         """Epochs that were trained, oldest first."""
         with self._database.write() as connection:
             best = _best(_owned(connection, job_id, fence), rows)
-            told = [(EventKind.EPOCHS, {"rows": list(rows)})]
-            self.report(job_id, fence, told, epoch=rows[-1]["epoch"], **best, **values)
+            epochs.add(connection, job_id, rows)
+            span = {"first": rows[0]["epoch"], "last": rows[-1]["epoch"]}
+            told = [(EventKind.EPOCHS, span)]
+            self.report(job_id, fence, told, epoch=span["last"], **best, **values)
 
     def checkpoint(self, info: CheckpointInfo, fence: int, keep: int = 2, **values: Any) -> None:
         """A checkpoint is on disk; rows of older ones than the last two go."""
@@ -136,6 +139,7 @@ class Reports:
         with self._database.write() as connection:
             row = _owned(connection, job_id, fence)
             given = {"name": row["name"], "owner": row["owner"]}
+            given["measures"] = measures(model["evaluation"])
             connection.execute(insert(schema.models).values(**model, **given))
             self.finish(
                 job_id, fence, JobState.SUCCEEDED, reason, stop_reason=reason,

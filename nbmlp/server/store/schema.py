@@ -17,7 +17,9 @@ from sqlalchemy import (
     Text,
 )
 
-__all__ = ["checkpoints", "datasets", "events", "jobs", "keys", "metadata", "models", "tokens"]
+__all__ = [
+    "checkpoints", "datasets", "epochs", "events", "jobs", "keys", "metadata", "models", "tokens",
+]  # fmt: skip
 
 metadata = MetaData()
 _ID = String(26)
@@ -35,6 +37,7 @@ datasets = Table(
     Column("preview", JSON, nullable=False),
     Column("created", Float, nullable=False),
     Column("owner", Text, nullable=False, server_default=""),  # label of the token that made it
+    Column("n_columns", Integer, nullable=False, server_default="0"),
 )  # fmt: skip
 
 jobs = Table(
@@ -85,6 +88,14 @@ events = Table(
     Column("data", JSON, nullable=False),
 )  # fmt: skip
 
+epochs = Table(
+    "epochs", metadata,
+    Column("job_id", _ID, ForeignKey("jobs.id"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("data", JSON, nullable=False),
+    sqlite_with_rowid=False,  # rows lie in the order of the key: a page of them is read in one go
+)  # fmt: skip
+
 checkpoints = Table(
     "checkpoints", metadata,
     Column("job_id", _ID, ForeignKey("jobs.id"), primary_key=True),
@@ -108,6 +119,7 @@ models = Table(
     Column("targets", JSON, nullable=False),
     Column("classes", JSON, nullable=False),
     Column("evaluation", JSON, nullable=False),
+    Column("measures", JSON, nullable=False, server_default="{}"),  # those that are single values
     Column("summary", Text, nullable=False),
     Column("owner", Text, nullable=False, server_default=""),
 )  # fmt: skip

@@ -6,6 +6,10 @@ import { announce, ask, complain } from "./page.js";
 const { job } = document.getElementById("job").dataset;
 const status = document.getElementById("status");
 const rows = [];
+/** Epochs that a picture can show; of twice as many every second one is kept. */
+const POINTS = 1000;
+const known = new Map();
+let step = 1;
 const curve = (label, key, colour, dash) => ({ label, key, colour, dash, rows });
 const host = document.getElementById("loss");
 const loss = new Chart(host, [
@@ -33,10 +37,21 @@ function draw() {
   });
 }
 
-/** Take rows over; a stream tells from its beginning, and a resumed job some epochs again. */
+/** Take rows over; a resumed job tells some epochs again. */
 function take(more) {
-  for (const row of more) rows[row.epoch - 1] = row;
-  if (more.length) draw();
+  if (!more.length) return;
+  for (const row of more) if (row.epoch % step === 0 || row === more.at(-1)) known.set(row.epoch, row);
+  while (known.size > 2 * POINTS) thin(more.at(-1).epoch);
+  rows.splice(0, rows.length, ...known.values());
+  rows.sort((a, b) => a.epoch - b.epoch);
+  draw();
+}
+
+/** Keep every second row, the best and the last. */
+function thin(last) {
+  const kept = [1, last, Number(panel().dataset.best)];
+  step *= 2;
+  for (const epoch of known.keys()) if (epoch % step && !kept.includes(epoch)) known.delete(epoch);
 }
 
 const over = (state) => ["succeeded", "failed", "cancelled"].includes(state);
@@ -57,11 +72,16 @@ function refresh() {
 }
 
 let source = null;
+/** Number of the last event whose epochs are known. */
+let heard = 0;
 
 /** Follow the job: its epochs, and the job itself whenever anything about it has changed. */
 function listen() {
-  source = new EventSource(`/v1/jobs/${job}/events`);
-  source.addEventListener("epochs", (event) => take(JSON.parse(event.data).data.rows));
+  source = new EventSource(`/v1/jobs/${job}/events?after=${heard}`);
+  source.addEventListener("epochs", (event) => {
+    heard = Number(event.lastEventId);
+    take(JSON.parse(event.data).data.rows);
+  });
   source.addEventListener("job", (event) => {
     refresh();
     if (!over(JSON.parse(event.data).state)) return;
@@ -94,7 +114,9 @@ scores.show(false);
 connect(document.getElementById("tools"), [loss], [loss, scores]);
 document.addEventListener("visibilitychange", attend);
 try {
-  take(await ask(`/v1/jobs/${job}/metrics`));
+  const { data, last_event } = await ask(`/v1/jobs/${job}/metrics?points=${POINTS}`);
+  heard = last_event;
+  take(data);
   attend();
 } catch (error) {
   complain(error.message);
