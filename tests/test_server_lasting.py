@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
+from server_fake import FakeService
 from server_jobs import (
     add_table,
     finished,
@@ -24,8 +26,9 @@ from sqlalchemy import update
 
 from nbmlp.io import atomic
 from nbmlp.server import faults
+from nbmlp.server.http import feed
 from nbmlp.server.jobs import executor
-from nbmlp.server.ports import EventKind, Job, JobState
+from nbmlp.server.ports import BusyError, EventKind, Job, JobState
 from nbmlp.server.service import LocalService
 from nbmlp.server.store import schema
 
@@ -307,3 +310,134 @@ def test_a_diagnosis_is_shown_behind_any_number_of_events(
 
     Reports(service._database).report(job.id, fence, [*many, told])
     assert "the one cause of all" in page(f"/jobs/{job.id}/status")
+
+
+# -- what is forgotten
+
+
+def test_events_of_long_ago_go_and_what_a_page_shows_stays(
+    served: Live,
+    service: LocalService,
+    page: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset_id = add_table(service)
+    spec = spec_for(dataset_id, model={"epochs": 3})
+    done = finished(service, service.submit(spec, "of long ago").id)
+    with service._database.write() as connection:  # as if it had been diagnosed before its end
+        values = {"job_id": done.id, "seq": 3, "kind": "diagnosis", "data": {"text": "why"}}
+        mine = (schema.events.c.job_id == done.id) & (schema.events.c.seq == 3)
+        connection.execute(update(schema.events).where(mine).values(**values))
+    young = service.submit(spec, "of today")
+    before, curve = service.events(done.id), service.metrics(done.id)
+    now = time.time()
+    change(service, done.id, finished=now - 91 * DAY)
+    with service._database.write() as connection:
+        old = schema.keys.c.key == "of long ago"
+        connection.execute(update(schema.keys).where(old).values(created=now - 8 * DAY))
+    monkeypatch.setattr(service._executor, "_tidied", time.monotonic() - 2 * executor._TIDY)
+    service._executor.wake()
+    until(lambda: len(service.events(done.id)) < len(before))
+    kept = service.events(done.id)
+    assert [(e.kind, e.data.get("state")) for e in kept] == [
+        (EventKind.DIAGNOSIS, None), (EventKind.STATE, "succeeded"),
+    ]  # fmt: skip
+    assert service.metrics(done.id) == curve
+    assert len(curve.rows) == 3
+    assert "why" in page(f"/jobs/{done.id}")
+    # A stream tells what is left, from the beginning and from within what is missing.
+    told = [e.seq for e in kept]
+    with served.client() as client:
+        for after in (0, 1, told[0], told[-1] - 1):
+            answer = client.get(f"/v1/jobs/{done.id}/events", headers={"Last-Event-ID": str(after)})
+            assert streamed(answer.text) == [seq for seq in told if seq > after]
+    assert len(service.events(young.id)) > 1
+    assert service.submit(spec, "of today").id == young.id
+    assert service.submit(spec, "of long ago").id != done.id
+
+
+def streamed(text: str) -> list[int]:
+    """Numbers of the events of a stream."""
+    return [int(line[4:]) for line in text.splitlines() if line.startswith("id: ")]
+
+
+def test_a_job_is_deleted_and_its_model_stays(served: Live, service: LocalService) -> None:
+    done = finished(service, submit(service, model={"epochs": 1}).id)
+    with served.client() as client:
+        waiting = submit(service, model=LONG)
+        assert client.delete(f"/v1/jobs/{waiting.id}").status_code == 409
+        assert client.delete(f"/v1/jobs/{done.id}").status_code == 204
+        for method in (client.get, client.delete):
+            assert method(f"/v1/jobs/{done.id}").status_code == 404
+        assert client.get(f"/models/{done.model_id}").status_code == 200
+    assert done.model_id is not None
+    assert service.load_model(done.model_id)
+
+
+def test_a_job_whose_process_has_not_gone_is_deleted_with_it(service: LocalService) -> None:
+    job = submit(service, model=LONG)
+    until(lambda: service.get_job(job.id).epoch > 1)
+    process = service._executor._attempts[job.id].process
+    with service._executor.lock:  # before the executor has looked after it
+        service.cancel(job.id)
+        service.delete_job(job.id)
+    assert process._process.poll() is not None
+    assert not service._files.job_place(job.id).exists()
+    assert finished(service, submit(service, model={"epochs": 1}).id).state is JobState.SUCCEEDED
+
+
+# -- streams
+
+
+class Flaky:
+    """A service that cannot answer some of the time."""
+
+    def __init__(self, service: FakeService) -> None:
+        self._service, self.failures = service, 0
+
+    def __getattr__(self, name: str) -> Any:
+        def flaky(*args: Any) -> Any:
+            if self.failures:
+                self.failures -= 1
+                raise BusyError("the database is locked by another program.")
+            return getattr(self._service, name)(*args)
+
+        return flaky if name in ("get_job", "events") else getattr(self._service, name)
+
+
+@pytest.mark.parametrize("end", ["cancel", "delete"])
+def test_a_stream_goes_on_after_an_error(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "_PAUSE", 0.01)
+    service = FakeService(tmp_path)
+    job = service.add_job(a_job())
+    flaky = Flaky(service)
+
+    async def story() -> bytes:
+        told = b""
+        following = feed.Feed(flaky)  # type: ignore[arg-type]
+        following.open()
+        flaky.failures = 2
+        async with asyncio.timeout(60):
+            async for frame in following.follow(job.id, 0, 60.0):
+                told += frame
+                if b"event: job" in frame and service.jobs[job.id].state is JobState.QUEUED:
+                    flaky.failures = 3
+                    service.cancel(job.id)
+                    if end == "delete":
+                        service.delete_job(job.id)
+        following.close()
+        return told
+
+    told = asyncio.run(story())
+    assert b'"queued"' in told
+    assert end == "delete" or told.count(b'"state":"cancelled"') >= 2
+
+
+def a_job() -> Job:
+    spec = spec_for("0" * 26)
+    return Job(
+        "1" * 26, "job", "0" * 26, spec, JobState.QUEUED, "", "", "", 0.0, None, None, 0, 12, 0,
+        None, None, None, "", "", None, None,
+    )  # fmt: skip

@@ -303,6 +303,16 @@ class TestControls:
         page.wait_for_selector(button, state="detached")
         assert service.done == [(ulid(2), "delete")]
 
+    def test_a_deleted_job_leads_to_the_others(
+        self, visit: Callable[..., Any], service: FakeService
+    ) -> None:
+        page = visit(f"/jobs/{ulid(12)}")
+        page.click("#do-delete")
+        page.click("dialog [value=yes]")
+        page.wait_for_selector("#jobs table")
+        assert service.done == [(ulid(12), "delete")]
+        assert page.locator(f"#open-{ulid(12)}").count() == 0
+
     def test_a_refusal_is_shown(self, visit: Callable[..., Any], service: FakeService) -> None:
         page = visit("/")
         page.click(f"[hx-delete$='{ulid(1)}']")

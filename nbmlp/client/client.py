@@ -145,6 +145,10 @@ class Client:
         path = f"/v1/jobs/{_id(job)}/{quote(action, safe='')}"
         return cast("JobInfo", self._connection.ask("POST", path, JobInfo))
 
+    def delete_job(self, job: JobInfo | str) -> None:
+        """Remove a job that has ended, with its curve and events; its model stays."""
+        self._connection.send("DELETE", f"/v1/jobs/{_id(job)}")
+
     def metrics(self, job: JobInfo | str) -> list[dict[str, Any]]:
         """One row for each epoch."""
         rows: list[dict[str, Any]] = []

@@ -234,8 +234,8 @@ class Job:
 class JobEvent:
     """Something that happened to a job.
 
-    States, checkpoints and messages of a job that ended long ago are removed, but for its end;
-    numbers are missing then. Epochs and the diagnosis are kept as long as the job.
+    Those of a job that ended long ago are removed, but for its end and the diagnosis; numbers
+    are missing then. What epochs left behind is kept as long as the job.
 
     Attributes
     ----------

@@ -43,6 +43,7 @@ from nbmlp.server.store.catalog import Catalog
 from nbmlp.server.store.database import Database
 from nbmlp.server.store.jobs import WAITING, JobStore
 from nbmlp.server.store.reports import Reports
+from nbmlp.server.store.retention import Retention
 
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
@@ -81,8 +82,9 @@ class LocalService:
         self._catalog, self._jobs = Catalog(self._database), JobStore(self._database)
         self._reports = Reports(self._database)
         self._executor = LocalExecutor(
-            self._jobs, self._reports, self._files, settings, self._tell_listeners
-        )
+            self._jobs, self._reports, Retention(self._database), self._files, settings,
+            self._tell_listeners,
+        )  # fmt: skip
         self._listeners: list[Callable[[str], None]] = []
         self._news, self._changes = threading.Condition(), Counter[str]()
         self._keys: set[str] = set()

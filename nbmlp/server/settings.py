@@ -64,6 +64,13 @@ class ServerSettings(BaseSettings):
     max_attempts: int = Field(
         default=5, ge=1, description="Crashes in a row, without an epoch between, until it fails."
     )
+    events_days: float = Field(
+        default=90.0, gt=0,
+        description="Days after a job's end until its events go; curve and diagnosis stay.",
+    )  # fmt: skip
+    keys_days: float = Field(
+        default=7.0, gt=0, description="Days until an Idempotency-Key is forgotten."
+    )
     diagnosis_seconds: float = Field(
         default=30.0, ge=0, le=3600, description="Time to look for causes of a failure; 0: never."
     )

@@ -9,23 +9,35 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
+from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
-from nbmlp.server.ports import TERMINAL, Job, JobEvent, Service
+from nbmlp.server.ports import TERMINAL, Job, JobEvent, NotFoundError, Service
 
 __all__ = ["Feed"]
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Bytes of a job's last events that are kept for all, and those sent to a reader at a time: the
 #: most that may wait for one that is slow, but for an event that is larger by itself.
 _KEPT, _PIECE = 1 << 22, 1 << 16
 _MOST = 500
+#: Seconds until the service is asked again that could not answer.
+_PAUSE = 1.0
 _JOB, _EVENT = TypeAdapter(Job), TypeAdapter(JobEvent)
+
+
+class _ClosedError(Exception):
+    """The server ends."""
 
 
 class _Frame(NamedTuple):
@@ -44,7 +56,7 @@ def _job_frame(job: Job) -> bytes:
 
 
 class _Topic:
-    """One job that somebody follows; `recent` has no gaps and ends with the newest event."""
+    """One job that somebody follows; `recent` lacks nothing and ends with the newest event."""
 
     def __init__(self, job: Job) -> None:
         self.recent: deque[_Frame] = deque()
@@ -62,6 +74,15 @@ class _Topic:
         self.ended = job.state in TERMINAL
         self.version += 1
         self.keep(frames)
+        self.wake()
+
+    def end(self) -> None:
+        """The job is no longer there."""
+        self.ended = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Let all readers look."""
         self.changed.set()
         self.changed = asyncio.Event()
 
@@ -80,7 +101,8 @@ class _Topic:
         """What comes behind `seq`; None when that reaches further back than what is kept."""
         if not self.recent or self.recent[0].seq > seq + 1:
             return None
-        first = seq + 1 - self.recent[0].seq
+        # Numbers of events that were removed after some time are missing.
+        first = bisect_right(self.recent, seq, key=lambda frame: frame.seq)
         return _fitting(itertools.islice(self.recent, first, None))
 
 
@@ -146,12 +168,36 @@ class Feed:
             while topic.stale:
                 topic.stale = False
                 last = topic.last
-                job, frames = await run_in_threadpool(self._fetch, job_id, last)
+                try:
+                    job, frames = await self._ask(self._fetch, job_id, last)
+                except (NotFoundError, _ClosedError):
+                    topic.end()
+                    return
                 # A reader filled in the first events while we did not look for any.
                 topic.stale |= last != topic.last
                 topic.publish(job, frames if last == topic.last else [])
         finally:
             topic.busy = False
+
+    async def _ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the service says, in a thread; asked again if it cannot say it now.
+
+        Raises
+        ------
+        NotFoundError
+            It does not know the job.
+        _ClosedError
+            All readers are to end.
+        """
+        while not self._closed:
+            try:
+                return await run_in_threadpool(function, *args, **kwargs)
+            except NotFoundError:
+                raise
+            except Exception as error:
+                log.warning("event streams wait: %s", error)
+            await asyncio.sleep(_PAUSE)
+        raise _ClosedError
 
     def _fetch(self, job_id: str, last: int | None) -> tuple[Job, list[_Frame]]:
         # The job first: when it has ended, its last events are there.
@@ -207,6 +253,8 @@ class Feed:
                     return
                 elif version == topic.version and not await _wait(changed, patience):
                     yield KEEPALIVE_COMMENT
+        except (NotFoundError, _ClosedError):  # deleted since
+            return
         finally:
             topic.readers -= 1
             if not topic.readers:
@@ -214,7 +262,7 @@ class Feed:
 
     async def _look_up(self, topic: _Topic, job_id: str, after: int, most: int) -> list[_Frame]:
         version = topic.version
-        frames = await run_in_threadpool(self._frames, job_id, after, most)
+        frames = await self._ask(self._frames, job_id, after, most)
         newest = len(frames) < most and version == topic.version
         if newest and not topic.recent and not topic.busy:
             topic.keep(frames)
@@ -222,7 +270,7 @@ class Feed:
 
     async def _join(self, job_id: str) -> _Topic:
         if (topic := self._topics.get(job_id)) is None:
-            job = await run_in_threadpool(self._service.get_job, job_id)
+            job = await self._ask(self._service.get_job, job_id)
             topic = self._topics.setdefault(job_id, _Topic(job))
             self._wake(job_id)  # what changed while we looked
         topic.readers += 1

@@ -110,6 +110,13 @@ def router(context: Context, feed: Feed) -> APIRouter:
         """A job as it is now."""
         return service.get_job(job_id)
 
+    @routes.delete(
+        "/{job_id}", operation_id="delete_job", status_code=204, responses=problems(404, 409)
+    )
+    def delete(job_id: Identifier) -> None:
+        """Forget a job that has ended, with its events and keys; its model stays."""
+        service.delete_job(job_id)
+
     _add_actions(routes, context)
     _add_results(routes, context, feed)
     return routes

@@ -33,6 +33,7 @@ from nbmlp.server.settings import ServerSettings
 from nbmlp.server.space import is_full
 from nbmlp.server.store.jobs import JobStore
 from nbmlp.server.store.reports import Reports, StaleError
+from nbmlp.server.store.retention import Retention
 
 __all__ = ["LocalExecutor"]
 
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks at the clock, and after a failure of the store.
 _PERIOD, _PAUSE = 0.5, 0.25
 _LONGEST_DELAY = 30.0
+#: Seconds between two looks for what is old enough to be forgotten.
+_TIDY = 3600.0
 
 
 class LocalExecutor:
@@ -47,8 +50,8 @@ class LocalExecutor:
 
     Parameters
     ----------
-    jobs, reports, files
-        What they are told and where they write.
+    jobs, reports, retention, files
+        What they are told, where they write, and for how long.
     settings : ServerSettings
     changed : callable
         Called with a job's id after anything about it has changed.
@@ -65,11 +68,13 @@ class LocalExecutor:
         self,
         jobs: JobStore,
         reports: Reports,
+        retention: Retention,
         files: DataFolder,
         settings: ServerSettings,
         changed: Callable[[str], None],
     ) -> None:
         self._jobs, self._reports, self._files = jobs, reports, files
+        self._retention, self._tidied = retention, time.monotonic() - _TIDY
         self._settings, self._changed = settings, changed
         self._pauses = Pauses(jobs, reports, files, settings.max_attempts)
         self.lock = threading.RLock()
@@ -174,6 +179,7 @@ class LocalExecutor:
                     self._clean_up()
                     self._find_lost()
                     self._start_waiting()
+                self._tidy()
             except ServiceError as error:
                 log.warning("no job is started now: %s", error)
                 time.sleep(_PAUSE)
@@ -271,6 +277,15 @@ class LocalExecutor:
                 self._delay(row["id"], row["setbacks"] + 1)
                 self._changed(row["id"])
         self._doubtful = False
+
+    def _tidy(self) -> None:
+        """Now and then, forget what is old."""
+        if time.monotonic() < self._tidied + _TIDY:
+            return
+        now, day = time.time(), 86_400.0
+        self._retention.forget_keys(now - day * self._settings.keys_days)
+        if not self._retention.thin_events(now - day * self._settings.events_days):
+            self._tidied = time.monotonic()
 
     # -- starting
 

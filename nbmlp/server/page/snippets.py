@@ -96,6 +96,12 @@ def job(origin: str, job: Job) -> list[Example]:
             )
             for action in ACTIONS
         ),
+        Example(
+            "delete-job",
+            "Delete the job",
+            _delete(address),
+            _python(origin, f'client.delete_job("{job.id}")'),
+        ),
     ]
 
 

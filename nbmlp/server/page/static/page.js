@@ -109,8 +109,11 @@ document.addEventListener("htmx:responseError", (event) => {
   if (xhr.status === 401) location.assign("/login");
   else complain(reason(xhr.responseText, xhr.status));
 });
-// Refused or not: what is shown may be old.
+// Refused or not: what is shown may be old. What has been deleted is left for the others.
 document.addEventListener("htmx:afterRequest", (event) => {
-  if (event.detail.requestConfig.verb !== "get") htmx.trigger(document.body, "refresh");
+  const { elt, requestConfig, successful } = event.detail;
+  if (requestConfig.verb === "get") return;
+  if (successful && elt.dataset.then) location.assign(elt.dataset.then);
+  else htmx.trigger(document.body, "refresh");
 });
 document.addEventListener("htmx:sendError", () => complain(reason("", 0)));
