@@ -373,6 +373,9 @@ class FakeService:
     def find_token(self, token_id: str) -> Token | None:
         return next((t for t in self.secrets.values() if t.id == token_id), None)
 
+    def token_hashes(self) -> frozenset[str]:
+        return frozenset(self.secrets)
+
     def list_tokens(self) -> Sequence[Token]:
         return sorted(self.secrets.values(), key=lambda token: token.id)
 

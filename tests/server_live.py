@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +16,11 @@ import httpx
 from nbmlp.server.http.app import create_app
 from nbmlp.server.http.run import Listener, open_socket
 from nbmlp.server.settings import ServerSettings
+
+
+def settings(folder: Path, **more: object) -> ServerSettings:
+    """On any port, and without a limit on requests."""
+    return ServerSettings(**{"data_dir": folder, "port": 0, "rate": 1e6, "burst": 10**6, **more})
 
 
 @dataclass
@@ -31,6 +38,16 @@ class Live:
     @property
     def bearer(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.secret}"}
+
+    def head(self, method: str, path: str, *more: str, token: str = "") -> bytes:
+        """Of a request, for a plain socket."""
+        secret = f"Authorization: Bearer {token or self.secret}"
+        lines = (f"{method} {path} HTTP/1.1", "Host: localhost", secret, *more, "", "")
+        return "\r\n".join(lines).encode()
+
+    def connect(self) -> socket.socket:
+        """A plain connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
     def client(self, signed_in: bool = True, **headers: str) -> httpx.Client:
         given = self.bearer if signed_in else {}

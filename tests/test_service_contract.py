@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import threading
 import time
@@ -532,9 +533,12 @@ def test_tokens(service: Service) -> None:
     assert found.id == first.id
     assert service.verify_token("nobody's") is None
     assert (service.find_token(second.id), service.find_token(NOBODY)) == (second, None)
+    digests = [hashlib.sha256(s.encode()).hexdigest() for s in (secret, other)]
+    assert service.token_hashes() == set(digests)
     service.delete_token(first.id)
     assert service.verify_token(secret) is None
     assert service.find_token(first.id) is None
+    assert service.token_hashes() == {digests[1]}
     assert [token.id for token in service.list_tokens()] == [second.id]
     with pytest.raises(NotFoundError, match="token"):
         service.delete_token(first.id)

@@ -188,6 +188,9 @@ class Service(Protocol):
     def find_token(self, token_id: str) -> Token | None:
         """The token with this id, if it is still accepted."""
 
+    def token_hashes(self) -> frozenset[str]:
+        """SHA-256 of the secrets of all tokens, in hexadecimal digits."""
+
     def list_tokens(self) -> Sequence[Token]:
         """Oldest first."""
 

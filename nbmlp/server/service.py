@@ -346,6 +346,10 @@ class LocalService:
         """The token with this id, if it is still accepted."""
         return self._catalog.find_token(token_id)
 
+    def token_hashes(self) -> frozenset[str]:
+        """SHA-256 of the secrets of all tokens, in hexadecimal digits."""
+        return self._catalog.token_hashes()
+
     def list_tokens(self) -> Sequence[Token]:
         """Oldest first."""
         return self._catalog.tokens()

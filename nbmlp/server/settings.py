@@ -92,18 +92,25 @@ class ServerSettings(BaseSettings):
         default=12.0, gt=0, le=720, description="Hours until a browser has to sign in again."
     )
     rate: float = Field(
-        default=100.0, gt=0, description="Requests per second of a token, and of an address."
+        default=100.0, gt=0, description="Requests per second of a token; of an address without."
     )
     burst: int = Field(default=300, ge=1, description="Requests that may come at once.")
     max_connections: int = Field(default=512, ge=1, description="Connections in all.")
     max_streams: int = Field(default=16, ge=1, description="Event streams of one token.")
     header_seconds: float = Field(
-        default=10.0, gt=0, description="Seconds for a request's head to arrive."
+        default=10.0, gt=0,
+        description="Seconds for a request's head to arrive, and for which a body may stand still.",
+    )  # fmt: skip
+    body_rate: float = Field(
+        default=1000.0, gt=0, description="Least bytes per second of a body, uploads included."
     )
     body_seconds: float = Field(
         default=30.0, gt=0, description="Seconds for a request's body, uploads aside."
     )
-    body_mb: int = Field(default=16, ge=1, description="Largest request body, uploads aside, MB.")
+    body_mb: int = Field(default=16, ge=1, description="Largest body of rows to predict, MB.")
+    work_mb: int = Field(
+        default=512, ge=1, description="Bodies and answers at work in all, MB; 429 beyond."
+    )
     write_seconds: float = Field(
         default=30.0, gt=0, description="Seconds that a reader may stall until it is cut off."
     )
@@ -115,7 +122,10 @@ class ServerSettings(BaseSettings):
     # -- uploads
     upload_mb: int = Field(default=1024, ge=1, description="Largest file that is taken, in MB.")
     upload_seconds: float = Field(default=900.0, gt=0, description="Seconds for an upload.")
-    uploads: int = Field(default=2, ge=1, description="Uploads at a time.")
+    uploads: int = Field(default=2, ge=1, description="Uploads of one token at a time.")
+    parsers: int = Field(
+        default=2, ge=1, description="Uploaded files that are read at a time, one of each token."
+    )
     expanded_mb: int = Field(
         default=4096, ge=1, description="Largest size of a file's contents once unpacked, MB."
     )

@@ -9,11 +9,11 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 import nbmlp
-from nbmlp.server.http import datasets, errors, jobs, models, observe, schema, signing
+from nbmlp.server.http import datasets, errors, health, jobs, models, observe, schema, signing
 from nbmlp.server.http.context import Context
 from nbmlp.server.http.feed import Feed
 from nbmlp.server.http.gate import Gate
-from nbmlp.server.http.limits import Places
+from nbmlp.server.http.limits import Lanes, Places
 from nbmlp.server.http.serving import Kept
 from nbmlp.server.http.sessions import Sessions, Tokens
 from nbmlp.server.page.routes import router as page_router
@@ -44,7 +44,8 @@ def create_app(service: Service, settings: ServerSettings) -> FastAPI:
     feed, kept = Feed(service), Kept(service, settings.models_kept)
     tokens, sessions = Tokens(service), Sessions(settings.session_hours)
     uploads = Places(settings.uploads, "uploads")
-    context = Context(service, settings, uploads, Places(settings.max_streams, "event streams"))
+    streams = Places(settings.max_streams, "event streams")
+    context = Context(service, settings, uploads, streams, Lanes(settings.parsers))
     observer = observe.Observer(service, context.streams)
 
     @asynccontextmanager
@@ -61,7 +62,7 @@ def create_app(service: Service, settings: ServerSettings) -> FastAPI:
     )  # fmt: skip
     for routes in (
         datasets.router(context), jobs.router(context, feed), models.router(context, kept),
-        models.inference(kept), models.health(service), observe.router(observer),
+        models.inference(kept), health.router(service), observe.router(observer),
         signing.router(tokens, sessions), page_router(service),
     ):  # fmt: skip
         app.include_router(routes)

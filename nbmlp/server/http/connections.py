@@ -1,56 +1,158 @@
-"""Connections: not too many, and none that is held open without asking for anything."""
+"""Connections: not too many, none held open without asking for anything, none that costs much."""
 
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from nbmlp.server.http.crowd import Crowd
+from nbmlp.server.http.headers import refusal
+from nbmlp.server.http.limits import network_of
 from nbmlp.server.settings import ServerSettings
 
 __all__ = ["bounded_protocol"]
 
-#: Seconds for reading what somebody sends who is turned away.
-_LINGER = 1.0
-_SAID = b'{"error": "too many connections: wait a moment."}'
-_FULL = (
-    b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\n"
-    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(_SAID), _SAID)
-)
+#: Bytes of a body that are read on although its request has been answered.
+_UNWANTED = 1 << 20
+#: Seconds of silence after which who was refused has heard it, and between two looks at what such
+#: connections still send: some 50 MB/s, however many they are.
+_SILENCE, _LOOK = 1.0, 0.005
+#: Bytes without a byte of a body: of a head, of what is said between the parts of a body, of what
+#: follows it. The parser gathers a field as long as it comes, so it must be stopped from outside.
+_MOST_SAID, _MOST_HEADERS = 1 << 16, 128
+#: Bytes parsed at a time: no more is parsed while a request waits for the one before it.
+_PIECE = 1 << 12
+_FULL = "too many connections: wait a moment."
+_LATE = "the head of the request took too long to arrive."
+_LONG = {
+    HTTPStatus.REQUEST_URI_TOO_LONG: "the address is longer than 64 kB.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "the headers are longer than 64 kB in all, or"
+    f" more than {_MOST_HEADERS}.",
+    HTTPStatus.BAD_REQUEST: "this is no HTTP request that can be read.",
+}
 
 
-class _Bounded(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """A connection that has to ask for something, and to read the answer, in time."""
+class _Bounded(HttpToolsProtocol):
+    """A connection that has to ask for something, in few words, and to read the answer in time."""
 
     bounds: ServerSettings
-    _turned_away = False
+    crowd: Crowd
+    _network = ""
+    _parting = _in_body = _too_many_headers = False
+    _said = _unwanted = 0
+    _ends = 0.0
+    url = b""
+    _unread = memoryview(b"")
     _timer: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
+    _slow: asyncio.TimerHandle | None = None
+
+    # -- its life
 
     def connection_made(self, transport: Any) -> None:
         """Take it, or turn it away."""
         super().connection_made(transport)
-        if len(self.connections) > self.bounds.max_connections:
-            self._turn_away()
-        else:
-            self._expect_head()
-
-    def data_received(self, data: bytes) -> None:
-        """Read on, as long as it does not take too long."""
-        if self._turned_away or self.transport.is_closing():
-            return
-        super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete:
+        self._network = network_of(self.client[0] if self.client else "")
+        if self.crowd.enter(self, self._network):
             self._expect_head()
         else:
-            self._stop_waiting()
+            self._refuse(429, _FULL)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended."""
+        self.crowd.leave(self)
         self._stop_waiting()
         self._goes_on()
+        if self._slow is not None:
+            self._slow.cancel()
+        self._unread = memoryview(b"")
         super().connection_lost(exc)
+
+    @property
+    def party(self) -> str:
+        """Who has asked last, if with a good token."""
+        return "" if self.cycle is None else str(self.cycle.scope["state"].get("party", ""))
+
+    @property
+    def works(self) -> bool:
+        """Whether a request is not answered yet."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def give_way(self) -> None:
+        """To somebody else."""
+        idle = self.cycle is not None and self.cycle.response_complete and not self._said
+        if not (idle or self._parting):
+            self._refuse(429, _FULL)
+        self._stop_waiting()
+        self.transport.close()
+
+    # -- what comes in
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, as long as it does not take too long."""
+        if self._parting:
+            return self._discard()
+        self._unread = memoryview(bytes(self._unread) + data if self._unread else data)
+        self._parse()
+        if self._parting:
+            return None
+        if self._unwanted > _UNWANTED:
+            self._read_slowly()
+        return self._stop_waiting() if self.works else self._expect_head()
+
+    def _parse(self) -> None:
+        while self._unread and not (self.pipeline or self._parting or self.transport.is_closing()):
+            piece, self._unread = self._unread[:_PIECE], self._unread[_PIECE:]
+            self._said += len(piece)
+            super().data_received(piece)  # type: ignore[arg-type]
+            if self._said > _MOST_SAID and not self._parting:
+                address = not self._in_body and len(self.url) > _MOST_SAID // 2
+                self._refuse_long(414 if address else 431)
+        if self._unread and not self.transport.is_closing():
+            self.flow.pause_reading()
+
+    def on_message_begin(self) -> None:
+        """A new request."""
+        self._in_body = False
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One more; what comes behind a body is no header, whatever it says."""
+        if self._in_body:
+            return
+        if len(self.headers) == _MOST_HEADERS:
+            self._too_many_headers = True
+            raise ValueError("too many headers")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._in_body, self._said = True, 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Some of the body, wanted or not."""
+        self._said = 0
+        if self.cycle.response_complete:
+            self._unwanted += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is there."""
+        self._said = self._unwanted = 0
+        self.crowd.drained.discard(self)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is there: on with what came behind its request."""
+        self.crowd.answered(self, self._network)
+        super().on_response_complete()
+        self._parse()
+
+    # -- what goes out
 
     def pause_writing(self) -> None:
         """The reader is slower than we are."""
@@ -68,12 +170,57 @@ class _Bounded(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             self._stalled.cancel()
             self._stalled = None
 
-    def _turn_away(self) -> None:
-        """Say so; what is asked is still read, or the answer would be lost on the way."""
-        self._turned_away = True
+    # -- refusals
+
+    def send_400_response(self, msg: str) -> None:
+        """Say what is wrong, as all errors are said."""
+        self._refuse_long(431 if self._too_many_headers else 400)
+
+    def _refuse_long(self, status: int) -> None:
+        self._refuse(status, _LONG[HTTPStatus(status)])
+
+    def _refuse(self, status: int, sentence: str) -> None:
+        """Say so, unless an answer is on its way; the application hears of the end."""
+        if not (self.works and self.cycle.response_started):
+            self.transport.write(refusal(status, sentence))
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._part()
+
+    def _part(self) -> None:
+        """Be gone in a moment; what comes is still read, or the answer would be lost on its way."""
+        self._parting = True
+        self._unread = memoryview(b"")
         self.connections.discard(self)
-        self.transport.write(_FULL)
-        self._timer = self.loop.call_later(_LINGER, self.transport.close)
+        self._stop_waiting()
+        self._ends = self.loop.time() + self.bounds.header_seconds
+        self._expect_silence()
+        self.crowd.part(self)
+
+    def _discard(self) -> None:
+        self._stop_waiting()
+        if self.loop.time() > self._ends:
+            self.transport.close()
+        else:
+            self._read_slowly()
+            self._expect_silence()
+
+    def _read_slowly(self) -> None:
+        """What nobody wants: together with all others that send such, so much a second."""
+        if not self.transport.is_closing():
+            self.crowd.drained.add(self)
+            self.flow.pause_reading()
+            self._slow = self.loop.call_later(_LOOK * len(self.crowd.drained), self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
+    def _expect_silence(self) -> None:
+        self._timer = self.loop.call_later(_SILENCE, self.transport.close)
+
+    # -- patience
 
     def _expect_head(self) -> None:
         if self._timer is None:
@@ -86,7 +233,9 @@ class _Bounded(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def _give_up(self) -> None:
         self._timer = None
-        if self.cycle is None or self.cycle.response_complete:
+        if self._said and not self.works:
+            self._refuse(408, _LATE)
+        elif not self.works:
             self.transport.close()
 
 
@@ -99,4 +248,5 @@ def bounded_protocol(settings: ServerSettings) -> type[asyncio.Protocol]:
         ``max_connections``; ``header_seconds`` for the head of a request; ``write_seconds`` for a
         reader that has stalled while 64 kB wait for it.
     """
-    return type("Bounded", (_Bounded,), {"bounds": settings})
+    crowd = Crowd(settings.max_connections)
+    return type("Bounded", (_Bounded,), {"bounds": settings, "crowd": crowd})

@@ -9,11 +9,13 @@ from fastapi import Depends, Path, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
-from nbmlp.server.http.limits import Places
+from nbmlp.server.http.limits import Lanes, Places
 from nbmlp.server.ports import Page, Service, Token
 from nbmlp.server.settings import ServerSettings
 
-__all__ = ["After", "Context", "Digits", "Identifier", "Limit", "Listing", "Owner", "User"]
+__all__ = [
+    "After", "Asker", "Context", "Digits", "Identifier", "Limit", "Listing", "Owner", "Who",
+]  # fmt: skip
 
 Item = TypeVar("Item")
 
@@ -48,12 +50,15 @@ class Context:
     settings : ServerSettings
     uploads, streams : Places
         Of each user.
+    parsers : Lanes
+        Of the processes that read uploaded files.
     """
 
     service: Service
     settings: ServerSettings
     uploads: Places
     streams: Places
+    parsers: Lanes
 
 
 class Listing(BaseModel, Generic[Item]):
@@ -68,9 +73,24 @@ class Listing(BaseModel, Generic[Item]):
         return cls(data=page.items, has_more=page.has_more)
 
 
-def _user(request: Request) -> str:
-    user: str = request.state.user
-    return user
+@dataclass(frozen=True)
+class Who:
+    """Who asks.
+
+    Attributes
+    ----------
+    party : str
+        A user's page, or a user's programs: they have places of their own.
+    token : Token
+        With limits of its own.
+    """
+
+    party: str
+    token: Token
+
+
+def _who(request: Request) -> Who:
+    return Who(request.state.party, request.state.token)
 
 
 def _owner(request: Request) -> str:
@@ -78,7 +98,6 @@ def _owner(request: Request) -> str:
     return token.label
 
 
-#: Id of the token that asks.
-User = Annotated[str, Depends(_user)]
+Asker = Annotated[Who, Depends(_who)]
 #: Its label: the owner of what it makes.
 Owner = Annotated[str, Depends(_owner)]

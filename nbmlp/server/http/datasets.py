@@ -16,7 +16,7 @@ from fastapi import APIRouter, HTTPException, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from nbmlp.server.http.context import After, Context, Identifier, Limit, Listing, Owner
+from nbmlp.server.http.context import After, Asker, Context, Identifier, Limit, Listing, Owner
 from nbmlp.server.http.errors import problems
 from nbmlp.server.intake.reader import RefusedFileError, read_upload
 from nbmlp.server.ports import Dataset, DatasetSummary, NoSpaceError, Service
@@ -50,7 +50,7 @@ def router(context: Context) -> APIRouter:
         "/{dataset}", operation_id="upload_dataset", status_code=201, openapi_extra=_BODY,
         responses=problems(408, 413, 415, 507),
     )  # fmt: skip
-    async def upload(dataset: Label, request: Request, owner: Owner) -> Dataset:
+    async def upload(dataset: Label, request: Request, owner: Owner, who: Asker) -> Dataset:
         """Send a .csv, .parquet, .npy, .npz or .mat file (version 5 to 7) as it is.
 
         The answer has its columns, missing values, first rows and a guess at the target. The
@@ -58,10 +58,11 @@ def router(context: Context) -> APIRouter:
         """
         if not re.fullmatch(_LABEL, dataset):
             raise HTTPException(422, "the name has characters that a label cannot have.")
-        with context.uploads.hold("everybody"):
+        with context.uploads.hold(who.party, who.token.uploads):
             async with _scratch(service) as (raw, out):
                 await _receive(request, raw, context)
-                return await run_in_threadpool(_take, raw, out, dataset, owner, context)
+                async with context.parsers.hold(who.party):
+                    return await run_in_threadpool(_take, raw, out, dataset, owner, context)
 
     @routes.get("", operation_id="list_datasets", responses=problems())
     def listed(after: After = None, limit: Limit = 50) -> Listing[DatasetSummary]:

@@ -23,7 +23,7 @@ from nbmlp.server.ports import (
     ServiceError,
 )
 
-__all__ = ["Problem", "add_handlers", "answer", "problems"]
+__all__ = ["Problem", "RefusedError", "add_handlers", "answer", "problems"]
 
 #: The first that fits; errors of the library (data, settings) are 422.
 _STATUS: dict[type[Exception], int] = {
@@ -52,6 +52,23 @@ _WHEN = {
     507: "No space left.",
 }
 _FEW_PROBLEMS = 5
+
+
+class RefusedError(Exception):
+    """Not allowed: how to answer.
+
+    Parameters
+    ----------
+    status : int
+    message : str
+    **headers
+        With ``_`` for ``-``.
+    """
+
+    def __init__(self, status: int, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 class Problem(BaseModel):

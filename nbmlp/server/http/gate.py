@@ -5,47 +5,47 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nbmlp.errors import NbmlpError
-from nbmlp.server.http.errors import answer
-from nbmlp.server.http.limits import RateLimit, network_of
-from nbmlp.server.http.sessions import Sessions, Tokens
+from nbmlp.server.http.bodies import Incoming, Pace, in_pieces
+from nbmlp.server.http.errors import RefusedError, answer
+from nbmlp.server.http.headers import SECURITY
+from nbmlp.server.http.limits import Held, RateLimit, Share, TooManyError, network_of
+from nbmlp.server.http.origin import check_host, check_origin
+from nbmlp.server.http.sessions import Session, Sessions, Tokens, secret_of
+from nbmlp.server.ports import Token
 from nbmlp.server.settings import ServerSettings
 
 __all__ = ["UPLOADS", "Answered", "Gate", "is_open"]
 
 _LOG = logging.getLogger("nbmlp.server")
+#: They cost nothing, and who watches over the server must get an answer whoever else asks.
+_HEALTH = frozenset({"/v2/health/live", "/v2/health/ready"})
 #: What needs no token; everything else does.
-_OPEN = frozenset({"/v2/health/live", "/v2/health/ready", "/login"})
+_OPEN = _HEALTH | {"/login"}
 _OPEN_FOLDER = "/static"
 #: Files come here: they have limits of their own.
 UPLOADS = "/v1/datasets/"
+#: Rows to predict come here.
+_MODELS, _INFER = "/v2/models/", "/infer"
 #: Its form carries the session's token in a field.
 _FORMS = frozenset({"/login", "/logout"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-_MB = 1 << 20
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none';"
-        " object-src 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+#: Of a body that is neither a file nor rows.
+_SMALL, _MB = 1 << 16, 1 << 20
+#: Seconds that a request may have to wait for its turn, and that it takes to say that it has none:
+#: who asks again at once costs nobody anything.
+_PATIENCE, _PENALTY = 5.0, 0.5
 
 
 @dataclass
@@ -67,31 +67,14 @@ class Answered:
     started: float = field(default_factory=time.perf_counter)
 
 
-class _RefusedError(Exception):
-    """Not allowed: how to answer."""
-
-    def __init__(self, status: int, message: str, **headers: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
-
-
 def is_open(path: str) -> bool:
     """Whether a path needs no token."""
     folder, _, name = path.rpartition("/")
     return path in _OPEN or (folder == _OPEN_FOLDER and name != "")
 
 
-def _host_name(host: str) -> str:
-    """Of a Host header, without its port; empty when it is none."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
 class Gate:
-    """ASGI middleware: host, rate, authentication, origin, size and time of bodies, headers.
+    """ASGI middleware: host, origin, who asks, how often and how much; headers.
 
     Parameters
     ----------
@@ -114,7 +97,16 @@ class Gate:
     ) -> None:
         self._app, self._settings, self._observe = app, settings, observe
         self._tokens, self._sessions = tokens, sessions
-        self._rate = RateLimit(settings.rate, settings.burst)
+        self._rate = RateLimit(settings.rate, settings.burst, _PATIENCE)
+        # Not all: strangers' connections and new ones need places, too.
+        self._requests = Share(
+            max(2, settings.max_connections * 7 // 8),
+            "too many requests of yours are at work: wait until some have ended.",
+        )
+        self._bytes = Share(
+            max(settings.work_mb, 4 * settings.body_mb) * _MB,
+            "too many bytes of bodies and answers are at work: wait until some have been sent.",
+        )
         extra = {name.strip().lower() for name in settings.allowed_hosts.split(",")} - {""}
         self._hosts = _LOCAL | extra | {settings.host.lower()}
 
@@ -125,123 +117,136 @@ class Gate:
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1008})
         done = Answered(scope)
-        send = self._hardened(send, done)
+        send = _hardened(send, done)
         try:
-            await self._admit(scope)
-        except _RefusedError as refusal:
+            await self._hand_on(scope, receive, send, done)
+        except RefusedError as refusal:
             await _refusal(refusal, scope)(scope, receive, send)
         except NbmlpError as error:
             await answer(error)(scope, receive, send)
-        else:
-            await self._call(scope, self._bounded(scope, receive), send, done)
         finally:
             self._observe(done)
 
+    async def _hand_on(self, scope: Scope, receive: Receive, send: Send, done: Answered) -> None:
+        headers = Headers(scope=scope)
+        network = network_of((scope.get("client") or ("",))[0])
+        state = scope.setdefault("state", {})
+        state.update(user="", csrf="", token=None, party="")
+        check_host(scope, headers, self._hosts)
+        if scope["path"] in _HEALTH:
+            return await self._call(scope, receive, send, done)
+        await self._admit(scope, headers, network)
+        party = state["party"] or network
+        with self._requests.hold(party, 1), self._bytes.hold(party) as held:
+            state["held"] = held
+            await self._call(scope, self._bounded(scope, headers, receive, held), send, done)
+
     async def _call(self, scope: Scope, receive: Receive, send: Send, done: Answered) -> None:
         """What is behind; its errors are logged, and told as such if nothing was told yet."""
+        head = scope["method"] == "HEAD"
+        inner = {**scope, "method": "GET"} if head else scope
         try:
-            await self._app(scope, receive, send)
+            await self._app(inner, receive, send)
         except Exception:
             _LOG.exception("%s %s failed", scope["method"], scope["path"])
             if not done.status:
                 said = {"error": "the server met an error of its own: see its log."}
                 await JSONResponse(said, 500)(scope, receive, send)
+        finally:
+            if "route" in inner:
+                scope["route"] = inner["route"]
 
     # -- who may
 
-    async def _admit(self, scope: Scope) -> None:
-        headers, path = Headers(scope=scope), scope["path"]
-        state = scope.setdefault("state", {})
-        state.update(user="", csrf="", token=None)
-        if _host_name(headers.get("host", "")) not in self._hosts:
-            raise _RefusedError(
-                400, "this host name is not known here: add it with --allowed-hosts."
-            )
-        client = scope.get("client") or ("", 0)
-        self._rate.take(network_of(client[0]))
-        writes = scope["method"] not in _SAFE
+    async def _admit(self, scope: Scope, headers: Headers, network: str) -> None:
+        path, state, writes = scope["path"], scope["state"], scope["method"] not in _SAFE
         if writes:
-            _check_origin(headers)
+            check_origin(scope, headers)
+        token, session = await self._identify(scope, headers, network)
         if is_open(path):
             return
-        await self._authenticate(headers, path, state, writes)
-        self._rate.take(state["user"])
-
-    async def _authenticate(
-        self, headers: Headers, path: str, state: dict[str, Any], writes: bool
-    ) -> None:
-        kind, _, secret = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and (token := await self._tokens.of_secret(secret.strip())):
-            state.update(user=token.id, token=token)
-            return
-        session = None if kind else self._sessions.find(headers.get("cookie", ""))
-        token = None if session is None else await self._tokens.of_id(session.user)
-        if session is None or token is None:
-            raise _RefusedError(
+        if token is None:
+            raise RefusedError(
                 401, "sign in, or send Authorization: Bearer and a token.",
                 WWW_Authenticate='Bearer realm="nbmlp"',
             )  # fmt: skip
-        state.update(user=token.id, token=token, csrf=session.csrf)
-        given = headers.get("x-csrf-token", "")
-        if (
-            writes
-            and path not in _FORMS
-            and not hmac.compare_digest(given.encode(), session.csrf.encode())
-        ):
-            raise _RefusedError(403, "the page's token is missing or old: reload the page.")
+        state.update(user=token.id, token=token)
+        if session is not None:
+            state["csrf"] = session.csrf
+            given = headers.get("x-csrf-token", "")
+            same = hmac.compare_digest(given.encode(), session.csrf.encode())
+            if writes and path not in _FORMS and not same:
+                raise RefusedError(403, "the page's token is missing or old: reload the page.")
 
-    # -- what comes in and goes out
+    async def _identify(
+        self, scope: Scope, headers: Headers, network: str
+    ) -> tuple[Token | None, Session | None]:
+        """Who asks, when it is their turn: by themselves if they are known, else by address."""
+        kind, _, secret = headers.get("authorization", "").partition(" ")
+        secret = secret.strip() if kind.lower() == "bearer" else ""
+        session = None if kind else self._sessions.find(secret_of(scope))
+        # No database is asked about a secret that nobody has: trying many costs the address.
+        strange = session is None and not await self._tokens.knows(secret)
+        if strange:
+            await self._turn(network)
+        if session is None:
+            token = await self._tokens.of_secret(secret)
+        else:
+            token = await self._tokens.of_id(session.user)
+        if token is None:
+            if not strange:
+                await self._turn(network)
+            return None, None
+        # A page and the programs of the same person do not wait for each other.
+        scope["state"]["party"] = party = f"{token.id} {'page' if session else 'programs'}"
+        await self._turn(party, token)
+        return token, session
 
-    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """Bodies end after some bytes and some time; uploads have their own limits."""
-        if scope["method"] in _SAFE or (
-            scope["method"] == "PUT" and scope["path"].startswith(UPLOADS)
-        ):
+    async def _turn(self, client: str, token: Token | None = None) -> None:
+        """Wait until a client may ask; raises TooManyError."""
+        try:
+            rate, burst = (token.rate, token.burst) if token else (None, None)
+            wait = self._rate.take(client, rate, burst)
+        except TooManyError:
+            await asyncio.sleep(_PENALTY)
+            raise
+        if wait:
+            await asyncio.sleep(wait)
+
+    # -- what comes in
+
+    def _bounded(self, scope: Scope, headers: Headers, receive: Receive, held: Held) -> Receive:
+        method, path, settings = scope["method"], scope["path"], self._settings
+        if method in _SAFE:
             return receive
-        most, seconds = self._settings.body_mb * _MB, self._settings.body_seconds
-        count, ends, whole = 0, asyncio.get_running_loop().time() + seconds, False
+        pace = Pace(settings.body_rate, settings.header_seconds)
+        if method == "PUT" and path.startswith(UPLOADS):
+            return Incoming(receive, headers, None, math.inf, pace, held)
+        rows = path.startswith(_MODELS) and path.endswith(_INFER)
+        most = settings.body_mb * _MB if rows else _SMALL
+        return Incoming(receive, headers, most, settings.body_seconds, pace, held)
 
-        async def bounded() -> Message:
-            nonlocal count, whole
-            if whole:  # what comes now is the end of the connection
-                return await receive()
-            try:
-                async with asyncio.timeout_at(ends):
-                    message = await receive()
-            except TimeoutError:
-                raise HTTPException(408, "the body took too long to arrive.") from None
-            count += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if count > most:
-                raise HTTPException(413, f"the body is larger than {most // _MB} MB.")
-            return message
 
-        return bounded
+def _hardened(send: Send, done: Answered) -> Send:
+    """Headers for every answer; no body for who has asked for the head alone."""
+    head = done.scope["method"] == "HEAD"
 
-    @staticmethod
-    def _hardened(send: Send, done: Answered) -> Send:
-        """Headers for every answer."""
-
-        async def hardened(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                done.status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
-                headers.setdefault("Cache-Control", "no-store")
+    async def hardened(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            done.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers.update(SECURITY)
+            headers.setdefault("Cache-Control", "no-store")
             await send(message)
+            if head:  # at once: a stream would go on
+                await send({"type": "http.response.body"})
+        elif not head:
+            await in_pieces(send, message)
 
-        return hardened
-
-
-def _check_origin(headers: Headers) -> None:
-    """A browser says which page asks: it has to be one of ours."""
-    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-    ours = origin is None or urlsplit(origin).netloc == headers.get("host")
-    if not ours or site not in (None, "same-origin", "none"):
-        raise _RefusedError(403, "this request comes from a page of another site.")
+    return hardened
 
 
-def _refusal(refusal: _RefusedError, scope: Scope) -> Response:
+def _refusal(refusal: RefusedError, scope: Scope) -> Response:
     wants_page = "text/html" in Headers(scope=scope).get("accept", "")
     if refusal.status == 401 and wants_page and scope["method"] == "GET":
         query = scope["query_string"].decode("latin-1")

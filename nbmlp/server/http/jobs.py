@@ -15,13 +15,14 @@ from starlette.types import Receive, Scope, Send
 
 from nbmlp.server.http.context import (
     After,
+    Asker,
     Context,
     Digits,
     Identifier,
     Limit,
     Listing,
     Owner,
-    User,
+    Who,
 )
 from nbmlp.server.http.errors import problems
 from nbmlp.server.http.feed import Feed
@@ -77,13 +78,13 @@ class Epochs(BaseModel):
 class _Stream(EventSourceResponse):
     """A stream that has a place of its user for as long as it runs."""
 
-    def __init__(self, frames: AsyncIterator[bytes], places: Places, user: str) -> None:
+    def __init__(self, frames: AsyncIterator[bytes], places: Places, who: Who) -> None:
         super().__init__(frames, headers={"X-Accel-Buffering": "no"})
-        self._places, self._user = places, user
+        self._places, self._who = places, who
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, if there is a place left."""
-        with self._places.hold(self._user):
+        with self._places.hold(self._who.party, self._who.token.streams):
             await super().__call__(scope, receive, send)
 
 
@@ -152,13 +153,13 @@ def _add_results(routes: APIRouter, context: Context, feed: Feed) -> None:
         response_model=None, responses={**problems(404), **_STREAM},
     )  # fmt: skip
     async def events(
-        job_id: Identifier, user: User, last_event_id: LastEventId = 0, after: Event = 0
+        job_id: Identifier, who: Asker, last_event_id: LastEventId = 0, after: Event = 0
     ) -> Response:
         """Follow a job; Last-Event-ID goes on where a stream broke off."""
         if await run_in_threadpool(_is_told, job_id, last_event_id):
             return Response(status_code=204)
         known = max(after, last_event_id)
-        return _Stream(feed.follow(job_id, known, _PATIENCE), context.streams, user)
+        return _Stream(feed.follow(job_id, known, _PATIENCE), context.streams, who)
 
     def _is_told(job_id: str, after: int) -> bool:
         ended = service.get_job(job_id).state in TERMINAL

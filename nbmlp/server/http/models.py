@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -19,9 +19,9 @@ from nbmlp.server.http.errors import problems
 from nbmlp.server.http.schema import INFER_BODY
 from nbmlp.server.http.serving import Arrays, Kept, ServedModel
 from nbmlp.server.http.tensors import InferRequest, encode
-from nbmlp.server.ports import Model, ModelSummary, NotFoundError, Service
+from nbmlp.server.ports import Model, ModelSummary, NotFoundError
 
-__all__ = ["health", "inference", "router"]
+__all__ = ["inference", "router"]
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
 _VERSION = "1"
@@ -127,30 +127,6 @@ def inference(kept: Kept) -> APIRouter:
         )
 
     _add_models(routes, kept)
-    return routes
-
-
-def health(service: Service) -> APIRouter:
-    """Routes below ``/v2/health``: open to everybody."""
-    routes = APIRouter(prefix="/v2/health", tags=["server"])
-    nobody: dict[str, Any] = {"openapi_extra": {"security": []}}
-
-    @routes.get("/live", operation_id="server_live", **nobody)
-    async def live() -> dict[str, bool]:
-        """Whether the server answers."""
-        return {"live": True}
-
-    @routes.get(
-        "/ready",
-        operation_id="server_ready",
-        responses={503: {"description": "Not now."}},
-        **nobody,
-    )
-    def ready() -> JSONResponse:
-        """Whether it can work."""
-        well = service.health().ready
-        return JSONResponse({"ready": well}, 200 if well else 503)
-
     return routes
 
 

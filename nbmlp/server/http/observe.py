@@ -27,7 +27,7 @@ from nbmlp.server.ports import Service
 __all__ = ["Observer", "configure_logging", "router"]
 
 _LOG = logging.getLogger("nbmlp.server.access")
-_SECRET = re.compile(r"(?i)(bearer\s+|nbmlp_session=|token[\"']?\s*[=:]\s*[\"']?)[^\s\"';,&]+")
+_SECRET = re.compile(r"(?i)(bearer\s+|nbmlp_session\w*=|token[\"']?\s*[=:]\s*[\"']?)[^\s\"';,&]+")
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30)
 
 

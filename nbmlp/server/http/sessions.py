@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from nbmlp.server.ports import Service, Token
 
-__all__ = ["COOKIE", "Session", "Sessions", "Tokens"]
+__all__ = ["Session", "Sessions", "Tokens", "cookie_name", "secret_of"]
 
-COOKIE = "nbmlp_session"
+_COOKIE = "nbmlp_session"
 #: Seconds for which a token that was good counts as good without asking the database.
 _TRUSTED = 10.0
-_TOKENS_REMEMBERED, _SESSIONS = 1000, 1000
+_TOKENS_REMEMBERED = 1000
+#: Browsers that one user may have signed in with; the oldest one is signed out then.
+_SESSIONS = 50
 #: Nobody's token is longer; what is longer is not worth hashing.
 _LONGEST_SECRET = 512
 
@@ -60,29 +64,33 @@ class Sessions:
 
     def begin(self, user: str) -> str:
         """A new session's secret."""
+        own = [name for name, session in self._sessions.items() if session.user == user]
+        for name in own[: max(0, len(own) + 1 - _SESSIONS)]:
+            del self._sessions[name]
         secret = secrets.token_urlsafe(32)
         ends = self._clock() + self.seconds
         self._sessions[_digest(secret)] = Session(user, secrets.token_urlsafe(32), ends)
-        if len(self._sessions) > _SESSIONS:
-            self._sessions.popitem(last=False)
         return secret
 
-    def find(self, cookies: str) -> Session | None:
-        """The session that a Cookie header names."""
-        session = self._sessions.get(_digest(_secret(cookies)))
+    def find(self, secret: str) -> Session | None:
+        """The session with this secret."""
+        session = self._sessions.get(_digest(secret)) if secret else None
         return session if session and session.ends > self._clock() else None
 
-    def end(self, cookies: str) -> None:
+    def end(self, secret: str) -> None:
         """Sign out."""
-        self._sessions.pop(_digest(_secret(cookies)), None)
+        self._sessions.pop(_digest(secret), None)
 
 
-def _secret(cookies: str) -> str:
-    try:
-        morsel = SimpleCookie(cookies).get(COOKIE)
-    except CookieError:
-        return ""
-    return morsel.value if morsel else ""
+def cookie_name(scope: Scope) -> str:
+    """Of a session; cookies do not know ports: two servers on one machine need two names."""
+    _, port = scope["server"]
+    return f"{_COOKIE}_{port}"
+
+
+def secret_of(scope: Scope) -> str:
+    """Of the session that a request's cookies name; empty without."""
+    return HTTPConnection(scope).cookies.get(cookie_name(scope), "")
 
 
 def _digest(secret: str) -> bytes:
@@ -100,6 +108,22 @@ class Tokens:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._good: OrderedDict[bytes | str, tuple[Token, float]] = OrderedDict()
+        self._hashes: frozenset[str] = frozenset()
+        self._read = -math.inf
+
+    async def knows(self, secret: str) -> bool:
+        """Whether there is, or was some seconds ago, a token with this secret.
+
+        That is cheap, however many secrets are tried: the database is asked for the hashes of all
+        tokens every few seconds at most.
+        """
+        if not secret or len(secret) > _LONGEST_SECRET:
+            return False
+        digest, now = _digest(secret).hex(), time.monotonic()
+        if digest not in self._hashes and now > self._read + _TRUSTED:
+            self._read = now
+            self._hashes = await run_in_threadpool(self._service.token_hashes)
+        return digest in self._hashes
 
     async def of_secret(self, secret: str) -> Token | None:
         """The token with this secret."""

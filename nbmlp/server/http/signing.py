@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hmac
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse
+from starlette.datastructures import QueryParams
 
-from nbmlp.server.http.sessions import COOKIE, Sessions, Tokens
+from nbmlp.server.http.sessions import Sessions, Tokens, cookie_name, secret_of
 
 __all__ = ["router"]
 
@@ -28,8 +29,8 @@ def router(tokens: Tokens, sessions: Sessions) -> APIRouter:
             return RedirectResponse(f"/login?{urlencode({'wrong': 1, 'next': place})}", 303)
         answer = RedirectResponse(place, 303)
         answer.set_cookie(
-            COOKIE, sessions.begin(token.id), max_age=sessions.seconds, httponly=True,
-            samesite="strict", secure=request.url.scheme == "https",
+            cookie_name(request.scope), sessions.begin(token.id), max_age=sessions.seconds,
+            httponly=True, samesite="strict", secure=request.url.scheme == "https",
         )  # fmt: skip
         return answer
 
@@ -38,27 +39,25 @@ def router(tokens: Tokens, sessions: Sessions) -> APIRouter:
         given = (await _form(request)).get("csrf", "")
         if not hmac.compare_digest(given.encode(), request.state.csrf.encode()):
             raise HTTPException(403, "the page's token is missing or old: reload the page.")
-        sessions.end(request.headers.get("cookie", ""))
+        sessions.end(secret_of(request.scope))
         answer = RedirectResponse("/login", 303)
-        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        answer.delete_cookie(cookie_name(request.scope), httponly=True, samesite="strict")
         return answer
 
     return routes
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def _form(request: Request) -> QueryParams:
     """Its fields; a stranger's form is read no further than a form is long."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > _LONGEST_FORM:
             raise HTTPException(413, "the form is too long.")
-    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
-    return {name: values[0] for name, values in fields.items()}
+    return QueryParams(body.decode("utf-8", "replace"))
 
 
 def _own_path(wanted: str) -> str:
     """Where to go after signing in: a path here and nowhere else."""
-    parts = urlsplit(wanted)
-    here = wanted.startswith("/") and not parts.netloc and not wanted.startswith(("//", "/\\"))
+    here = wanted.startswith("/") and not wanted.startswith(("//", "/\\"))
     return wanted if here and wanted.isprintable() else "/"

@@ -158,6 +158,11 @@ class Catalog:
             row = connection.execute(query).mappings().first()
         return None if row is None else _token(row)
 
+    def token_hashes(self) -> frozenset[str]:
+        """Of all secrets."""
+        with self._database.read() as connection:
+            return frozenset(connection.execute(select(schema.tokens.c.hash)).scalars())
+
     def tokens(self) -> list[Token]:
         """Oldest first."""
         table = schema.tokens
