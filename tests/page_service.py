@@ -22,6 +22,10 @@ NOW = 1_790_000_000.0
 #: A data set and a class whose names a page or a spreadsheet might run.
 HOSTILE = "<script>alert(1)</script>"
 FORMULA = "=1+1"
+REMARK = (
+    "no better than a constant: its accuracy on the 15 test rows is 33.33%, always answering"
+    " 'setosa' reaches 40.00%."
+)
 DIAGNOSIS = """1. learning rate too high (learning_rate_high; layer 1, epoch 3)
    seen:   the loss rose from 0.9 to 41 within one epoch
    hurts:  every step jumps over the minimum
@@ -111,6 +115,7 @@ def made_up_jobs() -> list[Job]:
             error_kind="non_finite"),
         job(11, state.FAILED, HOSTILE, error_kind="out_of_memory", finished=NOW + 9,
             error="The job needed more than its 4096 MB of memory: raise memory_mb."),
+        job(9, state.SUCCEEDED, "iris, dead", epoch=8, finished=NOW + 9, remark=REMARK),
         job(10, state.CANCELLED, "iris, mistaken", epoch=5, finished=NOW + 9),
     ]  # fmt: skip
 

@@ -178,12 +178,20 @@ class TestStates:
             (14, "early stopping at epoch 60"),
             (12, "lower the learning rate"),
             (11, "out of memory"),
+            (9, "succeeded, no better than a constant"),
         ],
     )
     def test_in_words(self, client: Any, number: int, words: str) -> None:
         assert words in read(client, f"/jobs/{ulid(number)}/status").text
         if number not in (17, 12):
             assert words in read(client, "/jobs").text
+
+    def test_a_dead_net_is_no_plain_success(self, client: Any) -> None:
+        for address in ("/jobs", f"/jobs/{ulid(9)}/status", f"/compare?job={ulid(9)}"):
+            marks = read(client, address).find("span")
+            assert "state succeeded doubtful" in {mark.get("class") for mark in marks}
+        assert "always answering 'setosa' reaches" in read(client, f"/jobs/{ulid(9)}").text
+        assert "doubtful" not in str(read(client, f"/jobs/{ulid(14)}").tags)
 
     @pytest.mark.parametrize(
         ("number", "actions"),

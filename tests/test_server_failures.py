@@ -126,6 +126,7 @@ def test_why_a_job_has_learned_nothing(
 ) -> None:
     job = trained(service, curve(service, scale), model=model, diagnose=True)
     assert job.state is JobState.SUCCEEDED, job.error
+    assert "no better than a constant: its R² on the 40 validation rows is -" in job.remark
     texts = [e.data["text"] for e in service.events(job.id) if e.kind is EventKind.MESSAGE]
     assert texts[0] == "the training loss has hardly moved."
     assert causes(service, job)[0] == cause
@@ -147,6 +148,32 @@ def test_why_a_job_has_failed(
     assert job.model_id is None
 
 
+def test_a_net_that_always_says_the_same_is_no_plain_success(service: LocalService) -> None:
+    """Its loss has fallen; what it says of unseen rows is what the most frequent class says."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(300, 3)).astype(np.float32)
+    rare = np.where(rng.random(300) < 0.2, "rare", "often")
+    data = add(service, Dataset(noise, rare), "noise")
+    job = trained(
+        service, data, diagnose=True, test=0.3, validation=0.0,
+        model={"epochs": 12, "learning_rate": 0.01, "l2": 0.05},
+    )  # fmt: skip
+    assert job.state is JobState.SUCCEEDED, job.error
+    assert job.model_id is not None
+    found = service.get_model(job.model_id).evaluation
+    share = max(map(sum, found["confusion"])) / found["count"]
+    assert found["accuracy"] <= share
+    assert job.remark == (
+        f"no better than a constant: its accuracy on the 90 test rows is {found['accuracy']:.2%},"
+        f" always answering 'often' reaches {share:.2%}."
+    )
+    assert [e for e in service.events(job.id) if e.kind is EventKind.DIAGNOSIS]
+    last = service.events(job.id)[-1].data
+    assert (last["state"], last["remark"]) == ("succeeded", job.remark)
+
+
 def test_a_job_that_learns_is_not_diagnosed(service: LocalService) -> None:
-    job = trained(service, curve(service), diagnose=True)
+    model = {"epochs": 40, "learning_rate": 0.01}
+    job = trained(service, curve(service), model=model, diagnose=True)
+    assert job.remark == ""
     assert [e for e in service.events(job.id) if e.kind is EventKind.DIAGNOSIS] == []

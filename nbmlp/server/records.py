@@ -198,7 +198,7 @@ class Job:
     seconds : float
         That its attempts have run, not counting what lay between them.
     remark : str
-        What is to be said of a job that has succeeded and learned nothing, one sentence; empty
+        One sentence about a job that has succeeded with a model no better than a constant; empty
         otherwise.
     """
 
@@ -245,7 +245,7 @@ class JobEvent:
     time : float
     kind : EventKind
     data : mapping
-        state: ``{"state", "message"}`` (and ``"error"``, ``"error_kind"``); epochs:
+        state: ``{"state", "message"}`` (and ``"error"``, ``"error_kind"``, ``"remark"``); epochs:
         ``{"rows": [...]}``, each as in :meth:`.ports.Service.metrics`; checkpoint: ``{"epoch"}``;
         message: ``{"text"}``; diagnosis: ``{"text", "report"}``.
     """

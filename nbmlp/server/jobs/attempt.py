@@ -216,8 +216,9 @@ class Attempt:
             "dataset_id": order.spec.dataset_id,
         }  # fmt: skip
         self._reports.succeed(
-            *self._mine, message["stop_reason"], values, used_seconds=self._time()
-        )
+            *self._mine, message["stop_reason"], values, used_seconds=self._time(),
+            remark=message["remark"],
+        )  # fmt: skip
         self._settled = True
 
     def _on_paused(self, message: dict[str, Any]) -> None:

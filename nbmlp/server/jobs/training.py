@@ -18,6 +18,7 @@ from nbmlp.metrics import confusion_matrix
 from nbmlp.mlp import MLP
 from nbmlp.server.faults import reach
 from nbmlp.server.files import Place
+from nbmlp.server.jobs import verdict
 from nbmlp.server.jobs.checkpoints import Checkpoints, newest, provenance
 from nbmlp.server.jobs.limits import memory
 from nbmlp.server.jobs.protocol import Order
@@ -253,11 +254,15 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
 def _deliver(model: MLP, data: Dataset, parts: _Parts, order: Order, send: Send) -> None:
     model.save(order.model)
     reach("model")
-    described = _describe(model, data, parts, order)
-    if model.history.stalled:
-        send({"kind": "message", "text": "the training loss has hardly moved."})
+    evaluation, said = _evaluation(model, *parts.measured())
+    described = _describe(model, data, order) | {"evaluation": evaluation}
+    stalled = "the training loss has hardly moved." if model.history.stalled else ""
+    for text in filter(None, (stalled, said)):
+        send({"kind": "message", "text": text})
+    if stalled or said:
         _diagnose(model, parts, order, send)
-    send({"kind": "done", "stop_reason": model.history.stop_reason, "model": described})
+    done = {"stop_reason": model.history.stop_reason, "model": described, "remark": said}
+    send({"kind": "done", **done})
 
 
 def _diagnose(model: MLP, parts: _Parts, order: Order, send: Send) -> None:
@@ -276,7 +281,7 @@ def _diagnose(model: MLP, parts: _Parts, order: Order, send: Send) -> None:
     send({"kind": "diagnosis", "text": str(report), "report": report.to_dict()})
 
 
-def _describe(model: MLP, data: Dataset, parts: _Parts, order: Order) -> dict[str, Any]:
+def _describe(model: MLP, data: Dataset, order: Order) -> dict[str, Any]:
     """What the server keeps about the model."""
     classes = model.classes
     return {
@@ -284,7 +289,7 @@ def _describe(model: MLP, data: Dataset, parts: _Parts, order: Order) -> dict[st
         "task": model.coding.task, "inputs": _inputs(model, data),
         "targets": list(data.target_names),
         "classes": [] if classes is None else [str(label) for label in classes],
-        "evaluation": _evaluation(model, *parts.measured()), "summary": repr(model),
+        "summary": repr(model),
     }  # fmt: skip
 
 
@@ -297,8 +302,8 @@ def _inputs(model: MLP, data: Dataset) -> list[tuple[str, str]]:
     return [(name, "text" if name in texts else "number") for name in plan.columns]
 
 
-def _evaluation(model: MLP, which: str, given: Given) -> dict[str, Any]:
-    """Loss, measures and details; the net is asked once, for rows may be many."""
+def _evaluation(model: MLP, which: str, given: Given) -> tuple[dict[str, Any], str]:
+    """Loss, measures and details, and a remark; the net is asked once, for rows may be many."""
     try:
         if model.train_spec.on_nonfinite in ("drop_rows", "impute"):
             given, _ = given.without_bad_rows(model.model_spec.dtype)
@@ -306,9 +311,10 @@ def _evaluation(model: MLP, which: str, given: Given) -> dict[str, Any]:
         outputs, loss = model.predictor.outputs_and_loss(rows)
         measures = model.coding.evaluate(given.y, outputs, None)
     except DataError as error:  # for example a label that no training row has
-        return {"rows": which, "count": len(given.y), "problem": str(error)}
+        return {"rows": which, "count": len(given.y), "problem": str(error)}, ""
     found = {"rows": which, "count": len(given.y), "loss": loss, **measures}
-    return found | _details(model, given.y, model.coding.decode(outputs))
+    said = verdict.remark(model.coding, given.y, found)
+    return found | _details(model, given.y, model.coding.decode(outputs)), said
 
 
 def _details(model: MLP, y: Any, predicted: NDArray[Any]) -> dict[str, Any]:

@@ -48,5 +48,5 @@ def move(connection: Connection, row: Row, state: JobState, message: str, **valu
     changed = update(jobs).where(jobs.c.id == row["id"])
     connection.execute(changed.values(state=state, message=message, **values))
     told = {"state": state.value, "message": message}
-    told |= {n: values[n] for n in ("error", "error_kind") if values.get(n)}
+    told |= {n: values[n] for n in ("error", "error_kind", "remark") if values.get(n)}
     tell(connection, row["id"], EventKind.STATE, told)
