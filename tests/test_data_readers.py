@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.io import savemat
 
 from nbmlp.data import Dataset, Table, read
-from nbmlp.data import delimited as delimited_module
+from nbmlp.data import passes as passes_module
 from nbmlp.errors import DataError
 
 IDX_CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
@@ -167,7 +167,7 @@ def test_other_numbers_become_float64(tmp_path: Path, value: str) -> None:
 
 
 def test_a_late_float_changes_all_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delimited_module, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(passes_module, "_BLOCK", 64)
     lines = ["a,b", *(f"{i % 256},{i % 7}" for i in range(500)), "1.5,2"]
     data = read(write(tmp_path / "t.csv", "\n".join(lines)))
     expected = [(i % 256, i % 7) for i in range(500)] + [(1.5, 2)]
@@ -178,7 +178,7 @@ def test_a_late_float_changes_all_blocks(tmp_path: Path, monkeypatch: pytest.Mon
 def test_text_that_comes_late_is_kept_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delimited_module, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(passes_module, "_BLOCK", 64)
     lines = ["code,n,y", *(f"{i:03d},{i},0" for i in range(200)), "A1,5,x", "007,?,1"]
     data = read(write(tmp_path / "t.csv", "\n".join(lines)), target="y")
     X = table(data)
@@ -250,7 +250,7 @@ def test_header_can_be_said(tmp_path: Path) -> None:
     words = write(tmp_path / "w.csv", "red,blue\ngreen,red\n")
     assert len(read(words)) == 1
     assert len(read(words, header=False)) == 2
-    assert read(path, delimiter=";", header=False).X.shape == (3, 1)
+    assert read(path, separator=";", header=False).X.shape == (3, 1)
 
 
 def test_names_with_digits_are_not_numbers(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_columns_and_targets(tmp_path: Path) -> None:
         ({"target": 3}, "no column 3: its 3 columns are 0 to 2"),
         ({"target": "a", "columns": ["a", "b"]}, "'a' is both input and target"),
         ({"target": ["a", "b", "price"]}, "no input columns are left"),
-        ({"delimiter": "::"}, "'::' is not one character"),
+        ({"separator": "::"}, "'::' must be one character"),
         ({"variables": "X"}, r"variables does not go with .*: it is for \.npz and \.mat"),
     ],
 )
@@ -298,7 +298,7 @@ def test_bad_columns(tmp_path: Path, options: dict[str, Any], says: str) -> None
         ("a,b,a\n1,2,3\n", "columns 0 and 2 are both called 'a'"),
         ("a,b\n", "has a header but no rows"),
         ("# only a comment\n", "holds no rows"),
-        ("a,b\n1,2\n\xff\n".encode("latin-1"), "is not UTF-8 text"),
+        ("a,b\n1,2\n\xff\n".encode("latin-1"), "the byte 0xFF is not UTF-8"),
         ("", "is empty"),
         ("a,b\nx,1\ny," + "9" * 200_000 + "\n", "line 3: not a line of a table"),
     ],
@@ -311,7 +311,7 @@ def test_bad_text(tmp_path: Path, text: str | bytes, says: str) -> None:
 
 
 def test_ragged_line_far_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delimited_module, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(passes_module, "_BLOCK", 64)
     lines = ["a,b", *["1,2"] * 300, "1,2,3", "1,2"]
     with pytest.raises(DataError, match="line 302: 3 fields"):
         read(write(tmp_path / "t.csv", "\n".join(lines)))

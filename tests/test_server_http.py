@@ -123,6 +123,23 @@ def test_refused_files_leave_nothing(server: Live, http: httpx.Client) -> None:
     assert set(server.service.folder.iterdir()) == before
 
 
+def test_an_upload_says_how_it_is_written(http: httpx.Client) -> None:
+    content = "Größe^n\n1,250^1\n2,500^2\n".encode("cp1252")
+    told = {"encoding": "cp1252", "separator": "^", "decimal": ","}
+    found = http.put("/v1/datasets/de.csv", content=content, params=told)
+    assert found.status_code == 201
+    (size, _) = found.json()["columns"]
+    assert (size["name"], size["minimum"], size["maximum"]) == ("Größe", 1.25, 2.5)
+    for wrong in (
+        {**told, "decimal": ";"}, {**told, "encoding": "rot13"}, {**told, "separator": "\n"},
+        {"separator": "^", "decimal": ","}, {**told, "decimal": ""},
+    ):  # fmt: skip
+        answer = http.put("/v1/datasets/de.csv", content=content, params=wrong)
+        assert answer.status_code == 422
+        lacking = min(told.keys() - wrong.keys(), default=None)
+        assert (lacking or min(n for n in told if told[n] != wrong[n])) in answer.json()["error"]
+
+
 def test_uploads_have_limits(tmp_path: Path) -> None:
     with live(FakeService(tmp_path), settings(tmp_path, upload_mb=1, upload_seconds=1)) as server:
         with server.client() as client:

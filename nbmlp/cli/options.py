@@ -56,8 +56,13 @@ class Source:
         Variables of an .npz or .mat file that hold X, y, X_test, y_test, in this order.
     header : bool
         Whether the first line of a text table holds names; guessed by default.
-    delimiter : character
-        Between the fields of a text table; guessed by default.
+    decimal : mark
+        Decimal mark of a text table's numbers, ``.`` or ``,``; by default all of its numbers
+        decide together. A column that is not all numbers then is text.
+    encoding : name
+        Of a text table, e.g. ``cp1252``; by default what its mark says, else UTF-8.
+    separator : character
+        Between the fields of a text table, or ``tab``; guessed by default.
     """
 
     data: str | None = None
@@ -65,7 +70,9 @@ class Source:
     columns: Columns | None = None
     variables: Columns | None = None
     header: bool | None = None
-    delimiter: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    separator: str | None = None
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ class Rows:
 def _form(source: Source) -> dict[str, Any]:
     return {
         "target": source.target, "columns": source.columns, "variables": source.variables,
-        "header": source.header, "delimiter": source.delimiter,
+        "header": source.header, "decimal": source.decimal, "encoding": source.encoding,
+        "separator": source.separator,
     }  # fmt: skip
 
 

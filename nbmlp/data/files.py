@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import gzip
 import zlib
@@ -12,7 +13,18 @@ from typing import IO, cast
 
 from nbmlp.errors import DataError
 
-__all__ = ["detect_format", "is_gzip", "open_binary", "reading"]
+__all__ = [
+    "HEAD_BYTES",
+    "detect_format",
+    "is_gzip",
+    "marked_encoding",
+    "open_binary",
+    "reading",
+    "unmarked_utf16",
+]
+
+#: Of a file, by which its format is told.
+HEAD_BYTES = 512
 
 #: Format -> what messages call it.
 FORMATS = {
@@ -42,6 +54,16 @@ _SUFFIXES = {
     ".dat": "text",
     ".data": "text",
 }
+#: UTF-32 first: its mark begins with that of UTF-16.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+    codecs.BOM_UTF8: "utf-8",
+}
+#: Of an unmarked file in UTF-16, so large a share of one byte of each pair is zero.
+_ZERO_BYTES = 0.8
 _IDX_TYPES = bytes([0x08, 0x09, 0x0B, 0x0C, 0x0D, 0x0E])
 
 
@@ -94,17 +116,42 @@ def open_binary(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb") if is_gzip(path) else open(path, "rb"))
 
 
+def marked_encoding(head: bytes) -> tuple[str, int] | None:
+    """Encoding that a mark at the beginning of a text names, and the mark's bytes."""
+    return next(((name, len(m)) for m, name in _MARKS.items() if head.startswith(m)), None)
+
+
+def unmarked_utf16(head: bytes) -> str | None:
+    """Which UTF-16 the beginning of a file looks like, if it does: Latin letters have a zero."""
+    for name, zeros, letters in (
+        ("utf-16-le", head[1::2], head[::2]),
+        ("utf-16-be", head[::2], head[1::2]),
+    ):
+        most = _ZERO_BYTES * len(zeros)
+        if len(head) >= 4 and zeros.count(0) > most and not letters.count(0):
+            return name
+    return None
+
+
 def _format_of(head: bytes) -> str:
     for magic, name in _MAGIC.items():
         if head.startswith(magic):
             return name
     if len(head) >= 4 and head[:2] == b"\0\0" and head[2] in _IDX_TYPES and head[3] > 0:
         return "idx"
+    if marked_encoding(head) or unmarked_utf16(head):
+        return "text"
     return "binary" if b"\0" in head or head.startswith(b"\x89HDF") else "text"
 
 
-def detect_format(path: Path) -> str:
+def detect_format(path: Path, text: bool = False) -> str:
     """Format of a file, by its first bytes; a known ending has to agree with them.
+
+    Parameters
+    ----------
+    path : Path
+    text : bool
+        What is of no known format is text, for its encoding has been given.
 
     Returns
     -------
@@ -117,10 +164,12 @@ def detect_format(path: Path) -> str:
         Empty, of no known format, or of another format than its ending says.
     """
     with open_binary(path) as f:
-        head = f.read(512)
+        head = f.read(HEAD_BYTES)
     if not head:
         raise DataError(f"{path} is empty.")
     found = _format_of(head)
+    if found == "binary" and text:
+        found = "text"
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     expected = _SUFFIXES.get(suffixes[-1]) if suffixes else None
     if expected == "mat" and found == "binary":

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.data.dataset import ColumnRef, Dataset, choose
-from nbmlp.data.delimited import fits_bytes
+from nbmlp.data.passes import fits_bytes
 from nbmlp.data.table import Table
 from nbmlp.errors import DataError
 

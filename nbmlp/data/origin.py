@@ -34,17 +34,26 @@ class Origin:
         X went through a column plan, which takes text as well.
     source : str
         Where the rows came from.
+    text : tuple of str
+        Columns of text: they stay so where further rows happen to hold nothing but numbers.
     """
 
     feature_names: tuple[str, ...]
     target_names: tuple[str, ...]
     table: bool
     source: str = ""
+    text: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: Dataset) -> Origin:
         """The origin of a model trained on `data`; a plan is taken to be used for a Table."""
-        return cls(data.feature_names, data.target_names, isinstance(data.X, Table), data.source)
+        table = data.X if isinstance(data.X, Table) else None
+        text = [name for name in table or () if table and table[name].dtype == object]
+        if data.y is not None and data.y.dtype == object:
+            text += data.target_names
+        return cls(
+            data.feature_names, data.target_names, table is not None, data.source, tuple(text)
+        )
 
     def read(
         self,
@@ -54,13 +63,15 @@ class Origin:
         columns: ColumnRef | None = None,
         variables: Variables | None = None,
         header: bool | None = None,
-        delimiter: str | None = None,
+        decimal: str | None = None,
+        encoding: str | None = None,
+        separator: str | None = None,
     ) -> Dataset:
         """Read rows for the model: the same columns by name, or by place where they have none.
 
         Parameters
         ----------
-        source, variables, header, delimiter
+        source, variables, header, decimal, encoding, separator
             See :func:`nbmlp.data.read`.
         target, columns : str, int or sequence of them, optional
             Where `source` calls them otherwise than the training data did.
@@ -80,8 +91,9 @@ class Origin:
             data = read(source)
         else:
             data = self._read_file(
-                source, target, columns, variables=variables, header=header, delimiter=delimiter
-            )
+                source, target, columns, variables=variables, header=header, decimal=decimal,
+                encoding=encoding, separator=separator,
+            )  # fmt: skip
         for part in (data, data.test):
             if part is not None:
                 self._check(part)
@@ -96,7 +108,7 @@ class Origin:
     ) -> Dataset:
         known = self.target_names[0] if len(self.target_names) == 1 else self.target_names
         form |= {"target": target if target is not None else known or None}
-        form |= {"require_target": target is not None}
+        form |= {"require_target": target is not None, "text": self.text}
         named = columns if columns is not None else self.feature_names
         if not all(map(_NAMELESS.fullmatch, self.feature_names)):
             return read(source, columns=named, **form)
@@ -128,8 +140,9 @@ class Origin:
         values: Any = notes.get("origin")
         try:
             names = {k: tuple(map(str, values[k])) for k in ("feature_names", "target_names")}
-            return cls(**{**values, **names})
-        except (KeyError, TypeError):
+            text = tuple(map(str, values.get("text", ())))
+            return cls(**{**values, **names, "text": text})
+        except (AttributeError, KeyError, TypeError):
             return None
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 from nbmlp.data.arrays import Variables, read_mat, read_npy, read_npz
 from nbmlp.data.dataset import ColumnRef, Dataset, from_matrix
@@ -44,7 +45,9 @@ _READERS = {
     "text": read_delimited,
 }
 #: Options that only some formats have.
-_SPECIAL = {"variables": (".npz", ".mat"), "header": ("text",), "delimiter": ("text",)}
+_SPECIAL = {"variables": (".npz", ".mat")} | dict.fromkeys(
+    ("header", "decimal", "encoding", "separator"), ("text",)
+)
 
 
 def _check_options(kind: str, options: Iterable[str], source: object) -> None:
@@ -73,7 +76,10 @@ def read(
     variables: Variables | None = None,
     columns: ColumnRef | None = None,
     header: bool | None = None,
-    delimiter: str | None = None,
+    decimal: str | None = None,
+    encoding: str | None = None,
+    separator: str | None = None,
+    text: Collection[str] = (),
     require_target: bool = True,
 ) -> Dataset:
     """Read data from a file, a folder with MNIST's files, or a data set by name.
@@ -94,8 +100,15 @@ def read(
         Input columns; by default all that are not targets.
     header : bool, optional
         For text: whether the first line holds names; guessed by default.
-    delimiter : str, optional
-        For text: guessed by default.
+    decimal : {".", ","}, optional
+        For text: the decimal mark; the other one, spaces and apostrophes may separate thousands.
+        By default the file's numbers decide together.
+    encoding : str, optional
+        For text, such as ``"cp1252"``; by default what a mark at the beginning says, else UTF-8.
+    separator : str, optional
+        For text: one character, or ``"tab"``; guessed by default.
+    text : collection of str
+        Columns of a text table that are text although they may hold nothing but numbers.
     require_target : bool
         When False, a file without the target column is read as inputs only.
 
@@ -111,7 +124,10 @@ def read(
         Whatever is wrong with the file or the columns, in one sentence.
     """
     path = Path(source)
-    special = {"variables": variables, "header": header, "delimiter": delimiter}
+    special = {
+        "variables": variables, "header": header, "decimal": decimal, "encoding": encoding,
+        "separator": separator,
+    }  # fmt: skip
     if not path.exists():
         if str(source) in SAMPLES:
             return _check_prepared(SAMPLES[str(source)](), target, (columns, *special.values()))
@@ -120,10 +136,12 @@ def read(
     with reading(path):
         if path.is_dir():
             return _check_prepared(read_idx_folder(path), target, (columns, *special.values()))
-        kind = detect_format(path)
-        given = {name: value for name, value in special.items() if value is not None}
+        kind = detect_format(path, text=encoding is not None)
+        given: dict[str, Any] = {k: value for k, value in special.items() if value is not None}
         _check_options(kind, given, path)
         if kind not in ("text", "idx") and is_gzip(path):
             raise DataError(f"{path} is packed with gzip: unpack it first.")
+        if kind == "text":
+            given["text"] = text
         reader: Callable[..., Dataset] = _READERS[kind]
         return reader(path, target=target, columns=columns, require_target=require_target, **given)

@@ -12,10 +12,12 @@ from dataclasses import replace
 from pathlib import Path as File
 from typing import Annotated, BinaryIO
 
-from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from nbmlp.data.layout import Dialect
+from nbmlp.errors import DataError
 from nbmlp.server.http.context import After, Asker, Context, Identifier, Limit, Listing, Owner
 from nbmlp.server.http.errors import problems
 from nbmlp.server.intake.reader import RefusedFileError, read_upload
@@ -41,6 +43,30 @@ Label = Annotated[
 ]  # fmt: skip
 
 
+def _told(
+    decimal: Annotated[
+        str | None, Query(max_length=1, description="Decimal mark of a .csv: `.` or `,`.")
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        Query(
+            max_length=40, description="Of a .csv that is not UTF-8, e.g. cp1252."
+        ),
+    ] = None,
+    separator: Annotated[
+        str | None, Query(max_length=3, description="Between the fields of a .csv, or `tab`.")
+    ] = None,
+) -> Dialect:
+    """How a .csv is written; a form's empty fields tell nothing."""
+    try:
+        return Dialect(decimal or None, encoding or None, separator or None)
+    except DataError as error:
+        raise HTTPException(422, str(error)) from None
+
+
+Told = Annotated[Dialect, Depends(_told)]
+
+
 def router(context: Context) -> APIRouter:
     """Routes below ``/v1/datasets``."""
     service = context.service
@@ -50,11 +76,14 @@ def router(context: Context) -> APIRouter:
         "/{dataset}", operation_id="upload_dataset", status_code=201, openapi_extra=_BODY,
         responses=problems(408, 413, 415, 507),
     )  # fmt: skip
-    async def upload(dataset: Label, request: Request, owner: Owner, who: Asker) -> Dataset:
+    async def upload(
+        dataset: Label, request: Request, owner: Owner, who: Asker, dialect: Told
+    ) -> Dataset:
         """Send a .csv, .parquet, .npy, .npz or .mat file (version 5 to 7) as it is.
 
         The answer has its columns, missing values, first rows and a guess at the target. The
-        same content is stored once; the name is a label only.
+        same content is stored once; the name is a label only. How a .csv is written is found out,
+        or told with decimal, encoding and separator.
         """
         if not re.fullmatch(_LABEL, dataset):
             raise HTTPException(422, "the name has characters that a label cannot have.")
@@ -62,7 +91,9 @@ def router(context: Context) -> APIRouter:
             async with _scratch(service) as (raw, out):
                 await _receive(request, raw, context)
                 async with context.parsers.hold(who.party):
-                    return await run_in_threadpool(_take, raw, out, dataset, owner, context)
+                    return await run_in_threadpool(
+                        _take, raw, out, dataset, owner, context, dialect
+                    )
 
     @routes.get("", operation_id="list_datasets", responses=problems())
     def listed(after: After = None, limit: Limit = 50) -> Listing[DatasetSummary]:
@@ -143,6 +174,8 @@ def _check_size(size: int, most: int) -> None:
         raise RefusedFileError(f"the file is larger than {most // _MB} MB.", 413)
 
 
-def _take(raw: File, out: File, name: str, owner: str, context: Context) -> Dataset:
-    parsed = read_upload(raw, out, name, context.settings)
+def _take(
+    raw: File, out: File, name: str, owner: str, context: Context, dialect: Dialect
+) -> Dataset:
+    parsed = read_upload(raw, out, name, context.settings, dialect)
     return context.service.add_dataset(replace(parsed, owner=owner))

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from nbmlp.data.files import detect_format, is_gzip
-from nbmlp.data.layout import guess_layout
+from nbmlp.data.layout import Dialect, guess_layout
 from nbmlp.data.mat73 import is_mat73
 from nbmlp.errors import DataError
 
@@ -76,7 +76,7 @@ class Limits:
             raise TooLargeError(f"{what} has {columns} columns; at most {self.columns} are taken.")
 
 
-def check(path: Path, limits: Limits) -> str:
+def check(path: Path, limits: Limits, dialect: Dialect) -> str:
     """Refuse a file that is of no accepted kind, lies about its size or asks for too much.
 
     Parameters
@@ -84,6 +84,8 @@ def check(path: Path, limits: Limits) -> str:
     path : Path
         Without an ending: the content alone says what it is.
     limits : Limits
+    dialect : Dialect
+        What is told about a text table.
 
     Returns
     -------
@@ -97,24 +99,23 @@ def check(path: Path, limits: Limits) -> str:
     """
     if is_gzip(path):
         raise UnsupportedFileError(f"{path} is packed with gzip: unpack it first.")
-    kind = _kind(path)
-    if kind not in _CHECKS:
+    kind = _kind(path, dialect)
+    if kind != "text" and kind not in _CHECKS:
         raise UnsupportedFileError(f"{path} is a file of a kind that is not taken: {_ACCEPTED}.")
+    if kind == "text":
+        limits.check_columns(len(guess_layout(path, dialect=dialect).names), str(path))
+        return "csv"
     _CHECKS[kind](path, limits)
-    return "csv" if kind == "text" else kind
+    return kind
 
 
-def _kind(path: Path) -> str | None:
+def _kind(path: Path, dialect: Dialect) -> str | None:
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty.")
     try:
-        return detect_format(path)
+        return detect_format(path, text=dialect.encoding is not None)
     except DataError:
         return None
-
-
-def _check_text(path: Path, limits: Limits) -> None:
-    limits.check_columns(len(guess_layout(path).names), str(path))
 
 
 def _check_npy(path: Path, limits: Limits) -> None:
@@ -246,7 +247,6 @@ def _check_parquet(path: Path, limits: Limits) -> None:
 
 
 _CHECKS = {
-    "text": _check_text,
     "npy": _check_npy,
     "npz": _check_npz,
     "mat": _check_mat,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.data import Dataset, Table, read
+from nbmlp.data.layout import Dialect
 from nbmlp.errors import DataError, NbmlpError
 from nbmlp.server.intake import guard, summary
 from nbmlp.server.rows import save_rows
@@ -27,13 +28,15 @@ _NEARLY = 32 * _MB
 _STATUS: dict[type[NbmlpError], int] = {guard.UnsupportedFileError: 415, guard.TooLargeError: 413}
 
 
-def parse(raw: Path, out: Path, limits: guard.Limits) -> dict[str, Any]:
+def parse(raw: Path, out: Path, limits: guard.Limits, dialect: Dialect) -> dict[str, Any]:
     """Read `raw`, write its rows to `out`, and describe them.
 
     Parameters
     ----------
     raw, out : Path
     limits : Limits
+    dialect : Dialect
+        What is told about a text table.
 
     Returns
     -------
@@ -45,8 +48,8 @@ def parse(raw: Path, out: Path, limits: guard.Limits) -> dict[str, Any]:
     DataError
         What is wrong with the file; its subclasses tell too large and unsupported ones apart.
     """
-    kind = guard.check(raw, limits)
-    data = _stored(read(raw, require_target=False), kind)
+    kind = guard.check(raw, limits, dialect)
+    data = _stored(read(raw, require_target=False, **asdict(dialect)), kind)
     if len(data) == 0:
         raise DataError(f"{raw} has no rows.")
     columns = list(summary.columns_of(data))
@@ -87,7 +90,9 @@ def _plain(values: NDArray[Any], source: str) -> NDArray[Any]:
     return values.astype(np.float64) if long else values
 
 
-def run(pipe: Connection, raw: str, out: str, name: str, limits: guard.Limits) -> None:
+def run(
+    pipe: Connection, raw: str, out: str, name: str, limits: guard.Limits, dialect: Dialect
+) -> None:
     """Body of the process: confine it, parse, send the answer as JSON.
 
     Parameters
@@ -100,10 +105,11 @@ def run(pipe: Connection, raw: str, out: str, name: str, limits: guard.Limits) -
     name : str
         What messages call the file.
     limits : Limits
+    dialect : Dialect
     """
     space = _confine(limits)
     try:
-        answer = _json(parse(Path(raw), Path(out), limits))
+        answer = _json(parse(Path(raw), Path(out), limits, dialect))
     except BaseException as error:  # a panic in a reader written in Rust is no Exception
         status, said = _failure(error, name, limits, space)
         answer = _json({"status": status, "error": said.replace(raw, name)})

@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from nbmlp.data.layout import Dialect
 from nbmlp.server.intake import parse
 from nbmlp.server.intake.guard import Limits
 from nbmlp.server.ports import ColumnInfo, ParsedDataset, ServiceError
@@ -41,7 +42,9 @@ class RefusedFileError(ServiceError):
         self.status = status
 
 
-def read_upload(raw: Path, out: Path, name: str, settings: ServerSettings) -> ParsedDataset:
+def read_upload(
+    raw: Path, out: Path, name: str, settings: ServerSettings, dialect: Dialect | None = None
+) -> ParsedDataset:
     """Have a file read by a process with limits on memory, time and output.
 
     Parameters
@@ -53,6 +56,8 @@ def read_upload(raw: Path, out: Path, name: str, settings: ServerSettings) -> Pa
     name : str
         The user's label, for messages.
     settings : ServerSettings
+    dialect : Dialect, optional
+        What is told about a text table.
 
     Returns
     -------
@@ -68,7 +73,7 @@ def read_upload(raw: Path, out: Path, name: str, settings: ServerSettings) -> Pa
     limits = Limits(
         settings.expanded_mb, settings.max_columns, settings.parse_memory_mb, settings.parse_seconds
     )
-    answer = _ask(raw, out, name, limits)
+    answer = _ask(raw, out, name, limits, dialect or Dialect())
     if answer.get("status") == _OURS:
         raise IntakeError(answer["error"])
     if "error" in answer:
@@ -81,14 +86,14 @@ def read_upload(raw: Path, out: Path, name: str, settings: ServerSettings) -> Pa
     return ParsedDataset(path=out, name=name, columns=columns, preview=rows, **answer)
 
 
-def _ask(raw: Path, out: Path, name: str, limits: Limits) -> dict[str, Any]:
+def _ask(raw: Path, out: Path, name: str, limits: Limits, dialect: Dialect) -> dict[str, Any]:
     """The answer as JSON: what comes from a process that met a hostile file is not unpickled."""
     # Forked from a clean, single-threaded process that has imported the readers already.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([parse.__name__])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(
-        target=parse.run, args=(theirs, str(raw), str(out), name, limits), daemon=True
+        target=parse.run, args=(theirs, str(raw), str(out), name, limits, dialect), daemon=True
     )
     with ours:
         process.start()
