@@ -19,9 +19,10 @@ from server_live import Live, live, settings
 from nbmlp.errors import SpecError
 from nbmlp.server.http.limits import Places, RateLimit, TooManyError, network_of
 from nbmlp.server.http.observe import configure_logging, redacted
-from nbmlp.server.http.run import first_token, open_socket, settings_from
+from nbmlp.server.http.run import Renewal, first_token, open_socket
 from nbmlp.server.http.sessions import Sessions
 from nbmlp.server.ports import BusyError
+from nbmlp.server.settings import settings_from
 
 OPEN = {"/v2/health/live", "/v2/health/ready", "/login", "/static/{name}"}
 ULID = "01J9ZC4N3V0000000000000000"
@@ -381,10 +382,14 @@ def test_other_addresses_have_to_be_allowed(tmp_path: Path, host: str) -> None:
 
 def test_first_token_is_shown_once_and_replaced_on_request(tmp_path: Path) -> None:
     service, plain = FakeService(tmp_path), settings(tmp_path)
-    first = first_token(service, plain, False)
+    told: list[str] = []
+    first_token(service, plain, Renewal(), told.append)
+    first_token(service, plain, Renewal(), told.append)
+    first = told.pop().split()[-1]
+    assert told == []
     assert len(first) >= 32
-    assert first_token(service, plain, False) is None
-    second = first_token(service, plain, True)
+    first_token(service, plain, Renewal(new=True), told.append)
+    second = told.pop().split()[-1]
     assert service.verify_token(first) is None
     assert service.verify_token(second) is not None
 
@@ -392,7 +397,7 @@ def test_first_token_is_shown_once_and_replaced_on_request(tmp_path: Path) -> No
 def test_first_token_in_a_file(tmp_path: Path) -> None:
     place = tmp_path / "token"
     service = FakeService(tmp_path)
-    assert first_token(service, settings(tmp_path, token_file=place), False) is None
+    first_token(service, settings(tmp_path, token_file=place), Renewal(), pytest.fail)
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
     assert service.verify_token(place.read_text().strip())
 

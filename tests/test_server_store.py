@@ -175,21 +175,31 @@ def test_tokens_are_kept_hashed(service: LocalService) -> None:
 def test_sweeping_leaves_what_is_known(service: LocalService) -> None:
     dataset_id = add_table(service)
     job = service.submit(spec_for(dataset_id))
-    root = service._files.root
+    root, over = service._files.root, service.submit(spec_for(dataset_id)).id
+    service._jobs.move(over, {JobState.QUEUED}, JobState.CANCELLED)
+    unknown = (
+        root / "datasets" / f"{'0' * 64}.safetensors", root / "models" / f"{new_id()}.safetensors",
+        service._files.job(new_id()) / "lease",
+    )  # fmt: skip
     kept = service._files.job(job.id) / "checkpoint-000000003.safetensors"
     for path in (
         kept, kept.with_name(".tmp-abc-checkpoint"), service.upload_path(),
-        root / "datasets" / f"{'0' * 64}.safetensors", root / "models" / f"{new_id()}.safetensors",
-        service._files.job(new_id()) / "lease",
+        service.upload_path().with_suffix(".unpacked"), service._files.job(over) / "lease",
+        root / "models" / f".tmp-{'a' * 12}-{new_id()}.safetensors", *unknown,
     ):  # fmt: skip
         path.write_bytes(b"x")
     service._executor.recover()
     left = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
     sha256 = service.get_dataset(dataset_id).sha256
-    assert left - {"nbmlp.sqlite-journal"} == {
-        "lock", "nbmlp.sqlite", f"datasets/{sha256}.safetensors",
+    aside = {name for name in left if name.startswith("quarantine/")}
+    assert left - {"nbmlp.sqlite-journal"} - aside == {
+        "lock", "nbmlp.json", "nbmlp.sqlite", f"datasets/{sha256}.safetensors",
         f"jobs/{job.id}/checkpoint-000000003.safetensors",
     }  # fmt: skip
+    assert {name.split("/", 2)[2] for name in aside} == {
+        path.relative_to(root).as_posix() for path in unknown
+    }
+    assert service.health().quarantined == 3
 
 
 def test_the_quota_is_kept(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -239,22 +240,48 @@ def case(
     return 0
 
 
-@app.command(
-    context_settings={
+#: Commands of the server take their options themselves: they need its packages.
+_PASSED_ON: dict[str, Any] = {
+    "context_settings": {
         "allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": [],
     },
-    add_help_option=False,
-)  # fmt: skip
+    "add_help_option": False,
+}  # fmt: skip
+
+
+@contextmanager
+def _server_packages(command: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise missing_package(command, error.name or "more packages", "server") from None
+
+
+@app.command(**_PASSED_ON)
 def serve(context: typer.Context) -> int:
     """Train on this machine for people and programs: a page, and an API over HTTP.
 
     ``nbmlp serve --help`` explains every setting.
     """
-    try:
+    with _server_packages("nbmlp serve"):
         from nbmlp.cli import serving
-    except ModuleNotFoundError as error:
-        raise missing_package("nbmlp serve", error.name or "more packages", "server") from None
     return serving.run(context.args)
+
+
+@app.command(**_PASSED_ON)
+def token(context: typer.Context) -> int:
+    """Say who may ask a server: add, list or revoke tokens, while it runs or not."""
+    with _server_packages("nbmlp token"):
+        from nbmlp.cli import keeping
+    return keeping.run_token(context.args)
+
+
+@app.command(**_PASSED_ON)
+def quarantine(context: typer.Context) -> int:
+    """List or remove files of a server's data folder that its database does not know."""
+    with _server_packages("nbmlp quarantine"):
+        from nbmlp.cli import keeping
+    return keeping.run_quarantine(context.args)
 
 
 def run(arguments: Sequence[str]) -> int:

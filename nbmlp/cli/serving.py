@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from nbmlp.server.http.run import serve, settings_from
+from nbmlp.server.http.run import Renewal, serve
 from nbmlp.server.service import LocalService
-from nbmlp.server.settings import ServerSettings
+from nbmlp.server.settings import ServerSettings, settings_from
 
 __all__ = ["run"]
 
@@ -36,22 +36,30 @@ def _parameter(name: str) -> inspect.Parameter:
     return inspect.Parameter(name, keyword, default=None, annotation=annotation)
 
 
-def _command(new_token: bool, **given: Any) -> None:
+#: What is asked for at one start, and must not be a variable.
+_FLAGS = {
+    "new_token": "Show a new token; all others are refused from now on.",
+    "replace_token_file": "Overwrite the file of --token-file.",
+    "adopt": "Use a data folder that is not known to be a server's, or has lost its database.",
+}
+
+
+def _command(new_token: bool, replace_token_file: bool, adopt: bool, **given: Any) -> None:
     settings = settings_from({name: v for name, v in given.items() if v is not None})
-    serve(LocalService(settings), settings, new_token, lambda text: print(text, flush=True))
+    wanted = Renewal(new_token, replace_token_file)
+    serve(LocalService(settings, adopt), settings, wanted, lambda text: print(text, flush=True))
+
+
+def _flag(name: str) -> inspect.Parameter:
+    option = typer.Option(f"--{name.replace('_', '-')}", help=_FLAGS[name])
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, keyword, default=False, annotation=Annotated[bool, option])
 
 
 def _app() -> typer.Typer:
-    renew = typer.Option(
-        "--new-token", help="Show a new token; all others are refused from now on."
-    )
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    first = inspect.Parameter(
-        "new_token", keyword, default=False, annotation=Annotated[bool, renew]
-    )
     command = lambda **given: _command(**given)  # noqa: E731
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [first, *map(_parameter, ServerSettings.model_fields)]
+        [*map(_flag, _FLAGS), *map(_parameter, ServerSettings.model_fields)]
     )
     app = typer.Typer(
         add_completion=False, pretty_exceptions_enable=False,

@@ -2,26 +2,26 @@
 
 ::
 
+    nbmlp.json      says that the folder is a server's (see folder.py)
     lock            held by the server that owns the folder
-    ballast         given up when the disk is full, so that this can still be written down
+    nbmlp.ballast   given up when the disk is full, so that this can still be written down
     nbmlp.sqlite    the database
     uploads/        files on their way in; emptied at every start
     datasets/       <sha256>.safetensors
     jobs/<id>/      checkpoints of a job that has not ended, and what its process said
     models/         <id>.safetensors
+    quarantine/     what the database does not know (see quarantine.py)
 
 All names are made here: nothing that a user sent is ever part of a path.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import threading
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -29,8 +29,11 @@ from typing import NamedTuple
 from ulid import ULID
 
 from nbmlp.io.atomic import sync_folder
+from nbmlp.server import quarantine
 from nbmlp.server.faults import reach
+from nbmlp.server.folder import BALLAST, DATABASE, claim, data_folder, settle
 from nbmlp.server.ports import NoSpaceError, NotFoundError, ServiceError
+from nbmlp.server.store.database import SIDE_FILES
 
 __all__ = ["DataFolder", "Place", "checkpoint_place", "checkpoints_in", "new_id"]
 
@@ -38,7 +41,7 @@ _SUFFIX = ".safetensors"
 _CHECKPOINT = re.compile(r"checkpoint-(\d{9})(?:-(\d{12}))?\.safetensors")
 _ID = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
 _KEPT = 2
-_BALLAST = 4 << 20
+_BALLAST, _BALLAST_HEAD = 4 << 20, b"ballast of an nbmlp server\n"
 #: Seconds that a measure of the folder stays good, and share of the time that measuring may take.
 _FRESH, _SHARE = 5.0, 0.01
 
@@ -87,54 +90,58 @@ class DataFolder:
         Made when it does not exist, for its owner only.
     quota, reserve : int
         Bytes that it may hold; bytes of the disk that are left free.
+    adopt : bool
+        See :func:`.folder.claim`.
 
     Raises
     ------
     ServiceError
-        It cannot be used, or another server uses it.
+        It cannot be used, it is somebody's, or another server uses it.
     """
 
-    def __init__(self, root: Path, quota: int, reserve: int) -> None:
-        self.root, self._quota, self._reserve = root.absolute(), quota, reserve
-        self.database = self.root / "nbmlp.sqlite"
+    def __init__(self, root: Path, quota: int, reserve: int, adopt: bool = False) -> None:
+        self.root, self._quota, self._reserve = data_folder(root), quota, reserve
+        self.database = self.root / DATABASE
         self._uploads, self._datasets = self.root / "uploads", self.root / "datasets"
         self._jobs, self._models = self.root / "jobs", self.root / "models"
         self._measuring, self._measured, self._stale = threading.Lock(), 0, 0.0
-        try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self._uploads, self._datasets, self._jobs, self._models):
-                folder.mkdir(mode=0o700, exist_ok=True)
-            self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise ServiceError(
-                f"the data folder {root} cannot be used ({error.strerror}): choose another"
-                " with --data-dir."
-            ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            raise ServiceError(
-                f"another server uses the data folder {root}: end it, or choose another folder"
-                " with --data-dir."
-            ) from error
+        self._ballast = self.root / BALLAST
+        self._lock = claim(self.root, adopt)
 
     def close(self) -> None:
         """Let another server have the folder."""
         os.close(self._lock)
 
+    def settle(self) -> None:
+        """The database has been made: see :func:`.folder.settle`."""
+        settle(self.root)
+
     def load_ballast(self) -> None:
         """Keep some space for what has to be written when the disk is full."""
-        ballast = self.root / "ballast"
         with suppress(OSError):
-            if not ballast.exists() or ballast.stat().st_size < _BALLAST:
-                with ballast.open("wb") as file:
-                    os.posix_fallocate(file.fileno(), 0, _BALLAST)
+            if self._is_loaded():
+                return
+            with self._ballast.open("xb") as file:
+                file.write(_BALLAST_HEAD)
+                file.flush()
+                os.posix_fallocate(file.fileno(), 0, _BALLAST)
 
     def drop_ballast(self) -> None:
         """Free that space."""
         with suppress(OSError):
-            (self.root / "ballast").unlink(missing_ok=True)
+            if self._is_loaded():
+                self._ballast.unlink()
+
+    def _is_loaded(self) -> bool:
+        """Whether our ballast is there; one cut short is removed, a file that is not ours stays."""
+        with suppress(FileNotFoundError):
+            with self._ballast.open("rb") as file:
+                ours = _BALLAST_HEAD.startswith(file.read(len(_BALLAST_HEAD)))
+                whole = os.fstat(file.fileno()).st_size == _BALLAST
+            if ours and not whole:
+                self._ballast.unlink()
+            return ours and whole
+        return False
 
     # -- places
 
@@ -186,10 +193,10 @@ class DataFolder:
         self.model(model_id).unlink(missing_ok=True)
 
     def remove_job(self, job_id: str) -> None:
-        """Remove a job's folder with all that is in it; what stays is swept at the next start."""
+        """Remove a job's folder with what it has written; the rest is swept at the next start."""
         with suppress(OSError):
             reach("remove")
-            shutil.rmtree(self.job_place(job_id), ignore_errors=True)
+            quarantine.remove_job(self.root, _checked(job_id))
 
     def thin_checkpoints(self, job_id: str) -> None:
         """Keep the two newest checkpoints."""
@@ -197,30 +204,13 @@ class DataFolder:
             reach("remove")
             path.unlink(missing_ok=True)
 
-    def sweep(self, datasets: Iterable[str], jobs: Iterable[str], models: Iterable[str]) -> int:
-        """Remove what a crash left: uploads, half-written files, content without a row.
+    def sweep(self, known: quarantine.Known) -> quarantine.Swept:
+        """See :func:`.quarantine.sweep`."""
+        return quarantine.sweep(self.root, known)
 
-        Parameters
-        ----------
-        datasets, jobs, models : iterable of str
-            Hashes and names that the database knows; jobs: those that have not ended.
-
-        Returns
-        -------
-        int
-            Files and folders removed.
-        """
-        known = {self.dataset(h) for h in datasets} | {self.model(m) for m in models}
-        living = {self._jobs / _checked(j) for j in jobs}
-        gone = list(self._uploads.iterdir())
-        for folder in (self._datasets, self._models):
-            gone += [p for p in folder.iterdir() if p not in known]
-        gone += [p for p in self._jobs.iterdir() if p not in living]
-        gone += [p for job in living for p in job.glob(".tmp-*")]
-        for path in gone:
-            with suppress(OSError):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        return len(gone)
+    def quarantined(self) -> int:
+        """Number of things that the database did not know."""
+        return len(quarantine.kept(self.root))
 
     # -- space
 
@@ -229,12 +219,14 @@ class DataFolder:
         return shutil.disk_usage(self.root).free
 
     def used(self) -> int:
-        """Bytes that its files take."""
+        """Bytes that its files take; what others keep beside them does not count."""
+        paths = [self._ballast, *(self.root / f"{DATABASE}{end}" for end in ("", *SIDE_FILES))]
+        for kind in quarantine.FOLDERS:
+            paths += [Path(at, n) for at, _, names in os.walk(self.root / kind) for n in names]
         total = 0
-        for folder, _, names in os.walk(self.root):
-            for name in names:
-                with suppress(OSError):
-                    total += os.lstat(os.path.join(folder, name)).st_size
+        for path in paths:
+            with suppress(OSError):
+                total += os.lstat(path).st_size
         return total
 
     def used_lately(self) -> int:

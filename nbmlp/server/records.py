@@ -364,6 +364,8 @@ class Health:
     cores, cores_used : int
     disk_free : int
         Bytes.
+    quarantined : int
+        Files and folders that the database does not know.
     """
 
     ready: bool
@@ -372,3 +374,4 @@ class Health:
     cores: int = 0
     cores_used: int = 0
     disk_free: int = 0
+    quarantined: int = 0

@@ -44,6 +44,7 @@ from nbmlp.server.store.database import Database
 from nbmlp.server.store.jobs import WAITING, JobStore
 from nbmlp.server.store.reports import Reports
 from nbmlp.server.store.retention import Retention
+from nbmlp.server.store.uses import Uses
 
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
@@ -61,6 +62,8 @@ class LocalService:
     Parameters
     ----------
     settings : ServerSettings
+    adopt : bool
+        Take the data folder although it is not known to be a server's.
 
     Raises
     ------
@@ -68,18 +71,20 @@ class LocalService:
         The data folder or the database cannot be used.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, adopt: bool = False) -> None:
         faults.arm("server")
         self._files = DataFolder(
-            settings.data_dir, settings.quota_mb * _MB, settings.reserve_mb * _MB
+            settings.data_dir, settings.quota_mb * _MB, settings.reserve_mb * _MB, adopt
         )
         try:
             self._database = Database(self._files.database, settings.database_timeout)
+            self._files.settle()
         except BaseException:
             self._files.close()
             raise
         self._settings = settings
         self._catalog, self._jobs = Catalog(self._database), JobStore(self._database)
+        self._uses = Uses(self._catalog)
         self._reports = Reports(self._database)
         self._executor = LocalExecutor(
             self._jobs, self._reports, Retention(self._database), self._files, settings,
@@ -95,11 +100,13 @@ class LocalService:
     def start(self) -> None:
         """Recover what a crash left, then start jobs."""
         self._executor.start()
+        self._uses.start()
 
     def close(self, seconds: float = 4.0) -> None:
         """Stop the workers at once; their jobs are interrupted and resume at the next start."""
         try:
             self._executor.close(seconds)
+            self._uses.close()
         finally:
             self._database.close()
             self._files.close()
@@ -114,7 +121,7 @@ class LocalService:
             reasons.append(str(error))
         return Health(
             not reasons, tuple(reasons), counts, self._executor.cores, self._executor.cores_used,
-            self._files.free(),
+            self._files.free(), self._files.quarantined(),
         )  # fmt: skip
 
     def on_change(self, listener: Callable[[str], None]) -> Callable[[], None]:
@@ -340,11 +347,11 @@ class LocalService:
 
     def verify_token(self, secret: str) -> Token | None:
         """Whose secret it is."""
-        return self._catalog.verify_token(secret)
+        return self._uses.note(self._catalog.verify_token(secret))
 
     def find_token(self, token_id: str) -> Token | None:
         """The token with this id, if it is still accepted."""
-        return self._catalog.find_token(token_id)
+        return self._uses.note(self._catalog.find_token(token_id))
 
     def token_hashes(self) -> frozenset[str]:
         """SHA-256 of the secrets of all tokens, in hexadecimal digits."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["ServerSettings"]
+from nbmlp.errors import SpecError
+
+__all__ = ["ServerSettings", "settings_from"]
 
 _MB = 1 << 20
 
@@ -146,3 +149,16 @@ class ServerSettings(BaseSettings):
     def quota_bytes(self) -> int:
         """Of the data folder."""
         return self.quota_mb * _MB
+
+
+def settings_from(given: Mapping[str, Any]) -> ServerSettings:
+    """Options, else variables, else defaults; raises SpecError."""
+    try:
+        return ServerSettings(**given)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = str(wrong["loc"][0])
+        prefix = ServerSettings.model_config["env_prefix"]
+        raise SpecError(
+            f"--{name.replace('_', '-')} (or {prefix}{name.upper()}): {wrong['msg']}."
+        ) from None

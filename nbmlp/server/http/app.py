@@ -45,7 +45,7 @@ def create_app(service: Service, settings: ServerSettings) -> FastAPI:
     tokens, sessions = Tokens(service), Sessions(settings.session_hours)
     uploads = Places(settings.uploads, "uploads")
     streams = Places(settings.max_streams, "event streams")
-    context = Context(service, settings, uploads, streams, Lanes(settings.parsers))
+    context = Context(service, settings, tokens, uploads, streams, Lanes(settings.parsers))
     observer = observe.Observer(service, context.streams)
 
     @asynccontextmanager

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from nbmlp.server.http.limits import Lanes, Places
+from nbmlp.server.http.sessions import Tokens
 from nbmlp.server.ports import Page, Service, Token
 from nbmlp.server.settings import ServerSettings
 
@@ -48,6 +49,7 @@ class Context:
     ----------
     service : Service
     settings : ServerSettings
+    tokens : Tokens
     uploads, streams : Places
         Of each user.
     parsers : Lanes
@@ -56,6 +58,7 @@ class Context:
 
     service: Service
     settings: ServerSettings
+    tokens: Tokens
     uploads: Places
     streams: Places
     parsers: Lanes

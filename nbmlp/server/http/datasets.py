@@ -49,9 +49,7 @@ def _told(
     ] = None,
     encoding: Annotated[
         str | None,
-        Query(
-            max_length=40, description="Of a .csv that is not UTF-8, e.g. cp1252."
-        ),
+        Query(max_length=40, description="Of a .csv that is not UTF-8, e.g. cp1252."),
     ] = None,
     separator: Annotated[
         str | None, Query(max_length=3, description="Between the fields of a .csv, or `tab`.")

@@ -12,7 +12,7 @@ import itertools
 import logging
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -212,7 +212,7 @@ class Feed:
     def _frames(self, job_id: str, after: int, most: int) -> list[_Frame]:
         return [_event_frame(event) for event in self._service.events(job_id, after, most)]
 
-    async def follow(self, job_id: str, after: int, patience: float) -> AsyncIterator[bytes]:
+    async def follow(self, job_id: str, after: int, patience: float) -> AsyncGenerator[bytes]:
         """Frames about a job until it has ended and all is told.
 
         Parameters

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
@@ -27,8 +28,9 @@ from nbmlp.server.http.context import (
 from nbmlp.server.http.errors import problems
 from nbmlp.server.http.feed import Feed
 from nbmlp.server.http.limits import Places
+from nbmlp.server.http.sessions import Tokens
 from nbmlp.server.jobs.spec import JobSpec
-from nbmlp.server.ports import TERMINAL, CheckpointInfo, Job, JobSummary
+from nbmlp.server.ports import TERMINAL, CheckpointInfo, Job, JobSummary, Token
 
 __all__ = ["router"]
 
@@ -86,6 +88,17 @@ class _Stream(EventSourceResponse):
         """Send it, if there is a place left."""
         with self._places.hold(self._who.party, self._who.token.streams):
             await super().__call__(scope, receive, send)
+
+
+async def _while_accepted(
+    frames: AsyncGenerator[bytes], tokens: Tokens, token: Token
+) -> AsyncIterator[bytes]:
+    """Frames, until their reader's token is revoked; silence has its own frames."""
+    async with aclosing(frames):
+        async for frame in frames:
+            if await tokens.of_id(token.id) is None:
+                return
+            yield frame
 
 
 def router(context: Context, feed: Feed) -> APIRouter:
@@ -158,8 +171,8 @@ def _add_results(routes: APIRouter, context: Context, feed: Feed) -> None:
         """Follow a job; Last-Event-ID goes on where a stream broke off."""
         if await run_in_threadpool(_is_told, job_id, last_event_id):
             return Response(status_code=204)
-        known = max(after, last_event_id)
-        return _Stream(feed.follow(job_id, known, _PATIENCE), context.streams, who)
+        frames = feed.follow(job_id, max(after, last_event_id), _PATIENCE)
+        return _Stream(_while_accepted(frames, context.tokens, who.token), context.streams, who)
 
     def _is_told(job_id: str, after: int) -> bool:
         ended = service.get_job(job_id).state in TERMINAL

@@ -48,6 +48,7 @@ class _Now(Collector):
             ("nbmlp_cores", "Cores for jobs.", health.cores),
             ("nbmlp_cores_used", "Cores that jobs occupy.", health.cores_used),
             ("nbmlp_disk_free_bytes", "Free space of the data folder.", health.disk_free),
+            ("nbmlp_quarantined", "Files that the database does not know.", health.quarantined),
             ("nbmlp_event_streams", "Event streams that are open.", self._streams.taken),
         ):
             yield GaugeMetricFamily(name, help_, value=value)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
+import secrets
 import signal
 import socket
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from nbmlp.errors import SpecError
 from nbmlp.server.http.app import create_app
@@ -20,7 +22,7 @@ from nbmlp.server.http.observe import configure_logging
 from nbmlp.server.ports import Service, ServiceError
 from nbmlp.server.settings import ServerSettings
 
-__all__ = ["Listener", "first_token", "open_socket", "serve", "settings_from"]
+__all__ = ["Listener", "Renewal", "first_token", "open_socket", "serve"]
 
 _BACKLOG = 2048
 
@@ -52,19 +54,6 @@ class Listener(uvicorn.Server):
         await super().shutdown(sockets)
         # uvicorn raises what it was told by once more: Ctrl-C would end in a traceback.
         self._captured_signals = [s for s in self._captured_signals if s != signal.SIGINT]
-
-
-def settings_from(given: Mapping[str, Any]) -> ServerSettings:
-    """Options, else variables, else defaults; raises SpecError."""
-    try:
-        return ServerSettings(**given)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        name = str(wrong["loc"][0])
-        prefix = ServerSettings.model_config["env_prefix"]
-        raise SpecError(
-            f"--{name.replace('_', '-')} (or {prefix}{name.upper()}): {wrong['msg']}."
-        ) from None
 
 
 def open_socket(settings: ServerSettings) -> socket.socket:
@@ -99,38 +88,87 @@ def _is_local(host: str) -> bool:
         return host == "localhost"
 
 
-def first_token(service: Service, settings: ServerSettings, new: bool) -> str | None:
-    """A secret to be shown once, when there is no token yet or a new one is wanted.
+@dataclass(frozen=True)
+class Renewal:
+    """What is wanted about the first token.
+
+    Attributes
+    ----------
+    new : bool
+        Make a new one; all old ones are refused once it has been told.
+    replace : bool
+        Write it to the settings' ``token_file`` although there is a file of that name.
+    """
+
+    new: bool = False
+    replace: bool = False
+
+
+def first_token(
+    service: Service, settings: ServerSettings, wanted: Renewal, say: Callable[[str], object]
+) -> None:
+    """Make a token when there is none yet or a new one is wanted; old ones count until it is told.
 
     Parameters
     ----------
     service : Service
     settings : ServerSettings
-        With ``token_file`` the secret goes there instead of being returned.
-    new : bool
-        Make a new token; all old ones are refused from then on.
+        With ``token_file`` the secret goes there instead of to `say`.
+    wanted : Renewal
+    say : callable
+
+    Raises
+    ------
+    ServiceError
+        It cannot be told; the old ones still count.
     """
     old = service.list_tokens()
-    if old and not new:
-        return None
-    _, secret = service.create_token("first")
+    if old and not wanted.new:
+        return
+    made, secret = service.create_token("first")
+    try:
+        if settings.token_file is None:
+            say(f"The token, which is shown only this once: {secret}")
+        else:
+            _write_secret(settings.token_file, secret, wanted.replace)
+    except BaseException:
+        service.delete_token(made.id)
+        raise
     for token in old:
         service.delete_token(token.id)
-    if settings.token_file is None:
-        return secret
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+
+
+def _write_secret(place: Path, secret: str, replace: bool) -> None:
+    """To a new file for its owner only; a link is never followed."""
+    target = place
     try:
-        with open(os.open(settings.token_file, flags, 0o600), "w") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(secret + "\n")
+        if replace:
+            if place.exists() and not place.is_file():
+                raise OSError(errno.EINVAL, "it is not a regular file")
+            target = place.with_name(f".tmp-{secrets.token_hex(6)}-{place.name[-40:]}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+        with open(os.open(target, flags, 0o600), "w") as file:
+            try:
+                file.write(secret + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+                if replace:
+                    os.replace(target, place)
+            except BaseException:
+                target.unlink()
+                raise
+    except FileExistsError:
+        raise ServiceError(
+            f"{place} exists already: add --replace-token-file to write the token there all the"
+            " same, or name another --token-file."
+        ) from None
     except OSError as error:
-        reason = f"{settings.token_file} cannot be written: {error.strerror or error}."
+        reason = f"{place} cannot be written: {error.strerror or error}."
         raise ServiceError(reason) from None
-    return None
 
 
 def serve(
-    service: Service, settings: ServerSettings, new_token: bool, say: Callable[[str], object]
+    service: Service, settings: ServerSettings, wanted: Renewal, say: Callable[[str], object]
 ) -> None:
     """Listen until told to stop.
 
@@ -138,16 +176,14 @@ def serve(
     ----------
     service : Service
     settings : ServerSettings
-    new_token : bool
+    wanted : Renewal
         See :func:`first_token`.
     say : callable
         Tells people where to go.
     """
     with open_socket(settings) as listening:
-        secret = first_token(service, settings, new_token)
         configure_logging(settings.log_level)
         host, port = listening.getsockname()[:2]
         say(f"nbmlp serves at http://{f'[{host}]' if ':' in host else host}:{port}")
-        if secret:
-            say(f"The token, which is shown only this once: {secret}")
+        first_token(service, settings, wanted, say)
         Listener(create_app(service, settings), settings).run(sockets=[listening])

@@ -120,9 +120,7 @@ class LocalExecutor:
                 log.warning("killed process %d, which a former server left", row["pid"])
             with suppress(StaleError):
                 self._pauses.interrupt(row["id"], row["fence"])
-        swept = self._files.sweep(*self._jobs.names_in_use())
-        if swept:
-            log.info("swept %d files and folders that nobody refers to", swept)
+        self._files.sweep(self._jobs.names_in_use()).log()
 
     def wake(self) -> None:
         """Look at the queue now."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from nbmlp.server.files import new_id
@@ -27,8 +27,10 @@ from nbmlp.server.store import schema
 from nbmlp.server.store.database import Database
 from nbmlp.server.summaries import DatasetSummary, ModelSummary, target_of
 
-__all__ = ["Catalog", "newest_first"]
+__all__ = ["LIMITS", "Catalog", "newest_first"]
 
+#: Of a token's own.
+LIMITS = ("rate", "burst", "streams", "uploads")
 _TERMINAL = ("succeeded", "failed", "cancelled")
 #: Columns that a list of models tells as they are, and those that it makes shorter.
 _SAME = tuple(f.name for f in fields(ModelSummary) if f.name not in ("target", "evaluation"))
@@ -137,10 +139,29 @@ class Catalog:
 
     # -- tokens
 
-    def create_token(self, label: str) -> tuple[Token, str]:
-        """A token and its secret: 256 random bits, so that one plain hash protects it."""
-        token, secret = Token(new_id(), label, time.time()), secrets.token_urlsafe(32)
+    def create_token(
+        self, label: str, *, only: bool = False, **limits: float | int | None
+    ) -> tuple[Token, str]:
+        """A token and its secret: 256 random bits, so that one plain hash protects it.
+
+        Parameters
+        ----------
+        label : str
+        only : bool
+            Refuse a label that another token has.
+        **limits
+            Of its own: those of :data:`LIMITS`; None for the server's.
+
+        Raises
+        ------
+        ConflictError
+        """
+        table, secret = schema.tokens, secrets.token_urlsafe(32)
+        token = Token(new_id(), label, time.time(), **limits)  # type: ignore[arg-type]
         with self._database.write() as connection:
+            same = select(table.c.id).where(table.c.label == label)
+            if only and connection.execute(same).first():
+                raise ConflictError(f"{label} has a token: revoke it, or choose another name.")
             connection.execute(insert(schema.tokens).values(**asdict(token), hash=_digest(secret)))
         return token, secret
 
@@ -175,6 +196,26 @@ class Catalog:
         self._row(schema.tokens, token_id, "token")
         with self._database.write() as connection:
             connection.execute(delete(schema.tokens).where(schema.tokens.c.id == token_id))
+
+    def revoke(self, label: str) -> None:
+        """Accept no token with this label any longer.
+
+        Raises
+        ------
+        NotFoundError
+        """
+        table = schema.tokens
+        with self._database.write() as connection:
+            if not connection.execute(delete(table).where(table.c.label == label)).rowcount:
+                raise NotFoundError(f"nobody of the name {label[:40]!r} has a token.")
+
+    def note_use(self, times: Mapping[str, float]) -> None:
+        """When tokens were last used, by their ids."""
+        table = schema.tokens
+        with self._database.write() as connection:
+            for token_id, when in times.items():
+                where = update(table).where(table.c.id == token_id)
+                connection.execute(where.values(last_used=when))
 
 
 def _digest(secret: str) -> str:

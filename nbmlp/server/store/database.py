@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -19,10 +23,14 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from nbmlp.server.faults import reach
 from nbmlp.server.ports import BusyError, NoSpaceError, ServiceError
 
-__all__ = ["Database", "journal_mode"]
+__all__ = ["SIDE_FILES", "Database", "is_database", "journal_mode"]
 
 #: Older versions can corrupt a database in WAL mode when a reset meets a checkpoint.
 _WAL_IS_SAFE = (3, 51, 3)
+#: Ends of the names that SQLite gives to files of its own beside the database.
+SIDE_FILES = ("-journal", "-wal", "-shm")
+#: In every version of the database.
+_TABLES = {"alembic_version", "datasets", "jobs", "events", "checkpoints", "models", "tokens"}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,15 +39,32 @@ def journal_mode(version: tuple[int, int, int] = sqlite3.sqlite_version_info) ->
     return "WAL" if version >= _WAL_IS_SAFE else "TRUNCATE"
 
 
+def is_database(path: Path) -> bool:
+    """Whether a file is a database of a server's; neither it nor what lies beside it is touched."""
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)
+    except sqlite3.Error:
+        return False
+    try:
+        found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return {name for (name,) in found} >= _TABLES
+    except sqlite3.Error:
+        return False
+    finally:
+        connection.close()
+
+
 class Database:
     """One SQLite file: a connection that writes, and some that read.
 
     Parameters
     ----------
     path : Path
-        Made when it does not exist; older schemas are brought up to date.
+        Made when it does not exist, for its owner only; older schemas are brought up to date.
     timeout : float
         Seconds to wait while another process has it locked.
+    upgrade : bool
+        Bring an older schema up to date; else it is refused: a server may be using it.
 
     Raises
     ------
@@ -47,14 +72,15 @@ class Database:
         It cannot be opened: damaged, locked, or written by a newer version.
     """
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, path: Path, timeout: float, upgrade: bool = True) -> None:
         self._path, self._timeout = path, timeout
         self._lock = threading.RLock()
         self._current: Connection | None = None
         self._writer = self._engine("IMMEDIATE", pool_size=1, max_overflow=0)
         self._readers = self._engine("DEFERRED", pool_size=4, max_overflow=60)
         with self._named_errors():
-            self._migrate()
+            _make_private(path)
+            self._migrate(upgrade)
 
     def _engine(self, begin: str, **pool: int) -> Engine:
         # Waiting takes place in SQLite's busy handler, which also covers a reader's first lock.
@@ -75,9 +101,19 @@ class Database:
 
         return engine
 
-    def _migrate(self) -> None:
+    def _migrate(self, upgrade: bool) -> None:
         config = Config()
         config.set_main_option("script_location", "nbmlp.server.store:migrations")
+        if not upgrade:
+            newest = ScriptDirectory.from_config(config).get_heads()
+            with self.read() as connection:
+                found = MigrationContext.configure(connection).get_current_heads()
+            if set(found) != set(newest):
+                raise ServiceError(
+                    f"the database {self._path} is of another version of nbmlp: start nbmlp serve"
+                    " of this version once, which brings an older one up to date."
+                )
+            return
         with self._lock, self._writer.begin() as connection:
             config.attributes["connection"] = connection
             try:
@@ -140,6 +176,17 @@ class Database:
         with self._lock:
             self._writer.dispose()
             self._readers.dispose()
+
+
+def _make_private(path: Path) -> None:
+    """For its owner only, whatever has made it; files beside it that are new get its mode."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    for end in ("", *SIDE_FILES):
+        with suppress(FileNotFoundError):
+            place = f"{path}{end}"
+            if os.lstat(place).st_mode & 0o177:
+                os.chmod(place, 0o600)
 
 
 def _full(path: Path) -> ServiceError:

@@ -26,6 +26,7 @@ from nbmlp.server.ports import (
     Page,
     QueueFullError,
 )
+from nbmlp.server.quarantine import Known
 from nbmlp.server.store import epochs, schema
 from nbmlp.server.store.catalog import newest_first
 from nbmlp.server.store.database import Database
@@ -126,13 +127,15 @@ class JobStore:
             found = connection.execute(query.order_by(checkpoints.c.epoch.desc())).mappings()
             return [CheckpointInfo(**row) for row in found]
 
-    def names_in_use(self) -> tuple[list[str], list[str], list[str]]:
-        """Hashes of data sets, ids of jobs that have not ended, ids of models."""
-        live = select(jobs.c.id).where(jobs.c.state.not_in(TERMINAL))
-        queries = (select(schema.datasets.c.sha256), live, select(schema.models.c.id))
+    def names_in_use(self) -> Known:
+        """What files and folders there may be."""
+        ended = jobs.c.state.in_(TERMINAL)
+        queries = (
+            select(schema.datasets.c.sha256), select(jobs.c.id).where(~ended),
+            select(jobs.c.id).where(ended), select(schema.models.c.id),
+        )  # fmt: skip
         with self._database.read() as connection:
-            found = [list(connection.execute(query).scalars()) for query in queries]
-        return found[0], found[1], found[2]
+            return Known(*(set(connection.execute(query).scalars()) for query in queries))
 
     # -- what users want
 
