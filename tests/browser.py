@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from waiting import PATIENCE
 
 _VIOLATIONS = """axe.run({ resultTypes: ["violations"] })
   .then(({ violations }) => ({ violations }))"""
@@ -29,6 +30,13 @@ def browser() -> Iterator[Any]:
         )
         yield started
         started.close()
+
+
+def window(started: Any, **options: Any) -> Any:
+    """A context of its own whose waits end only when what they wait for will never come."""
+    context = started.new_context(**options)
+    context.set_default_timeout(1000 * PATIENCE)
+    return context
 
 
 def looks(page: Any) -> Iterator[str]:

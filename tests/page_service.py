@@ -129,7 +129,8 @@ def made_up_models() -> list[Model]:
                   inputs, ("species",), classes,
                   {"rows": "test", "count": 150, "loss": 0.2412, "accuracy": 0.9133,
                    "confusion": confusion},
-                  "5-100-64-3, 7063 parameters, 31 epochs", "grace")  # fmt: skip
+                  "5-100-64-3, 7063 parameters, 31 epochs", "grace",
+                  {"colour": ("blue", "violet", "white")})  # fmt: skip
     number = replace(
         model, id=ulid(2), name="iris, large", job_id=ulid(13), task="regression", classes=(),
         targets=("sepal length",), inputs=inputs[1:],
@@ -137,6 +138,36 @@ def made_up_models() -> list[Model]:
                     "mean_absolute_error": 38_204.61, "r2": 0.91237, "residuals": pairs},
     )  # fmt: skip
     return [number, model]
+
+
+def lengthen(service: FakeService) -> None:
+    """Give everything a name as long as names may be, without a place to break it."""
+    name, text = "w" * 200, "W" * 900
+    for table in service.datasets.values():
+        columns = tuple(replace(c, name=f"{text}{i}") for i, c in enumerate(table.columns))
+        columns = tuple(replace(c, examples=(text,) * len(c.examples)) for c in columns)
+        preview = tuple(tuple(text for _ in row) for row in table.preview)
+        service.datasets[table.id] = replace(
+            table, name=name, owner=name, columns=columns, preview=preview,
+            target_guess=columns[-1].name,
+        )  # fmt: skip
+    for job in service.jobs.values():
+        spec = job.spec.model_copy(update={"target": f"{text}3", "columns": [f"{text}0"]})
+        note = {"message": text, "error": job.error and text}
+        service.jobs[job.id] = replace(job, name=name, owner=name, spec=spec, **note)
+    for model in service.models.values():
+        inputs = tuple((f"{text}{i}", kind) for i, (_, kind) in enumerate(model.inputs))
+        classes = tuple(f"{text}{i}" for i, _ in enumerate(model.classes))
+        known = {inputs[-1][0]: (text, name)}
+        service.models[model.id] = replace(
+            model,
+            name=name,
+            owner=name,
+            inputs=inputs,
+            classes=classes,
+            targets=(text,),
+            categories=known,
+        )
 
 
 def renew(service: FakeService) -> None:

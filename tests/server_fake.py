@@ -323,12 +323,14 @@ class FakeService:
         name = new_id()
         mlp.save(self.folder / f"{name}.safetensors")
         size = (self.folder / f"{name}.safetensors").stat().st_size
+        plan = mlp.column_plan
+        known = {} if plan is None else {c.name: c.categories for c in plan.categories}
         labels = () if mlp.classes is None else tuple(map(str, mlp.classes))
         made = Model(
             name, job.name if job else "a model", job.id if job else new_id(),
             job.dataset_id if job else new_id(), time.time(), size, "0" * 64, mlp.coding.task,
             tuple(inputs), ("y",), labels, {"rows": "training", "loss": 0.5}, "5-50-1",
-            job.owner if job else "",
+            job.owner if job else "", known,
         )  # fmt: skip
         self.models[name] = made
         return made

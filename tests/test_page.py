@@ -11,6 +11,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -33,6 +34,7 @@ from page_service import (
 from server_live import Live
 
 import nbmlp.server.page as package
+from nbmlp.server.labels import file_name
 from nbmlp.server.page import exports, forms, views, words
 
 STATIC = Path(package.__file__).parent / "static"
@@ -164,6 +166,40 @@ def test_curve_as_csv(client: Any) -> None:
     assert "attachment" in answer.headers["content-disposition"]
     table = list(csv.DictReader(io.StringIO(answer.text)))
     assert [float(row["val_loss"]) for row in table] == [row["val_loss"] for row in rows(41)]
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        (f"/jobs/{ulid(17)}/curve.csv", "iris, two layers curve.csv"),
+        (f"/models/{ulid(1)}/evaluation.csv", "iris, small evaluation.csv"),
+        (f"/jobs/{ulid(11)}/curve.csv", "_script_alert(1)_script_ curve.csv"),
+    ],
+)
+def test_files_carry_the_name_of_what_they_are_of(client: Any, address: str, name: str) -> None:
+    said = client.get(address).headers["content-disposition"]
+    assert unquote(said) == f"attachment; filename*=utf-8''{name}"
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("houses.csv", "houses"), ("Häuser 2.CSV.gz", "Häuser 2"), ("a/b\\c:d", "a_b_c_d"),
+        ("..", "nbmlp"), (".csv", "nbmlp"), ("x" * 200, "x" * 100), ("a\u202egpj", "a_gpj"),
+    ],
+)  # fmt: skip
+def test_names_of_files(label: str, name: str) -> None:
+    assert file_name(label, ".safetensors") == f"{name}.safetensors"
+
+
+def test_who_made_what(client: Any) -> None:
+    for address, names in (
+        ("/", ["ada"]), ("/jobs", ["ada", "grace"]), ("/models", ["grace"]),
+        (f"/datasets/{ulid(1)}", ["ada"]), (f"/jobs/{ulid(14)}", ["grace"]),
+        (f"/models/{ulid(1)}", ["grace"]),
+    ):  # fmt: skip
+        text = read(client, address).text
+        assert all(f"by {name}" in text for name in names), address
 
 
 class TestStates:
@@ -309,6 +345,18 @@ class TestModel:
         page = read(client, f"/models/{ulid(1)}")
         assert page.find("input", name="sepal length", value="41")
 
+    def test_categories_are_offered(self, client: Any) -> None:
+        page = read(client, f"/models/{ulid(1)}")
+        (colour,) = page.find("input", name="colour")
+        assert page.find("datalist", id=str(colour["list"]))
+        assert [a["value"] for a in page.find("option")] == ["blue", "violet", "white"]
+        assert page.find("p", id=str(colour["aria-describedby"]))
+        assert "One of blue, violet, white" in page.text
+        assert not page.find("input", name="sepal width")[0].get("list")
+
+    def test_a_few_of_many_categories(self) -> None:
+        assert words.one_of([str(i) for i in range(37)]) == "One of 37: 0, 1, 2, 3, 4, 5, …"
+
 
 class TestCompare:
     def test_differences(self) -> None:
@@ -321,6 +369,15 @@ class TestCompare:
         assert "Compare 2 jobs" in text
         assert "100, 63" in text
         assert "100, 64" in text
+
+    def test_jobs_of_one_name_are_told_apart(self, client: Any, changing: Any) -> None:
+        for number in (13, 14, 12):
+            change(changing, number, name="iris.csv")
+        change(changing, 12, name="another")
+        html = client.get(f"/compare?job={ulid(14)}&job={ulid(13)}&job={ulid(12)}").text
+        labels = re.findall(r"data-run=[^>]*><span[^>]*>([^<]*)<", html)
+        assert labels == ["iris.csv (2)", "iris.csv (1)", "another"]
+        assert "Values of iris.csv (2)" in html
 
     def test_none_marked(self, client: Any) -> None:
         answer = client.get("/compare")
@@ -411,6 +468,10 @@ def test_login(served: Live) -> None:
 def test_refused_login(served: Live) -> None:
     page = Tags(httpx.get(f"{served.url}/login?wrong=1&next=/jobs").text)
     assert "This token is not known." in page.text
+    (token,) = page.find("input", name="token")
+    assert token["aria-invalid"] == "true"
+    assert str(token["aria-describedby"]).split() == ["token-error", "token-hint"]
+    assert page.find("p", id="token-error")
     assert page.find("input", name="next", value="/jobs")
 
 

@@ -115,7 +115,7 @@ def test_names_with_slashes_are_no_route(http: httpx.Client) -> None:
 def test_refused_files_leave_nothing(server: Live, http: httpx.Client) -> None:
     before = set(server.service.folder.iterdir())
     for content, status in (
-        (b"", 422), (b"a,a\n1,2\n", 422), (b"\x1f\x8b" + bytes(50), 415), (bytes(99), 415),
+        (b"", 422), (b"a,a\n1,2\n", 422), (b"\x1f\x8b" + bytes(50), 422), (bytes(99), 415),
     ):  # fmt: skip
         answer = http.put("/v1/datasets/bad", content=content)
         assert answer.status_code == status
@@ -225,9 +225,24 @@ def test_errors_have_one_shape(http: httpx.Client) -> None:
 )
 def test_specs_are_bounded(http: httpx.Client, wrong: dict) -> None:
     body = {"dataset_id": ULID, **wrong}
-    answer = http.post("/v1/jobs", content=json.dumps(body).encode())
+    json_headers = {"Content-Type": "application/json"}
+    answer = http.post("/v1/jobs", content=json.dumps(body).encode(), headers=json_headers)
     assert answer.status_code == 422, answer.text
-    assert set(answer.json()) == {"error"}
+    assert set(answer.json()) == {"error", "fields"}
+
+
+def test_an_error_names_the_fields_that_it_is_about(http: httpx.Client) -> None:
+    model = {"hidden": [8, None], "epochs": 0}
+    body = {"dataset_id": ULID, "validation": 1.5, "model": model}
+    fields = http.post("/v1/jobs", json=body).json()["fields"]
+    assert set(fields) == {"validation", "model.hidden.1", "model.epochs"}
+    assert fields["model.epochs"] == "Input should be greater than or equal to 1"
+    for setting, value in {"optimizer": "adma", "activation": "relo", "schedule": "cosin"}.items():
+        answer = http.post("/v1/jobs", json={"dataset_id": ULID, "model": {setting: value}}).json()
+        assert list(answer["fields"]) == [f"model.{setting}"]
+        assert "did you mean" in answer["fields"][f"model.{setting}"]
+    assert set(http.get("/v1/jobs?limit=0").json()) == {"error"}
+    assert set(http.post("/v1/jobs", content=b"{").json()) == {"error"}
 
 
 def test_actions_on_jobs_that_have_ended(server: Live, http: httpx.Client) -> None:
@@ -347,14 +362,15 @@ def test_from_a_file_to_predictions(real: Live, tmp_path: Path) -> None:
         (short,) = [m for m in client.models() if m["id"] == done["model_id"]]
         whole = client.model(short)
         assert {name for name in whole if name not in short} == {
-            "inputs", "targets", "classes", "sha256",
+            "inputs", "targets", "classes", "sha256", "categories",
         }  # fmt: skip
+        assert whole["categories"] == {"city": ["Bonn", "Rome"]}
         measures = {k: v for k, v in whole["evaluation"].items() if k != "residuals"}
         assert short["evaluation"] == measures
         assert [made["owner"] for made in (data, done, short, whole)] == ["test"] * 4
         assert len(whole["evaluation"]["residuals"]) == measures["count"]
-        rows = [{"age": 30, "city": "Rome"}, {"age": None, "city": "Oslo"}]
-        columns = {"age": [30, np.nan], "city": np.array(["Rome", "Oslo"], object)}
+        rows = [{"age": 30, "city": "Rome"}, {"age": None, "city": "Bonn"}]
+        columns = {"age": [30, np.nan], "city": np.array(["Rome", "Bonn"], object)}
         expected = MLP.load(tmp_path / "model.safetensors").predict(columns)
         assert client.predict(done["model_id"], rows) == expected.tolist()
         with pytest.raises(ServerError) as caught:

@@ -122,6 +122,25 @@ def test_only_the_outputs_that_are_wanted(http: httpx.Client, towns: tuple[str, 
     assert [output["name"] for output in found["outputs"]] == ["probabilities"]
 
 
+def test_texts_that_the_model_does_not_know_are_told(
+    http: httpx.Client, towns: tuple[str, MLP]
+) -> None:
+    def remark(*cities: str | None) -> str | None:
+        given = tensor(list(cities), [len(cities)], "BYTES", "city")
+        found = ask(http, towns[0], given, tensor([40] * len(cities), [len(cities)], "FP64", "age"))
+        assert found.status_code == 200
+        return found.json().get("parameters", {}).get("unknown")
+
+    begin = "not known from training, so each counts as unknown: city"
+    assert remark("Rome", None) is None
+    assert remark("Rome", "Rom", "Rom") == f"{begin} 'Rom'."
+    assert remark(*(f"town {i}" for i in range(1000)), "x" * 1000) == (
+        f"{begin} 'town 0', 'town 1', 'town 10', 'town 100', 'town 101' and 996 more."
+    )
+    shown = http.get(f"/v1/models/{towns[0]}").json()
+    assert shown["categories"] == {"city": ["Bonn", "Oslo", "Rome"]}
+
+
 WRONG: dict[str, tuple[Any, str]] = {
     "no JSON": (b"{", "EOF"),
     "no inputs": ({"inputs": []}, "inputs"),
@@ -311,6 +330,8 @@ def test_our_own_client(server: Live, numbers: tuple[str, MLP], towns: tuple[str
         columns = {"age": [40.0, math.pi], "city": ["Rome", "Oslo"]}
         proba = client.predict(towns[0], columns, output="probabilities")
         assert [len(row) for row in proba] == [3, 3]
+        with pytest.warns(UserWarning, match="counts as unknown: city 'Rom'"):
+            client.predict(towns[0], [{"age": 40, "city": "Rom"}])
         with pytest.raises(ServerError, match="4 columns") as caught:
             client.predict(numbers[0], X[:1, :4])
         assert caught.value.status == 422

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -136,7 +137,11 @@ WRONG = {
     "open quote": (b'a,b\n"' + b"1,2\n" * 5_000_000, 422, "quote"),
     "binary": (bytes(range(256)) * 4, 415, "not taken"),
     "pickle": (b"\x80\x04\x95" + bytes(40), 415, "not taken"),
-    "gzip": (b"\x1f\x8b\x08" + bytes(40), 415, "gzip"),
+    "gzip of noise": (b"\x1f\x8b\x08" + bytes(40), 422, "truncated or damaged"),
+    "gzip cut short": (gzip.compress(b"a,b\n" + b"1,2\n" * 999)[:-9], 422, "truncated or damaged"),
+    "gzip of an array": (gzip.compress(npy(np.eye(3))), 415, "unpack it first"),
+    "gzip of a gzip": (gzip.compress(gzip.compress(b"a\n1\n")), 415, "not taken"),
+    "gzip bomb": (gzip.compress(b"1,2\n" * 17_000_000, 6), 413, "200 times"),
     "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(600), 415, "not taken"),
     "mat 7.3": (b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF\r\n\x1a\n", 415, "7.3"),
     "npy of objects": (npy(np.array([[{}]], object), allow_pickle=True), 422, "objects"),
@@ -175,6 +180,22 @@ def test_what_is_refused(tmp_path: Path, case: str) -> None:
     found = refused(tmp_path, data)
     assert found[0] == status, found
     assert words in found[1]
+
+
+def test_a_packed_table(tmp_path: Path) -> None:
+    """One of several members, as programs that append leave it, is read whole."""
+    text = b"size,town\n" + b"1.5,Bonn\n2.5,Ulm\n" * 50
+    packed = gzip.compress(text[:33]) + gzip.compress(text[33:])
+    found, plain = upload(tmp_path, packed), upload(tmp_path, text)
+    assert (found.format, found.rows, found.sha256) == ("csv", 100, plain.sha256)
+    assert found.columns == plain.columns
+
+
+def test_a_packed_table_is_counted_while_it_is_unpacked(tmp_path: Path) -> None:
+    text = b"size,town\n" + b"1.5,Bonn\n" * 300_000
+    assert refused(tmp_path, gzip.compress(text), expanded_mb=1) == (
+        413, "my file takes 1 MB unpacked; at most 1 MB are taken.",
+    )  # fmt: skip
 
 
 def test_too_many_columns(tmp_path: Path) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
 
-from browser import assert_accessible, browser, looks
-from page_service import UNUSUAL, change, page_server, renew, rows, ulid
+from browser import assert_accessible, browser, looks, window
+from page_service import UNUSUAL, change, lengthen, page_server, renew, rows, ulid
 from server_fake import FakeService
 from server_live import Live
 
+from nbmlp import MLP
+from nbmlp.data import Table
 from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.ports import JobState
 
@@ -58,7 +62,8 @@ def visit(chromium: Any, served: Live, service: FakeService) -> Iterator[Callabl
     contexts = []
 
     def opened(path: str, *, dark: bool = False, width: int = 1280) -> Any:
-        context = chromium.new_context(
+        context = window(
+            chromium,
             base_url=served.url,
             color_scheme="dark" if dark else "light",
             viewport={"width": width, "height": 800},
@@ -117,6 +122,16 @@ def test_every_page_fits_and_is_accessible(visit: Callable[..., Any]) -> None:
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         for look in looks(page):
             assert_accessible(page, look)
+
+
+def test_long_names_do_not_widen_a_page(visit: Callable[..., Any], service: FakeService) -> None:
+    lengthen(service)
+    page = visit("/")
+    for path in (*ADDRESSES, f"/models/{ulid(1)}"):
+        page.goto(path)
+        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        for _ in looks(page):
+            pass
 
 
 def test_an_open_question_is_accessible(visit: Callable[..., Any]) -> None:
@@ -384,6 +399,67 @@ class TestTrainAgain:
         spec = JobSpec(dataset_id=ulid(1))
         change(service, 14, spec=spec)
         assert sent(visit(f"/datasets/{ulid(1)}?like={ulid(14)}")) == spec
+
+
+class TestMessages:
+    """They stand beside the field that they are about, and are read out with it."""
+
+    def said(self, page: Any, field: str) -> str:
+        """What is said about a field; it has the focus and is marked."""
+        page.wait_for_selector(f"{field}[aria-invalid=true]")
+        assert page.locator(field).evaluate("e => e === document.activeElement")
+        assert page.text_content("#complaint") == ""
+        ids = str(page.get_attribute(field, "aria-describedby")).split()
+        assert all(page.locator(f"[id='{i}']").count() == 1 for i in ids)
+        for look in looks(page):
+            assert_accessible(page, look)
+        below = "e => e.nextElementSibling.id"
+        assert page.locator(field).evaluate(below) == ids[0]
+        return str(page.text_content(f"[id='{ids[0]}']"))
+
+    def test_of_the_form_to_train(self, visit: Callable[..., Any]) -> None:
+        page = visit(f"/datasets/{ulid(1)}")
+        hint = page.get_attribute("[name='model.hidden']", "aria-describedby")
+        page.fill("[name='model.hidden']", "100, many")
+        page.click("#train [type=submit]")
+        assert "valid integer" in self.said(page, "[name='model.hidden']")
+        page.fill("[name='model.hidden']", "100")
+        assert page.locator(".error").count() == 0
+        assert page.get_attribute("[name='model.hidden']", "aria-invalid") is None
+        assert page.get_attribute("[name='model.hidden']", "aria-describedby") == hint
+
+    def test_of_a_file(self, visit: Callable[..., Any], tmp_path: Path) -> None:
+        (tmp_path / "ragged.csv").write_text("a,b\n1,2\n3\n")
+        page = visit("/")
+        page.set_input_files("#file", tmp_path / "ragged.csv")
+        page.click("#upload [type=submit]")
+        assert "line 3" in self.said(page, "#file")
+
+    def test_of_a_row(self, visit: Callable[..., Any], service: FakeService) -> None:
+        X = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+        mlp = MLP(2, epochs=1, task="regression", threads=1).fit(X, X[:, 0])
+        model = service.add_model(mlp, [("sepal length", "number"), ("sepal width", "number")])
+        page = visit(f"/models/{model.id}")
+        page.fill("[name='sepal length']", "1")
+        page.fill("[name='sepal width']", "much")
+        page.click(".predict .primary")
+        assert self.said(page, "[name='sepal width']") == '"much" is not a number.'
+
+
+def test_a_text_that_the_model_does_not_know(
+    visit: Callable[..., Any], service: FakeService
+) -> None:
+    colours = np.array(["blue", "red"] * 8, object)
+    mlp = MLP(2, epochs=1, threads=1).fit(Table({"colour": colours}), colours)
+    page = visit(f"/models/{service.add_model(mlp, [('colour', 'text')]).id}")
+    for text, told in (("blu", True), ("blue", False)):
+        page.fill("[name=colour]", text)
+        with page.expect_response("**/infer"):
+            page.click(".predict .primary")
+        page.wait_for_selector(".answer .result")
+        assert page.locator(".answer .notice:has-text(\"unknown: colour 'blu'\")").count() == told
+        for look in looks(page):
+            assert_accessible(page, look)
 
 
 class TestExamples:

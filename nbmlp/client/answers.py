@@ -78,6 +78,7 @@ class ModelInfo(ModelSummary):
     """A model; its evaluation has the confusion of classes or the residuals, too."""
 
     inputs: list[tuple[str, str]]
+    categories: dict[str, list[str]]
     classes: list[str]
 
 
@@ -103,7 +104,11 @@ class _Output(TypedDict):
     data: list[Any]
 
 
-class InferInfo(TypedDict):
+class _Remarks(TypedDict, total=False):
+    parameters: dict[str, Any]
+
+
+class InferInfo(_Remarks):
     """Predictions."""
 
     outputs: list[_Output]
@@ -139,7 +144,8 @@ def fits(value: object, kind: Any) -> bool:
         return True
     if is_typeddict(kind):
         return isinstance(value, Mapping) and all(
-            name in value and fits(value[name], hint) for name, hint in _hints(kind).items()
+            fits(value[name], hint) if name in value else name in kind.__optional_keys__
+            for name, hint in _hints(kind).items()
         )
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if origin in (Union, types.UnionType):

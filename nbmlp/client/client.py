@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -85,7 +86,7 @@ class Client:
     # -- data sets
 
     def upload(self, path: str | os.PathLike[str], name: str | None = None) -> DatasetInfo:
-        """Send a .csv, .parquet, .npy, .npz or .mat file.
+        """Send a .csv, .csv.gz, .parquet, .npy, .npz or .mat file.
 
         Raises
         ------
@@ -250,6 +251,11 @@ class Client:
         list
             One item for each row.
 
+        Warns
+        -----
+        UserWarning
+            A text is no category that the model knows: it counts as unknown.
+
         Raises
         ------
         DataError
@@ -258,6 +264,8 @@ class Client:
         body = {"inputs": tensors(rows), "outputs": [{"name": output}]}
         path = f"/v2/models/{_id(model)}/infer"
         found = self._connection.ask("POST", path, InferInfo, json=body)
+        if unknown := found.get("parameters", {}).get("unknown"):
+            warnings.warn(f"model {_id(model)}: {unknown}", UserWarning, stacklevel=2)
         return rows_of(found)
 
 

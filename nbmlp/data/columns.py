@@ -80,6 +80,10 @@ class CategoryColumn:
         rows = np.flatnonzero(codes >= 0)
         out[rows, codes[rows]] = 1.0
 
+    def unknown(self, column: NDArray[Any]) -> list[str]:
+        """Texts of `column` that are none of the categories, each once."""
+        return sorted({cell for cell in _texts(column) if cell is not None} - {*self.categories})
+
 
 def _texts(column: NDArray[Any]) -> list[str | None]:
     """Cells as text, None where missing; whole numbers without a decimal point."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -296,6 +296,9 @@ class Model:
         Layers, parameters, epochs.
     owner : str
         That of its job.
+    categories : mapping of str to sequence of str
+        Of raw columns of text those that it knows, to be offered; others count as unknown. Of
+        many or long ones only the first columns are here.
     """
 
     id: str
@@ -312,6 +315,7 @@ class Model:
     evaluation: Mapping[str, Any]
     summary: str
     owner: str = ""
+    categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def router(context: Context) -> APIRouter:
     async def upload(
         dataset: Label, request: Request, owner: Owner, who: Asker, dialect: Told
     ) -> Dataset:
-        """Send a .csv, .parquet, .npy, .npz or .mat file (version 5 to 7) as it is.
+        """Send a .csv, .csv.gz, .parquet, .npy, .npz or .mat file (version 5 to 7) as it is.
 
         The answer has its columns, missing values, first rows and a guess at the target. The
         same content is stored once; the name is a label only. How a .csv is written is found out,

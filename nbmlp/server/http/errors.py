@@ -1,12 +1,14 @@
-"""Every error as ``{"error": sentence}`` with its status."""
+"""Every error as ``{"error": sentence}`` with its status; of a body also what is wrong where."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException as PlainHTTPException
 from starlette.responses import JSONResponse
 
@@ -14,6 +16,7 @@ from nbmlp.errors import NbmlpError
 from nbmlp.server.http.limits import TooManyError
 from nbmlp.server.http.schema import allowed_methods
 from nbmlp.server.intake.reader import RefusedFileError
+from nbmlp.server.jobs.spec import Hyper
 from nbmlp.server.ports import (
     ConflictError,
     KeyReusedError,
@@ -52,6 +55,7 @@ _WHEN = {
     507: "No space left.",
 }
 _FEW_PROBLEMS = 5
+_NO_JSON = "json_invalid"  # its place is a number of characters
 
 
 class RefusedError(Exception):
@@ -75,6 +79,10 @@ class Problem(BaseModel):
     """What was wrong, where, and what to do."""
 
     error: str = Field(examples=["there is no job 01J9ZC4N3V0000000000000000."])
+    fields: dict[str, str] | SkipJsonSchema[None] = Field(
+        default=None, description="Of a body: what is wrong with each field, by its path.",
+        examples=[{"model.epochs": "Input should be greater than or equal to 1"}],
+    )  # fmt: skip
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -96,7 +104,10 @@ def answer(error: NbmlpError) -> JSONResponse:
     status = _status(error)
     wait = getattr(error, "retry_after", _LATER.get(status))
     headers = None if wait is None else {"Retry-After": str(wait)}
-    return JSONResponse({"error": _printable(str(error))}, status, headers)
+    said: dict[str, Any] = {"error": _printable(str(error))}
+    if field := getattr(error, "field", ""):
+        said["fields"] = {field: said["error"]}
+    return JSONResponse(said, status, headers)
 
 
 def _say(request: Request, error: Exception) -> JSONResponse:
@@ -112,17 +123,30 @@ def _say_http(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": str(error.detail)}, error.status_code, headers)
 
 
-def _told(found: dict[str, Any]) -> str:
-    where = ".".join(map(str, found["loc"][1:])) or found["loc"][0]
-    return f"{where}: {found['msg'].removeprefix('Value error, ')}"
+def _place(found: dict[str, Any]) -> str:
+    """The path of a field; of a setting that only the library knows to be wrong, its name."""
+    path = ".".join(map(str, found["loc"][1:]))
+    if path == "model" and found["type"] == "value_error":
+        words = set(re.findall(r"\w+", found["msg"]))
+        named = [name for name in Hyper.model_fields if name in words]
+        return f"model.{named[0]}" if len(named) == 1 else path
+    return path
+
+
+def _message(found: dict[str, Any]) -> str:
+    return str(found["msg"]).removeprefix("Value error, ")
 
 
 def _say_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    parts = [_told(found) for found in error.errors()]
+    errors = error.errors()
+    parts = [f"{_place(found) or found['loc'][0]}: {_message(found)}" for found in errors]
     more = f" (and {len(parts) - _FEW_PROBLEMS} more)" if len(parts) > _FEW_PROBLEMS else ""
-    text = "; ".join(parts[:_FEW_PROBLEMS]) + more
-    return JSONResponse({"error": _printable(text)}, 422)
+    said: dict[str, Any] = {"error": _printable("; ".join(parts[:_FEW_PROBLEMS]) + more)}
+    wrong = [f for f in errors[:_FEW_PROBLEMS] if f["loc"][0] == "body" and f["type"] != _NO_JSON]
+    if fields := {_printable(_place(f)): _printable(_message(f)) for f in wrong if _place(f)}:
+        said["fields"] = fields
+    return JSONResponse(said, 422)
 
 
 def _printable(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
 from fastapi.responses import FileResponse
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 import nbmlp
@@ -19,6 +19,7 @@ from nbmlp.server.http.errors import problems
 from nbmlp.server.http.schema import INFER_BODY
 from nbmlp.server.http.serving import Arrays, Kept, ServedModel
 from nbmlp.server.http.tensors import InferRequest, encode
+from nbmlp.server.labels import file_name
 from nbmlp.server.ports import Model, ModelSummary, NotFoundError
 
 __all__ = ["inference", "router"]
@@ -68,6 +69,11 @@ class InferResponse(BaseModel):
     id: str | None = None
     model_name: str
     model_version: str
+    parameters: dict[str, str] = Field(
+        default={},
+        description="unknown: which texts are no categories that the model knows; they count as"
+        " unknown. Left out when there are none.",
+    )
     outputs: list[OutputTensor]
 
 
@@ -95,10 +101,9 @@ def router(context: Context, kept: Kept) -> APIRouter:
     )  # fmt: skip
     def file(model_id: Identifier) -> FileResponse:
         """The model as a safetensors file; ``nbmlp.MLP.load`` reads it."""
-        return FileResponse(
-            service.model_path(model_id), media_type="application/octet-stream",
-            filename=f"{model_id}.safetensors",
-        )  # fmt: skip
+        name = file_name(service.get_model(model_id).name, ".safetensors")
+        path = service.model_path(model_id)
+        return FileResponse(path, media_type="application/octet-stream", filename=name)
 
     @routes.delete(
         "/{model_id}", operation_id="delete_model", status_code=204, responses=problems(404)
@@ -149,9 +154,10 @@ def _add_models(routes: APIRouter, kept: Kept) -> None:
         """Predict rows."""
         served = await kept.get(name)
         body = await request.body()
-        asked, rows = await _off(len(body), _read, served, request.headers.get(_JSON_LENGTH), body)
+        length = request.headers.get(_JSON_LENGTH)
+        asked, rows, unknown = await _off(len(body), _read, served, length, body)
         found = await served.predict(rows)
-        return await _off(rows.nbytes, _written, served, asked, found)
+        return await _off(rows.nbytes, _written, served, asked, found, unknown)
 
     for path, end, checks in (
         ("/models/{name}", "", []),
@@ -194,23 +200,28 @@ async def _off(size: int, function: Callable[..., Found], *given: Any) -> Found:
 
 def _read(
     served: ServedModel, length: str | None, body: bytes
-) -> tuple[InferRequest, NDArray[Any]]:
-    """The request and its rows, as the net takes them."""
+) -> tuple[InferRequest, NDArray[Any], str]:
+    """The request, its rows as the net takes them, and which texts it does not know."""
     asked, behind = _parsed(length, body)
     known = [output["name"] for output in served.outputs]
     for output in asked.outputs or ():
         if output.name not in known:
             wrong = output.name[:80]
             raise DataError(f"there is no output {wrong!r}: choose from {', '.join(known)}.")
-    return asked, served.rows(asked.arrays(behind))
+    arrays = asked.arrays(behind)
+    return asked, served.rows(arrays), served.unknown(arrays)
 
 
-def _written(served: ServedModel, asked: InferRequest, found: Arrays) -> Response:
+def _written(
+    served: ServedModel, asked: InferRequest, found: Arrays, unknown: str = ""
+) -> Response:
     wanted = [output.name for output in asked.outputs or ()] or found
     pairs = [encode(name, found[name], asked.wants_bytes(name)) for name in wanted]
-    head = {"model_name": served.model.id, "model_version": _VERSION}
+    head: dict[str, Any] = {"model_name": served.model.id, "model_version": _VERSION}
     if asked.id is not None:
         head["id"] = asked.id
+    if unknown:
+        head["parameters"] = {"unknown": unknown}
     text = json.dumps({**head, "outputs": [tensor for tensor, _ in pairs]}).encode()
     raw = b"".join(raw for _, raw in pairs)
     if not raw:

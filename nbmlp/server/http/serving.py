@@ -26,6 +26,8 @@ _Request = tuple[NDArray[Any], asyncio.Future[NDArray[Any]]]
 _QUICK = 2_000_000
 _MOST_ROWS = 4096
 _MATRIX = "x"
+#: Of texts that are not known: how many are named, and how much of each.
+_FEW, _SHOWN = 5, 40
 _PROBABLE = ("logistic", "softmax")
 
 
@@ -91,6 +93,24 @@ class ServedModel:
             )
         table = Table({name: _column(name, values) for name, values in arrays.items()})
         return self._checked(table)
+
+    def unknown(self, arrays: Arrays) -> str:
+        """Which texts are no categories that the model knows; empty when there are none."""
+        plan = self._mlp.column_plan
+        columns = () if plan is None else plan.categories
+        said = []
+        for column in columns:
+            if column.name not in arrays or arrays[column.name].dtype != object:
+                continue
+            if texts := column.unknown(arrays[column.name].ravel()):
+                shown = ", ".join(repr(text[:_SHOWN]) for text in texts[:_FEW])
+                more = f" and {len(texts) - _FEW} more" if len(texts) > _FEW else ""
+                said.append(f"{column.name[:_SHOWN]} {shown}{more}")
+        if not said:
+            return ""
+        if len(said) > _FEW:
+            said[_FEW:] = [f"and of {len(said) - _FEW} more columns"]
+        return f"not known from training, so each counts as unknown: {'; '.join(said)}."
 
     def _matrix(self, values: NDArray[Any]) -> Any:
         if values.shape[1] != len(self._names):

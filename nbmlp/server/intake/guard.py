@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from nbmlp.data.files import detect_format, is_gzip
+from nbmlp.data.files import detect_format, is_gzip, open_binary, reading
 from nbmlp.data.layout import Dialect, guess_layout
 from nbmlp.data.mat73 import is_mat73
 from nbmlp.errors import DataError
@@ -24,7 +24,7 @@ from nbmlp.errors import DataError
 __all__ = ["Limits", "TooLargeError", "UnsupportedFileError", "check"]
 
 _MB = 1 << 20
-_ACCEPTED = "send .csv, .parquet, .npy, .npz or .mat (version 5 to 7)"
+_ACCEPTED = "send .csv (or .csv.gz), .parquet, .npy, .npz or .mat (version 5 to 7)"
 #: NumPy writes less than 200 bytes.
 _NPY_HEADER = 10_000
 _MEMBERS = 64
@@ -97,9 +97,11 @@ def check(path: Path, limits: Limits, dialect: Dialect) -> str:
     UnsupportedFileError, TooLargeError, DataError
         In one sentence.
     """
-    if is_gzip(path):
-        raise UnsupportedFileError(f"{path} is packed with gzip: unpack it first.")
     kind = _kind(path, dialect)
+    if is_gzip(path):
+        if kind not in (None, "text"):
+            raise UnsupportedFileError(f"{path} is packed with gzip: unpack it first.")
+        _check_packed(path, limits)
     if kind != "text" and kind not in _CHECKS:
         raise UnsupportedFileError(f"{path} is a file of a kind that is not taken: {_ACCEPTED}.")
     if kind == "text":
@@ -112,10 +114,24 @@ def check(path: Path, limits: Limits, dialect: Dialect) -> str:
 def _kind(path: Path, dialect: Dialect) -> str | None:
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty.")
-    try:
-        return detect_format(path, text=dialect.encoding is not None)
-    except DataError:
-        return None
+    with reading(path):
+        try:
+            return detect_format(path, text=dialect.encoding is not None)
+        except DataError:
+            return None
+
+
+def _check_packed(path: Path, limits: Limits) -> None:
+    """Unpack it once, counting: its readers do so again, and stop nowhere."""
+    count, most = 0, max(_HARMLESS, _RATIO * path.stat().st_size)
+    with reading(path), open_binary(path) as stream:
+        while piece := stream.read(_PIECE):
+            count += len(piece)
+            limits.check_bytes(count, str(path))
+            if count > most:
+                raise TooLargeError(
+                    f"{path} unpacks to more than {_RATIO} times its size: send it unpacked."
+                )
 
 
 def _check_npy(path: Path, limits: Limits) -> None:

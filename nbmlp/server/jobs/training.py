@@ -35,6 +35,8 @@ Send = Callable[[dict[str, Any]], None]
 _PERIOD = 0.5
 #: Of a confusion matrix; of pairs (true, predicted).
 _MOST_CLASSES, _MOST_PAIRS = 100, 500
+#: Characters of a model's categories that the server keeps, to offer them.
+_CATEGORIES = 100_000
 
 
 @dataclass
@@ -289,7 +291,7 @@ def _describe(model: MLP, data: Dataset, order: Order) -> dict[str, Any]:
         "task": model.coding.task, "inputs": _inputs(model, data),
         "targets": list(data.target_names),
         "classes": [] if classes is None else [str(label) for label in classes],
-        "summary": repr(model),
+        "summary": repr(model), "categories": _categories(model),
     }  # fmt: skip
 
 
@@ -300,6 +302,17 @@ def _inputs(model: MLP, data: Dataset) -> list[tuple[str, str]]:
         return [(name, "number") for name in data.feature_names]
     texts = {column.name for column in plan.categories}
     return [(name, "text" if name in texts else "number") for name in plan.columns]
+
+
+def _categories(model: MLP) -> dict[str, list[str]]:
+    """Of each column of text those that the model knows, as far as there is room for them."""
+    plan, found, room = model.column_plan, dict[str, list[str]](), _CATEGORIES
+    for column in () if plan is None else plan.categories:
+        room -= len(column.name) + sum(map(len, column.categories))
+        if room < 0:
+            break
+        found[column.name] = list(column.categories)
+    return found
 
 
 def _evaluation(model: MLP, which: str, given: Given) -> tuple[dict[str, Any], str]:

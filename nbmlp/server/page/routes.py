@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
@@ -12,6 +13,7 @@ from fastapi.routing import APIRoute
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from nbmlp.server.labels import file_name
 from nbmlp.server.page import exports, forms, snippets, views, words
 from nbmlp.server.ports import TERMINAL, Dataset, Job, Model, NotFoundError, Page, Service
 
@@ -98,7 +100,7 @@ def _csv(pieces: Iterable[str], name: str) -> Response:
     return StreamingResponse(
         pieces,
         media_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
+        headers={"Content-Disposition": f"attachment; filename*=utf-8''{quote(name)}"},
     )
 
 
@@ -134,8 +136,8 @@ def _add_files(page: APIRouter) -> None:
 
     @page.get("/login")
     def login(request: Request, next: str = "/", wrong: bool = False) -> HTMLResponse:
-        complaint = "This token is not known." if wrong else ""
-        return _show(request, "login.html", next=next, complaint=complaint)
+        said = "This token is not known." if wrong else ""
+        return _show(request, "login.html", next=next, wrong=said)
 
 
 def _add_datasets(page: APIRouter, service: Service) -> None:
@@ -196,6 +198,7 @@ def _add_jobs(page: APIRouter, service: Service) -> None:
             "compare.html",
             place="Jobs",
             jobs=shown,
+            labels=views.labels(runs),
             rows=rows,
             same=same,
             examples=snippets.compare(_origin(request), runs),
@@ -239,7 +242,9 @@ def _add_job(page: APIRouter, service: Service) -> None:
 
     @page.get("/jobs/{job_id}/curve.csv")
     def curve(job_id: str) -> Response:
-        return _csv(exports.curve_csv(exports.curve(service, service.get_job(job_id).id)), "curve")
+        job = service.get_job(job_id)
+        rows = exports.curve(service, job.id)
+        return _csv(exports.curve_csv(rows), file_name(job.name, " curve.csv"))
 
 
 def _add_models(page: APIRouter, service: Service) -> None:
@@ -261,7 +266,9 @@ def _add_models(page: APIRouter, service: Service) -> None:
 
     @page.get("/models/{model_id}/evaluation.csv")
     def evaluation(model_id: str) -> Response:
-        return _csv([exports.evaluation_csv(service.get_model(model_id))], "evaluation")
+        model = service.get_model(model_id)
+        name = file_name(model.name, " evaluation.csv")
+        return _csv([exports.evaluation_csv(model)], name)
 
 
 def _add_docs(page: APIRouter) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nbmlp.server.page.views import ACTIONS
+from nbmlp.server.page.views import ACTIONS, labels
 from nbmlp.server.ports import Dataset, Job, Model
 
 __all__ = ["Example", "compare", "dataset", "job", "model", "upload"]
@@ -107,7 +107,8 @@ def job(origin: str, job: Job) -> list[Example]:
 
 def compare(origin: str, jobs: Sequence[Job]) -> list[Example]:
     """The curves of some jobs."""
-    return [_curve(origin, job, f"values-{job.id}", f"Values of {job.name}") for job in jobs]
+    named = zip(jobs, labels(jobs), strict=True)
+    return [_curve(origin, job, f"values-{job.id}", f"Values of {name}") for job, name in named]
 
 
 def _curve(origin: str, job: Job, name: str, title: str) -> Example:

@@ -22,6 +22,7 @@ __all__ = [
     "diagnosis",
     "differences",
     "heat",
+    "labels",
 ]
 
 
@@ -297,6 +298,17 @@ def differences(
     differ = [(name, values) for name, values in rows if any(v != values[0] for v in values)]
     known = {name for name, _ in differ}
     return differ, [name for name in names if name not in known]
+
+
+def labels(jobs: Sequence[Job]) -> list[str]:
+    """Names of jobs that are compared; those of one name are numbered, the oldest first."""
+    names = [job.name for job in jobs]
+    found = []
+    for job in jobs:
+        same = sorted(other.id for other in jobs if other.name == job.name)
+        number = f" ({same.index(job.id) + 1})" if names.count(job.name) > 1 else ""
+        found.append(job.name + number)
+    return found
 
 
 def heat(confusion: Iterable[Sequence[int]]) -> list[list[tuple[int, int]]]:

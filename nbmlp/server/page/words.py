@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ __all__ = [
     "filters",
     "measure",
     "moment",
+    "one_of",
     "plain",
     "score",
     "setting",
@@ -36,6 +37,8 @@ _MEASURES = {
     "mean_absolute_error": ("Mean absolute error", _AMOUNT),
     "r2": ("R²", _AMOUNT),
 }
+#: Choices that are written out.
+_ALL_SHOWN = 6
 #: Measures in the units of the target, or nearly so: their square.
 IN_UNITS = ("mean_squared_error", "mean_absolute_error")
 
@@ -78,6 +81,13 @@ def values(column: ColumnInfo) -> str:
     if column.minimum is not None and column.maximum is not None:
         return f"{amount(column.minimum)} to {amount(column.maximum)}"
     return ", ".join(column.examples[:4])
+
+
+def one_of(texts: Sequence[str]) -> str:
+    """What there is to choose from: all of a few, some of many."""
+    if len(texts) <= _ALL_SHOWN:
+        return f"One of {', '.join(texts)}"
+    return f"One of {len(texts)}: {', '.join(texts[:_ALL_SHOWN])}, …"
 
 
 def thousands(value: float) -> str:
@@ -138,4 +148,5 @@ def filters() -> dict[str, Any]:
         "setting": setting,
         "words": words,
         "values": values,
+        "one_of": one_of,
     }

@@ -122,6 +122,7 @@ models = Table(
     Column("measures", JSON, nullable=False, server_default="{}"),  # those that are single values
     Column("summary", Text, nullable=False),
     Column("owner", Text, nullable=False, server_default=""),
+    Column("categories", JSON, nullable=False, server_default="{}"),
 )  # fmt: skip
 
 keys = Table(

@@ -169,7 +169,8 @@ export class Chart {
         const stroke = item.querySelector("line");
         stroke.style.stroke = `var(${s.colour})`;
         if (s.dash) stroke.setAttribute("stroke-dasharray", s.dash.join(" "));
-        item.append(s.label, document.createElement("output"));
+        const name = Object.assign(document.createElement("span"), { className: "name", textContent: s.label });
+        item.append(name, document.createElement("output"));
         return item;
       }),
     );

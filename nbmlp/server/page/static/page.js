@@ -7,11 +7,77 @@ export function announce(text) {
   if (place && place.textContent !== text) place.textContent = text;
 }
 
+/** What the server, or a script, refuses: a sentence, and what is wrong with each field. */
+export class Refusal extends Error {
+  constructor(text, fields = {}) {
+    super(text);
+    this.fields = fields;
+  }
+}
+
 /** Show a sentence on top of the page. */
 export function complain(text) {
   const place = document.getElementById("complaint");
   place.textContent = text;
   place.scrollIntoView({ block: "nearest" });
+}
+
+/** The field of a form that a path such as `model.hidden.0` is about. */
+function fieldOf(form, path) {
+  const within = (whole, part) => whole === part || whole.startsWith(`${part}.`);
+  const named = [...form.elements].filter(({ name }) => name);
+  const inner = named.filter(({ name }) => within(name, path));
+  // A group with one field is meant by its name, too; with several it is not known which.
+  return named.find(({ name }) => name === path) ?? named.find(({ name }) => within(path, name))
+    ?? (inner.length === 1 ? inner[0] : null);
+}
+
+/** Say beside a field what is wrong with it; an empty text takes that back. */
+export function mark(field, text) {
+  const id = `${field.id}-error`;
+  const others = (field.getAttribute("aria-describedby") ?? "").split(" ").filter((other) => other && other !== id);
+  let note = document.getElementById(id);
+  if (!text) {
+    note?.remove();
+    field.removeAttribute("aria-invalid");
+  } else {
+    note ??= Object.assign(document.createElement("p"), { id, className: "error" });
+    note.textContent = text;
+    field.after(note);
+    field.setAttribute("aria-invalid", "true");
+    field.addEventListener("input", () => mark(field, ""), { once: true });
+    others.unshift(id);
+  }
+  if (others.length) field.setAttribute("aria-describedby", others.join(" "));
+  else field.removeAttribute("aria-describedby");
+}
+
+/** Take back what was said about a form. */
+export function clear(form) {
+  complain("");
+  for (const field of form.querySelectorAll("[aria-invalid]")) mark(field, "");
+}
+
+/** Say what is wrong beside the fields that it is about, and the rest on top of the page. */
+export function explain(form, error) {
+  clear(form);
+  const rest = [];
+  let first = null;
+  for (const [path, text] of Object.entries(error.fields ?? {})) {
+    const field = fieldOf(form, path);
+    if (field) mark(field, text);
+    else rest.push(`${path}: ${text}`);
+    first ??= field;
+  }
+  if (!first) {
+    complain(error.message);
+    return;
+  }
+  complain(rest.join("; "));
+  announce(error.message);
+  const folded = first.closest("details");
+  if (folded) folded.open = true;
+  first.focus();
 }
 
 /** The sentence in an answer that says what went wrong. */
@@ -33,11 +99,20 @@ export function writing(more = {}) {
   return token ? { "X-CSRF-Token": token, ...more } : more;
 }
 
-/** Fetch JSON; throws an Error with the server's sentence. */
+/** What is wrong with each field, in an answer that tells it. */
+function wrong(text) {
+  try {
+    return JSON.parse(text).fields ?? {};
+  } catch {
+    return {};
+  }
+}
+
+/** Fetch JSON; throws a Refusal with the server's sentence. */
 export async function ask(url, options = {}) {
   const answer = await fetch(url, options);
   const text = await answer.text();
-  if (!answer.ok) throw new Error(reason(text, answer.status));
+  if (!answer.ok) throw new Refusal(reason(text, answer.status), wrong(text));
   return JSON.parse(text);
 }
 

@@ -1,6 +1,6 @@
 // One row to /v2/models/.../infer, and its answer in words.
 import { brief } from "./chart.js";
-import { ask, complain, writing } from "./page.js";
+import { ask, clear, explain, Refusal, writing } from "./page.js";
 
 /** The row as [name, kind, text]. */
 function row(form) {
@@ -9,7 +9,8 @@ function row(form) {
   const values = list.value.split(",").map((text) => text.trim());
   const names = JSON.parse(list.dataset.names);
   if (values.length !== names.length) {
-    throw new Error(`There are ${values.length} values: give ${names.length}, with commas between them.`);
+    const text = `There are ${values.length} values: give ${names.length}, with commas between them.`;
+    throw new Refusal(text, { values: text });
   }
   return names.map(([name, kind], i) => [name, kind, values[i]]);
 }
@@ -17,7 +18,9 @@ function row(form) {
 function number(text, name) {
   if (text === "") return null; // missing
   const value = Number(text.replace(",", "."));
-  if (Number.isNaN(value)) throw new Error(`${name}: "${text}" is not a number.`);
+  if (Number.isNaN(value)) {
+    throw new Refusal(`${name}: "${text}" is not a number.`, { [name]: `"${text}" is not a number.` });
+  }
   return value;
 }
 
@@ -49,7 +52,9 @@ function bar(label, share) {
   return line;
 }
 
-function show(form, outputs) {
+const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+
+function show(form, { outputs, parameters }) {
   const place = form.querySelector(".answer");
   const classes = JSON.parse(form.dataset.classes);
   const shares = outputs.find(({ data }) => classes.length > 1 && data.length === classes.length);
@@ -58,6 +63,12 @@ function show(form, outputs) {
   result.className = "result";
   result.textContent = (said?.data ?? []).map((v) => (typeof v === "number" ? brief(v) : v)).join(", ");
   place.replaceChildren(result);
+  if (parameters?.unknown) {
+    const note = document.createElement("p");
+    note.className = "notice warn";
+    note.textContent = sentence(parameters.unknown);
+    place.append(note);
+  }
   if (!shares) return;
   const bars = document.createElement("div");
   bars.className = "bars";
@@ -71,17 +82,17 @@ async function predict(form) {
   const { inputs } = await ask(address);
   const body = JSON.stringify({ inputs: tensors(inputs, row(form)) });
   const headers = writing({ "Content-Type": "application/json" });
-  show(form, (await ask(`${address}/infer`, { method: "POST", headers, body })).outputs);
+  show(form, await ask(`${address}/infer`, { method: "POST", headers, body }));
 }
 
 // Listens on the whole page: the form comes when a job has ended.
 document.addEventListener("submit", async (event) => {
   if (!event.target.matches(".predict")) return;
   event.preventDefault();
-  complain("");
+  clear(event.target);
   try {
     await predict(event.target);
   } catch (error) {
-    complain(error.message);
+    explain(event.target, error);
   }
 });

@@ -1,5 +1,5 @@
 // The form to train: fields -> a job as JSON, shown as an example and sent.
-import { ask, complain, writing } from "./page.js";
+import { ask, clear, explain, writing } from "./page.js";
 
 const form = document.getElementById("train");
 const kinds = {
@@ -47,14 +47,14 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = form.querySelector('[type="submit"]');
   const body = JSON.stringify(job());
-  complain("");
+  clear(form);
   button.disabled = true;
   try {
     const headers = writing({ "Content-Type": "application/json", "Idempotency-Key": keyOf(body) });
     const made = await ask("/v1/jobs", { method: "POST", headers, body });
     location.assign(`/jobs/${made.id}`);
   } catch (error) {
-    complain(error.message);
+    explain(form, error);
     button.disabled = false;
   }
 });

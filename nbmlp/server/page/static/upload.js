@@ -1,6 +1,6 @@
 // A file goes to the server as it is, read from disk bit by bit. XMLHttpRequest rather than
 // fetch: only it tells how far an upload has come.
-import { announce, complain, reason, writing } from "./page.js";
+import { announce, clear, explain, reason, Refusal, writing } from "./page.js";
 
 const form = document.getElementById("upload");
 const file = form.querySelector('[type="file"]');
@@ -8,6 +8,8 @@ const bar = form.querySelector("progress");
 const said = form.querySelector("output");
 const stop = form.querySelector('[name="stop"]');
 
+/** Too large, of a wrong kind, wrong in itself. */
+const ABOUT_THE_FILE = [413, 415, 422];
 const size = (bytes) =>
   bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
@@ -18,10 +20,10 @@ function busy(on) {
 
 function send(data) {
   const request = new XMLHttpRequest();
-  const failed = (text) => {
+  const failed = (text, about = false) => {
     busy(false);
     said.textContent = "";
-    complain(text);
+    explain(form, new Refusal(text, about ? { file: text } : {}));
   };
   request.open("PUT", `/v1/datasets/${encodeURIComponent(data.name)}`);
   const headers = writing({ "Content-Type": "application/octet-stream" });
@@ -37,13 +39,14 @@ function send(data) {
     announce("Uploaded. Reading the table.");
   });
   request.addEventListener("load", () => {
-    if (request.status >= 400) return failed(reason(request.responseText, request.status));
+    const { status, responseText } = request;
+    if (status >= 400) return failed(reason(responseText, status), ABOUT_THE_FILE.includes(status));
     location.assign(`/datasets/${JSON.parse(request.responseText).id}`);
   });
   request.addEventListener("error", () => failed(reason("", 0)));
   request.addEventListener("abort", () => failed("The upload was stopped."));
   stop.onclick = () => request.abort();
-  complain("");
+  clear(form);
   busy(true);
   announce(`Uploading ${data.name}`);
   request.send(data);

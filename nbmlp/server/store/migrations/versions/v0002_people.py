@@ -20,6 +20,7 @@ def upgrade() -> None:
         Column("streams", Integer), Column("uploads", Integer),
     ):  # fmt: skip
         op.add_column("tokens", column)
+    op.add_column("models", Column("categories", JSON, nullable=False, server_default="{}"))
     op.add_column("keys", Column("created", Float, nullable=False, server_default="0"))
     op.execute(
         "UPDATE keys SET created = (SELECT jobs.created FROM jobs WHERE jobs.id = keys.job_id)"
