@@ -146,6 +146,11 @@ class ServerSettings(BaseSettings):
     )
 
     @property
+    def work_bytes(self) -> int:
+        """Of bodies and answers at work: there is room for some bodies in any case."""
+        return max(self.work_mb, 4 * self.body_mb) * _MB
+
+    @property
     def quota_bytes(self) -> int:
         """Of the data folder."""
         return self.quota_mb * _MB

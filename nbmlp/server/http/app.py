@@ -13,6 +13,7 @@ from nbmlp.server.http import datasets, errors, health, jobs, models, observe, s
 from nbmlp.server.http.context import Context
 from nbmlp.server.http.feed import Feed
 from nbmlp.server.http.gate import Gate
+from nbmlp.server.http.inference import Predictions
 from nbmlp.server.http.limits import Lanes, Places
 from nbmlp.server.http.serving import Kept
 from nbmlp.server.http.sessions import Sessions, Tokens
@@ -22,6 +23,8 @@ from nbmlp.server.settings import ServerSettings
 
 __all__ = ["create_app"]
 
+#: The largest answer with predictions is one in so many of all bytes that may be at work.
+_ANSWERS = 4
 _DESCRIPTION = (
     "Trains multilayer perceptrons on this machine's CPUs. Send `Authorization: Bearer <token>`"
     ' with every request; every error is `{"error": sentence}`.'
@@ -46,6 +49,7 @@ def create_app(service: Service, settings: ServerSettings) -> FastAPI:
     uploads = Places(settings.uploads, "uploads")
     streams = Places(settings.max_streams, "event streams")
     context = Context(service, settings, tokens, uploads, streams, Lanes(settings.parsers))
+    predictions = Predictions(settings.work_bytes // _ANSWERS)
     observer = observe.Observer(service, context.streams)
 
     @asynccontextmanager
@@ -62,7 +66,7 @@ def create_app(service: Service, settings: ServerSettings) -> FastAPI:
     )  # fmt: skip
     for routes in (
         datasets.router(context), jobs.router(context, feed), models.router(context, kept),
-        models.inference(kept), health.router(service), observe.router(observer),
+        models.inference(kept, predictions), health.router(service), observe.router(observer),
         signing.router(tokens, sessions), page_router(service),
     ):  # fmt: skip
         app.include_router(routes)

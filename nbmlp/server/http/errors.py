@@ -25,11 +25,13 @@ from nbmlp.server.ports import (
     QueueFullError,
     ServiceError,
 )
+from nbmlp.server.strict_json import MalformedError
 
 __all__ = ["Problem", "RefusedError", "add_handlers", "answer", "problems"]
 
 #: The first that fits; errors of the library (data, settings) are 422.
 _STATUS: dict[type[Exception], int] = {
+    MalformedError: 400,
     NotFoundError: 404,
     ConflictError: 409,
     KeyReusedError: 422,

@@ -104,7 +104,7 @@ class Gate:
             "too many requests of yours are at work: wait until some have ended.",
         )
         self._bytes = Share(
-            max(settings.work_mb, 4 * settings.body_mb) * _MB,
+            settings.work_bytes,
             "too many bytes of bodies and answers are at work: wait until some have been sent.",
         )
         extra = {name.strip().lower() for name in settings.allowed_hosts.split(",")} - {""}

@@ -29,6 +29,7 @@ from nbmlp.server.http.errors import problems
 from nbmlp.server.http.feed import Feed
 from nbmlp.server.http.limits import Places
 from nbmlp.server.http.sessions import Tokens
+from nbmlp.server.http.strict import StrictRoute
 from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.ports import TERMINAL, CheckpointInfo, Job, JobSummary, Token
 
@@ -104,7 +105,7 @@ async def _while_accepted(
 def router(context: Context, feed: Feed) -> APIRouter:
     """Routes below ``/v1/jobs``."""
     service = context.service
-    routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+    routes = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
     @routes.post(
         "", operation_id="submit_job", status_code=201, responses=problems(404, 408, 409, 413, 507)

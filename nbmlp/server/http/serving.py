@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from nbmlp.predict import Predictor, Rows
 from nbmlp.server.http.tensors import datatype_of
 from nbmlp.server.ports import Model, Service
 
-__all__ = ["Arrays", "Kept", "ServedModel"]
+__all__ = ["Arrays", "Kept", "ServedModel", "Unknown"]
 
 Arrays = dict[str, NDArray[Any]]
 _Request = tuple[NDArray[Any], asyncio.Future[NDArray[Any]]]
@@ -25,10 +26,42 @@ _Request = tuple[NDArray[Any], asyncio.Future[NDArray[Any]]]
 #: Multiply-adds of a pass that the event loop can spare: some 0.2 ms.
 _QUICK = 2_000_000
 _MOST_ROWS = 4096
+#: Inputs, and outputs, of a block of rows: some ms to make ready or to write.
+_WIDE, _LONG = 1 << 20, 1 << 14
 _MATRIX = "x"
-#: Of texts that are not known: how many are named, and how much of each.
-_FEW, _SHOWN = 5, 40
+#: Of texts that are not known: how many are named and counted, and how much of each is told.
+_FEW, _COUNTED, _SHOWN = 5, 1000, 40
 _PROBABLE = ("logistic", "softmax")
+
+
+class Unknown:
+    """Texts of a request that the model does not know, column by column."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, dict[str, None]] = {}
+
+    def add(self, name: str, texts: Iterable[str]) -> None:
+        """Some more of a column."""
+        for text in texts:
+            known = self._texts.setdefault(name, {})
+            if len(known) == _COUNTED:
+                return
+            known[text[: 2 * _SHOWN]] = None
+
+    def __str__(self) -> str:
+        said = [self._told(name, list(texts)) for name, texts in self._texts.items()]
+        if not said:
+            return ""
+        if len(said) > _FEW:
+            said[_FEW:] = [f"and of {len(said) - _FEW} more columns"]
+        return f"not known from training, so each counts as unknown: {'; '.join(said)}."
+
+    @staticmethod
+    def _told(name: str, texts: list[str]) -> str:
+        shown = ", ".join(repr(text[:_SHOWN]) for text in texts[:_FEW])
+        least = "at least " * (len(texts) == _COUNTED)
+        more = f" and {least}{len(texts) - _FEW} more" if len(texts) > _FEW else ""
+        return f"{name[:_SHOWN]} {shown}{more}"
 
 
 class ServedModel:
@@ -48,6 +81,11 @@ class ServedModel:
         column, or one matrix for a net that takes its inputs as they are.
     outputs : list of dict
         ``prediction``, and ``probabilities`` (in the order of the model's classes).
+    width : int
+        Inputs of the net, for each row.
+    block : int
+        Rows that are made ready, predicted and written at a time: what one takes is all that
+        others ever wait for, and inputs that categories spread out need no more memory than it.
     """
 
     def __init__(self, model: Model, mlp: MLP) -> None:
@@ -56,6 +94,9 @@ class ServedModel:
         self._numeric = all(kind == "number" for _, kind in model.inputs)
         self._batcher = _Batcher(mlp.predictor, mlp.net.scale, mlp.model_spec.n_parameters)
         self.inputs, self.outputs = self._describe_inputs(), self._describe_outputs()
+        spec = mlp.model_spec
+        self.width = spec.n_inputs
+        self.block = max(1, min(_MOST_ROWS, _WIDE // spec.n_inputs, _LONG // spec.n_outputs))
 
     def _describe_inputs(self) -> list[dict[str, Any]]:
         if self._mlp.column_plan is None:
@@ -94,23 +135,12 @@ class ServedModel:
         table = Table({name: _column(name, values) for name, values in arrays.items()})
         return self._checked(table)
 
-    def unknown(self, arrays: Arrays) -> str:
-        """Which texts are no categories that the model knows; empty when there are none."""
+    def note_unknown(self, arrays: Arrays, unknown: Unknown) -> None:
+        """Keep which texts are no categories that the model knows."""
         plan = self._mlp.column_plan
-        columns = () if plan is None else plan.categories
-        said = []
-        for column in columns:
-            if column.name not in arrays or arrays[column.name].dtype != object:
-                continue
-            if texts := column.unknown(arrays[column.name].ravel()):
-                shown = ", ".join(repr(text[:_SHOWN]) for text in texts[:_FEW])
-                more = f" and {len(texts) - _FEW} more" if len(texts) > _FEW else ""
-                said.append(f"{column.name[:_SHOWN]} {shown}{more}")
-        if not said:
-            return ""
-        if len(said) > _FEW:
-            said[_FEW:] = [f"and of {len(said) - _FEW} more columns"]
-        return f"not known from training, so each counts as unknown: {'; '.join(said)}."
+        for column in () if plan is None else plan.categories:
+            if column.name in arrays and arrays[column.name].dtype == object:
+                unknown.add(column.name, column.unknown(arrays[column.name].ravel()))
 
     def _matrix(self, values: NDArray[Any]) -> Any:
         if values.shape[1] != len(self._names):

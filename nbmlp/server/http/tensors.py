@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nbmlp.errors import DataError
+from nbmlp.server.strict_json import MalformedError, loads
 
-__all__ = ["DATATYPES", "InferRequest", "InputTensor", "datatype_of", "decode", "encode"]
+__all__ = [
+    "DATATYPES", "Column", "InferRequest", "InputTensor", "binary_form", "datatype_of", "decode",
+    "encode", "most_bytes",
+]  # fmt: skip
 
 DATATYPES = {
     "BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "i1",
@@ -20,6 +26,11 @@ DATATYPES = {
 }  # fmt: skip
 _NAMES = {np.dtype(code): name for name, code in DATATYPES.items()}
 _MOST_DIMENSIONS = 4
+_LENGTH = struct.Struct("<I")
+#: In the place of a text's length: there is none.
+_MISSING = 2**32 - 1
+#: Digits of a float64 or an int64, with sign, point and exponent, a comma and a space.
+_LONGEST_NUMBER = 27
 
 Dimension = Annotated[int, Field(ge=0, le=2**31)]
 
@@ -50,10 +61,44 @@ class RequestedOutput(_Open):
 class InferRequest(_Open):
     """What is to be predicted."""
 
-    id: str | None = None
+    id: Annotated[str, Field(max_length=1000)] | None = None
     parameters: dict[str, Any] = {}
-    inputs: Annotated[list[InputTensor], Field(min_length=1)]
-    outputs: list[RequestedOutput] | None = None
+    inputs: Annotated[list[InputTensor], Field(min_length=1, fail_fast=True)]
+    outputs: Annotated[list[RequestedOutput], Field(fail_fast=True)] | None = None
+
+    @classmethod
+    def parse(cls, text: bytes, inputs: int) -> Self:
+        """Out of JSON.
+
+        Parameters
+        ----------
+        text : bytes
+        inputs : int
+            Tensors that the model takes, at most.
+
+        Raises
+        ------
+        MalformedError
+            It is no JSON, or other JSON than this; the first thing that is wrong.
+        DataError
+            Too many tensors, or two of the same name.
+        """
+        try:
+            found = cls.model_validate(loads(text))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the request"
+            raise MalformedError(f"{where}: {first['msg']}") from None
+        found.check_names()
+        if len(found.inputs) > inputs:
+            raise DataError(f"there are {len(found.inputs)} inputs: the model takes {inputs}.")
+        return found
+
+    def check_names(self) -> None:
+        """Raise DataError when two inputs, or two outputs, have the same name."""
+        for what, tensors in (("inputs", self.inputs), ("outputs", self.outputs or ())):
+            if len({tensor.name for tensor in tensors}) < len(tensors):
+                raise DataError(f"two {what} have the same name.")
 
     def wants_bytes(self, output: str) -> bool:
         """Whether an output is to come as bytes behind the JSON."""
@@ -61,21 +106,26 @@ class InferRequest(_Open):
         asked = {out.name: out.parameters for out in self.outputs or ()}
         return bool(asked.get(output, {}).get("binary_data", everything))
 
-    def arrays(self, behind: bytes) -> dict[str, NDArray[Any]]:
+    def columns(self, behind: memoryview) -> dict[str, Column]:
         """All inputs; raises DataError when values and shapes do not fit."""
-        found, start = {}, 0
+        return {
+            tensor.name: Column(tensor, decode(tensor) if raw is None else raw)
+            for tensor, raw in self.cut(behind)
+        }
+
+    def cut(self, behind: memoryview) -> Iterator[tuple[InputTensor, memoryview | None]]:
+        """Each input with the bytes that belong to it; None when it has its values itself."""
+        start = 0
         for tensor in self.inputs:
             size = tensor.parameters.get("binary_data_size")
             if size is None:
-                found[tensor.name] = decode(tensor)
+                yield tensor, None
                 continue
             if not isinstance(size, int) or not 0 <= size <= len(behind) - start:
-                raise DataError(f"input {tensor.name!r}: there are not {size} bytes for it.")
-            found[tensor.name] = _from_bytes(tensor, behind[start : start + size])
+                some = str(size)[:20]
+                raise DataError(f"input {tensor.name!r}: there are not {some} bytes for it.")
+            yield tensor, behind[start : start + size]
             start += size
-        if len(found) < len(self.inputs):
-            raise DataError("two inputs have the same name.")
-        return found
 
 
 def datatype_of(values: NDArray[Any]) -> str:
@@ -84,7 +134,7 @@ def datatype_of(values: NDArray[Any]) -> str:
 
 
 def decode(tensor: InputTensor) -> NDArray[Any]:
-    """Values of an input out of JSON, nested or flat; null is a missing one."""
+    """Values of an input out of JSON, nested or flat, one behind the other; null: missing."""
     if tensor.data is None:
         raise DataError(f"input {tensor.name!r} has no data.")
     code = _code(tensor)
@@ -97,17 +147,22 @@ def decode(tensor: InputTensor) -> NDArray[Any]:
         raise DataError(
             f"input {tensor.name!r} has values that are no {tensor.datatype}."
         ) from None
-    return _shaped(tensor, values)
+    return _sized(tensor, values)
 
 
 def _numbers(tensor: InputTensor, code: str) -> NDArray[Any]:
     """Numbers as they came; text that looks like one is none."""
+    flat = _flat(tensor.data or [])
+    # First of all: of texts NumPy would make an array as wide as the longest.
+    kinds = set(map(type, flat))
+    if not kinds <= {bool, int, float, type(None)}:
+        raise ValueError
     plain = np.asarray(tensor.data)
     if plain.dtype.kind in "biuf":
         return plain
-    if np.dtype(code).kind != "f" or plain.dtype.kind != "O":
+    if np.dtype(code).kind != "f":
         raise ValueError
-    return np.array([np.nan if v is None else _number(v) for v in _flat(tensor.data or [])])
+    return np.array([np.nan if v is None else float(v) for v in flat])
 
 
 def _exactly(numbers: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -117,12 +172,6 @@ def _exactly(numbers: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     if dtype.kind != "f" and not (values == numbers).all():
         raise ValueError
     return values
-
-
-def _number(value: object) -> float:
-    if isinstance(value, int | float):
-        return float(value)
-    raise TypeError
 
 
 def _flat(values: list[Any]) -> list[Any]:
@@ -136,8 +185,9 @@ def _flat(values: list[Any]) -> list[Any]:
 
 def _texts(values: list[Any]) -> list[str | None]:
     flat = _flat(values)
-    if not all(value is None or isinstance(value, str) for value in flat):
+    if not set(map(type, flat)) <= {str, type(None)}:
         raise TypeError
+    "".join(filter(None, flat)).encode()  # half a surrogate pair is no text
     return flat
 
 
@@ -151,57 +201,128 @@ def _code(tensor: InputTensor) -> str | None:
     return DATATYPES[tensor.datatype]
 
 
-def _shaped(tensor: InputTensor, values: NDArray[Any]) -> NDArray[Any]:
-    if values.size != math.prod(tensor.shape):
+def _values_of(tensor: InputTensor) -> int:
+    """How many values a shape needs."""
+    size = math.prod(tensor.shape)
+    if size == 0:
+        raise DataError(
+            f"input {tensor.name!r} of shape {tensor.shape} has no values: there are no rows to"
+            " predict."
+        )
+    return size
+
+
+def _sized(tensor: InputTensor, values: NDArray[Any]) -> NDArray[Any]:
+    if values.size != _values_of(tensor):
         raise DataError(
             f"input {tensor.name!r} has {values.size} values and the shape {tensor.shape}."
         )
-    return values.reshape(tensor.shape)
+    return values.ravel()
 
 
-def _from_bytes(tensor: InputTensor, raw: bytes) -> NDArray[Any]:
-    code = _code(tensor)
-    if code is None:
-        return _shaped(tensor, np.array(_split(tensor.name, raw), dtype=object))
-    if len(raw) != math.prod(tensor.shape) * np.dtype(code).itemsize:
-        raise DataError(f"input {tensor.name!r} has {len(raw)} bytes and the shape {tensor.shape}.")
-    return np.frombuffer(raw, code).reshape(tensor.shape)
-
-
-def _split(name: str, raw: bytes) -> list[str]:
-    """Texts, each behind its length."""
-    texts, start = [], 0
-    try:
-        while start < len(raw):
-            (length,) = struct.unpack_from("<I", raw, start)
-            start += 4 + length
-            if start > len(raw):
-                raise DataError(f"input {name!r} ends in the middle of a text.")
-            texts.append(raw[start - length : start].decode())
-    except (struct.error, UnicodeDecodeError):
-        raise DataError(f"input {name!r} is no list of UTF-8 texts with their lengths.") from None
-    return texts
-
-
-def encode(name: str, values: NDArray[Any], binary: bool) -> tuple[dict[str, Any], bytes]:
-    """An output, and its bytes if it is to come as such.
+class Column:
+    """The values of one input, taken some rows at a time: all at once may be large.
 
     Parameters
     ----------
-    name : str
+    tensor : InputTensor
+    values : ndarray or memoryview
+        All of them one behind the other, or bytes of them.
+
+    Attributes
+    ----------
+    rows : int
+    """
+
+    def __init__(self, tensor: InputTensor, values: NDArray[Any] | memoryview) -> None:
+        self._name, self.rows, self._shape = tensor.name, tensor.shape[0], tensor.shape[1:]
+        self._each, self._at = math.prod(self._shape), 0
+        code, size = _code(tensor), _values_of(tensor)
+        if isinstance(values, memoryview):
+            each = _LENGTH.size if code is None else np.dtype(code).itemsize
+            if len(values) < size * each or (code and len(values) > size * each):
+                raise DataError(
+                    f"input {tensor.name!r} has {len(values)} bytes and the shape {tensor.shape}."
+                )
+            values = np.frombuffer(values, code) if code else values
+        self._values = values
+
+    def take(self, rows: int) -> NDArray[Any]:
+        """The next rows."""
+        count, values = rows * self._each, self._values
+        if isinstance(values, memoryview):
+            found, self._at = _split(self._name, values, self._at, count)
+        else:
+            found = values[self._at : self._at + count]
+            self._at += count
+        return found.reshape(rows, *self._shape)
+
+    def close(self) -> None:
+        """All rows were taken; raises DataError when there is more."""
+        if self._at < len(self._values):
+            raise DataError(f"input {self._name!r} has more values than its shape needs.")
+
+
+def _split(name: str, raw: memoryview, start: int, count: int) -> tuple[NDArray[Any], int]:
+    """So many texts, each behind its length, and where the next one begins."""
+    texts = np.empty(count, object)
+    try:
+        for i in range(count):
+            (length,) = _LENGTH.unpack_from(raw, start)
+            start += 4
+            if length == _MISSING:
+                continue
+            if start + length > len(raw):
+                raise DataError(f"input {name!r} ends in the middle of a text.")
+            texts[i] = str(raw[start : start + length], "utf-8")
+            start += length
+    except struct.error:
+        raise DataError(f"input {name!r} has too few texts, or no lengths before them.") from None
+    except UnicodeDecodeError:
+        raise DataError(f"input {name!r} holds a text that is not UTF-8.") from None
+    return texts, start
+
+
+def binary_form(asked: InferRequest, behind: memoryview) -> tuple[dict[str, Any], bytes]:
+    """The same request with all its tensors as bytes; raises DataError as `decode` does."""
+    pieces, inputs = list[bytes | memoryview](), list[dict[str, Any]]()
+    for tensor, raw in asked.cut(behind):
+        pieces.append(_to_bytes(decode(tensor)) if raw is None else raw)
+        size = {"binary_data_size": len(pieces[-1])}
+        inputs.append({**tensor.model_dump(exclude={"data"}), "parameters": size})
+    return {**asked.model_dump(exclude={"inputs"}), "inputs": inputs}, b"".join(pieces)
+
+
+def _to_bytes(values: NDArray[Any]) -> bytes:
+    """Numbers as they are; each text behind its length, which of a missing one no text has."""
+    if values.dtype in _NAMES:
+        return values.tobytes()
+    return b"".join(
+        _LENGTH.pack(_MISSING) if text is None else _LENGTH.pack(len(raw := text.encode())) + raw
+        for text in values.ravel().tolist()
+    )
+
+
+def encode(values: NDArray[Any], binary: bool) -> bytes:
+    """Values of an output as bytes, or as JSON between commas.
+
+    Parameters
+    ----------
     values : ndarray
         Numbers, booleans or text.
     binary : bool
     """
-    tensor: dict[str, Any] = {
-        "name": name, "datatype": datatype_of(values), "shape": list(values.shape),
-    }  # fmt: skip
-    if not binary:
-        tensor["data"] = _finite(values.ravel())
-        return tensor, b""
-    raw = _to_bytes(values)
-    tensor["parameters"] = {"binary_data_size": len(raw)}
-    return tensor, raw
+    if binary:
+        return _to_bytes(values)
+    return json.dumps(_finite(values.ravel())).encode()[1:-1]
+
+
+def most_bytes(datatype: str, labels: Sequence[str], binary: bool) -> int:
+    """What one value of an output takes, at most, with what comes between two."""
+    if datatype == "BYTES":
+        longest = max((len(json.dumps(label)) for label in labels), default=0)
+        return longest + 4
+    return np.dtype(DATATYPES[datatype]).itemsize if binary else _LONGEST_NUMBER
 
 
 def _finite(values: NDArray[Any]) -> list[Any]:
@@ -210,10 +331,3 @@ def _finite(values: NDArray[Any]) -> list[Any]:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         return [v if math.isfinite(v) else None for v in plain]
     return [str(v) for v in plain] if values.dtype.kind in "OU" else plain
-
-
-def _to_bytes(values: NDArray[Any]) -> bytes:
-    if values.dtype in _NAMES:
-        return values.tobytes()
-    texts = [str(value).encode() for value in values.ravel().tolist()]
-    return b"".join(struct.pack("<I", len(text)) + text for text in texts)

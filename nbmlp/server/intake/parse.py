@@ -20,7 +20,7 @@ from nbmlp.errors import DataError, NbmlpError
 from nbmlp.server.intake import guard, summary
 from nbmlp.server.rows import save_rows
 
-__all__ = ["parse", "run"]
+__all__ = ["confine", "parse", "run"]
 
 _MB = 1 << 20
 #: Bytes below the limit at which a reader may have been refused some more.
@@ -107,7 +107,7 @@ def run(
     limits : Limits
     dialect : Dialect
     """
-    space = _confine(limits)
+    space = confine(limits)
     try:
         answer = _json(parse(Path(raw), Path(out), limits, dialect))
     except BaseException as error:  # a panic in a reader written in Rust is no Exception
@@ -134,7 +134,7 @@ def _failure(error: BaseException, name: str, limits: guard.Limits, space: int) 
     return 422, f"{name} is damaged: save or fetch it again."
 
 
-def _confine(limits: guard.Limits) -> int:
+def confine(limits: guard.Limits) -> int:
     """Limits that the system keeps, and nothing said on the server's own outputs.
 
     Returns

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import signal
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from nbmlp.data.layout import Dialect
-from nbmlp.server.intake import parse
+from nbmlp.server.intake import parse, process
 from nbmlp.server.intake.guard import Limits
 from nbmlp.server.ports import ColumnInfo, ParsedDataset, ServiceError
 from nbmlp.server.settings import ServerSettings
@@ -20,8 +18,6 @@ __all__ = ["IntakeError", "RefusedFileError", "read_upload"]
 #: Of a description; a file with the most columns stays far below.
 _LONGEST_ANSWER = 1 << 26
 _OURS = 500
-#: Seconds that the process has for ending by itself.
-_LAST_SECOND = 1.0
 
 
 class IntakeError(Exception):
@@ -88,35 +84,14 @@ def read_upload(
 
 def _ask(raw: Path, out: Path, name: str, limits: Limits, dialect: Dialect) -> dict[str, Any]:
     """The answer as JSON: what comes from a process that met a hostile file is not unpickled."""
-    # Forked from a clean, single-threaded process that has imported the readers already.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([parse.__name__])
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(
-        target=parse.run, args=(theirs, str(raw), str(out), name, limits, dialect), daemon=True
-    )
-    with ours:
-        process.start()
-        theirs.close()
-        try:
-            answer = _answer(ours, limits.seconds)
-            process.join(_LAST_SECOND)
-        except TimeoutError:
-            answer = _refusal(f"{name} takes longer to read than {limits.seconds:g} s: send less.")
-        finally:
-            process.kill()
-            process.join()
-    return answer or _cause_of_death(process.exitcode, name, limits)
-
-
-def _answer(pipe: Connection, seconds: float) -> dict[str, Any] | None:
-    """What the process says; None when it ends without a word."""
-    if not pipe.poll(seconds):
-        raise TimeoutError
+    given = (str(raw), str(out), name, limits, dialect)
     try:
-        found: dict[str, Any] = json.loads(pipe.recv_bytes(_LONGEST_ANSWER))
-    except (EOFError, OSError):
-        return None
+        answer, code = process.ask(parse.run, given, limits.seconds, _LONGEST_ANSWER)
+    except TimeoutError:
+        return _refusal(f"{name} takes longer to read than {limits.seconds:g} s: send less.")
+    if answer is None:
+        return _cause_of_death(code, name, limits)
+    found: dict[str, Any] = json.loads(answer)
     return found
 
 

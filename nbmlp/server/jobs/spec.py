@@ -20,6 +20,9 @@ Column = (
     Annotated[str, StringConstraints(min_length=1, max_length=1000)]
     | Annotated[int, Field(ge=-100_000, le=100_000)]
 )
+#: Of many that are wrong only the first is told.
+Targets = Annotated[list[Column], Field(min_length=1, max_length=1000, fail_fast=True)]
+Columns = Annotated[list[Column], Field(min_length=1, max_length=100_000, fail_fast=True)]
 Units = Annotated[int, Field(ge=1, le=16_384)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, le=1e6)]
@@ -33,7 +36,7 @@ class _Frozen(BaseModel):
 class Hyper(_Frozen):
     """Settings of the net and of its training; see the fields of ModelSpec and TrainSpec."""
 
-    hidden: Annotated[list[Units], Field(max_length=16)] = Field(
+    hidden: Annotated[list[Units], Field(max_length=16, fail_fast=True)] = Field(
         default=[100], description="Units of each hidden layer; empty for a linear model."
     )
     task: Literal["auto", "classes", "regression"] = Field(
@@ -115,10 +118,10 @@ class JobSpec(_Frozen):
     name: Annotated[str, StringConstraints(max_length=200)] = Field(
         default="", description="A label; by default that of the data."
     )
-    target: Column | Annotated[list[Column], Field(min_length=1, max_length=1000)] | None = Field(
+    target: Column | Targets | None = Field(
         default=None, description="Column(s) to predict; null: the targets that the file names."
     )
-    columns: Annotated[list[Column], Field(min_length=1, max_length=100_000)] | None = Field(
+    columns: Columns | None = Field(
         default=None, description="Columns to predict from; null: all others."
     )
     test: Share = Field(default=0.0, description="Share of the rows to measure on at the end.")
