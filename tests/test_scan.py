@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -240,6 +241,15 @@ def test_table():
         "batch 64 is there soonest, in 0.032 s; the model's own, 8, needs 0.08 s",
         "not reached: too little time (raise seconds), or too large a rate",
     ]
+
+
+def test_the_soonest_is_seen_to_be():
+    points = FOUND.points[0], replace(FOUND.points[1], samples=31_960.0)
+    (note,) = (n for n in str(replace(FOUND, points=points)).splitlines() if "soonest, in" in n)
+    assert note == "batch 64 is there soonest, in 0.0799 s; the model's own, 8, needs 0.08 s"
+    same = FOUND.points[0], replace(FOUND.points[1], samples=32_000.0)
+    assert "in 0.08 s" in str(replace(FOUND, points=same))
+    assert "needs" not in str(replace(FOUND, points=same))
 
 
 def test_plain_values():

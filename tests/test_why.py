@@ -8,38 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from why_nets import HEALTHY, ask, blobs, waves
 
 from nbmlp import MLP, DataError, EarlyStopping, NonFiniteError, SpecError, Watch
 from nbmlp.cli import run
 from nbmlp.diagnostics.why import CAUSES, Finding, Report, Trial, Where
 from nbmlp.diagnostics.why.trials import log_losses
 from nbmlp.train.xray import take_xray
-
-HEALTHY: dict[str, Any] = {
-    "hidden": (24,), "epochs": 40, "learning_rate": 0.01, "task": "classes", "threads": 1,
-}  # fmt: skip
-
-
-def blobs(n: int = 900, seed: int = 0) -> tuple[Any, ...]:
-    """Six classes of ten columns that overlap a little: X, y, and as many to validate on."""
-    rng = np.random.default_rng(seed)
-    centres = 1.2 * rng.normal(size=(6, 10))
-    y = rng.integers(0, 6, 2 * n)
-    X = (centres[y] + rng.normal(size=(2 * n, 10))).astype(np.float32)
-    return X[:n], y[:n], X[n:], y[n:]
-
-
-def waves(n: int = 900) -> tuple[Any, ...]:
-    """A smooth function of four columns, X, y, and as many to validate on."""
-    rng = np.random.default_rng(1)
-    X = rng.normal(size=(2 * n, 4)).astype(np.float32)
-    y = (np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * rng.normal(size=2 * n)).astype(np.float32)
-    return X[:n], y[:n], X[n:], y[n:]
-
-
-def ask(settings: dict[str, Any], data: tuple[Any, ...], **options: Any) -> Report:
-    X, y, X_val, y_val = data
-    return MLP(**{**HEALTHY, **settings}).why(X, y, validation=(X_val, y_val), **options)
 
 
 def cured_error(report: Report, data: tuple[Any, ...]) -> tuple[float, float]:
@@ -390,32 +365,3 @@ def test_missing_values_that_are_filled_in_are_no_fault(missing: float) -> None:
         report = MLP(16, epochs=4, task="classes", **settings).why(given, y)
         named = [f for f in report.findings if f.cause == "nonfinite_inputs"]
         assert [f.where.rows for f in named] == ([(17,)] if np.isinf(missing) else [])
-
-
-SETTINGS: tuple[dict[str, Any], ...] = (
-    {}, {"optimizer": "lbfgs"}, {"optimizer": "rprop", "batch_size": None}, {"hidden": ()},
-    {"hidden": (4, 4), "activation": ("tanh", "relu")}, {"loss": "poisson"}, {"loss": "huber"},
-    {"dropout": 0.5, "input_dropout": 0.2}, {"bias": False, "init": "zeros"},
-    {"optimizer": "sgd(1e30)"}, {"l1": 10.0}, {"standardise": True}, {"base_batch": 10},
-    {"label_smoothing": 0.1, "loss": "cross_entropy", "output": "softmax"},
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_any_data_get_a_report_or_a_sentence(settings: dict[str, Any]) -> None:
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(80, 4))
-    inputs = (X, rng.integers(0, 255, (80, 4)).astype(np.uint8), np.zeros((80, 4)), X * 1e30)
-    targets = (rng.choice(list("abc"), 80), X[:, 0] > 0, X[:, 0], X[:, :2], np.ones(80))
-    reports = 0
-    for x, y in ((x, y) for x in inputs for y in targets):
-        model = MLP(**{"hidden": 6, "epochs": 3, "threads": 1} | settings)
-        try:
-            report = model.why(x, y, seconds=0.5)
-        except (DataError, SpecError):
-            continue
-        assert str(report)
-        assert json.loads(report.to_json())["healthy"] == report.healthy
-        assert (report.cured() is None) == report.healthy
-        reports += 1
-    assert reports >= 4

@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from nbmlp.diagnostics.figures import apart
 from nbmlp.diagnostics.noise import NoiseScale
 from nbmlp.plots import batch_scan
 from nbmlp.train.history import brief_seconds
@@ -133,9 +134,10 @@ class BatchScan:
             notes.append(text)
         if self.best is not None:
             seconds = {p.batch: p.seconds for p in self.points}
-            text = f"batch {self.best:,} is there soonest, in {_duration(seconds[self.best])}"
-            if self.own != self.best and seconds[self.own] is not None:
-                text += f"; the model's own, {self.own:,}, needs {_duration(seconds[self.own])}"
+            best, own = _durations(seconds[self.best], seconds[self.own])
+            text = f"batch {self.best:,} is there soonest, in {best}"
+            if self.own != self.best and own:
+                text += f"; the model's own, {self.own:,}, needs {own}"
             notes.append(text)
         elif self.complete:
             notes.append(
@@ -191,6 +193,17 @@ def _rows(noise: NoiseScale) -> str:
     return f"{noise.batch:,.0f} rows" if noise.batch >= 10 else f"{noise.batch:.2g} rows"
 
 
-def _duration(seconds: float | None) -> str:
-    assert seconds is not None
+def _durations(best: float | None, own: float | None) -> tuple[str, str]:
+    """Both so that the difference is seen; the second is empty if it is not known."""
+    assert best is not None
+    if own is None or own == best:
+        return _duration(best), ""
+    texts = _duration(best), _duration(own)
+    if texts[0] != texts[1]:
+        return texts
+    first, second = apart(best, own, digits=2)
+    return f"{first} s", f"{second} s"
+
+
+def _duration(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 1 else brief_seconds(seconds)

@@ -15,7 +15,7 @@ from nbmlp.data import Given, Mended, as_table, infer_task
 from nbmlp.diagnostics.why.evidence import Evidence
 from nbmlp.diagnostics.why.report import Finding, Report, Trial, Where
 from nbmlp.diagnostics.why.search import Progress, Search
-from nbmlp.diagnostics.why.trials import Samples, Trainer, name_of_error
+from nbmlp.diagnostics.why.trials import Samples, Trainer
 from nbmlp.errors import DataError
 from nbmlp.settings import Settings
 
@@ -80,10 +80,9 @@ def diagnose(
         "first": None if evidence.first is None else evidence.first.to_dict(),
         "last": None if evidence.last is None else evidence.last.to_dict(),
     }  # fmt: skip
-    measure = name_of_error(evidence.base.net.coding, evidence.spec.loss)
     stopped = findings and findings[0].cause == "nonfinite_inputs"
     error = math.inf if stopped else evidence.base.error
-    return Report(tuple(findings), error, measure, summary, complete, rebuild)
+    return Report(tuple(findings), error, evidence.measure, summary, complete, rebuild)
 
 
 def _dtype(settings: Settings) -> str:
@@ -118,7 +117,7 @@ def _classes(settings: Settings, samples: Samples) -> NDArray[Any] | None:
 def _nonfinite(mended: Mended, n_good: int, e: Evidence) -> Finding:
     """Rows with NaN; the training of the others is their trial."""
     trial = Trial(
-        math.inf, e.base.error, name_of_error(e.base.net.coding, e.spec.loss), e.base.epochs,
+        math.inf, e.base.error, e.measure, e.base.epochs,
         len(e.samples), (), tuple(e.base.curve),
     )  # fmt: skip
     n, where = len(mended.dropped), Where(rows=mended.dropped[:20], columns=mended.columns[:20])

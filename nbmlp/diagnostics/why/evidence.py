@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from nbmlp import tuning
 from nbmlp.diagnostics.noise import noise_scale
-from nbmlp.diagnostics.why.trials import Outcome, Samples, Trainer, error_of
+from nbmlp.diagnostics.why.trials import Outcome, Samples, Trainer, error_of, name_of_error
 from nbmlp.errors import NonFiniteError
 from nbmlp.net import Net
+from nbmlp.optimizers import SGD
 from nbmlp.predict import Rows
 from nbmlp.settings import Settings
 from nbmlp.spec import ModelSpec, TrainSpec, named_parameter
@@ -145,6 +146,11 @@ class Evidence:
         return error_of(coding, self.samples.y_val, outputs, self.spec.loss)
 
     @property
+    def measure(self) -> str:
+        """What errors are called: ``"log loss"`` or the like."""
+        return name_of_error(self.base.net.coding, self.spec.loss)
+
+    @property
     def error(self) -> float:
         """The training's error; three times that of a guess at most, failures included."""
         return min(self.base.error, 3.0 * self.guess)
@@ -153,6 +159,18 @@ class Evidence:
     def batch(self) -> int:
         """Rows of an update."""
         return min(self.train.batch_size or len(self.samples), len(self.samples))
+
+    @property
+    def summed(self) -> bool:
+        """Whether a step grows with the rows of its batch: others are scaled by the gradient."""
+        grows = isinstance(self.train.optimizer, SGD)
+        return self.train.reduction == "sum" and self.batch > 1 and grows
+
+    @property
+    def acting_rate(self) -> float:
+        """The learning rate that would make the same steps of a batch's mean gradient."""
+        rate = self.train.optimizer.learning_rate
+        return rate * self.batch if self.summed else rate
 
     @property
     def updates(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nbmlp.data import Given
+from nbmlp.diagnostics.figures import moved
 from nbmlp.errors import listing
 from nbmlp.io.metadata import without_special
 from nbmlp.plots import compare_curves
@@ -20,8 +21,10 @@ from nbmlp.plots import compare_curves
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["CAUSES", "Finding", "Report", "Trial", "Where"]
+__all__ = ["CAUSES", "PROBLEM", "Finding", "Report", "Trial", "Where"]
 
+#: From this weight on a finding is a problem; below, it is a hint.
+PROBLEM = 0.5
 #: Rows or columns that a line names.
 _LISTED = 8
 #: Every cause that a finding may have, and what it is in a few words.
@@ -41,7 +44,7 @@ CAUSES: dict[str, str] = {
     "exploding_gradient": "gradients that grow on their way down",
     "saturated_units": "saturated logistic or tanh units",
     "dead_relu": "relu units that never fire",
-    "l2_too_strong": "a penalty that outweighs the data",
+    "l2_too_strong": "a penalty that keeps the net from fitting the data",
     "label_noise": "targets that do not fit their rows",
     "class_imbalance": "classes of very different size",
     "overfitting": "overfitting",
@@ -121,19 +124,19 @@ class Trial:
 
     def __str__(self) -> str:
         size = f"{self.epochs} epochs on {self.rows} rows"
-        return f"{self.measure} {self.before:.4g} -> {self.after:.4g} ({size})"
+        return f"{self.measure} {moved(self.before, self.after)} ({size})"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, and what cures it.
+    """One thing that is wrong or could be better, and what changes it.
 
     Attributes
     ----------
     cause : str
         A name of :data:`CAUSES`.
     weight : float
-        From 0 to 1: how much it matters.
+        From 0 to 1: how much it matters; from 0.5 on it is a problem, below a hint.
     where : Where
     seen, hurts, cure : str
         The numbers; why they hurt; what to do.
@@ -145,6 +148,8 @@ class Finding:
         Rows that the cure takes once more, as often as they are named.
     trial : Trial or None
         What the cure did, where one was tried.
+    better : str
+        Where nothing shows that a setting is wrong: that another does better, in a few words.
     """
 
     cause: str
@@ -157,6 +162,17 @@ class Finding:
     drop_rows: tuple[int, ...] = ()
     repeat_rows: tuple[int, ...] = ()
     trial: Trial | None = None
+    better: str = ""
+
+    @property
+    def problem(self) -> bool:
+        """Something is wrong; else it is a hint."""
+        return self.weight >= PROBLEM
+
+    @property
+    def title(self) -> str:
+        """What it is in a few words."""
+        return self.better or CAUSES[self.cause]
 
     @property
     def verified(self) -> bool:
@@ -164,7 +180,7 @@ class Finding:
         return self.trial is not None and self.trial.improved
 
     def __str__(self) -> str:
-        lines = [f"{CAUSES[self.cause]} ({self.cause}; {self.where})"]
+        lines = [f"{self.title} ({self.cause}; {self.where})"]
         parts = {"seen": self.seen, "hurts": self.hurts, "cure": self.cure}
         if self.trial is not None:
             parts["trial"] = str(self.trial)
@@ -176,9 +192,14 @@ class Finding:
             )
         return "\n".join(lines)
 
+    def brief(self) -> str:
+        """One line, as of a hint: what was seen, and what a trial that helped has changed."""
+        tried = f"; {self.cure}: {self.trial}" if self.verified else ""
+        return f"{self.title}: {self.seen}{tried}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        values = asdict(self)
+        values = {"problem": self.problem, "title": self.title, **asdict(self)}
         return values | {"change": {k: _plain(v) for k, v in self.change.items()}}
 
 
@@ -186,10 +207,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "to_dict"):
         return value.to_dict()
     return list(value) if isinstance(value, tuple) else value
-
-
-#: From this weight on a finding is a problem; below, it is a hint.
-PROBLEM = 0.5
 
 
 @dataclass(frozen=True)
@@ -220,8 +237,13 @@ class Report:
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """The findings that matter."""
-        return tuple(f for f in self.findings if f.weight >= PROBLEM)
+        """The findings of what is wrong."""
+        return tuple(f for f in self.findings if f.problem)
+
+    @property
+    def hints(self) -> tuple[Finding, ...]:
+        """The others: what could be better, and what is worth knowing."""
+        return tuple(f for f in self.findings if not f.problem)
 
     @property
     def healthy(self) -> bool:
@@ -266,10 +288,12 @@ class Report:
         lines = [self._headline()]
         for number, finding in enumerate(self.problems, start=1):
             lines += ["", f"{number}. {finding}"]
-        hints = [f for f in self.findings if f.weight < PROBLEM]
-        if hints:
+        if self.hints:
             lines += ["", "hints:"]
-        lines += [f" - {CAUSES[f.cause]}: {f.seen}" for f in hints]
+        lines += [
+            textwrap.fill(f.brief(), 99, initial_indent=" - ", subsequent_indent="   ")
+            for f in self.hints
+        ]
         return "\n".join(lines)
 
     def _headline(self) -> str:

@@ -43,10 +43,12 @@ def unscaled_inputs(e: Evidence) -> Suspect | None:
     size = facts.size[live]
     offset = np.abs(facts.mean[live]) / np.maximum(facts.deviation[live], 0.1 * size)
     large = float(size.max())
-    shifted = float(np.max(np.where(size > 2.0, offset, 0.0)))
+    offset = np.where(size > 2.0, offset, 0.0)
+    shifted = float(offset.max())
     if _SMALL < large < _LARGE and shifted < 5.0:
         return None
-    worst = np.flatnonzero(live)[np.argsort(-size)]
+    # Of sizes that would do it is the offset that does not.
+    worst = np.flatnonzero(live)[np.argsort(-(offset if _SMALL < large < _LARGE else size))]
     j = int(worst[0])
     seen = (
         f"inputs range from a root mean square of {size.min():.3g} to {large:.3g}; column {j} has"

@@ -19,6 +19,8 @@ __all__ = ["NET_RULES"]
 
 #: First weights beyond these multiples of the usual are out of scale.
 _LARGE, _SMALL = 2.5, 0.2
+#: So small a share of the output's error is left in the first layer where gradients vanish.
+_VANISHED = 0.02
 _BOUNDED = ("logistic", "tanh")
 #: So large a share of a layer's relu units dead is no accident.
 _DEAD = 0.4
@@ -66,12 +68,18 @@ def vanishing_gradient(e: Evidence) -> Suspect | None:
     share = deltas[0] / top * math.sqrt(e.spec.layer_sizes[1] / e.spec.n_outputs)
     ratios = _ratios(e)
     small = min(ratios) < _SMALL
-    if share > 0.02 and not small:
+    if share > _VANISHED and not small:
         return None
     bounded = [n for n in _names(e) if n in _BOUNDED]
     k = int(np.argmin(ratios)) + 1 if small else 1
-    cures = []
+    cures, seen = [], []
+    if share <= _VANISHED:
+        seen.append(
+            f"at the first weights the error sent back to layer 1 is {share:.2g} of that at the"
+            " output"
+        )
     if small:
+        seen.append(f"the first weights of layer {k} are {min(ratios):.2g} of the usual size")
         cures.append(Cure({"init": "auto"}, words="init='auto'"))
     if bounded and len(e.spec.hidden) >= 2:
         change = {"activation": "relu", "init": "auto"}
@@ -80,8 +88,7 @@ def vanishing_gradient(e: Evidence) -> Suspect | None:
         return None
     return Suspect(
         "vanishing_gradient", Where(layer=k, step=0),
-        f"at the first weights the error sent back to layer 1 is {share:.2g} of that at the output"
-        + (f"; weights of layer {k} are {min(ratios):.2g} of the usual size" if small else ""),
+        "; ".join(seen),
         "the lower layers stand still, so those above learn from noise",
         "keep the signal's size through the layers: " + " or ".join(c.words for c in cures),
         tuple(cures),
@@ -93,16 +100,16 @@ def exploding_gradient(e: Evidence) -> Suspect | None:
     if len(e.spec.hidden) < 2 or max(_ratios(e)) >= _LARGE:
         return None
     if e.first is None:
-        growth = float("inf")
+        seen = "are not finite"
     else:
         outputs = [layer.output for layer in e.first.layers[:-1]]
         growth = outputs[-1] / max(outputs[0], 1e-300)
-    if growth < 10.0:
-        return None
+        if growth < 10.0:
+            return None
+        seen = f"grow {growth:.2g}-fold from layer 1 to layer {len(e.spec.hidden)}"
     return Suspect(
         "exploding_gradient", Where(layer=len(e.spec.hidden), step=0),
-        f"at the first weights outputs grow {growth:.2g}-fold from layer 1 to layer"
-        f" {len(e.spec.hidden)}",
+        f"at the first weights outputs {seen}",
         "gradients grow alike on their way down, and steps with them",
         "init='auto' keeps sizes from layer to layer; clip_norm=1 bounds the step",
         (Cure({"init": "auto"}), Cure({"clip_norm": 1.0}, words="clip_norm=1")),

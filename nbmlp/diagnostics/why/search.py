@@ -12,12 +12,12 @@ import numpy as np
 
 from nbmlp.diagnostics.why.evidence import Evidence
 from nbmlp.diagnostics.why.label_noise import label_noise
-from nbmlp.diagnostics.why.report import Finding, Trial
+from nbmlp.diagnostics.why.report import PROBLEM, Finding, Trial
 from nbmlp.diagnostics.why.rules_data import DATA_RULES
 from nbmlp.diagnostics.why.rules_net import NET_RULES
 from nbmlp.diagnostics.why.rules_steps import STEP_RULES
 from nbmlp.diagnostics.why.suspects import Cure, Suspect
-from nbmlp.diagnostics.why.trials import Outcome, Samples, Trainer, name_of_error
+from nbmlp.diagnostics.why.trials import Outcome, Samples, Trainer
 from nbmlp.errors import DataError, SpecError
 from nbmlp.settings import Settings
 
@@ -39,6 +39,9 @@ _NEGLIGIBLE = 0.02
 _LEARNED = 0.97
 #: By this much, as log(before / after), all cures have to be better than the best alone.
 _MORE = 0.2
+#: A net whose error is below this share of a guess's has learned: a setting of which nothing shows
+#: that it is wrong is a hint then, however much better another does, and weighs no more than this.
+_HAS_LEARNED, _BEST_HINT = 0.5, 0.9 * PROBLEM
 #: Weight of a finding without a sign of its own below which it is not worth a word.
 _UNSEEN = 0.25
 
@@ -236,19 +239,21 @@ def _weigh(e: Evidence, suspect: Suspect, tried: _Tried | None) -> Finding | Non
         of_training = _gain(before + least, tried.outcome.train_error + least)
         gain = min(gain, 2.0 * max(of_training, 0.0) + 0.02)
     finding = _found(e, suspect, tried, suspect.trust * max(gain, 0.0))
+    if suspect.better and e.error < _HAS_LEARNED * e.guess:
+        finding = replace(finding, weight=min(finding.weight, _BEST_HINT))
     return finding if suspect.sign or finding.weight >= _UNSEEN else None
 
 
 def _hint(suspect: Suspect) -> Finding:
     s = suspect
-    return Finding(s.cause, s.floor, s.where, s.seen, s.hurts, s.cure)
+    return Finding(s.cause, s.floor, s.where, s.seen, s.hurts, s.cure, better=s.better)
 
 
 def _found(e: Evidence, suspect: Suspect, tried: _Tried, score: float) -> Finding:
     """What was tried, with the weight of a score: log(before / after) as far as it is trusted."""
     weight = max(score / (score - math.log(1.0 - suspect.least)), suspect.floor)
     trial = Trial(
-        e.base.error, tried.outcome.error, name_of_error(e.base.net.coding, e.spec.loss),
+        e.base.error, tried.outcome.error, e.measure,
         tried.outcome.epochs, len(e.samples), tuple(e.base.curve), tuple(tried.outcome.curve),
     )  # fmt: skip
     cure, numbers = tried.cure, e.samples.numbers

@@ -61,6 +61,9 @@ class Suspect:
         Least weight, whatever the trial shows: what is sure by its signs alone.
     sign : bool
         Something was seen that is worth a hint even if its cure does not help.
+    better : str
+        Of a setting of which nothing shows that it is wrong: what is said where another does
+        better. A problem only of a net that has hardly learned.
     """
 
     cause: str
@@ -75,6 +78,7 @@ class Suspect:
     ladder: bool = False
     floor: float = 0.1
     sign: bool = True
+    better: str = ""
 
     @property
     def sure(self) -> bool:
