@@ -30,7 +30,7 @@ _MOST_ROWS = 4096
 _WIDE, _LONG = 1 << 20, 1 << 14
 _MATRIX = "x"
 #: Of texts that are not known: how many are named and counted, and how much of each is told.
-_FEW, _COUNTED, _SHOWN = 5, 1000, 40
+_FEW, _COUNTED, _SHOWN = 5, 10_000, 40
 _PROBABLE = ("logistic", "softmax")
 
 
