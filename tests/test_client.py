@@ -117,6 +117,21 @@ def test_lists(tmp_path: Path) -> None:
         assert list(client.models()) == []
 
 
+def test_how_a_table_is_written_can_be_told(tmp_path: Path) -> None:
+    (tmp_path / "preise.csv").write_bytes("Größe;Preis\n1,5;2\n2,5;3\n".encode("cp1252"))
+    with (
+        live(FakeService(tmp_path), settings(tmp_path)) as server,
+        Client(server.url, server.secret) as client,
+    ):
+        with pytest.raises(ServerError, match="encoding"):
+            client.upload(tmp_path / "preise.csv")
+        found = client.upload(
+            tmp_path / "preise.csv", "Preise", decimal=",", encoding="cp1252", separator=";"
+        )
+    assert (found["name"], found["rows"]) == ("Preise", 2)
+    assert [(c["name"], c["minimum"]) for c in found["columns"]] == [("Größe", 1.5), ("Preis", 2.0)]
+
+
 # -- servers that are none, or not well
 
 

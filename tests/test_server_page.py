@@ -435,6 +435,19 @@ class TestMessages:
         page.click("#upload [type=submit]")
         assert "line 3" in self.said(page, "#file")
 
+    def test_of_a_file_that_needs_to_be_described(
+        self, visit: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        (tmp_path / "preise.csv").write_bytes("Größe;Preis\n1,5;2\n2,5;3\n".encode("cp1252"))
+        page = visit("/")
+        page.set_input_files("#file", tmp_path / "preise.csv")
+        page.click("#upload [type=submit]")
+        assert "cp1252" in self.said(page, "#file")
+        page.fill("#encoding", "cp1252")
+        page.click("#upload [type=submit]")
+        page.wait_for_selector("h1:has-text('preise.csv')")
+        assert page.locator(".preview th").all_text_contents() == ["Größe", "Preis"]
+
     def test_of_a_row(self, visit: Callable[..., Any], service: FakeService) -> None:
         X = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
         mlp = MLP(2, epochs=1, task="regression", threads=1).fit(X, X[:, 0])

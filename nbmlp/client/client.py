@@ -85,8 +85,24 @@ class Client:
 
     # -- data sets
 
-    def upload(self, path: str | os.PathLike[str], name: str | None = None) -> DatasetInfo:
+    def upload(
+        self,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        *,
+        decimal: str | None = None,
+        encoding: str | None = None,
+        separator: str | None = None,
+    ) -> DatasetInfo:
         """Send a .csv, .csv.gz, .parquet, .npy, .npz or .mat file.
+
+        Parameters
+        ----------
+        path : str or path-like
+        name : str, optional
+            What the server calls it; by default the file's name.
+        decimal, encoding, separator : str, optional
+            How a .csv is written, where that is not found out: ``","``, ``"cp1252"``, ``"tab"``.
 
         Raises
         ------
@@ -95,11 +111,13 @@ class Client:
         """
         file = Path(path)
         address = f"/v1/datasets/{quote(name or file.name, safe='')}"
+        told = {"decimal": decimal, "encoding": encoding, "separator": separator}
+        query = {option: value for option, value in told.items() if value is not None}
         with file.open("rb") as content:
-            return cast(
-                "DatasetInfo",
-                self._connection.ask("PUT", address, DatasetInfo, content=content, timeout=None),
+            found = self._connection.ask(
+                "PUT", address, DatasetInfo, params=query, content=content, timeout=None
             )
+        return cast("DatasetInfo", found)
 
     def datasets(self) -> Iterator[DatasetSummary]:
         """All data sets in short, newest first."""

@@ -4,6 +4,7 @@ import { announce, clear, explain, reason, Refusal, writing } from "./page.js";
 
 const form = document.getElementById("upload");
 const file = form.querySelector('[type="file"]');
+const dialect = ["decimal", "separator", "encoding"].map((name) => form.elements[name]);
 const bar = form.querySelector("progress");
 const said = form.querySelector("output");
 const stop = form.querySelector('[name="stop"]');
@@ -18,14 +19,23 @@ function busy(on) {
   form.querySelector('[type="submit"]').disabled = on;
 }
 
+/** Where a file goes, with what is said about how it is written. */
+function address(name) {
+  const told = new URLSearchParams();
+  for (const field of dialect) if (field.value) told.set(field.name, field.value);
+  return `/v1/datasets/${encodeURIComponent(name)}${told.size ? `?${told}` : ""}`;
+}
+
 function send(data) {
   const request = new XMLHttpRequest();
   const failed = (text, about = false) => {
     busy(false);
     said.textContent = "";
     explain(form, new Refusal(text, about ? { file: text } : {}));
+    // The sentence names what would help.
+    if (dialect.some(({ name }) => text.includes(`${name}=`))) form.querySelector("details").open = true;
   };
-  request.open("PUT", `/v1/datasets/${encodeURIComponent(data.name)}`);
+  request.open("PUT", address(data.name));
   const headers = writing({ "Content-Type": "application/octet-stream" });
   for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
   request.upload.addEventListener("progress", ({ loaded }) => {
