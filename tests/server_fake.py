@@ -35,6 +35,7 @@ from nbmlp.server.ports import (
     KeyReusedError,
     Model,
     ModelSummary,
+    NoSpaceError,
     NotFoundError,
     Page,
     ParsedDataset,
@@ -112,6 +113,13 @@ class FakeService:
 
     def upload_path(self) -> Path:
         return self.folder / f"tmp-{new_id()}"
+
+    def promise_space(self, path: Path, size: int) -> None:
+        if size > self.disk_free:
+            raise NoSpaceError("the disk is nearly full: free some space.")
+
+    def discard_upload(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
 
     def add_dataset(self, parsed: ParsedDataset) -> Dataset:
         place = self.folder / parsed.sha256

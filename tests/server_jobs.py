@@ -13,7 +13,7 @@ from nbmlp.data import Dataset, Table
 from nbmlp.mlp import MLP
 from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.ports import TERMINAL, ColumnInfo, Job, ParsedDataset, Service
-from nbmlp.server.rows import save_rows
+from nbmlp.server.rows import content_hash, save_rows
 from nbmlp.server.service import LocalService
 from nbmlp.server.settings import ServerSettings
 from tests.waiting import PATIENCE, until
@@ -49,11 +49,12 @@ def make_table(rows: int = 300, seed: int = 0) -> Table:
 
 def add(service: Service, data: Dataset, name: str = "houses") -> str:
     path = service.upload_path()
-    sha256 = save_rows(path, data)
+    save_rows(path, data)
     names = data.X.names if isinstance(data.X, Table) else [f"x{j}" for j in range(data.X.shape[1])]
     extra = [] if data.y is None else ["y"]
     columns = tuple(ColumnInfo(n, "number") for n in (*names, *extra))
-    return service.add_dataset(ParsedDataset(path, sha256, name, "csv", len(data), columns)).id
+    parsed = ParsedDataset(path, content_hash(path), name, "csv", len(data), columns)
+    return service.add_dataset(parsed).id
 
 
 def add_table(service: Service, rows: int = 300) -> str:

@@ -424,7 +424,8 @@ def test_text_stays_text_in_later_rows(tmp_path: Path) -> None:
 
 def upload(folder: Path, raw: bytes, dialect: Dialect | None = None) -> Table:
     settings = ServerSettings(data_dir=folder, parse_seconds=60)
-    read_upload(write(folder, raw, "raw"), folder / "out", "de.csv", settings, dialect)
+    source, out = write(folder, raw, "raw"), folder / "out"
+    read_upload(source, out, "de.csv", settings, lambda path, size: None, dialect)
     X = load_rows(folder / "out").X
     assert isinstance(X, Table)
     return X

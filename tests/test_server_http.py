@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import threading
 import time
@@ -156,8 +155,9 @@ def test_uploads_have_limits(tmp_path: Path) -> None:
 
 
 def test_uploads_end_when_the_disk_is_nearly_full(tmp_path: Path) -> None:
-    needed = (shutil.disk_usage(tmp_path).free >> 20) + 10_000
-    with live(FakeService(tmp_path), settings(tmp_path, reserve_mb=needed)) as server:
+    service = FakeService(tmp_path)
+    service.disk_free = 1000
+    with live(service, settings(tmp_path)) as server:
         with server.client() as client:
             answer = client.put("/v1/datasets/a", content=CSV)
         assert (answer.status_code, "nearly full" in answer.text) == (507, True)

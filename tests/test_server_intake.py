@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -21,15 +22,16 @@ import scipy.io
 
 from nbmlp.server.intake import parse
 from nbmlp.server.intake.reader import IntakeError, RefusedFileError, read_upload
-from nbmlp.server.ports import ParsedDataset
+from nbmlp.server.ports import NoSpaceError, ParsedDataset
 from nbmlp.server.rows import load_rows
+from nbmlp.server.service import LocalService
 from nbmlp.server.settings import ServerSettings
 
 
 def upload(folder: Path, data: bytes, name: str = "file", **limits: Any) -> ParsedDataset:
     (folder / "raw").write_bytes(data)
     settings = ServerSettings(**{"data_dir": folder, "parse_seconds": 60, **limits})
-    return read_upload(folder / "raw", folder / "out", name, settings)
+    return read_upload(folder / "raw", folder / "out", name, settings, lambda path, size: None)
 
 
 def refused(folder: Path, data: bytes, **limits: Any) -> tuple[int, str]:
@@ -261,3 +263,52 @@ def _exit(*given: Any) -> None:
 
 def test_kinds_are_told_by_content_not_by_name(tmp_path: Path) -> None:
     assert upload(tmp_path, npy(np.eye(3)), "table.csv").format == "npy"
+
+
+# -- space
+
+
+def bomb(rows: int = 20_000) -> bytes:
+    """A Parquet file of some kB that holds the same long text in each row."""
+    file = io.BytesIO()
+    pl.DataFrame({"text": ["x" * 1000] * rows, "n": range(rows)}).write_parquet(file)
+    return file.getvalue()
+
+
+def test_rows_are_written_once_there_is_room_for_all_of_them(tmp_path: Path) -> None:
+    data, asked = bomb(), list[tuple[Path, int]]()
+    (tmp_path / "raw").write_bytes(data)
+    settings = ServerSettings(data_dir=tmp_path, parse_seconds=60)
+    out = tmp_path / "out"
+
+    def room(path: Path, size: int) -> None:
+        assert not out.exists()
+        asked.append((path, size))
+
+    parsed = read_upload(tmp_path / "raw", out, "bomb", settings, room)
+    assert asked == [(out, out.stat().st_size)]
+    assert len(data) < 200_000 < 20_000_000 < out.stat().st_size
+    assert parsed.sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
+    out.unlink()
+
+    def none(path: Path, size: int) -> None:
+        raise NoSpaceError("the disk is full.")
+
+    with pytest.raises(NoSpaceError):
+        read_upload(tmp_path / "raw", out, "bomb", settings, none)
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_the_quota_holds_for_what_is_being_written(tmp_path: Path) -> None:
+    settings = ServerSettings(data_dir=tmp_path / "data", quota_mb=30, reserve_mb=0)
+    service = LocalService(settings)
+    raw, out, other = (service.upload_path() for _ in range(3))
+    raw.write_bytes(bomb())
+    service.promise_space(other, 15 << 20)  # somebody else's, on its way in
+    with pytest.raises(NoSpaceError, match="quota"):
+        read_upload(raw, out, "bomb", settings, service.promise_space)
+    assert not out.exists()
+    service.discard_upload(other)
+    parsed = read_upload(raw, out, "bomb", settings, service.promise_space)
+    assert service.add_dataset(parsed).bytes > 20_000_000
+    service.close()

@@ -28,7 +28,7 @@ from nbmlp.io import atomic
 from nbmlp.server import faults
 from nbmlp.server.http import feed
 from nbmlp.server.jobs import executor
-from nbmlp.server.ports import BusyError, EventKind, Job, JobState
+from nbmlp.server.ports import BusyError, EventKind, Job, JobState, NoSpaceError
 from nbmlp.server.service import LocalService
 from nbmlp.server.store import schema
 
@@ -310,6 +310,59 @@ def test_a_diagnosis_is_shown_behind_any_number_of_events(
 
     Reports(service._database).report(job.id, fence, [*many, told])
     assert "the one cause of all" in page(f"/jobs/{job.id}/status")
+
+
+# -- a full disk
+
+
+def test_jobs_wait_for_space_and_go_on_by_themselves(
+    service: LocalService, ask_for_fault: Asks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_for(add_table(service), model=LONG)
+    mark = ask_for_fault("worker.fsync:4:enospc")
+    monkeypatch.setattr(service._files, "_reserve", 0)
+    first = service.submit(spec)
+    until(lambda: service.get_job(first.id).epoch > 1)
+    monkeypatch.setattr(service._files, "_reserve", 1 << 60)  # nothing new
+    until(mark.exists)
+    waiting = until(lambda: (j := service.get_job(first.id)).state is JobState.INTERRUPTED and j)
+    place = waiting.message.removeprefix("interrupted, waiting for space on the disk, ")
+    assert place == "resuming from epoch 3"
+    assert [c.epoch for c in service.checkpoints(first.id)] == [3, 2]
+    with pytest.raises(NoSpaceError):
+        service.submit(spec)
+    with service._executor.lock:  # between two looks of it at the queue
+        monkeypatch.setattr(service._files, "check_space", lambda *a, **k: None)
+        second, third = service.submit(spec), service.submit(spec)
+        monkeypatch.setattr(service._files, "check_space", full)
+    until(lambda: "waiting for space" in service.get_job(second.id).message)
+    assert service.get_job(first.id).attempt == 1
+    assert service.get_job(second.id).state is JobState.QUEUED
+    for job in (second, third):
+        assert service.cancel(job.id).state is JobState.CANCELLED
+    monkeypatch.setattr(service._files, "check_space", lambda *a, **k: None)
+    until(lambda: service.get_job(first.id).epoch > 4)
+    going = service.get_job(first.id)
+    assert (going.state, going.attempt) == (JobState.RUNNING, 2)
+    assert "waiting" not in going.message
+
+
+def full(wanted: int = 0, *, lately: bool = False) -> None:
+    raise NoSpaceError("the disk has only 0 MB left: free some space.")
+
+
+@pytest.mark.parametrize("count", [4, 8])
+def test_a_report_that_finds_no_space_costs_an_attempt_only(
+    count: int, service: LocalService, ask_for_fault: Asks
+) -> None:
+    dataset_id = add_table(service)
+    mark = ask_for_fault(f"server.commit:{count}:enospc")
+    job = finished(service, service.submit(spec_for(dataset_id)).id)
+    assert mark.exists()
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2), job.error
+    said = [e.data.get("message", "") for e in service.events(job.id)]
+    assert any(text.startswith("interrupted, waiting for space on the disk, ") for text in said)
+    assert [row["epoch"] for row in service.metrics(job.id).rows] == list(range(1, 13))
 
 
 # -- what is forgotten

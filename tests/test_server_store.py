@@ -27,7 +27,7 @@ from nbmlp.server.ports import (
     NotFoundError,
     ServiceError,
 )
-from nbmlp.server.rows import load_rows, save_rows, select
+from nbmlp.server.rows import content_hash, load_rows, save_rows, select
 from nbmlp.server.service import LocalService
 from nbmlp.server.store import schema
 from nbmlp.server.store.database import Database, journal_mode
@@ -214,6 +214,26 @@ def test_the_quota_is_kept(tmp_path: Path) -> None:
     files.close()
 
 
+def test_what_is_being_written_is_not_free(tmp_path: Path) -> None:
+    """Two files that come at once, each of which would fit alone."""
+    files = DataFolder(tmp_path / "data", quota=10_000, reserve=0)
+    first, second = files.upload(), files.upload()
+    files.promise(first, 6000)
+    with pytest.raises(NoSpaceError, match="quota"):
+        files.promise(second, 6000)
+    with pytest.raises(NoSpaceError, match="quota"):
+        files.check_space(6000)
+    first.write_bytes(bytes(5000))
+    first.with_name(f".tmp-1-{first.name}").write_bytes(bytes(1000))
+    files.promise(second, 3000)
+    with pytest.raises(NoSpaceError, match="quota"):
+        files.promise(second, 5000)
+    files.discard(first)
+    first.with_name(f".tmp-1-{first.name}").unlink()
+    files.promise(second, 6000)
+    files.close()
+
+
 def test_asking_how_the_server_is_measures_the_folder_now_and_then_only(
     service: LocalService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,8 +280,11 @@ def test_checkpoints_are_found_by_their_names(tmp_path: Path) -> None:
 def test_tables_and_matrices_come_back_as_they_were(tmp_path: Path) -> None:
     table = make_table(40)
     table = Table({**table.columns, "note": ["", None, "ü\0x", "🙂"] * 10})
-    digest = save_rows(tmp_path / "a", Dataset(table))
-    assert save_rows(tmp_path / "b", Dataset(table)) == digest
+    sizes: list[int] = []
+    for name in "ab":
+        save_rows(tmp_path / name, Dataset(table), sizes.append)
+    assert content_hash(tmp_path / "a") == content_hash(tmp_path / "b")
+    assert sizes == [(tmp_path / "a").stat().st_size] * 2
     back = load_rows(tmp_path / "a").X
     for name in table:
         assert np.array_equal(back[name], table[name], equal_nan=name in ("size", "price"))

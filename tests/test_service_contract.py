@@ -34,12 +34,13 @@ from nbmlp.server.ports import (
     JobState,
     KeyReusedError,
     ModelSummary,
+    NoSpaceError,
     NotFoundError,
     ParsedDataset,
     QueueFullError,
     Service,
 )
-from nbmlp.server.rows import save_rows
+from nbmlp.server.rows import content_hash, save_rows
 from nbmlp.server.service import LocalService
 
 NOBODY = "01J9ZC4N3V0000000000000000"
@@ -117,7 +118,8 @@ def service(stage: Stage) -> Service:
 
 def add(service: Service, name: str = "houses", seed: int = 0) -> Dataset:
     path = service.upload_path()
-    sha256 = save_rows(path, Rows(make_table(50, seed)))
+    save_rows(path, Rows(make_table(50, seed)))
+    sha256 = content_hash(path)
     columns = tuple(ColumnInfo(n, "number") for n in COLUMNS)
     preview = ((1.5, "Bonn", 2.0), (None, "Ulm", 3.0))
     return service.add_dataset(
@@ -176,6 +178,16 @@ class TestDatasets:
         assert path != service.upload_path()
         add(service)
         assert not path.exists()
+
+    def test_files_are_promised_space(self, service: Service) -> None:
+        path = service.upload_path()
+        with pytest.raises(NoSpaceError):
+            service.promise_space(path, 1 << 60)
+        service.promise_space(path, 1000)
+        path.write_bytes(bytes(1000))
+        service.discard_upload(path)
+        assert not path.exists()
+        service.discard_upload(path)
 
     def test_the_same_content_twice_is_two_data_sets(self, service: Service) -> None:
         first, second = add(service, "first"), add(service, "second")

@@ -25,7 +25,7 @@ from nbmlp.errors import ModelFileError, unknown_name
 from nbmlp.io.atomic import atomic_write, save_failure
 from nbmlp.io.metadata import decode, encode
 
-__all__ = ["FORMAT_VERSION", "read", "stored_digest", "write"]
+__all__ = ["FORMAT_VERSION", "read", "size_of", "stored_digest", "write"]
 
 FORMAT_VERSION = 2
 
@@ -74,8 +74,7 @@ def write(
     if kind not in _KINDS:
         raise unknown_name("kind", kind, _KINDS)
     plain = {name: _little_endian(name, arrays[name]) for name in arrays}
-    # Largest items first keeps every array aligned, as the safetensors package does it.
-    names = sorted(plain, key=lambda name: (-plain[name].itemsize, name))
+    names = _order(plain)
     head = _head(plain, names, encode(metadata), kind)
     try:
         with atomic_write(path) as file:
@@ -87,6 +86,12 @@ def write(
             file.write(digest.hexdigest().encode())
     except OSError as error:
         raise ModelFileError(save_failure(path, error)) from error
+
+
+def size_of(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any], *, kind: str) -> int:
+    """Bytes of the file that :func:`write` would make of these, without copying any of them."""
+    head = _head(arrays, _order(arrays), encode(metadata), kind)
+    return len(head) + sum(array.nbytes for array in arrays.values())
 
 
 def read(path: _Path, *, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -130,6 +135,11 @@ def stored_digest(path: _Path) -> str:
         size = int.from_bytes(file.read(8), "little")
         header = file.read(min(size, _LARGEST_HEADER))
     return _entries(path, header)["sha256"]
+
+
+def _order(arrays: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Largest items first keeps every array aligned, as the safetensors package does it."""
+    return sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
 
 
 def _little_endian(name: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -33,6 +33,7 @@ from nbmlp.server import quarantine
 from nbmlp.server.faults import reach
 from nbmlp.server.folder import BALLAST, DATABASE, claim, data_folder, settle
 from nbmlp.server.ports import NoSpaceError, NotFoundError, ServiceError
+from nbmlp.server.space import Promises, missing
 from nbmlp.server.store.database import SIDE_FILES
 
 __all__ = ["DataFolder", "Place", "checkpoint_place", "checkpoints_in", "new_id"]
@@ -105,6 +106,7 @@ class DataFolder:
         self._uploads, self._datasets = self.root / "uploads", self.root / "datasets"
         self._jobs, self._models = self.root / "jobs", self.root / "models"
         self._measuring, self._measured, self._stale = threading.Lock(), 0, 0.0
+        self._promises, self._promising = Promises(), threading.Lock()
         self._ballast = self.root / BALLAST
         self._lock = claim(self.root, adopt)
 
@@ -180,6 +182,7 @@ class DataFolder:
         with upload.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(upload, place)
+        self._promises.end(upload)
         sync_folder(self._datasets)
         reach("adopted")
         return place
@@ -239,13 +242,31 @@ class DataFolder:
                 self._stale = end + max(_FRESH, (end - start) / _SHARE)
             return self._measured
 
+    def promise(self, path: Path, size: int) -> None:
+        """Let a file that is being written have so many bytes in all; of what is left it is gone.
+
+        Raises
+        ------
+        NoSpaceError
+            See :meth:`check_space`; the file has no promise any longer.
+        """
+        with self._promising:
+            self._promises.end(path)
+            self.check_space(missing(path, size))
+            self._promises.make(path, size)
+
+    def discard(self, upload: Path) -> None:
+        """Remove a file on its way in, if it is still there, and what it was promised."""
+        upload.unlink(missing_ok=True)
+        self._promises.end(upload)
+
     def check_space(self, wanted: int = 0, *, lately: bool = False) -> None:
         """Refuse what would not fit.
 
         Parameters
         ----------
         wanted : int
-            Bytes.
+            Bytes, beside those that others have been promised.
         lately : bool
             A measure of a moment ago will do.
 
@@ -254,6 +275,7 @@ class DataFolder:
         NoSpaceError
             Less than the reserve would be left, or the quota used up.
         """
+        wanted += self._promises.open()
         if self.free() - wanted < self._reserve:
             raise NoSpaceError(
                 f"the disk of {self.root} has only {self.free() >> 20} MB left: free some space."

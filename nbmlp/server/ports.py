@@ -95,6 +95,18 @@ class Service(Protocol):
     def upload_path(self) -> Path:
         """A new name in the data folder, swept away at the next start unless added."""
 
+    def promise_space(self, path: Path, size: int) -> None:
+        """Let a file of `upload_path` have so many bytes in all; others are not given these.
+
+        Raises
+        ------
+        NoSpaceError
+            Reserve or quota would not hold.
+        """
+
+    def discard_upload(self, path: Path) -> None:
+        """The file is not needed, or has been added: remove it, and what it was promised."""
+
     def add_dataset(self, parsed: ParsedDataset) -> Dataset:
         """Take a parsed file over; the same content is stored once."""
 

@@ -7,7 +7,7 @@ bytes and the ends of its values, so that nothing that a file holds is ever inte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def save_rows(path: Path, data: Dataset) -> str:
+def save_rows(path: Path, data: Dataset, room: Callable[[int], None] | None = None) -> None:
     """Write a data set, whole or not at all; the same content gives the same bytes.
 
     Parameters
@@ -42,11 +42,8 @@ def save_rows(path: Path, data: Dataset) -> str:
     path : Path
     data : Dataset
         A table (targets among its columns), or a matrix with or without targets beside it.
-
-    Returns
-    -------
-    str
-        SHA-256 of the file.
+    room : callable, optional
+        Told how many bytes the file will have, before the first is written.
 
     Raises
     ------
@@ -63,8 +60,10 @@ def save_rows(path: Path, data: Dataset) -> str:
         names = ()
     if data.y is not None:
         _put(arrays, "y", data.y)
-    archive.write(path, arrays, {"columns": names}, kind="dataset")
-    return content_hash(path)
+    metadata = {"columns": names}
+    if room is not None:
+        room(archive.size_of(arrays, metadata, kind="dataset"))
+    archive.write(path, arrays, metadata, kind="dataset")
 
 
 def load_rows(path: Path) -> Dataset:

@@ -151,6 +151,14 @@ class LocalService:
         self._files.check_space()
         return self._files.upload()
 
+    def promise_space(self, path: Path, size: int) -> None:
+        """Let a file of `upload_path` have so many bytes in all; others are not given these."""
+        self._files.promise(path, size)
+
+    def discard_upload(self, path: Path) -> None:
+        """The file is not needed, or has been added: remove it, and what it was promised."""
+        self._files.discard(path)
+
     def add_dataset(self, parsed: ParsedDataset) -> Dataset:
         """Take a parsed file over; the same content is stored once."""
         size = parsed.path.stat().st_size

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path as File
 from typing import Annotated, BinaryIO
 
@@ -22,6 +21,7 @@ from nbmlp.server.http.context import After, Asker, Context, Identifier, Limit, 
 from nbmlp.server.http.errors import problems
 from nbmlp.server.intake.reader import RefusedFileError, read_upload
 from nbmlp.server.ports import Dataset, DatasetSummary, NoSpaceError, Service
+from nbmlp.server.space import is_full
 
 __all__ = ["router"]
 
@@ -124,47 +124,56 @@ async def _scratch(service: Service) -> AsyncIterator[tuple[File, File]]:
         yield raw, out
     finally:
         for path in (raw, out):
-            path.unlink(missing_ok=True)
+            service.discard_upload(path)
 
 
 async def _receive(request: Request, raw: File, context: Context) -> None:
     """Write the body to `raw`, within the limits of bytes, time and space."""
     settings = context.settings
     most = settings.upload_mb * _MB
+    length = 0
     with suppress(ValueError):
-        _check_size(int(request.headers.get("content-length", "")), most)
+        length = int(request.headers.get("content-length", ""))
+        _check_size(length, most)
+    promise = partial(context.service.promise_space, raw)
     try:
         async with asyncio.timeout(settings.upload_seconds):
             with await run_in_threadpool(raw.open, "xb") as file:
-                await _write(request.stream(), file, most, settings.reserve_mb * _MB)
+                await _write(request.stream(), file, most, length, promise)
     except TimeoutError:
         text = f"the upload took longer than {settings.upload_seconds:g} s."
         raise HTTPException(408, text) from None
     except ClientDisconnect:
         raise HTTPException(400, "the upload ended too early.") from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise NoSpaceError("the disk is full: delete data sets or models.") from None
         raise
 
 
-async def _write(stream: AsyncIterator[bytes], file: BinaryIO, most: int, reserve: int) -> None:
-    size, pending = 0, bytearray()
+async def _write(
+    stream: AsyncIterator[bytes],
+    file: BinaryIO,
+    most: int,
+    length: int,
+    promise: Callable[[int], None],
+) -> None:
+    """Write what comes: no more than was promised, which is `length` or, unknown, rises."""
+    size, promised, pending = 0, length, bytearray()
+    await run_in_threadpool(promise, length)
     async for piece in stream:
         size += len(piece)
         _check_size(size, most)
         pending += piece
+        if size > promised:
+            promised = min(2 * size + _MB, most)
+            await run_in_threadpool(promise, promised)
         if len(pending) >= _MB:
-            await run_in_threadpool(_write_piece, file, bytes(pending), reserve)
+            await run_in_threadpool(file.write, bytes(pending))
             pending.clear()
-    await run_in_threadpool(_write_piece, file, bytes(pending), reserve)
-
-
-def _write_piece(file: BinaryIO, piece: bytes, reserve: int) -> None:
-    disk = os.fstatvfs(file.fileno())
-    if disk.f_bavail * disk.f_frsize < reserve:
-        raise NoSpaceError("the disk is nearly full: delete data sets or models.")
-    file.write(piece)
+    await run_in_threadpool(file.write, bytes(pending))
+    await run_in_threadpool(file.flush)
+    await run_in_threadpool(promise, size)
 
 
 def _check_size(size: int, most: int) -> None:
@@ -175,5 +184,6 @@ def _check_size(size: int, most: int) -> None:
 def _take(
     raw: File, out: File, name: str, owner: str, context: Context, dialect: Dialect
 ) -> Dataset:
-    parsed = read_upload(raw, out, name, context.settings, dialect)
+    room = context.service.promise_space
+    parsed = read_upload(raw, out, name, context.settings, room, dialect)
     return context.service.add_dataset(replace(parsed, owner=owner))

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +20,7 @@ from nbmlp.data.layout import Dialect
 from nbmlp.errors import DataError, NbmlpError
 from nbmlp.server.intake import guard, summary
 from nbmlp.server.rows import save_rows
+from nbmlp.server.space import is_full
 
 __all__ = ["confine", "parse", "run"]
 
@@ -28,7 +30,13 @@ _NEARLY = 32 * _MB
 _STATUS: dict[type[NbmlpError], int] = {guard.UnsupportedFileError: 415, guard.TooLargeError: 413}
 
 
-def parse(raw: Path, out: Path, limits: guard.Limits, dialect: Dialect) -> dict[str, Any]:
+def parse(
+    raw: Path,
+    out: Path,
+    limits: guard.Limits,
+    dialect: Dialect,
+    room: Callable[[int], None],
+) -> dict[str, Any]:
     """Read `raw`, write its rows to `out`, and describe them.
 
     Parameters
@@ -37,11 +45,13 @@ def parse(raw: Path, out: Path, limits: guard.Limits, dialect: Dialect) -> dict[
     limits : Limits
     dialect : Dialect
         What is told about a text table.
+    room : callable
+        Asked for the bytes of `out` before it is written.
 
     Returns
     -------
     dict
-        The fields of ParsedDataset, but path and name, as plain values.
+        The fields of ParsedDataset, but path, hash and name, as plain values.
 
     Raises
     ------
@@ -55,8 +65,8 @@ def parse(raw: Path, out: Path, limits: guard.Limits, dialect: Dialect) -> dict[
     columns = list(summary.columns_of(data))
     limits.check_columns(len(columns), str(raw))
     infos = [summary.describe(name, values) for name, values in columns]
+    save_rows(out, data, room)
     return {
-        "sha256": save_rows(out, data),
         "format": kind,
         "rows": len(data),
         "columns": [asdict(info) for info in infos],
@@ -98,7 +108,8 @@ def run(
     Parameters
     ----------
     pipe : Connection
-        Takes one message: the description, or ``{"status", "error"}``; of status 500 the error
+        Takes ``{"room"}``, the bytes of `out`, and says when there is room for them. Then it takes
+        one message: the description, or ``{"status", "error"}``; of status 500 the error
         is a traceback for the log.
     raw, out : str
         Paths.
@@ -108,8 +119,14 @@ def run(
     dialect : Dialect
     """
     space = confine(limits)
+
+    def room(size: int) -> None:
+        pipe.send_bytes(_json({"room": size}))
+        pipe.recv_bytes()
+        _bound(resource.RLIMIT_FSIZE, size)
+
     try:
-        answer = _json(parse(Path(raw), Path(out), limits, dialect))
+        answer = _json(parse(Path(raw), Path(out), limits, dialect, room))
     except BaseException as error:  # a panic in a reader written in Rust is no Exception
         status, said = _failure(error, name, limits, space)
         answer = _json({"status": status, "error": said.replace(raw, name)})
@@ -123,6 +140,8 @@ def _json(answer: dict[str, Any]) -> bytes:
 def _failure(error: BaseException, name: str, limits: guard.Limits, space: int) -> tuple[int, str]:
     """Status and sentence, or a traceback; `space` is all the address space there is."""
     if isinstance(error, NbmlpError):
+        if is_full(error.__cause__):
+            return 507, f"the disk is full: {name} was not taken; free some space."
         # Readers make a sentence of their own of a lack of memory.
         lack = isinstance(error.__context__, MemoryError)
         return 413 if lack else _STATUS.get(type(error), 422), str(error)
@@ -154,10 +173,15 @@ def confine(limits: guard.Limits) -> int:
         (resource.RLIMIT_FSIZE, 2 * limits.expanded_mb * _MB),
         (resource.RLIMIT_CORE, 0),
     ):
-        hard = resource.getrlimit(what)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (most, most))
+        _bound(what, most)
     return memory
+
+
+def _bound(what: int, most: int) -> None:
+    """Set a limit, but none above what somebody has set already."""
+    hard = resource.getrlimit(what)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (most, most))
 
 
 def _address_space() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ def ask(
     seconds: float,
     longest: int,
     sent: bytes = b"",
+    reply: Callable[[bytes], bytes | None] | None = None,
 ) -> tuple[bytes | None, int | None]:
     """What a process says, which is bytes: nothing that met hostile content is unpickled.
 
@@ -33,6 +35,8 @@ def ask(
     longest : int
         Bytes of the answer, at most.
     sent : bytes
+    reply : callable, optional
+        Given a message, what the process is told; None: that was its answer.
 
     Returns
     -------
@@ -48,16 +52,22 @@ def ask(
     context.set_forkserver_preload(list(_READERS))
     ours, theirs = context.Pipe()
     process = context.Process(target=run, args=(theirs, *given), daemon=True)
-    answer = None
+    answer, end = None, time.monotonic() + seconds
     with ours:
         process.start()
         theirs.close()
         try:
             if sent:
                 ours.send_bytes(sent)
-            if not ours.poll(seconds):
-                raise TimeoutError
-            answer = ours.recv_bytes(longest)
+            while answer is None:
+                if not ours.poll(max(0.0, end - time.monotonic())):
+                    raise TimeoutError
+                message = ours.recv_bytes(longest)
+                told = None if reply is None else reply(message)
+                if told is None:
+                    answer = message
+                else:
+                    ours.send_bytes(told)
             process.join(_LAST_SECOND)
         except TimeoutError:
             raise

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nbmlp.data.layout import Dialect
 from nbmlp.server.intake import parse, process
 from nbmlp.server.intake.guard import Limits
-from nbmlp.server.ports import ColumnInfo, ParsedDataset, ServiceError
+from nbmlp.server.ports import ColumnInfo, NoSpaceError, ParsedDataset, ServiceError
+from nbmlp.server.rows import content_hash
 from nbmlp.server.settings import ServerSettings
 
 __all__ = ["IntakeError", "RefusedFileError", "read_upload"]
 
 #: Of a description; a file with the most columns stays far below.
 _LONGEST_ANSWER = 1 << 26
-_OURS = 500
+_OURS, _FULL = 500, 507
 
 
 class IntakeError(Exception):
@@ -38,8 +41,16 @@ class RefusedFileError(ServiceError):
         self.status = status
 
 
+Room = Callable[[Path, int], None]
+
+
 def read_upload(
-    raw: Path, out: Path, name: str, settings: ServerSettings, dialect: Dialect | None = None
+    raw: Path,
+    out: Path,
+    name: str,
+    settings: ServerSettings,
+    room: Room,
+    dialect: Dialect | None = None,
 ) -> ParsedDataset:
     """Have a file read by a process with limits on memory, time and output.
 
@@ -52,6 +63,8 @@ def read_upload(
     name : str
         The user's label, for messages.
     settings : ServerSettings
+    room : callable
+        Given `out` and the bytes that it will have; raises NoSpaceError when they are too many.
     dialect : Dialect, optional
         What is told about a text table.
 
@@ -61,6 +74,8 @@ def read_upload(
 
     Raises
     ------
+    NoSpaceError
+        There is no room for its rows.
     RefusedFileError
         With the reason in one sentence; `out` may have been begun.
     IntakeError
@@ -69,9 +84,11 @@ def read_upload(
     limits = Limits(
         settings.expanded_mb, settings.max_columns, settings.parse_memory_mb, settings.parse_seconds
     )
-    answer = _ask(raw, out, name, limits, dialect or Dialect())
+    answer = _ask(raw, out, name, limits, partial(room, out), dialect or Dialect())
     if answer.get("status") == _OURS:
         raise IntakeError(answer["error"])
+    if answer.get("status") == _FULL:
+        raise NoSpaceError(answer["error"])
     if "error" in answer:
         raise RefusedFileError(answer["error"], answer["status"])
     columns = tuple(
@@ -79,14 +96,33 @@ def read_upload(
         for column in answer.pop("columns")
     )
     rows = tuple(map(tuple, answer.pop("preview")))
-    return ParsedDataset(path=out, name=name, columns=columns, preview=rows, **answer)
+    # Hashed here: what the process says that met the file is not believed in this.
+    return ParsedDataset(
+        path=out, sha256=content_hash(out), name=name, columns=columns, preview=rows, **answer
+    )
 
 
-def _ask(raw: Path, out: Path, name: str, limits: Limits, dialect: Dialect) -> dict[str, Any]:
+def _ask(
+    raw: Path,
+    out: Path,
+    name: str,
+    limits: Limits,
+    room: Callable[[int], None],
+    dialect: Dialect,
+) -> dict[str, Any]:
     """The answer as JSON: what comes from a process that met a hostile file is not unpickled."""
     given = (str(raw), str(out), name, limits, dialect)
+
+    def reply(message: bytes) -> bytes | None:
+        """It writes what there is room for."""
+        asked = json.loads(message)
+        if "room" not in asked:
+            return None
+        room(max(0, int(asked["room"])))
+        return b"write"
+
     try:
-        answer, code = process.ask(parse.run, given, limits.seconds, _LONGEST_ANSWER)
+        answer, code = process.ask(parse.run, given, limits.seconds, _LONGEST_ANSWER, reply=reply)
     except TimeoutError:
         return _refusal(f"{name} takes longer to read than {limits.seconds:g} s: send less.")
     if answer is None:
