@@ -51,7 +51,7 @@ def service(served: Live) -> FakeService:
 def is_bad(message: Any) -> bool:
     """Anything but the browser's own reports of a page that is missing, and of a refusal."""
     missing = message.location["url"].endswith("/jobs/missing")
-    refused = re.search(r"(status of|Error Code) 4(09|22)", message.text)
+    refused = re.search(r"(status of|Error Code) 4(09|22)|ERR_FAILED", message.text)
     return message.type in ("error", "warning") and not missing and not refused
 
 
@@ -447,6 +447,13 @@ class TestMessages:
         page.click("#upload [type=submit]")
         page.wait_for_selector("h1:has-text('preise.csv')")
         assert page.locator(".preview th").all_text_contents() == ["Größe", "Preis"]
+
+    def test_of_a_server_that_is_gone(self, visit: Callable[..., Any]) -> None:
+        page = visit(f"/datasets/{ulid(1)}")
+        page.route("**/v1/jobs", lambda route: route.abort())
+        page.click("#train [type=submit]")
+        page.wait_for_selector("#complaint:has-text('The server cannot be reached.')")
+        assert page.is_enabled("#train [type=submit]")
 
     def test_of_a_row(self, visit: Callable[..., Any], service: FakeService) -> None:
         X = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)

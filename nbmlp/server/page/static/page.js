@@ -110,8 +110,13 @@ function wrong(text) {
 
 /** Fetch JSON; throws a Refusal with the server's sentence. */
 export async function ask(url, options = {}) {
-  const answer = await fetch(url, options);
-  const text = await answer.text();
+  let answer, text;
+  try {
+    answer = await fetch(url, options);
+    text = await answer.text();
+  } catch {
+    throw new Refusal(reason("", 0)); // the browser's own words say less
+  }
   if (!answer.ok) throw new Refusal(reason(text, answer.status), wrong(text));
   return JSON.parse(text);
 }
