@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import compare, latency, limit, measures, memory, results, sklearn_compare
+from bench import compare, latency, limit, measures, memory, reading, results, sklearn_compare
 from bench.nets import NETS, Net, draw_nets, make_problem
 from bench.peers import OURS, PEERS, Entry, Variant, openblas_paths, thread_counts, xla
 from bench.peers.numpy_net import Competitor
@@ -344,3 +344,20 @@ def test_the_estimators_are_compared_with_scikit_learns(tmp_path, capsys):
     scores = list(task["scores"].values())
     assert scores == pytest.approx([scores[0]] * len(scores), abs=1e-6)
     assert "times sooner" in capsys.readouterr().out
+
+
+def test_reading_measures_tables_that_say_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for kind, (separator, decimal, *_) in reading.TABLES.items():
+        reading.write_table(path, kind, 3)
+        speeds = reading.measure(path, kind, rounds=1)
+        assert list(speeds) == list(reading.READERS)
+        expected = reading.pandas(path, separator, decimal)
+        for reader in (reading.ours, reading.ours_alone):
+            X = reader(path, separator, decimal).X
+            for j, name in enumerate(expected.columns):
+                column = X[:, j] if isinstance(X, np.ndarray) else X[name]
+                if name == "town":
+                    assert column.tolist() == expected[name].tolist()
+                else:
+                    np.testing.assert_allclose(column, expected[name], rtol=1e-12)

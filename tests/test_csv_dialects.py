@@ -20,6 +20,7 @@ from nbmlp.data.layout import Dialect
 from nbmlp.data.numerals import read_number
 from nbmlp.data.origin import Origin
 from nbmlp.data.quick import Packed
+from nbmlp.data.table import MISSING_MARKS, is_missing
 from nbmlp.errors import DataError
 from nbmlp.server.intake.reader import RefusedFileError, read_upload
 from nbmlp.server.rows import load_rows
@@ -70,6 +71,7 @@ def refusal(folder: Path, content: str | bytes, **options: Any) -> str:
         ("a,b\nUSD 5,x\nUSD 1200.50,y\n", [5, 1200.5]),
         ("a,b\n\u22125,x\n3,y\n", [-5, 3]),
         ("a;b\n1,5;x\n;y\nNA;z\n", [1.5, np.nan, np.nan]),
+        ("a,b\nnan,x\n3 %,y\n", [np.nan, 3]),
         ("a;b\n1,5e-3;x\n2;y\n", [0.0015, 2]),
     ],
 )
@@ -234,6 +236,12 @@ def test_separators(tmp_path: Path) -> None:
     assert read(write(tmp_path, "a\u2028b;c\n1;2\n")).X.shape == (1, 2)
 
 
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "_BLOCK", 200)
+    monkeypatch.setattr(passes, "_LARGE", 0)
+
+
 # --- any table in any dialect -------------------------------------------------------------------
 
 
@@ -281,24 +289,30 @@ def test_any_table_in_any_dialect(
     tmp_path_factory: pytest.TempPathFactory, table: tuple[bytes, dict[str, list[Any]], Any]
 ) -> None:
     raw, values, options = table
-    found = columns(tmp_path_factory.mktemp("any"), raw, **options)
-    assert found.pop("w") == values.pop("w")
-    for name, column in values.items():
-        assert_array_equal(found[name], column, err_msg=name)
+    words = values.pop("w")
+    for size, large in ((1 << 19, 8), (150, 0)):  # in one block, and in many by polars
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(passes, "_BLOCK", size)
+            patch.setattr(passes, "_LARGE", large)
+            found = columns(tmp_path_factory.mktemp("any"), raw, **options)
+        assert found.pop("w") == words
+        for name, column in values.items():
+            assert_array_equal(found[name], column, err_msg=name)
+
+
+def test_a_column_of_thousands_beside_decimal_commas(tmp_path: Path, small_blocks: None) -> None:
+    rows = [f"{k}.{k:03}\t{k},5\tx\n" for k in range(100, 300)]
+    found = columns(tmp_path, "a\tb\tc\n" + "".join(rows))
+    assert found["a"] == [1001 * k for k in range(100, 300)]
 
 
 # --- polars behind our checks -------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes, "_BLOCK", 200)
-    monkeypatch.setattr(passes, "_LARGE", 0)
-
-
 @settings(max_examples=300, deadline=None)
 @given(
-    text=st.text("0123456789.eE+-_ infaNxX\t\u00a0\u0661", max_size=8)
+    text=st.sampled_from([*MISSING_MARKS])
+    | st.text("0123456789.eE+-_ infaNxX\t\u00a0\u0661", max_size=8)
     | st.floats().map(repr)
     | st.floats(width=32).map(repr)
 )
@@ -308,13 +322,24 @@ def test_polars_reads_no_number_otherwise_than_python(text: str) -> None:
     values = Packed(pl.Series([text], dtype=pl.String)).floats(".")
     if values is not None:
         assert "_" not in text
-        assert_array_equal(values, [float(text)])
+        assert_array_equal(values, [np.nan if is_missing(text) else float(text)])
 
 
 LINES = [
     "1,x,2.5", "2,,1e3", '3,"y,y",7', '4,"say ""no""",8', '5,5" nail,9', "6, z ,?", '"7","ö",10',
     "", "8,\u2028,1", '9,"two\nlines",2', "10,NA,nan", '11,"",3', "00012,a_b,4", "13,'q',5\r",
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("zero", ["01,5", "-01,5", "1,05", "00", "0,5", "10,01e-05", "x"])
+def test_zeros_in_front_of_commas(
+    tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch, zero: str
+) -> None:
+    text = "a;b\n" + "2,5;x\n" * 60 + f"{zero};y\n"
+    with_polars = columns(tmp_path, text, decimal=",")
+    monkeypatch.setattr("nbmlp.data.quick._polars", lambda: None)
+    assert columns(tmp_path, text, decimal=",") == with_polars
+    assert (with_polars["a"][0] == "2,5") == (zero in ("01,5", "-01,5", "x"))
 
 
 @pytest.mark.parametrize("seed", range(30))

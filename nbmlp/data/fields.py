@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nbmlp.data.layout import Layout, rows
 from nbmlp.data.numerals import OTHER, Numeral, is_name, read_number
 from nbmlp.data.quick import Packed, counted, cut
-from nbmlp.data.table import is_missing
+from nbmlp.data.table import MISSING_MARKS, is_missing
 from nbmlp.errors import DataError
 
 __all__ = ["Fields", "Notes", "parse_fields", "parse_matrix", "parse_numbers", "parse_text"]
@@ -57,11 +57,14 @@ class Notes:
     dotted: bool = False
     names: bool = True
 
-    def take_plain(self, record: int, dotted: bool) -> None:
-        """Numbers without any sign begin at `record`, if not before."""
-        self.units.setdefault("", record)
+    def take_plain(self, values: NDArray[np.float64], record: int, dotted: bool) -> None:
+        """Take note of numbers without any sign, from `record` on; NaN where missing."""
         self.dotted = self.dotted or dotted
-        self.names = False
+        if "" not in self.units or self.names:
+            present = ~np.isnan(values)
+            if present.any():
+                self.units.setdefault("", record + int(present.argmax()))
+                self.names = False
 
 
 def _cut(text: str, separator: str | None, width: int, large: bool) -> Sequence[Fields] | None:
@@ -156,11 +159,16 @@ def _floats(fields: Sequence[str]) -> NDArray[np.float64] | None:
     try:
         return np.fromiter(map(float, fields), dtype=np.float64, count=len(fields))
     except ValueError:
+        pass
+    present = (np.nan if text in MISSING_MARKS else float(text) for text in fields)
+    try:
+        return np.fromiter(present, dtype=np.float64, count=len(fields))
+    except ValueError:
         return None
 
 
 def _plain(fields: Sequence[str], joined: str, decimal: str) -> NDArray[np.float64] | None:
-    """Numbers without thousands and signs, none missing; None if there is anything else."""
+    """Numbers without thousands and signs, NaN where missing; None if there is anything else."""
     if "_" in joined:  # Python reads "1_0" as ten; in a file it is a name
         return None
     if decimal == "." or not ("." in joined or "," in joined):
@@ -187,12 +195,12 @@ def parse_numbers(
     """
     if isinstance(fields, Packed):
         if (values := fields.floats(decimal)) is not None:
-            notes.take_plain(record, notes.dotted or fields.has_point())
+            notes.take_plain(values, record, notes.dotted or fields.has_point())
             return values
         fields = fields.unpack()
     joined = _NUL.join(fields)
     if (values := _plain(fields, joined, decimal)) is not None:
-        notes.take_plain(record, "." in joined)
+        notes.take_plain(values, record, "." in joined)
         return values
     found: dict[str, Numeral] = {}
     for text in fields:

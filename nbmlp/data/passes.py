@@ -103,8 +103,8 @@ class Columns:
         """Add rows of plain numbers; `dotted` if some were written with a full stop."""
         self._X.append(block[:, self.features])
         self._Y.append(block[:, self.targets])
-        for notes in self.notes.values():
-            notes.take_plain(self.length, dotted)
+        for j, notes in self.notes.items():
+            notes.take_plain(block[:, j], self.length, dotted)
         self.length += len(block)
 
     def append_fields(self, fields: Sequence[Fields]) -> set[int]:

@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmlp.data.table import MISSING_MARKS
+
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["Packed", "counted", "cut"]
 
-_NEWLINE, _QUOTE = b'\n"'
+_NEWLINE, _QUOTE, _ZERO, _NINE = b'\n"09'
+#: Before a zero, they make it one within a number.
+_WITHIN = np.frombuffer(b"0123456789.,", dtype=np.uint8)
 _MARK = "\ufeff"
 #: A number that begins with zeros, as in nbmlp.data.fields.
 _ZEROS = r"^\s*[-+]?0\d"
@@ -91,10 +95,12 @@ class Packed:
     ----------
     series : polars.Series
         Of text, nothing missing.
+    points, zeros : bool
+        There may be full stops in it, and zeros at the beginning of numbers.
     """
 
-    def __init__(self, series: pl.Series) -> None:
-        self._series = series
+    def __init__(self, series: pl.Series, points: bool = True, zeros: bool = True) -> None:
+        self._series, self._points, self._zeros = series, points, zeros
 
     def __len__(self) -> int:
         return len(self._series)
@@ -105,20 +111,32 @@ class Packed:
         return fields
 
     def floats(self, decimal: str) -> NDArray[np.float64] | None:
-        """Plain numbers; None if there is anything else."""
+        """Plain numbers, NaN where missing; None if there is anything else."""
         import polars as pl
 
         texts = self._series
-        if decimal == "," and texts.str.contains(",", literal=True).any():
-            if self.has_point() or texts.str.contains(_ZEROS).any():
+        if decimal == ",":
+            if self.has_point() or (self._zeros and texts.str.contains(_ZEROS).any()):
                 return None
             texts = texts.str.replace_all(",", ".", literal=True)
         values = texts.cast(pl.Float64, strict=False)
-        return None if values.null_count() else values.to_numpy()
+        if values.null_count():
+            if not texts.filter(values.is_null()).is_in(MISSING_MARKS).all():
+                return None
+            values = values.fill_null(np.nan)
+        return values.to_numpy()
 
     def has_point(self) -> bool:
         """Whether there is a full stop in any field."""
-        return bool(self._series.str.contains(".", literal=True).any())
+        return self._points and bool(self._series.str.contains(".", literal=True).any())
+
+
+def _has_zeros(raw: bytes) -> bool:
+    """Whether some zero may begin a number of several digits."""
+    found = np.frombuffer(b"\n" + raw, dtype=np.uint8)
+    zeros = np.flatnonzero(found[:-1] == _ZERO)
+    zeros = zeros[(found[zeros + 1] >= _ZERO) & (found[zeros + 1] <= _NINE)]
+    return not np.isin(found[zeros - 1], _WITHIN).all()
 
 
 def cut(raw: bytes, separator: str, width: int) -> list[Packed] | None:
@@ -140,4 +158,5 @@ def cut(raw: bytes, separator: str, width: int) -> list[Packed] | None:
     held = sum(int(column.str.len_bytes().sum()) for column in frame)
     if held + quotes + len(frame) * width != len(raw):
         return None
-    return [Packed(column) for column in frame]
+    points, zeros = b"." in raw, separator == "," or _has_zeros(raw)
+    return [Packed(column, points, zeros) for column in frame]
