@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.waiting import PATIENCE
 
 # The same examples in every run, and none fails because the machine was busy.
 settings.register_profile(
@@ -50,6 +53,17 @@ def ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> None:
+    """Let requests of tests wait longer than the five seconds that are httpx's default."""
+    try:
+        import httpx
+    except ImportError:
+        return
+    default = inspect.signature(httpx.get).parameters["timeout"].default
+    default.connect = default.read = default.write = default.pool = PATIENCE
 
 
 @pytest.fixture(scope="session")

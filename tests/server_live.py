@@ -16,6 +16,7 @@ import httpx
 from nbmlp.server.http.app import create_app
 from nbmlp.server.http.run import Listener, open_socket
 from nbmlp.server.settings import ServerSettings
+from tests.waiting import PATIENCE
 
 
 def settings(folder: Path, **more: object) -> ServerSettings:
@@ -47,11 +48,11 @@ class Live:
 
     def connect(self) -> socket.socket:
         """A plain connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
     def client(self, signed_in: bool = True, **headers: str) -> httpx.Client:
         given = self.bearer if signed_in else {}
-        return httpx.Client(base_url=self.url, headers={**given, **headers}, timeout=60)
+        return httpx.Client(base_url=self.url, headers={**given, **headers}, timeout=PATIENCE)
 
 
 @contextmanager

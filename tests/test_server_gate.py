@@ -23,6 +23,7 @@ from nbmlp.server.http.run import Renewal, first_token, open_socket
 from nbmlp.server.http.sessions import Sessions
 from nbmlp.server.ports import BusyError
 from nbmlp.server.settings import settings_from
+from tests.waiting import PATIENCE
 
 OPEN = {"/v2/health/live", "/v2/health/ready", "/login", "/static/{name}"}
 ULID = "01J9ZC4N3V0000000000000000"
@@ -293,7 +294,7 @@ def test_bodies_that_do_not_arrive(tmp_path: Path) -> None:
             f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {server.secret}"
             "\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
         )
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as slow:
             slow.sendall(head.encode())
             assert slow.recv(100).split()[1] == b"408"
 
@@ -314,7 +315,7 @@ def test_a_form_of_a_stranger_is_not_read_to_its_end(server: Live) -> None:
         "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
         "token=" + "x" * 10_000
     )
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as slow:
         slow.sendall(head.encode())  # and not a byte more
         assert slow.recv(100).split()[1] == b"413"
 

@@ -25,6 +25,7 @@ from nbmlp.server.ports import EventKind, JobState
 from nbmlp.server.service import LocalService
 from nbmlp.server.settings import ServerSettings
 from nbmlp.server.store.jobs import JobStore
+from tests.waiting import PATIENCE, until
 
 ULID = "01J9ZC4N3V0000000000000000"
 CSV = b"age,city,price\n" + b"".join(
@@ -145,7 +146,7 @@ def test_uploads_have_limits(tmp_path: Path) -> None:
             assert client.put("/v1/datasets/a", content=bytes(2 << 20)).status_code == 413
             pieces = (bytes(1 << 19) for _ in range(5))
             assert client.put("/v1/datasets/a", content=pieces).status_code == 413
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as slow:
             slow.sendall(
                 f"PUT /v1/datasets/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n"
                 f"Authorization: Bearer {server.secret}\r\n\r\na".encode()
@@ -166,12 +167,11 @@ def test_uploads_end_when_the_disk_is_nearly_full(tmp_path: Path) -> None:
 
 def test_uploads_at_a_time(tmp_path: Path) -> None:
     with live(FakeService(tmp_path), settings(tmp_path, uploads=1)) as server:
-        going, end = threading.Event(), threading.Event()
+        end = threading.Event()
 
         def pieces() -> Iterator[bytes]:
             yield CSV
-            going.set()
-            end.wait(20)
+            end.wait(PATIENCE)
 
         def send() -> None:
             with server.client() as other:
@@ -180,8 +180,7 @@ def test_uploads_at_a_time(tmp_path: Path) -> None:
         statuses: list[int] = []
         thread = threading.Thread(target=send)
         thread.start()
-        going.wait(20)
-        time.sleep(0.2)
+        until(lambda: list(tmp_path.iterdir()))
         with server.client() as client:
             answer = client.put("/v1/datasets/b", content=CSV)
         end.set()
