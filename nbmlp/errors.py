@@ -17,6 +17,8 @@ __all__ = [
     "NbmlpError",
     "NonFiniteError",
     "NotFittedError",
+    "Place",
+    "RowError",
     "SpecError",
     "TrainingWarning",
     "listing",
@@ -35,6 +37,56 @@ class SpecError(NbmlpError, ValueError):
 
 class DataError(NbmlpError, ValueError):
     """The data are wrong: shape, dtype, a NaN, an unseen label, an unreadable file."""
+
+
+class Place(NamedTuple):
+    """A row of the data, or one value of it; prints as part of a sentence.
+
+    Attributes
+    ----------
+    row : int
+        Counted from 0; of a file, header and blank lines left out.
+    column : int or None
+        Counted from 0; None where the row as a whole is meant, or has but one value.
+    name : str
+        Of the column; empty where it has none.
+    """
+
+    row: int
+    column: int | None = None
+    name: str = ""
+
+    def __str__(self) -> str:
+        column = "" if self.column is None else f", column {self.column}"
+        column = f", column {self.name!r}" if self.name else column
+        return f"row {self.row}{column} (counted from 0)"
+
+
+class RowError(DataError):
+    """One row of the data is wrong.
+
+    Attributes
+    ----------
+    array : str
+        What holds it: ``"X"``, ``"y"``, ``"sample_weight"``, or what the user calls these.
+    fault : str
+        What is wrong, as a verb and its object, e.g. ``"has NaN"``.
+    place : Place
+    rest : str
+        Of the sentence, from its colon or comma.
+
+    Notes
+    -----
+    Who raises it counts rows and columns in the arrays at hand; who has cut these arrays out of
+    the user's data puts in what they are called there: :meth:`nbmlp.rows.Names.called`.
+    """
+
+    def __init__(self, array: str, fault: str, place: Place, rest: str) -> None:
+        super().__init__(array, fault, place, rest)
+        self.array, self.fault, self.place, self.rest = array, fault, place, rest
+
+    def __str__(self) -> str:
+        return f"{self.array} {self.fault} at {self.place}{self.rest}"
 
 
 class ModelFileError(NbmlpError, ValueError):

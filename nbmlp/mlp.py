@@ -6,31 +6,25 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from numbers import Real
 from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from nbmlp.checks import number
-from nbmlp.data import (
-    Given,
-    Mended,
-    describe_nonfinite,
-    first_nonfinite,
-)
+from nbmlp.data import Given, Mended, check_finite
 from nbmlp.diagnostics.function_check import check_function
 from nbmlp.diagnostics.gradients import GradientReport, check_gradients
 from nbmlp.diagnostics.scan import scan_batch
 from nbmlp.diagnostics.scan_result import BatchScan
 from nbmlp.diagnostics.user_code import Function, FunctionReport, Problem
 from nbmlp.diagnostics.why import Report, diagnose
-from nbmlp.errors import DataError, SpecError, TrainingWarning
+from nbmlp.errors import SpecError, TrainingWarning
 from nbmlp.io import model_file
 from nbmlp.model import Arrays, Model
 from nbmlp.net import Net
 from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Rows
+from nbmlp.rows import Names
 from nbmlp.settings import MODEL_SETTINGS, TRAIN_SETTINGS, signature
 from nbmlp.spec import TrainSpec
 from nbmlp.train.callbacks import CallbackList
@@ -40,10 +34,11 @@ from nbmlp.train.loop import Loop, Validation, check_rows, without_horizon
 __all__ = ["MLP"]
 
 
-def _finite(rows: Rows, name: str) -> Rows:
-    """The rows, if all inputs are finite; raises DataError else."""
-    if (place := first_nonfinite(rows.x)) is not None:
-        raise DataError(describe_nonfinite(rows.x, place, name))
+def _finite(net: Net, given: Given) -> Rows:
+    """Rows of the net, if all inputs are finite in its type; raises DataError else."""
+    rows = net.rows(given.X, given.y, names=given.names)
+    with rows.names.telling():
+        check_finite(rows.x, net.spec.dtype)
     return rows
 
 
@@ -98,13 +93,13 @@ class MLP(Model):
         X: Any,
         y: ArrayLike,
         *,
-        validation: tuple[Any, ArrayLike] | float | None = None,
+        validation: tuple[Any, ArrayLike] | Given | float | None = None,
         sample_weight: ArrayLike | None = None,
         callbacks: Iterable[object] = (),
         epochs: int | None = None,
         resume: str | os.PathLike[str] | None = None,
         replay: str | os.PathLike[str] | None = None,
-        row_numbers: ArrayLike | None = None,
+        row_numbers: Names | ArrayLike | None = None,
     ) -> MLP:
         """Train from first weights, or on from a checkpoint.
 
@@ -115,7 +110,7 @@ class MLP(Model):
             a model fitted on uint8 divides its inputs by 255, then and ever after.
         y : array-like (rows,) or (rows, targets)
             Labels of any kind, or numbers.
-        validation : (X, y) or float, optional
+        validation : (X, y), Given or float, optional
             Data to validate on after each epoch, or the share of the rows to set aside.
         sample_weight : array-like (rows,), optional
         callbacks : iterable of Callback or callable(run, record)
@@ -125,8 +120,9 @@ class MLP(Model):
             A checkpoint of the same settings and data; goes on where it was written.
         replay : path, optional
             Where to write an update that fails on NaN or infinity, for :func:`nbmlp.replay`.
-        row_numbers : array-like of int (rows,), optional
-            What messages call the rows, e.g. their numbers in a file; by default 0, 1, ...
+        row_numbers : array-like of int (rows,) or Names, optional
+            What messages call the rows, e.g. their numbers in a file; by default 0, 1, ... With
+            :class:`~nbmlp.rows.Names` also what they call the columns.
 
         Returns
         -------
@@ -142,20 +138,19 @@ class MLP(Model):
         """
         train = self.train_spec if epochs is None else self.train_spec.with_(epochs=epochs)
         team = CallbackList(callbacks)
-        given = Given(X, y, sample_weight)
-        if row_numbers is not None or isinstance(validation, Real):
-            given = Given.of(X, y, sample_weight, row_numbers)
-        given, done = self._mended(given)
-        given, X_val, y_val = self._divide(given, validation)
+        given, done = self._given(
+            X, y, sample_weight, row_numbers, whole=isinstance(validation, Real)
+        )
+        given, aside = self._divide(given, validation)
         with self._unchanged_by_errors():
             carried: Arrays = {}
             if resume is None:
-                self.build(given.X, given.y)
+                self._build(given)
             else:
                 carried = self._resume(resume, train)
-            rows = self._rows(given)
+            rows = self.net.rows(given.X, given.y, given.weights, names=given.names)
             check_rows(carried, len(rows))
-            held = None if X_val is None else self._validation(X_val, y_val)
+            held = None if aside is None else self._validation(aside)
             train.batch_rows(len(rows))
             self._settings.train = train
         self._tell(done)
@@ -180,7 +175,7 @@ class MLP(Model):
         *,
         sample_weight: ArrayLike | None = None,
         classes: ArrayLike | None = None,
-        row_numbers: ArrayLike | None = None,
+        row_numbers: Names | ArrayLike | None = None,
     ) -> MLP:
         """One more epoch over these rows; the first call builds the net.
 
@@ -195,14 +190,11 @@ class MLP(Model):
         -----
         Schedules over a whole training (cosine, one-cycle) do not apply: its end is unknown.
         """
-        given = Given(X, y, sample_weight)
-        if row_numbers is not None:
-            given = Given.of(X, y, sample_weight, row_numbers)
-        given, done = self._mended(given)
+        given, done = self._given(X, y, sample_weight, row_numbers)
         with self._unchanged_by_errors():
             if self._net is None:
-                self.build(given.X, given.y, classes)
-            rows = self._rows(given)
+                self._build(given, classes)
+            rows = self.net.rows(given.X, given.y, given.weights, names=given.names)
         self._tell(done)
         train = without_horizon(self.train_spec)
         self._train(train, self.net.state.epoch + 1, rows, None, CallbackList(), {})
@@ -222,26 +214,22 @@ class MLP(Model):
             self.__dict__.update(before)
             raise
 
-    def _divide(self, given: Given, validation: Any) -> tuple[Given, Any, Any]:
-        """Rows to train on, X and y to validate on (None without validation)."""
-        if validation is None:
-            return given, None, None
-        if isinstance(validation, tuple | list) and len(validation) == 2:
-            return given, *validation
-        if not isinstance(validation, Real):
-            raise SpecError("validation must be (X, y) or a share of the rows, e.g. 0.1.")
-        number("validation", validation, high=1.0, closed_low=False)
-        classes = self._settings.task == "classes"
-        given, aside = given.set_aside(float(validation), self.train_spec.seed, classes)
-        return given, aside.X, aside.y
+    def _build(self, given: Given, classes: ArrayLike | None = None) -> None:
+        with given.names.telling():
+            self.build(given.X, given.y, classes)
 
-    def _mended(self, given: Given) -> tuple[Given, Mended]:
-        """The rows to train with, as the setting says about those with NaN and infinities."""
-        policy, dtype = self.train_spec.on_nonfinite, self._settings.model.get("dtype", "float32")
-        if policy not in ("drop_rows", "impute"):
-            return given, Mended()
-        given = Given.of(given.X, given.y, given.weights, given.numbers)
-        return given.without_bad_rows(dtype) if policy == "drop_rows" else given.imputed(dtype)
+    def _given(
+        self, X: Any, y: Any, weights: Any, names: Names | ArrayLike | None, whole: bool = False
+    ) -> tuple[Given, Mended]:
+        """Rows to train with, and what `on_nonfinite` made of them; `whole`: rows can be taken."""
+        given = Given(X, y, weights)
+        if names is not None or whole:
+            given = Given.of(X, y, weights, names)
+        return given.mended(self.train_spec.on_nonfinite, self.dtype)
+
+    def _divide(self, given: Given, validation: Any) -> tuple[Given, Given | None]:
+        seed, classes = self.train_spec.seed, self._settings.task == "classes"
+        return given.divided(validation, seed, classes)
 
     def _tell(self, done: Mended, name: str = "") -> None:
         self.history.rows_dropped += len(done.dropped)
@@ -249,18 +237,12 @@ class MLP(Model):
         if sentence := done.describe(name):
             warnings.warn(sentence, TrainingWarning, stacklevel=3)
 
-    def _rows(self, given: Given) -> Rows:
-        """Rows for the engine, which know their numbers and the names of their columns."""
-        rows = self.net.rows(given.X, given.y, given.weights)
-        names = () if self.column_plan is None else self.column_plan.feature_names
-        return replace(rows, numbers=given.numbers, names=names)
-
-    def _validation(self, X: Any, y: Any) -> Validation:
+    def _validation(self, held: Given) -> Validation:
         if self.train_spec.on_nonfinite in ("drop_rows", "impute", "ignore"):
-            given, done = Given.of(X, y).without_bad_rows(self.model_spec.dtype)
-            X, y = given.X, given.y
+            held = Given.of(held.X, held.y, numbers=held.names)
+            held, done = held.without_bad_rows(self.model_spec.dtype)
             self._tell(done, "validation data: ")
-        rows = _finite(self.net.rows(X, y), "validation X")
+        rows, y = _finite(self.net, held), held.y
         return Validation(rows, lambda outputs: self.coding.score(y, outputs))
 
     def _bound(self, train: TrainSpec, rows: Rows) -> Engine:
@@ -353,7 +335,7 @@ class MLP(Model):
         X: Any,
         y: ArrayLike,
         *,
-        validation: tuple[Any, ArrayLike] | float = 0.2,
+        validation: tuple[Any, ArrayLike] | Given | float = 0.2,
         sample_weight: ArrayLike | None = None,
         **options: Any,
     ) -> Report:
@@ -401,11 +383,10 @@ class MLP(Model):
         ------
         DataError, SpecError
         """
-        given, X_val, y_val = self._divide(Given.of(X, y), validation)
-        X, y = given.X, given.y
-        net = Net.learn(self._settings, X, y)
-        rows = _finite(net.rows(X, y), "X")
-        held = None if X_val is None else _finite(net.rows(X_val, y_val), "validation X")
+        given, aside = self._divide(Given.of(X, y), validation)
+        with given.names.telling():
+            net = Net.learn(self._settings, given.X, given.y)
+        rows, held = _finite(net, given), None if aside is None else _finite(net, aside)
         return scan_batch(net, self.train_spec, rows, held, self._threads, **options)
 
     def _resume(self, path: str | os.PathLike[str], train: TrainSpec) -> Arrays:

@@ -63,6 +63,11 @@ class Model:
         return self._settings.train
 
     @property
+    def dtype(self) -> str:
+        """Element type of its net, known before the net is."""
+        return str(self._settings.model.get("dtype", "float32"))
+
+    @property
     def model_spec(self) -> ModelSpec:
         """The net's settings, shapes included; known after the first data."""
         return self.net.spec

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.coding import TargetCoding
-from nbmlp.data import ColumnPlan, SparseRows, as_table, check_weights, check_X, is_sparse
-from nbmlp.errors import SpecError
+from nbmlp.data import ColumnPlan, SparseRows, Table, as_table, check_weights, check_X, is_sparse
+from nbmlp.errors import RowError, SpecError
 from nbmlp.init import initialise
 from nbmlp.plan import make_plan
 from nbmlp.predict import Rows
+from nbmlp.rows import PLAIN, Names
 from nbmlp.settings import Settings
 from nbmlp.spec import ModelSpec
 from nbmlp.state import State, new_state
@@ -91,20 +92,41 @@ class Net:
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         dtype: str | None = None,
+        names: Names = PLAIN,
     ) -> Rows:
         """Checked data for engine and predictor; numeric targets in `dtype` (default: the net's).
+
+        Parameters
+        ----------
+        X, y, sample_weight, dtype
+        names : Names
+            What rows and columns of X and y are called.
 
         Raises
         ------
         DataError
             Wrong shapes, types or lengths, unseen labels, targets or weights that are not finite.
         """
-        x, targets, weights = self.inputs(X), None, None
-        if y is not None:
-            targets = self.coding.encode(y, len(x), dtype or self.spec.dtype)
-        if sample_weight is not None:
-            weights = check_weights(sample_weight, len(x), dtype=np.float64)
-        return Rows(x, targets, weights, self.scale)
+        targets = weights = None
+        table = None if self.columns is None else as_table(X)
+        try:
+            x = self.inputs(X if table is None else table)
+            if y is not None:
+                targets = self.coding.encode(y, len(x), dtype or self.spec.dtype)
+            if sample_weight is not None:
+                weights = check_weights(sample_weight, len(x), dtype=np.float64)
+        except RowError as error:
+            raise names.called(error) from None
+        return Rows(x, targets, weights, self.scale, self._called(table, names))
+
+    def _called(self, table: Table | None, names: Names) -> Names:
+        """What the columns are called that the net reads."""
+        if self.columns is None:
+            return names
+        known = None if table is None else table.names
+        if known is not None and not names.columns:
+            names = replace(names, columns=known)
+        return names.take_columns(self.columns.places(known))
 
     def to_dict(self) -> dict[str, Any]:
         """What is neither spec nor state, as plain values for JSON."""

@@ -11,16 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp import tuning
-from nbmlp.data.sparse import SparseRows
-from nbmlp.errors import DataError
+from nbmlp.data import SparseRows, first_nonfinite
+from nbmlp.errors import DataError, Place, RowError
 from nbmlp.kernels import records
 from nbmlp.kernels.run import run
 from nbmlp.plan import Plan, choose_threads
+from nbmlp.rows import PLAIN, Names
 from nbmlp.spec import ModelSpec
 from nbmlp.state import State, address
 from nbmlp.workspace import Workspace
 
-__all__ = ["Pace", "Predictor", "Rows", "bad_column", "bind_rows"]
+__all__ = ["Pace", "Predictor", "Rows", "bind_rows"]
 
 
 @dataclass(slots=True, eq=False)
@@ -35,18 +36,15 @@ class Rows:
     weights : ndarray (n,) of float64, or None
     scale : float
         Multiplies x on the way into the net.
-    numbers : ndarray (n,) of int64, or None
-        Which rows of the user's data these are; None where they are all, in their order.
-    names : tuple of str
-        Of the columns of x, where they are not those of the user's data, else empty.
+    names : Names
+        Which of the user's rows and columns these are.
     """
 
     x: NDArray[Any] | SparseRows
     y: NDArray[Any] | None = None
     weights: NDArray[np.float64] | None = None
     scale: float = 1.0
-    numbers: NDArray[np.int64] | None = None
-    names: tuple[str, ...] = ()
+    names: Names = PLAIN
 
     def __len__(self) -> int:
         return len(self.x)
@@ -56,15 +54,11 @@ class Rows:
         """Of the piece that reads x."""
         return self.x.kind if isinstance(self.x, SparseRows) else self.x.dtype
 
-    def numbers_of(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The user's numbers of some of these rows."""
-        return places if self.numbers is None else self.numbers[places]
-
     def first(self, count: int) -> Rows:
-        """A view of the first rows."""
-        parts: Any = (self.y, self.weights, self.numbers)
-        y, weights, numbers = (None if part is None else part[:count] for part in parts)
-        return Rows(self.x[:count], y, weights, self.scale, numbers, self.names)
+        """A view of the first rows; they are called as they are here."""
+        parts: Any = (self.y, self.weights)
+        y, weights = (None if part is None else part[:count] for part in parts)
+        return Rows(self.x[:count], y, weights, self.scale, self.names)
 
     def take(self, places: NDArray[np.int64]) -> Rows:
         """A copy of some rows, which know their numbers."""
@@ -74,8 +68,7 @@ class Rows:
             None if self.y is None else self.y[places],
             None if self.weights is None else self.weights[places],
             self.scale,
-            self.numbers_of(places).copy(),
-            self.names,
+            self.names.take(places),
         )
 
 
@@ -95,12 +88,6 @@ def bind_rows(work: Workspace, rows: Rows) -> None:
 
 #: Floating-point operations of a first region, of which nothing is known yet: 20 ms or less.
 _FIRST_REGION = 4e8
-
-
-def bad_column(row: NDArray[Any], dtype: Any) -> int:
-    """First column of a row (columns,) that is not finite, or not in `dtype`."""
-    with np.errstate(over="ignore"):
-        return int(np.argmin(np.isfinite(row.astype(dtype))))
 
 
 class Pace:
@@ -239,11 +226,14 @@ class Predictor:
         work.set(rows_limit=-(-self._pace.rows // block) * block)
         run("infer", work.task, threads)
         if work["status"] == records.STATUS.BAD_INPUT:
-            row = work["bad_row"]
-            column = bad_column(rows.x[row], work.dtype)
-            raise DataError(
-                f"X has {rows.x[row, column]} at row {row}, column {column}: predictions need"
-                f" finite numbers that fit into {work.spec.dtype}."
-            )
+            raise self._refused(rows, before)
         if before or work["cursor"] < len(rows):  # a few rows tell nothing of the pace of many
             self._pace.measure(work["cursor"] - before, time.perf_counter() - start)
+
+    def _refused(self, rows: Rows, start: int) -> DataError:
+        """The first bad value from row `start` on, whichever thread has met one first."""
+        place = first_nonfinite(rows.x, self._dtype, start)
+        if place is None:
+            return DataError("X has changed while it was predicted from: predict again.")
+        rest = f": predictions need finite numbers that fit into {self.spec.dtype}."
+        return rows.names.called(RowError("X", f"has {rows.x[place]}", Place(*place), rest))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from scipy.sparse import csr_array
 
 from nbmlp.data import check as check_module
 from nbmlp.data import (
+    check_finite,
     check_length,
     check_weights,
     check_X,
     check_y,
-    describe_nonfinite,
     first_nonfinite,
 )
-from nbmlp.errors import DataError
+from nbmlp.errors import DataError, RowError
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
@@ -80,8 +81,8 @@ def test_other_numbers_are_converted(dtype: Any) -> None:
         (np.zeros((3, 0)), r"shape \(3, 0\): at least one row"),
         (np.zeros((2, 4)), "X has 4 columns: the model was fitted on 3"),
         (np.zeros((2, 3), dtype=complex), "complex numbers"),
-        (np.array([["1", "b", "c"]]), "'1' at row 0, column 0: numbers are needed"),
-        (np.array([[1, 2, 3], [4, None, 6]], dtype=object), "None at row 1, column 1"),
+        (np.array([["1", "b", "c"]]), "'1' at row 0, column 0 .*: numbers are needed"),
+        (np.array([[1, 2, 3], [4, None, 6]], dtype=object), "no value at row 1, column 1"),
         (np.array([[1, 2, 3]], dtype=object), r"Python objects .*astype\(float\)"),
         (np.array([["2020-01-01"]], dtype="M8[D]"), "datetime64"),
         ([[1, 2], [3]], "rows of different lengths"),
@@ -113,8 +114,8 @@ def test_targets() -> None:
         (np.zeros((3, 1, 1)), r"y has shape \(3, 1, 1\)"),
         (np.array([1.0, np.nan, 2.0]), "y has NaN at row 1 "),
         (np.array([1.0, 2.0, -np.inf]), "y has an infinite value at row 2 "),
-        (np.array([1.0, 1e300, 2.0]), r"y has 1e\+300 at row 1: too large for float32"),
-        (np.array(["a", "b", "c"]), "'a' at position"),
+        (np.array([1.0, 1e300, 2.0]), r"y has 1e\+300 at row 1 .*: too large for float32"),
+        (np.array(["a", "b", "c"]), "holds 'a' at row 0"),
     ],
 )
 def test_bad_targets(y: Any, says: str) -> None:
@@ -132,7 +133,7 @@ def test_weights() -> None:
     [
         ([1, 1], r"shape \(2,\): one weight for each of 3 rows"),
         (np.ones((3, 2)), r"shape \(3, 2\)"),
-        ([1, -0.5, -1], "is -0.5 at row 1: weights must be 0 or more"),
+        ([1, -0.5, -1], "is -0.5 at row 1 .*: weights must be 0 or more"),
         ([0, 0, 0], "is 0 in every row"),
         ([1, np.nan, 1], "NaN at row 1"),
         ([1, 1, np.inf], "infinite value at row 2"),
@@ -176,8 +177,19 @@ def test_bytes_are_finite() -> None:
 def test_description_names_row_and_column() -> None:
     A = np.zeros((4, 3))
     A[2, 1] = np.nan
-    place = first_nonfinite(A)
-    assert place == (2, 1)
-    text = describe_nonfinite(A, place, column_names=("age", "pay", "rooms"))
-    assert text.startswith("X has NaN at row 2, column 1 (pay)")
-    assert "column 1 (counted" in describe_nonfinite(A, place)
+    assert first_nonfinite(A) == (2, 1)
+    says = "X has NaN at row 2, column 1 (counted from 0): mend it or leave that row out."
+    with pytest.raises(RowError, match=re.escape(says)):
+        check_finite(A)
+
+
+def test_what_another_type_does_not_hold_is_found() -> None:
+    A = np.zeros((900, 300))
+    A[[40, 700], 1] = 1e39
+    assert first_nonfinite(A) is None
+    assert first_nonfinite(A, "float32") == (40, 1)
+    assert first_nonfinite(A, "float32", 41) == (700, 1)
+    assert first_nonfinite(A, "float32", 701) is None
+    says = r"X has 1e\+39 at row 40, column 1 .*: too large for float32"
+    with pytest.raises(RowError, match=says):
+        check_finite(A, "float32")

@@ -166,8 +166,8 @@ def test_numbers_as_categories() -> None:
         ({"age": None}, "the data lack 'age': the model was fitted on the columns 'age', 'job'"),
         ({"pay": [1]}, "the data have 'pay' besides"),
         ({"age": None, "pay": [1]}, "the data lack 'age' and have 'pay' besides"),
-        ({"age": ["old"]}, r"column 'age' holds the text 'old' at row 0 .* it held numbers"),
-        ({"age": [np.inf]}, "column 'age' is infinite at row 0"),
+        ({"age": ["old"]}, r"X holds the text 'old' at row 0, column 'age' .* it held numbers"),
+        ({"age": [np.inf]}, "X has an infinite value at row 0, column 'age'"),
     ],
 )
 def test_other_columns_than_fitted(people: Table, change: dict[str, Any], says: str) -> None:
@@ -179,7 +179,7 @@ def test_other_columns_than_fitted(people: Table, change: dict[str, Any], says: 
 def test_an_infinite_value_is_not_learned() -> None:
     X = np.zeros((3000, 3))
     X[2500, 1] = np.inf
-    with pytest.raises(DataError, match="column 'b' is infinite at row 2500"):
+    with pytest.raises(DataError, match="X has an infinite value at row 2500, column 'b'"):
         ColumnPlan.fit(X, names=["a", "b", "c"])
 
 

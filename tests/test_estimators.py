@@ -338,7 +338,8 @@ def test_own_validation_rows():
     watched = MLPRegressor(**FEW).fit(X[:80], Y[:80], X_val=X[80:], y_val=Y[80:])
     error = 0.5 * ((watched.predict(X[80:]) - Y[80:]) ** 2).mean()
     assert watched.validation_loss_curve_[-1] == pytest.approx(error)
-    with pytest.raises(ValueError, match="label 'never', which y does not have"):
+    says = "y_val has the label 'never' at row 1 .*, which y does not have"
+    with pytest.raises(ValueError, match=says):
         model.fit(X, LABELS, X_val=X[:2], y_val=["no", "never"])
     with pytest.raises(ValueError, match="X_val and y_val belong together"):
         model.fit(X, LABELS, X_val=X[:2])

@@ -172,7 +172,7 @@ def test_all_bad_rows_and_columns_of_the_batch_are_listed():
     assert (error.rows, error.columns) == ((3, 40, 41, 590), (0, 2, 4))
     assert (error.row, error.column, error.operation, error.blame) == (3, 4, "input", "data")
     assert [(c.row, c.column) for c in error.cells] == [(3, 4), (40, 0), (41, 2), (590, 2)]
-    assert "of 4 such rows in the batch: 3, 40, 41, 590" in str(error)
+    assert "one of 4 such rows in the batch (3, 40, 41, 590): training" in str(error)
     np.testing.assert_array_equal(error.batch_rows, np.arange(600))
 
 

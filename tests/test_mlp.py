@@ -92,7 +92,7 @@ BAD_DATA: dict[str, tuple[Any, Any, str]] = {
     "nothing": (None, Y0, "X holds None"),
     "no rows": (X0[:0], Y0[:0], "X has shape (0, 20): at least one row and column"),
     "no columns": (X0[:, :0], Y0, "X has shape (110, 0): at least one row and column"),
-    "text": ([["1", "a"]] * 110, Y0, "X holds '1' at row 0, column 0: numbers are needed"),
+    "text": ([["1", "a"]] * 110, Y0, "X holds '1' at row 0, column 0"),
     "objects": (X0.astype(object), Y0, "X holds Python objects (object): pass it as .astype"),
     "complex": (X0 * 1j, Y0, "X holds complex numbers"),
     "dates": (X0.astype("M8[s]"), Y0, "X holds datetime64[s]: turn it into numbers"),
@@ -104,8 +104,8 @@ BAD_DATA: dict[str, tuple[Any, Any, str]] = {
     "no y": (X0, None, "y has shape (): labels are one column"),
     "one class": (X0, np.full(110, 7), "y has the one class 7: two are needed"),
     "one class of text": (X0, ["a"] * 110, "y has the one class 'a': two are needed"),
-    "missing labels": (X0, [None] * 110, "y has no label at row 0"),
-    "labels of two kinds": (X0, np.array(["a", 1] * 55, object), "y mixes str with int (row 1)"),
+    "missing labels": (X0, [None] * 110, "y has no value at row 0"),
+    "labels of two kinds": (X0, np.array(["a", 1] * 55, object), "y mixes str with int at row 1"),
     "too large": (X0, X0[:, 0] * np.float64(1e200), "too large for float32"),
 }
 

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 import nbmlp
 from nbmlp import MLP, ModelFileError, NonFiniteError
 from nbmlp.cli import run
+from nbmlp.rows import Names
 from nbmlp.train.step import Step
 from tests import children
 
@@ -48,7 +49,7 @@ def test_the_update_is_repeated_bit_for_bit(name: str, tmp_path: Path) -> None:
     assert report.same, report.differs
     assert (report.first, report.step, report.message) == (error.operation, error.step, str(error))
     np.testing.assert_array_equal(Step.load(path).state.get_flat(), model.get_flat())
-    numbers = Step.load(path).rows.numbers
+    numbers = Step.load(path).rows.names.rows
     assert numbers is not None
     np.testing.assert_array_equal(np.sort(numbers), error.batch_rows)
 
@@ -162,13 +163,12 @@ def test_arrays_that_do_not_fit_are_refused(failed: Path, spoil: str) -> None:
     step = Step.load(failed)
     rows = step.rows
     assert rows.y is not None
-    assert rows.numbers is not None
     if spoil == "labels":
         rows.y[0] = 1000
     elif spoil == "rows":
         rows.y = rows.y[:-1]
     elif spoil == "numbers":
-        rows.numbers = rows.numbers[:-1]
+        rows.names = Names(np.arange(len(rows) - 1))
     else:
         rows.x = rows.x[:, :3]
     step.save(failed)
@@ -208,7 +208,7 @@ def test_the_command_names_rows_of_the_file(
     train = ["train", "--data", str(tmp_path / "t.npy"), "--target", "3", "--quiet"]
     train += ["--no-standardise", "--validation", "0.2", "--test-fraction", "0.2"]
     assert run(train) == 1
-    said = re.search(r"y has (\S+) at row (\d+), column 0", capsys.readouterr().err)
+    said = re.search(r"y has (\S+) at row (\d+), column 'x3'", capsys.readouterr().err)
     assert said is not None
     assert float(said[1]) == pytest.approx(int(said[2]) * 1e28)
 
@@ -224,7 +224,7 @@ def test_the_command_mends(policy: str, tmp_path: Path, capsys: pytest.CaptureFi
     train = ["train", "--data", str(tmp_path / "t.npy"), "--target", "3", "--quiet", "--json"]
     train += ["--epochs", "2", "--batch-size", "20", "--no-standardise"]
     assert run(train) == 1
-    assert "has NaN at row 7, column 1" in capsys.readouterr().err
+    assert "has NaN at row 7, column 'x1'" in capsys.readouterr().err
     assert run([*train, "--on-nonfinite", policy]) == 0
     said = capsys.readouterr()
     found = json.loads(said.out)
@@ -233,4 +233,4 @@ def test_the_command_mends(policy: str, tmp_path: Path, capsys: pytest.CaptureFi
         assert counts[2] > 0
     else:
         assert counts == ([3, 0, 0] if policy == "drop_rows" else [0, 3, 0])
-        assert "NaN or infinite values in column 1, 2" in said.err
+        assert "NaN or infinite values in column 'x1', 'x2'" in said.err

@@ -77,7 +77,8 @@ def predict_rows(model: MLP, data: Dataset, proba: bool) -> Predictions:
     SpecError
         Probabilities of a net that predicts numbers.
     """
-    found = model.predict(data.X)
+    with data.names.telling():
+        found = model.predict(data.X)
     width = 1 if found.ndim == 1 else found.shape[1]
     origin = Origin.noted(model.notes)
     known = origin.target_names if origin else ()
@@ -112,7 +113,8 @@ def print_row(model: MLP, data: Dataset, row: int, as_json: bool) -> None:
         Print an object instead of a sentence.
     """
     one = pick_row(data, row)
-    found = model.predict(one.X)[0]
+    with one.names.telling():
+        found = model.predict(one.X)[0]
     truth = None if one.y is None else one.y[0]
     shares = _shares(model, one)
     if as_json:

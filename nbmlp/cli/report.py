@@ -62,7 +62,8 @@ def _print_pairs(title: str, pairs: list[tuple[str, str]]) -> None:
 
 def _measures(model: MLP, data: Dataset) -> dict[str, float]:
     assert data.y is not None
-    found = model.evaluate(data.X, data.y)
+    with data.names.telling():
+        found = model.evaluate(data.X, data.y)
     return {_SHORT.get(name, name): value for name, value in found.items()}
 
 

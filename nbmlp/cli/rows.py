@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,20 @@ from nbmlp.data import (
     Labels,
     Mended,
     Table,
+    check_finite,
     check_y,
-    describe_nonfinite,
     first_nonfinite,
     infer_task,
     read,
     wants_plan,
 )
+from nbmlp.data.delimited import whole_numbers
+from nbmlp.data.mend import bad_inputs
 from nbmlp.data.origin import Origin
-from nbmlp.errors import DataError, SpecError, TrainingWarning, listing
-from nbmlp.spec import TrainSpec
+from nbmlp.errors import DataError, Place, RowError, SpecError, TrainingWarning, listing
+
+if TYPE_CHECKING:
+    from nbmlp.mlp import MLP
 
 __all__ = ["Rows", "read_again", "read_training"]
 
@@ -49,12 +53,12 @@ class Rows:
     set_aside: bool = False
     mended: Mended = field(default_factory=Mended)
 
-    def measurable(self) -> Rows:
+    def measurable(self, dtype: str) -> Rows:
         """Without training rows that cannot be predicted: those that were ignored."""
-        if isinstance(self.train.X, Table) or first_nonfinite(self.train.X) is None:
+        if isinstance(self.train.X, Table) or first_nonfinite(self.train.X, dtype) is None:
             return self
-        given, _ = Given.of(self.train.X, self.targets).without_bad_rows("float32")
-        return replace(self, train=replace(self.train, X=given.X, y=given.y, numbers=None))
+        given, _ = _given(self.train).without_bad_rows(dtype)
+        return replace(self, train=_of(given, self.train))
 
     @property
     def targets(self) -> NDArray[Any]:
@@ -85,15 +89,16 @@ def _name(source: Source) -> str:
 
 
 def read_training(
-    source: Source, parts: Parts, learning: Learning, train: TrainSpec, any_values: bool = False
+    source: Source, parts: Parts, learning: Learning, model: MLP, any_values: bool = False
 ) -> Rows:
     """Read, check and divide the data of a training.
 
     Parameters
     ----------
     source, parts, learning
-    train : TrainSpec
-        Its seed draws the test rows; its `on_nonfinite` says what to do about NaN.
+    model : MLP
+        Its seed draws the test rows; its `on_nonfinite` says what to do about NaN, and about what
+        is infinite in its element type.
     any_values : bool
         Values that are not finite are let through: a diagnosis will name them.
 
@@ -108,34 +113,40 @@ def read_training(
             f"{data.source} needs a target column, named with --target: its columns are"
             f" {listing(data.feature_names, 8)}."
         )
-    data, mended = _mended(data, train.on_nonfinite)
+    train, dtype = model.train_spec, model.dtype
+    data, mended = _mended(data, train.on_nonfinite, dtype)
     data = _prepared(data, learning)
     if any_values:
         return _divide(data, source, parts, train.seed, False)
     ignore = train.on_nonfinite == "ignore"
-    classes = _check(data, learning.task, finite=not ignore)
+    classes = _check(data, learning.task, dtype, finite=not ignore)
     rows = _divide(data, source, parts, train.seed, classes)
     if rows.test is not None:
         policy = "raise" if train.on_nonfinite in ("raise", "warn") else "drop_rows"
-        rows = replace(rows, test=_mended(rows.test, policy)[0])
+        rows = replace(rows, test=_mended(rows.test, policy, dtype)[0])
     if rows.test is not None and not rows.set_aside:
-        _check(rows.test, "classes" if classes else "regression")
+        _check(rows.test, "classes" if classes else "regression", dtype)
         if classes:
             _check_labels(rows.train, rows.test)
     return replace(rows, mended=mended)
 
 
-def _mended(data: Dataset, policy: str) -> tuple[Dataset, Mended]:
+def _given(data: Dataset) -> Given:
+    return Given.of(data.X, data.y, numbers=data.names)
+
+
+def _of(given: Given, data: Dataset) -> Dataset:
+    """Some of the rows of the data, which may be whole numbers again for lack of gaps."""
+    y = whole_numbers(given.y) if data.whole else given.y
+    return replace(data, X=given.X, y=y, numbers=given.names.rows)
+
+
+def _mended(data: Dataset, policy: str, dtype: str) -> tuple[Dataset, Mended]:
     """The data without values that are not finite, if so wanted."""
-    if policy not in ("drop_rows", "impute"):
-        return data, Mended()
-    given = Given.of(data.X, data.y, numbers=data.numbers)
-    given, done = (
-        given.without_bad_rows("float32") if policy == "drop_rows" else given.imputed("float32")
-    )
+    given, done = _given(data).mended(policy, dtype)
     if sentence := done.describe(f"{data.source}: "):
         warnings.warn(sentence, TrainingWarning, stacklevel=2)
-    return replace(data, X=given.X, y=given.y, numbers=given.numbers), done
+    return (data if done == Mended() else _of(given, data)), done
 
 
 def _prepared(data: Dataset, learning: Learning) -> Dataset:
@@ -159,37 +170,29 @@ def _large_targets(data: Dataset, task: str) -> bool:
     return wants_plan(data.y.reshape(len(data.y), -1).astype(np.float64))
 
 
-def _check(data: Dataset, task: str, finite: bool = True) -> bool:
+def _check(data: Dataset, task: str, dtype: str, finite: bool = True) -> bool:
     """Refuse what training would stumble over, by row and column; True for classes."""
-    if finite:
-        _check_inputs(data)
     assert data.y is not None
-    name = f"{data.source}: {', '.join(data.target_names)}"
-    if task == "regression" or (task == "auto" and infer_task(data.y) == "regression"):
-        check_y(data.y, len(data), name=name, dtype=np.float64)
-        return False
-    if task == "classes" or task == "auto":
-        Labels.fit(data.y)
+    with data.names.telling():
+        if finite:
+            _check_inputs(data.X, dtype)
+        if task == "regression" or (task == "auto" and infer_task(data.y) == "regression"):
+            check_y(data.y, len(data), dtype=np.float64)
+            return False
+        if task == "classes" or task == "auto":
+            Labels.fit(data.y)
     return True
 
 
-def _check_inputs(data: Dataset) -> None:
-    if isinstance(data.X, Table):
-        _check_table(data.X, data.source)
-    elif (place := first_nonfinite(data.X)) is not None:
-        raise DataError(describe_nonfinite(data.X, place, data.source, data.feature_names))
-
-
-def _check_table(table: Table, source: str) -> None:
-    """NaN stands for a missing value, which a column plan fills in; infinities are mistakes."""
-    for name in table:
-        column = table[name]
-        if column.dtype.kind == "f" and np.isinf(column).any():
-            row = int(np.argmax(np.isinf(column)))
-            raise DataError(
-                f"{source}: column {name!r} is infinite at row {row} (counted from 0): mend it or"
-                " leave that row out."
-            )
+def _check_inputs(X: NDArray[Any] | Table, dtype: str) -> None:
+    """NaN in a table stands for a missing value, which a column plan fills in."""
+    if not isinstance(X, Table):
+        check_finite(X, dtype)
+        return
+    rows, columns = bad_inputs(X, dtype, missing=True)
+    if len(rows):
+        place = Place(int(rows[0]), int(columns[0]))
+        raise RowError("X", "has an infinite value", place, ": mend it or leave that row out.")
 
 
 def _divide(data: Dataset, source: Source, parts: Parts, seed: int, classes: bool) -> Rows:
@@ -214,7 +217,8 @@ def _with_target(data: Dataset) -> Dataset:
 def _check_labels(train: Dataset, test: Dataset) -> None:
     assert train.y is not None
     assert test.y is not None
-    Labels.fit(train.y).encode(test.y, f"{test.source}: {', '.join(test.target_names)}")
+    with test.names.telling():
+        Labels.fit(train.y).encode(test.y)
 
 
 def read_again(

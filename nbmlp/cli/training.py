@@ -90,7 +90,7 @@ def train(values: dict[str, Any], config: str | None) -> int:
     written = {n: getattr(outputs, n) for n in ("out", "plot", "log", "checkpoint", "replay")}
     files.check_outputs(written, (task.source.data, task.parts.test, config))
     callbacks = _callbacks(task.learning, outputs)
-    rows = read_training(task.source, task.parts, task.learning, model.train_spec)
+    rows = read_training(task.source, task.parts, task.learning, model)
     model.notes["origin"] = rows.origin.to_dict()
     began = time.perf_counter()
     model.fit(
@@ -100,7 +100,7 @@ def train(values: dict[str, Any], config: str | None) -> int:
         callbacks=callbacks,
         resume=outputs.checkpoint if outputs.resume else None,
         replay=outputs.replay,
-        row_numbers=rows.train.numbers,
+        row_numbers=rows.train.names,
     )
     seconds = time.perf_counter() - began
     model.history.rows_dropped += len(rows.mended.dropped)
@@ -114,7 +114,7 @@ def _finish(model: MLP, rows: Rows, outputs: Outputs, seconds: float) -> int:
         model.save(outputs.out)
     if outputs.plot is not None and len(model.history):
         files.write_picture(outputs.plot, model.history.plot())
-    rows = rows.measurable()
+    rows = rows.measurable(model.dtype)
     result = report.results(model, rows, seconds)
     if outputs.json:
         report.print_json(result)
@@ -145,8 +145,9 @@ def check_gradients(values: dict[str, Any], function: Callable[..., Any] | None)
     """
     task = _understand(values)
     whole = Parts(test_fraction=0)
-    rows = read_training(task.source, whole, task.learning, task.model.train_spec)
-    checked = task.model.check_gradients(rows.train.X, rows.targets, function=function)
+    rows = read_training(task.source, whole, task.learning, task.model)
+    with rows.train.names.telling():
+        checked = task.model.check_gradients(rows.train.X, rows.targets, function=function)
     report.print_gradients(checked, task.outputs.json, str(Path(rows.train.source).name))
     return 0 if checked.passed else FAILED
 
@@ -171,8 +172,8 @@ def scan(values: dict[str, Any], config: str | None) -> int:
     task = _understand(values)
     outputs, model = task.outputs, task.model
     files.check_outputs({"plot": outputs.plot}, (task.source.data, task.parts.test, config))
-    rows = read_training(task.source, task.parts, task.learning, model.train_spec)
-    with report.progress(outputs.quiet) as progress:
+    rows = read_training(task.source, task.parts, task.learning, model)
+    with report.progress(outputs.quiet) as progress, rows.train.names.telling():
         found = model.scan_batch(
             rows.train.X, rows.targets, validation=task.parts.validation, sizes=wanted.sizes,
             target=wanted.target_loss, seconds=wanted.seconds, progress=progress,
@@ -206,11 +207,11 @@ def why(values: dict[str, Any], config: str | None) -> int:
     task = _understand(values)
     outputs, model = task.outputs, task.model
     files.check_outputs({"plot": outputs.plot}, (task.source.data, task.parts.test, config))
-    rows = read_training(task.source, task.parts, task.learning, model.train_spec, any_values=True)
+    rows = read_training(task.source, task.parts, task.learning, model, any_values=True)
     with report.progress(outputs.quiet) as progress:
         found = model.why(
             rows.train.X, rows.targets, validation=task.parts.validation or 0.2,
-            seconds=wanted.seconds, progress=progress, row_numbers=rows.train.numbers,
+            seconds=wanted.seconds, progress=progress, row_numbers=rows.train.names,
         )  # fmt: skip
     drawn = outputs.plot is not None and any(f.trial for f in found.findings)
     if outputs.plot is not None and drawn:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from nbmlp.data.check import (
+    check_finite,
     check_length,
     check_weights,
     check_X,
     check_y,
-    describe_nonfinite,
     first_nonfinite,
 )
 from nbmlp.data.columns import CategoryColumn, ColumnPlan, NumberColumn, wants_plan
@@ -35,10 +35,10 @@ __all__ = [
     "as_csr",
     "as_table",
     "check_X",
+    "check_finite",
     "check_length",
     "check_weights",
     "check_y",
-    "describe_nonfinite",
     "first_nonfinite",
     "infer_task",
     "is_sparse",

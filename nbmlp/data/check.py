@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nbmlp.data.sparse import SparseRows, check_sparse, is_sparse
-from nbmlp.errors import DataError
+from nbmlp.data.sparse import SparseRows, check_sparse, finite_in, is_sparse
+from nbmlp.data.table import is_missing
+from nbmlp.errors import DataError, Place, RowError
 
 __all__ = [
     "check_X",
+    "check_finite",
     "check_length",
     "check_weights",
     "check_y",
-    "describe_nonfinite",
     "first_nonfinite",
 ]
 
 #: Kinds of input that the kernels read as they are.
 _NATIVE = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
 _CHUNK_BYTES = 1 << 20
+_MEND = ": mend it or leave that row out."
 
 
 def check_X(
@@ -94,23 +95,31 @@ def _as_numbers(X: ArrayLike, name: str) -> NDArray[Any]:
     except ValueError:
         raise DataError(f"{name} has rows of different lengths: make it a full matrix.") from None
     if array.dtype.kind not in "biuf":
-        raise DataError(f"{name} holds {_describe_dtype(array)}")
+        raise _no_numbers(array, name)
     return array
 
 
-def _describe_dtype(array: NDArray[Any]) -> str:
+def _no_numbers(array: NDArray[Any], name: str) -> DataError:
     if array.dtype.kind == "c":
-        return "complex numbers: pass real and imaginary parts as columns."
+        return DataError(
+            f"{name} holds complex numbers: pass real and imaginary parts as columns."
+        )
     if array.dtype.kind not in "OUS":
-        return f"{array.dtype}: turn it into numbers first."
-    for place, cell in np.ndenumerate(array.astype(object)):
+        return DataError(f"{name} holds {array.dtype}: turn it into numbers first.")
+    for index, cell in np.ndenumerate(array.astype(object)):
         if not isinstance(cell, int | float | np.number):
-            return f"{cell!r} at {_place(place)}: numbers are needed; a Table takes text columns."
-    return f"Python objects ({array.dtype}): pass it as .astype(float)."
+            return _no_number(cell, index, name)
+    return DataError(f"{name} holds Python objects ({array.dtype}): pass it as .astype(float).")
 
 
-def _place(index: tuple[int, ...]) -> str:
-    return f"row {index[0]}, column {index[1]}" if len(index) == 2 else f"position {index}"
+def _no_number(cell: object, index: tuple[int, ...], name: str) -> DataError:
+    if not 1 <= len(index) <= 2:
+        return DataError(f"{name} holds {cell!r} at position {index}: numbers are needed.")
+    place = Place(index[0], index[1] if len(index) == 2 else None)
+    if not isinstance(cell, str) and is_missing(cell):
+        return RowError(name, "has no value", place, _MEND)
+    what = ": numbers are needed; a Table takes text columns."
+    return RowError(name, f"holds {cell!r}", place, what)
 
 
 def _reshape_hint(array: NDArray[Any], name: str) -> str:
@@ -181,12 +190,10 @@ def check_y(
 def _finite(array: NDArray[Any], name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, dtype=dtype)
-    place = first_nonfinite(converted)
-    if place is None:
-        return converted
-    if np.isfinite(array[place]):
-        raise DataError(f"{name} has {array[place]:g} at row {place[0]}: too large for {dtype}.")
-    raise DataError(describe_nonfinite(array, place, name))
+    if (place := first_nonfinite(converted)) is not None:
+        where = Place(place[0], place[1] if array.shape[1] > 1 else None)
+        raise _not_finite(array[place], where, name, dtype)
+    return converted
 
 
 def check_length(array: NDArray[Any], n_rows: int, name: str = "y") -> None:
@@ -227,55 +234,49 @@ def check_weights(weights: ArrayLike, n_rows: int, dtype: DTypeLike = np.float32
     negative = np.flatnonzero(array < 0)
     if negative.size:
         row = int(negative[0])
-        raise DataError(f"{name} is {array[row]:g} at row {row}: weights must be 0 or more.")
+        raise RowError(name, f"is {array[row]:g}", Place(row), ": weights must be 0 or more.")
     if not array.any():
         raise DataError(f"{name} is 0 in every row: at least one row needs weight.")
     return array
 
 
-def first_nonfinite(X: NDArray[Any] | SparseRows) -> tuple[int, int] | None:
+def first_nonfinite(
+    X: NDArray[Any] | SparseRows, dtype: DTypeLike | None = None, start: int = 0
+) -> tuple[int, int] | None:
     """Row and column of the first NaN or infinity, row by row; None if there is none.
 
     Parameters
     ----------
     X : ndarray of shape (rows, columns)
         Looked at in chunks of about 1 MB, so that a mapped file is not held in memory.
+    dtype : dtype, optional
+        What is infinite in it counts as well, as 1e39 in float32.
+    start : int
+        Row to begin at.
     """
     if isinstance(X, SparseRows):
-        return X.first_nonfinite()
+        return X.first_nonfinite(dtype, start)
     if X.dtype.kind != "f" or X.size == 0:
         return None
     step = max(1, _CHUNK_BYTES // (X.shape[1] * X.itemsize))
-    for start in range(0, len(X), step):
-        finite = np.isfinite(X[start : start + step])
+    for first in range(start, len(X), step):
+        finite = finite_in(X[first : first + step], dtype)
         if not finite.all():
             row, column = np.unravel_index(int(np.argmin(finite)), finite.shape)
-            return start + int(row), int(column)
+            return first + int(row), int(column)
     return None
 
 
-def describe_nonfinite(
-    X: NDArray[Any] | SparseRows,
-    place: tuple[int, int],
-    name: str = "X",
-    column_names: Sequence[str] | None = None,
-) -> str:
-    """One sentence about the NaN or infinity that :func:`first_nonfinite` found.
+def check_finite(
+    X: NDArray[Any] | SparseRows, dtype: DTypeLike | None = None, name: str = "X"
+) -> None:
+    """Raise RowError about the first value that :func:`first_nonfinite` finds."""
+    if (place := first_nonfinite(X, dtype)) is not None:
+        raise _not_finite(X[place], Place(*place), name, dtype)
 
-    Parameters
-    ----------
-    X : ndarray of shape (rows, columns)
-    place : tuple of int
-        Row and column, counted from 0.
-    name : str
-        What the sentence calls X.
-    column_names : sequence of str, optional
-        Names to add to the column's number.
-    """
-    row, column = place
-    value = X[row, column]
-    what = "NaN" if np.isnan(value) else "an infinite value"
-    where = f"row {row}" + (f", column {column}" if X.shape[1] > 1 else "")
-    if column_names:
-        where += f" ({column_names[column]})"
-    return f"{name} has {what} at {where} (counted from 0): mend it or leave that row out."
+
+def _not_finite(value: Any, place: Place, name: str, dtype: DTypeLike | None) -> RowError:
+    if np.isfinite(value):
+        return RowError(name, f"has {value:g}", place, f": too large for {np.dtype(dtype)}.")
+    what = "has NaN" if np.isnan(value) else "has an infinite value"
+    return RowError(name, what, place, _MEND)

@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nbmlp.data.check import check_X
+from nbmlp.data.check import check_X, first_nonfinite
 from nbmlp.data.scale import TargetScale, chunks, moments
 from nbmlp.data.sparse import SparseRows
 from nbmlp.data.table import Table, as_table
-from nbmlp.errors import DataError, listing
+from nbmlp.errors import DataError, Place, RowError, listing
+from nbmlp.rows import Names
 
-__all__ = ["CategoryColumn", "ColumnPlan", "NumberColumn", "wants_plan"]
+__all__ = ["CategoryColumn", "ColumnPlan", "NumberColumn", "first_text", "wants_plan"]
 
 #: Bytes that never reach this are no pictures: a quarter of the range is left to dark ones.
 _DARKEST_PICTURE = 64
@@ -99,8 +101,10 @@ class _Columns:
         self, data: object, names: Sequence[str] | None, fitted: Sequence[str] | None = None
     ) -> None:
         self._table = as_table(data)
+        self._named = self._table is not None or bool(names)
         if self._table is not None:
             self.names = self._table.names
+            self._place = {name: j for j, name in enumerate(self.names)}
             return
         width = len(fitted) if fitted and not names else None
         matrix = check_X(data, width, dtype=np.float64)  # type: ignore[arg-type]
@@ -131,17 +135,21 @@ class _Columns:
         for j, name in enumerate(names):
             column = self._table[name]
             if column.dtype == object:
-                raise _text_among_numbers(name, column)
+                rest = ": it held numbers when the plan was fitted."
+                raise first_text(column, Place(0, j, name), rest)
             A[:, j] = column
         return A
 
+    def called(self, names: Sequence[str]) -> Names:
+        """What the columns of :meth:`numbers` are called."""
+        places = np.array([self._place[name] for name in names], np.int64)
+        return Names(columns=self.names if self._named else (), places=places)
 
-def _text_among_numbers(name: str, column: NDArray[Any]) -> DataError:
+
+def first_text(column: NDArray[Any], place: Place, rest: str) -> RowError:
+    """The error about the first text of a column: its place there is that of the column."""
     row = next(r for r, cell in enumerate(column) if cell is not None)
-    return DataError(
-        f"column {name!r} holds the text {column[row]!r} at row {row} (counted from 0): it held"
-        " numbers when the plan was fitted."
-    )
+    return RowError("X", f"holds the text {column[row]!r}", place._replace(row=row), rest)
 
 
 def _fit_category(
@@ -216,7 +224,8 @@ class ColumnPlan:
                 raise DataError(f"there is no column {name!r} to take as categorical.")
         groups = [n for n in data.names if n in categorical or data[n].dtype == object]
         numeric = [n for n in data.names if n not in groups]
-        found = moments(data.numbers(numeric), numeric)
+        with data.called(numeric).telling():
+            found = moments(data.numbers(numeric))
         values = zip(numeric, *(array.tolist() for array in found), strict=True)
         return cls(
             columns=data.names,
@@ -260,7 +269,9 @@ class ColumnPlan:
         data = _Columns(X, names, self.columns)
         self._check_names(data.names)
         out = np.zeros((len(data), len(self.feature_names)), dtype=dtype)
-        self._transform_numbers(data, out)
+        numeric = [column.name for column in self.numbers]
+        with data.called(numeric).telling():
+            self._transform_numbers(data.numbers(numeric), out)
         start = len(self.numbers) + sum(column.indicator for column in self.numbers)
         for column in self.categories:
             end = start + len(column.feature_names)
@@ -279,15 +290,38 @@ class ColumnPlan:
                 f" {_listed(self.columns)}."
             )
 
-    def _transform_numbers(self, data: _Columns, out: NDArray[Any]) -> None:
-        names = [column.name for column in self.numbers]
+    def _transform_numbers(self, given: NDArray[Any], out: NDArray[Any]) -> None:
         mean = np.array([column.mean for column in self.numbers])
         scale = np.array([column.scale for column in self.numbers])
         flagged = np.flatnonzero([column.indicator for column in self.numbers])
-        for rows, chunk in chunks(data.numbers(names), names):
+        width = len(self.numbers)
+        for rows, chunk in chunks(given):
             missing = np.isnan(chunk)
-            out[rows, : len(names)] = np.where(missing, 0.0, (chunk - mean) / scale)
-            out[rows, len(names) : len(names) + len(flagged)] = missing[:, flagged]
+            with np.errstate(over="ignore"):
+                out[rows, :width] = np.where(missing, 0.0, (chunk - mean) / scale)
+            if (place := first_nonfinite(out[rows, :width])) is not None:
+                raise _too_far(chunk[place], rows.start + place[0], place[1], out.dtype)
+            out[rows, width : width + len(flagged)] = missing[:, flagged]
+
+    def places(self, names: Sequence[str] | None = None) -> NDArray[np.int64]:
+        """Which column each column of :meth:`transform` comes from, by number.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            Of the columns of X in its order, where it is another than that of `columns`.
+        """
+        if names is None or tuple(names) == self.columns:
+            return self._places
+        return np.array([list(names).index(name) for name in self.columns], np.int64)[self._places]
+
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        numbers = [self.columns.index(column.name) for column in self.numbers]
+        places = [j for j, column in zip(numbers, self.numbers, strict=True) if column.indicator]
+        for column in self.categories:
+            places += [self.columns.index(column.name)] * len(column.feature_names)
+        return np.array(numbers + places, np.int64)
 
     def transform_target(self, y: ArrayLike) -> NDArray[np.float64]:
         """Scaled targets of shape (rows, targets); needs a plan that was fitted with y."""
@@ -322,6 +356,11 @@ class ColumnPlan:
             )
         except (KeyError, TypeError):
             raise DataError("the stored column plan cannot be read.") from None
+
+
+def _too_far(value: float, row: int, column: int, dtype: DTypeLike) -> RowError:
+    rest = f": too far from that column's mean for {np.dtype(dtype)}."
+    return RowError("X", f"has {value:g}", Place(row, column), rest)
 
 
 def _listed(names: Sequence[str]) -> str:

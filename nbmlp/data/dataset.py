@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nbmlp.data.split import split
 from nbmlp.data.table import Table
 from nbmlp.errors import DataError
+from nbmlp.rows import Names
 
 __all__ = ["Choice", "ColumnRef", "Dataset", "choose", "from_matrix"]
 
@@ -41,6 +42,8 @@ class Dataset:
         Where the data come from, for messages and reports.
     numbers : ndarray of int64 (rows,), or None
         Which rows of the source these are; None: all, in order.
+    whole : bool
+        The targets are whole numbers, which only those that are missing make floating-point ones.
     """
 
     X: NDArray[Any] | Table
@@ -50,6 +53,7 @@ class Dataset:
     test: Dataset | None = None
     source: str = ""
     numbers: NDArray[np.int64] | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.y is not None and len(self.y) != len(self.X):
@@ -76,6 +80,16 @@ class Dataset:
         y = None if self.y is None else self.y[rows]
         numbers = np.arange(len(self)) if self.numbers is None else self.numbers
         return replace(self, X=X, y=y, test=None, numbers=numbers[rows])
+
+    @property
+    def names(self) -> Names:
+        """What messages call its rows and columns."""
+        columns, source = self.feature_names, self.source
+        if not columns and isinstance(self.X, Table):
+            columns = self.X.names
+        return Names(
+            self.numbers, columns, targets=self.target_names, X=source or "X", y=source or "y"
+        )
 
     def split(self, fraction: float, seed: int = 0, stratify: bool = False) -> Dataset:
         """The same data with `fraction` of the rows set aside as the test part.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.data.table import is_missing
-from nbmlp.errors import DataError, listing
+from nbmlp.errors import DataError, Place, RowError, listing
 
 __all__ = ["Labels", "Task", "infer_task"]
 
@@ -21,6 +21,7 @@ Label = int | float | bool | str
 #: More distinct whole numbers than this are quantities, not classes.
 MOST_INTEGER_CLASSES = 100
 
+_NEEDED = ": each row needs its target; mend it or leave that row out."
 _KINDS: dict[str, Callable[[Any], Label]] = {"int": int, "float": float, "bool": bool, "str": str}
 
 
@@ -43,7 +44,8 @@ def _column(y: ArrayLike, name: str) -> NDArray[Any]:
     if values.dtype.kind == "f":
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
-            raise DataError(f"{name} has {values[bad[0]]} at row {bad[0]}: each row needs a label.")
+            what = "has NaN" if np.isnan(values[bad[0]]) else "has an infinite value"
+            raise RowError(name, what, Place(int(bad[0])), _NEEDED)
         return values.astype(np.float64)
     if values.dtype.kind not in "bU":
         raise DataError(f"{name} holds {values.dtype}: labels are whole numbers, text or booleans.")
@@ -54,15 +56,13 @@ def _from_objects(values: NDArray[Any], name: str) -> NDArray[Any]:
     cells = values.tolist()
     for row, cell in enumerate(cells):
         if is_missing(cell):
-            raise DataError(f"{name} has no label at row {row}: drop such rows.")
+            raise RowError(name, "has no value", Place(row), _NEEDED)
     kinds = {type(cell) for cell in cells}
     if len(kinds) > 1:
         first = type(cells[0])
         row = next(r for r, cell in enumerate(cells) if type(cell) is not first)
-        raise DataError(
-            f"{name} mixes {first.__name__} with {type(cells[row]).__name__} (row {row}): make"
-            " all labels one type."
-        )
+        kinds_met = f"mixes {first.__name__} with {type(cells[row]).__name__}"
+        raise RowError(name, kinds_met, Place(row), ": make all labels one type.")
     return np.array(cells) if cells else np.empty(0, dtype=np.int64)
 
 
@@ -133,12 +133,10 @@ class Labels:
             raise self._unseen(values, int(wrong[0]), name)
         return codes.astype(np.int32)
 
-    def _unseen(self, values: NDArray[Any], row: int, name: str) -> DataError:
+    def _unseen(self, values: NDArray[Any], row: int, name: str) -> RowError:
         shown = listing([repr(label) for label in self.classes], 10)
-        return DataError(
-            f"{name} has the label {values[row].item()!r} at row {row}, which was not seen when"
-            f" the labels were fitted: they are {shown}."
-        )
+        rest = f", which was not seen when the labels were fitted: they are {shown}."
+        return RowError(name, f"has the label {values[row].item()!r}", Place(row), rest)
 
     def decode(self, codes: ArrayLike) -> NDArray[Any]:
         """Labels of class numbers, in the kind they came in (int64, float64, bool or str)."""

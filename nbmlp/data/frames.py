@@ -82,9 +82,9 @@ def read_parquet(
         raise DataError(f"{path} is truncated or damaged: save or fetch it again.") from None
     features = [names[j] for j in choice.features]
     targets = [names[j] for j in choice.targets]
-    y = None
+    y, whole = None, False
     if len(targets) == 1:
-        y = frame[targets[0]].to_numpy()
+        y, whole = frame[targets[0]].to_numpy(), frame[targets[0]].dtype.is_integer()
     elif targets:
         y = frame.select(pl.col(targets).cast(pl.Float64)).to_numpy(order="c")
     return Dataset(
@@ -93,4 +93,5 @@ def read_parquet(
         feature_names=tuple(features),
         target_names=tuple(targets),
         source=str(path),
+        whole=whole,
     )

@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from nbmlp.checks import number
 from nbmlp.data.check import check_length
+from nbmlp.data.mend import Mended, bad_inputs, bad_targets, with_medians
 from nbmlp.data.sparse import as_csr, is_sparse
 from nbmlp.data.split import split
 from nbmlp.data.table import Table, as_table
-from nbmlp.errors import DataError, listing
+from nbmlp.errors import DataError, SpecError
+from nbmlp.rows import PLAIN, Names
 
 __all__ = ["Given", "Mended"]
-
-Array = NDArray[Any]
-_CHUNK_BYTES = 1 << 20
-_LISTED = 10
-
-
-@dataclass(frozen=True)
-class Mended:
-    """What was done about values that are not finite.
-
-    Attributes
-    ----------
-    dropped : tuple of int
-        Numbers of the rows left out.
-    imputed : int
-        Values replaced by the median of their column.
-    columns : tuple of int
-        Columns that held one.
-    """
-
-    dropped: tuple[int, ...] = ()
-    imputed: int = 0
-    columns: tuple[int, ...] = ()
-
-    def describe(self, name: str = "") -> str:
-        """One sentence; empty if nothing was done."""
-        parts = []
-        if self.dropped:
-            rows = f"{len(self.dropped)} row{'s' * (len(self.dropped) > 1)}"
-            parts.append(f"{rows} left out ({listing(self.dropped, _LISTED)})")
-        if self.imputed:
-            values = f"{self.imputed} value{'s' * (self.imputed > 1)}"
-            parts.append(f"{values} replaced by the median of the column")
-        if not parts:
-            return ""
-        where = f" in column {listing(self.columns, _LISTED)}" if self.columns else ""
-        return f"{name}NaN or infinite values{where}: {'; '.join(parts)}."
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +30,8 @@ class Given:
     X : ndarray, CSR matrix or Table
     y : ndarray (rows,) or (rows, targets)
     weights : ndarray (rows,) or None
-    numbers : ndarray of int64 (rows,), or None
-        What the rows are called; None: 0, 1, ...
+    names : Names
+        What rows and columns are called.
 
     Notes
     -----
@@ -74,11 +41,19 @@ class Given:
     X: Any
     y: Any
     weights: Any = None
-    numbers: NDArray[np.int64] | None = None
+    names: Names = PLAIN
 
     @classmethod
-    def of(cls, X: Any, y: Any, weights: Any = None, numbers: Any = None) -> Given:
+    def of(
+        cls, X: Any, y: Any, weights: Any = None, numbers: Names | ArrayLike | None = None
+    ) -> Given:
         """Data of any kind.
+
+        Parameters
+        ----------
+        X, y, weights
+        numbers : Names or array-like of int (rows,), optional
+            What the rows are called; by default 0, 1, ...
 
         Raises
         ------
@@ -94,20 +69,46 @@ class Given:
         given = None if weights is None else np.asarray(weights)
         if given is not None:
             check_length(given, n, "sample_weight")
-        called = np.arange(n) if numbers is None else np.asarray(numbers)
-        if called.dtype.kind not in "iu":
-            raise DataError("row_numbers must be whole numbers.")
-        check_length(called, n, "row_numbers")
-        return cls(data, y, given, called.astype(np.int64))
+        names = Names.of(numbers)
+        if names.rows is not None:
+            check_length(names.rows, n, "row_numbers")
+        if table is not None and not names.columns:
+            names = replace(names, columns=table.names)
+        return cls(data, y, given, names)
 
     def take(self, rows: NDArray[np.int64]) -> Given:
         """Some of the rows."""
         X = self.X.take(rows) if isinstance(self.X, Table) else self.X[rows]
         weights = None if self.weights is None else self.weights[rows]
-        return Given(X, self.y[rows], weights, self._called(rows))
+        return Given(X, self.y[rows], weights, self.names.take(rows))
 
-    def _called(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        return rows if self.numbers is None else self.numbers[rows]
+    # -- parts
+
+    def divided(self, validation: Any, seed: int, classes: bool) -> tuple[Given, Given | None]:
+        """Rows to train on, and rows to validate on.
+
+        Parameters
+        ----------
+        validation : (X, y), Given, float or None
+            Data to validate on, or the share of the rows to set aside.
+        seed : int
+            Of the draw.
+        classes : bool
+            y holds classes, whose shares both parts keep.
+
+        Raises
+        ------
+        SpecError
+            Anything else, or a share outside of (0, 1).
+        """
+        if validation is None or isinstance(validation, Given):
+            return self, validation
+        if isinstance(validation, tuple | list) and len(validation) == 2:
+            return self, Given(validation[0], validation[1], names=_OTHERS)
+        if not isinstance(validation, Real):
+            raise SpecError("validation must be (X, y) or a share of the rows, e.g. 0.1.")
+        share = number("validation", validation, high=1.0, closed_low=False)
+        return self.set_aside(share, seed, classes)
 
     def set_aside(self, share: float, seed: int, classes: bool) -> tuple[Given, Given]:
         """Rows to train on, and a share to validate on; `classes` keep theirs in both."""
@@ -120,8 +121,15 @@ class Given:
 
     # -- values that are not finite
 
+    def mended(self, policy: str, dtype: str) -> tuple[Given, Mended]:
+        """The rows to train with, as the setting ``on_nonfinite`` says about such values."""
+        if policy not in ("drop_rows", "impute"):
+            return self, Mended()
+        given = Given.of(self.X, self.y, self.weights, self.names)
+        return given.without_bad_rows(dtype) if policy == "drop_rows" else given.imputed(dtype)
+
     def without_bad_rows(self, dtype: str, missing: bool = False) -> tuple[Given, Mended]:
-        """The rows whose inputs and numeric targets are finite in `dtype`.
+        """The rows whose inputs are finite in `dtype`, and that have a target.
 
         Parameters
         ----------
@@ -134,9 +142,9 @@ class Given:
         DataError
             There are none.
         """
-        rows, columns = self._bad_inputs(dtype, missing)
-        bad = np.union1d(rows, np.flatnonzero(_bad_targets(self.y, dtype)))
-        return self._without(bad, Mended(columns=_distinct(columns)))
+        rows, columns = bad_inputs(self.X, dtype, missing)
+        bad = np.union1d(rows, bad_targets(self.y, dtype))
+        return self._without(bad, columns)
 
     def imputed(self, dtype: str) -> tuple[Given, Mended]:
         """The median of a column's finite values for those that are not; bad targets left out.
@@ -146,96 +154,37 @@ class Given:
         DataError
             A column or the targets have no finite value.
         """
-        rows, columns = self._bad_inputs(dtype)
+        rows, columns = bad_inputs(self.X, dtype)
         given = self
         if len(rows):
-            X = _with_medians(self.X, rows, columns)
-            given = Given(X, self.y, self.weights, self.numbers)
-        done = Mended(imputed=len(rows), columns=_distinct(columns))
-        return given._without(np.flatnonzero(_bad_targets(self.y, dtype)), done)
+            given = replace(self, X=with_medians(self.X, rows, columns, self.names))
+        return given._without(bad_targets(self.y, dtype), columns, len(rows))
 
-    def _without(self, bad: NDArray[np.int64], done: Mended) -> tuple[Given, Mended]:
-        if not len(bad):
-            return self, done
+    def _without(
+        self, bad: NDArray[np.int64], columns: NDArray[np.int64], imputed: int = 0
+    ) -> tuple[Given, Mended]:
+        """Without some rows; `columns` held what is not finite."""
         if len(bad) == len(self.y):
             raise DataError("every row has a value that is NaN or infinite: none is left.")
-        kept = np.delete(np.arange(len(self.y)), bad)
-        dropped = tuple(self._called(bad).tolist())
-        return self.take(kept), Mended(dropped, done.imputed, done.columns)
-
-    def _bad_inputs(
-        self, dtype: str, missing: bool = False
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Row and column of each value that is not finite (nor, if so allowed, NaN), row by row."""
-        X = self.X
-        if isinstance(X, Table):
-            places = [_bad_in_column(X[name], missing) for name in X]
-            columns = np.repeat(np.arange(len(places)), [len(p) for p in places])
-            rows = np.concatenate(places)
-            order = np.argsort(rows, kind="stable")
-            return rows[order], columns[order]
-        if is_sparse(X):
-            coordinates = X.tocoo()
-            bad = _bad(coordinates.data, dtype, missing)
-            return coordinates.row[bad].astype(np.int64), coordinates.col[bad].astype(np.int64)
-        if X.dtype.kind != "f" or X.ndim != 2:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        step = max(1, _CHUNK_BYTES // max(1, X.shape[1] * X.itemsize))
-        found: list[Array] = [np.empty((0, 2), np.int64)]
-        for start in range(0, len(X), step):
-            places_here = np.argwhere(_bad(X[start : start + step], dtype, missing))
-            found.append(places_here + np.array([start, 0]))
-        rows, columns = np.concatenate(found).T
-        return rows, columns
+        names, columns = self.names, np.unique(columns)
+        done = Mended(
+            tuple(names.row_numbers(bad).tolist()), imputed, names.column_numbers(columns),
+            names.column_words(columns),
+        )  # fmt: skip
+        if not len(bad):
+            return self, done
+        found = self.take(np.delete(np.arange(len(self.y)), bad))
+        return replace(found, y=_without_gaps(found.y)), done
 
 
-def _bad(values: Array, dtype: str, missing: bool = False) -> NDArray[np.bool_]:
-    """Which values are infinite in `dtype` or, unless they may be missing, NaN."""
-    with np.errstate(over="ignore"):
-        cast = values.astype(dtype, copy=False)
-    return np.asarray(np.isinf(cast) if missing else ~np.isfinite(cast))
+#: Rows that are none of those to train on.
+_OTHERS = Names(X="validation X", y="validation y")
 
 
-def _bad_in_column(column: Array, missing: bool) -> NDArray[np.int64]:
-    if column.dtype.kind != "f":
-        return np.empty(0, np.int64)
-    return np.flatnonzero(_bad(column, column.dtype.name, missing))
-
-
-def _bad_targets(y: Array, dtype: str) -> NDArray[np.bool_]:
-    if y.dtype.kind != "f":
-        return np.zeros(len(y), np.bool_)
-    return np.asarray(_bad(y.reshape(len(y), -1), dtype).any(axis=1))
-
-
-def _distinct(columns: NDArray[np.int64]) -> tuple[int, ...]:
-    return tuple(np.unique(columns).tolist())
-
-
-def _median(column: Array, bad: NDArray[np.int64], name: object) -> float:
-    rest = np.delete(column, bad)
-    if not len(rest):
-        raise DataError(f"column {name} of X has no finite value to take the median of.")
-    return float(np.median(rest))
-
-
-def _with_medians(X: Any, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Any:
-    """A copy of X with medians at the places given."""
-    if isinstance(X, Table):
-        values = dict(X.columns)
-        names = X.names
-        for j in np.unique(columns):
-            bad, name = rows[columns == j], names[j]
-            column = values[name].copy()
-            column[bad] = _median(column, bad, repr(name))
-            values[name] = column
-        return Table(values)
-    made = X.copy()
-    sparse = is_sparse(X)
-    if sparse:
-        made.sum_duplicates()
-    for j in np.unique(columns):
-        bad = rows[columns == j]
-        column = made[:, [j]].toarray()[:, 0] if sparse else made[:, j]
-        made[bad, j] = _median(column, bad, j)
-    return made
+def _without_gaps(y: NDArray[Any]) -> NDArray[Any]:
+    """Numbers that were Python's objects because of gaps among them, in a type of their own."""
+    if y.dtype != object:
+        return y
+    cells = y.ravel().tolist()
+    numbers = all(isinstance(c, int | float | np.number) and not isinstance(c, bool) for c in cells)
+    return np.array(cells).reshape(y.shape) if numbers else y

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from nbmlp.data.arrays import Variables
+from nbmlp.data.columns import first_text
 from nbmlp.data.dataset import ColumnRef, Dataset
 from nbmlp.data.readers import read
 from nbmlp.data.samples import SAMPLES
 from nbmlp.data.table import Table
-from nbmlp.errors import DataError
+from nbmlp.errors import DataError, Place
+from nbmlp.rows import Names
 
 __all__ = ["Origin"]
 
@@ -148,8 +150,5 @@ class Origin:
 
 def _text_found(table: Table, source: str) -> DataError:
     name = next(n for n in table if table[n].dtype == object)
-    row = next(r for r, cell in enumerate(table[name]) if cell is not None)
-    return DataError(
-        f"{source}: column {name!r} holds the text {table[name][row]!r} at row {row} (counted"
-        " from 0), and the model learned from numbers."
-    )
+    error = first_text(table[name], Place(0, name=name), ", and the model learned from numbers.")
+    return Names(X=source).called(error)

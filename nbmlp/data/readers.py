@@ -5,8 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nbmlp.data.arrays import Variables, read_mat, read_npy, read_npz
 from nbmlp.data.dataset import ColumnRef, Dataset, from_matrix
@@ -144,4 +148,13 @@ def read(
         if kind == "text":
             given["text"] = text
         reader: Callable[..., Dataset] = _READERS[kind]
-        return reader(path, target=target, columns=columns, require_target=require_target, **given)
+        data = reader(path, target=target, columns=columns, require_target=require_target, **given)
+        return replace(data, whole=_whole(data.y)) if kind == "text" else data
+
+
+def _whole(y: NDArray[Any] | None) -> bool:
+    """Whether targets are whole numbers but for those that are missing."""
+    if y is None or y.dtype.kind != "f" or y.ndim > 1:
+        return False
+    there = y[~np.isnan(y)]
+    return 0 < len(there) < len(y) and bool((there == np.floor(there)).all())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.data.check import check_y
-from nbmlp.errors import DataError
+from nbmlp.errors import DataError, Place, RowError
 
 __all__ = ["Moments", "TargetScale", "chunks", "moments"]
 
@@ -25,18 +25,12 @@ class Moments(NamedTuple):
     missing: NDArray[np.bool_]
 
 
-def chunks(A: NDArray[Any], names: Sequence[str]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+def chunks(A: NDArray[Any]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Rows and their values in float64, chunk by chunk.
-
-    Parameters
-    ----------
-    A : ndarray of shape (rows, columns)
-    names : sequence of str
-        Of the columns, for the error.
 
     Raises
     ------
-    DataError
+    RowError
         An infinite value; NaN is let through.
     """
     for start in range(0, len(A), _CHUNK_ROWS):
@@ -45,35 +39,31 @@ def chunks(A: NDArray[Any], names: Sequence[str]) -> Iterator[tuple[slice, NDArr
         infinite = np.isinf(chunk)
         if infinite.any():
             row, column = np.argwhere(infinite)[0].tolist()
-            raise DataError(
-                f"column {names[column]!r} is infinite at row {start + row} (counted from 0):"
-                " mend it or leave that row out."
-            )
+            place = Place(start + row, column)
+            raise RowError("X", "has an infinite value", place, ": mend it or leave that row out.")
         yield rows, chunk
 
 
-def moments(A: NDArray[Any], names: Sequence[str]) -> Moments:
+def moments(A: NDArray[Any]) -> Moments:
     """Mean and standard deviation of the values present, in two passes.
 
     Parameters
     ----------
     A : ndarray of shape (rows, columns)
         NaN where missing.
-    names : sequence of str
-        Of the columns.
 
     Raises
     ------
-    DataError
+    RowError
         An infinite value.
     """
     present, total, square = np.zeros((3, A.shape[1]))
-    for _, chunk in chunks(A, names):
+    for _, chunk in chunks(A):
         present += (~np.isnan(chunk)).sum(axis=0)
         total += np.nansum(chunk, axis=0)
     count = np.maximum(present, 1)
     mean = total / count
-    for _, chunk in chunks(A, names):
+    for _, chunk in chunks(A):
         square += np.nansum((chunk - mean) ** 2, axis=0)
     scale = np.sqrt(square / count)
     # Rounding may leave a constant column a tiny deviation, which must not be blown up.
@@ -98,7 +88,7 @@ class TargetScale:
     def fit(cls, y: ArrayLike) -> TargetScale:
         """Scale of the targets of shape (rows,) or (rows, targets); raises as ``check_y``."""
         Y = check_y(y, len(np.asarray(y)), dtype=np.float64)
-        found = moments(Y, [f"y{j}" for j in range(Y.shape[1])])
+        found = moments(Y)
         return cls(tuple(found.mean.tolist()), tuple(found.scale.tolist()))
 
     def transform(self, y: ArrayLike) -> NDArray[np.float64]:

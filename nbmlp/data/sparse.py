@@ -10,7 +10,14 @@ from numpy.typing import DTypeLike, NDArray
 from nbmlp import tuning
 from nbmlp.errors import DataError
 
-__all__ = ["SparseRows", "as_csr", "check_sparse", "is_sparse"]
+__all__ = ["SparseRows", "as_csr", "check_sparse", "finite_in", "is_sparse"]
+
+
+def finite_in(values: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[np.bool_]:
+    """Which values are finite, and stay so in `dtype` if it is given."""
+    with np.errstate(over="ignore"):
+        cast = values if dtype is None else values.astype(dtype, copy=False)
+    return np.asarray(np.isfinite(cast))
 
 
 class SparseRows:
@@ -59,12 +66,18 @@ class SparseRows:
         """A copy of some rows, in the order given."""
         return SparseRows(_in_one_piece(self.matrix[rows], self.dtype))
 
-    def first_nonfinite(self) -> tuple[int, int] | None:
-        """Row and column of the first NaN or infinity, None if there is none."""
-        finite = np.isfinite(self.matrix.data[: self.matrix.indptr[-1]])
+    def first_nonfinite(
+        self, dtype: DTypeLike | None = None, start: int = 0
+    ) -> tuple[int, int] | None:
+        """Row and column of the first NaN or infinity from row `start` on, None if there is none.
+
+        With `dtype`, what is infinite in it counts as well.
+        """
+        first, end = self.matrix.indptr[[start, -1]].tolist()
+        finite = finite_in(self.matrix.data[first:end], dtype)
         if finite.all():
             return None
-        place = int(np.argmin(finite))
+        place = first + int(np.argmin(finite))
         row = int(np.searchsorted(self.matrix.indptr, place, side="right")) - 1
         return row, int(self.matrix.indices[place])
 

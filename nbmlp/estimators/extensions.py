@@ -16,6 +16,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from nbmlp.data import Given, Mended, as_table
 from nbmlp.errors import TrainingWarning
+from nbmlp.estimators.places import names_of
 from nbmlp.optimizers import Optimizer
 from nbmlp.spec import ON_NONFINITE
 from nbmlp.train.callbacks import Callback
@@ -82,20 +83,18 @@ def mended(policy: str, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any,
     Returns
     -------
     X, y, sample_weight
-    numbers : ndarray of int64, or None
-        Which of the rows these are; None: all.
+    names : Names
+        What their rows and columns are called.
     """
-    if policy not in ("drop_rows", "impute"):
-        return X, y, sample_weight, None
-    given = Given.of(X, y, sample_weight)
-    drops = policy == "drop_rows"
-    found, done = given.without_bad_rows("float64") if drops else given.imputed("float64")
+    names = names_of(X)
+    dtype = "float32" if getattr(X, "dtype", None) == np.float32 else "float64"
+    found, done = Given(X, y, sample_weight, names).mended(policy, dtype)
     if done == Mended():
-        return X, y, sample_weight, None
+        return X, y, sample_weight, names
     warnings.warn(done.describe(), TrainingWarning, stacklevel=2)
     frame = as_table(X) is not None
     made = type(X)(dict(found.X.columns)) if frame else found.X
-    return made, found.y, found.weights, found.numbers
+    return made, found.y, found.weights, found.names
 
 
 def score_by(metric: object, model: Any, X: Any, y: Array, sample_weight: Array | None) -> float:

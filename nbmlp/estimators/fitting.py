@@ -7,26 +7,26 @@ scikit-learn's own, inherited; the order in which random numbers are drawn is ke
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, csr_matrix, issparse
-from sklearn.base import is_classifier
+from scipy.sparse import csr_array, csr_matrix
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
-from sklearn.utils.validation import check_consistent_length, validate_data
+from sklearn.utils.validation import validate_data
 
-from nbmlp.data.sparse import SparseRows, as_csr, check_sparse
 from nbmlp.errors import DataError, NonFiniteError, SpecError, TrainingWarning
 from nbmlp.estimators.extensions import mended, score_by, threads_of
+from nbmlp.estimators.held import Held, compressed, own_rows, readable, rows_of, set_aside
+from nbmlp.estimators.places import names_of, with_place
 from nbmlp.estimators.rules import own_optimizer, rule_of, shown_optimizer
 from nbmlp.estimators.run import EstimatorRun, as_callbacks
 from nbmlp.estimators.updates import Updates, loss_name
 from nbmlp.estimators.weights import Weights
+from nbmlp.rows import PLAIN, Names
 from nbmlp.schedules import Constant
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.train.forensics import describe_skipped
@@ -35,15 +35,6 @@ from nbmlp.tuning import available_threads
 __all__ = ["CompiledPerceptron"]
 
 Array = NDArray[Any]
-
-
-class Held(NamedTuple):
-    """Rows to validate with; y as the user gave it, `encoded` as the net's outputs are."""
-
-    X: Any
-    y: Any
-    sample_weight: Array | None
-    encoded: Array
 
 
 class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
@@ -105,11 +96,17 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:
         if check_input:
-            X = validate_data(self, _compressed(X), accept_sparse=["csr", "csc"], reset=False)
+            X = self._validated(X)
         weights = self._compiled()
-        out = weights.outputs(_readable(X, weights.spec.dtype))
+        out = weights.outputs(readable(X, weights.spec.dtype))
         wanted = np.result_type(X.dtype, out.dtype)
         return out if out.dtype == wanted else out.astype(wanted)
+
+    def _validated(self, X: Any) -> Any:
+        try:
+            return validate_data(self, compressed(X), accept_sparse=["csr", "csc"], reset=False)
+        except ValueError as error:
+            raise with_place(error, names_of(X), X) from None
 
     def _fast_outputs(self, X: Any) -> Array | None:
         """Outputs of what needs no validation beyond the kernels' own; None for all else."""
@@ -126,7 +123,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         ):
             return None
         try:
-            return self._weights.outputs(_readable(X, self._weights.spec.dtype))
+            return self._weights.outputs(readable(X, self._weights.spec.dtype))
         except DataError:  # scikit-learn's words for it
             return None
 
@@ -149,7 +146,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         sample_weight: Array | None,
         batch: int | None,
         whole: bool = False,
-        numbers: Array | None = None,
+        names: Names = PLAIN,
     ) -> Updates:
         weights = self._compiled()
         seed = 0
@@ -162,13 +159,8 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             threads=self.n_jobs and weights.threads,
             on_nonfinite="ignore" if self.on_nonfinite == "ignore" else "raise",
         )  # fmt: skip
-        rows = _readable(X, weights.spec.dtype), self._targets(y), sample_weight
-        return Updates(weights, *rows, train, whole, self.on_nonfinite != "warn", numbers)
-
-    def _targets(self, y: Array) -> Array:
-        if self.out_activation_ == "softmax":
-            return np.argmax(y, axis=1).astype(np.int32)
-        return np.ascontiguousarray(y, self.coefs_[0].dtype)
+        rows = rows_of(self, X, y, sample_weight, names)
+        return Updates(weights, rows, train, whole, self.on_nonfinite != "warn")
 
     def _fit(
         self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False
@@ -178,16 +170,15 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         told: dict[str, Any] = {"estimator": self, "X": X, "y": y, "metadata": metadata}
         context = self._init_callback_context(max_subtasks=steps)
         context.call_on_fit_task_begin(**told)
-        X, y, sample_weight, self._numbers = mended(self.on_nonfinite, X, y, sample_weight)
+        X, y, sample_weight, self._names = mended(self.on_nonfinite, X, y, sample_weight)
         self._failure: NonFiniteError | None = None
         try:
-            super()._fit(_compressed(X), y, sample_weight, incremental)
-        except ValueError as error:
-            if self._failure is None:
-                raise
-            raise error from self._failure
+            super()._fit(compressed(X), y, sample_weight, incremental)
+        except (ValueError, TypeError) as error:
+            placed = with_place(error, self._names, X, y, sample_weight)
+            raise placed from self._failure or error.__cause__
         finally:
-            del self._numbers, self._failure
+            del self._names, self._failure
         context.call_on_fit_task_end(**told, reconstruction_attributes={})
         return self
 
@@ -205,12 +196,11 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             self._compiled().start(rule_of(self))
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
-        train, held = (X, y, self._row_weights(y, sample_weight)), self._own_validation()
-        numbers = self._numbers
+        train, held = (X, y, self._row_weights(y, sample_weight), self._names), self._own_rows()
         if self.early_stopping and held is None:
-            numbers = np.arange(len(y)) if numbers is None else numbers
-            train, numbers, held = self._split(*train, numbers)
-        updates = self._updates(*train, self._batch(train[0].shape[0]), numbers=numbers)
+            train, held = set_aside(self, *train)
+        X, y, sample_weight, names = train
+        updates = self._updates(X, y, sample_weight, self._batch(X.shape[0]), names=names)
         run = EstimatorRun(self, updates, 1 if incremental else self.max_iter)
         with run.around():
             try:
@@ -224,51 +214,8 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             self.coefs_, self.intercepts_ = self._best_coefs, self._best_intercepts
             self._compiled()
 
-    def _split(
-        self, X: Any, y: Array, sample_weight: Array | None, numbers: Array
-    ) -> tuple[tuple[Any, ...], Array, Held]:
-        """Rows to train on, their numbers, and rows to validate with."""
-        stratify = y if is_classifier(self) and self.n_outputs_ == 1 else None
-        arrays = [X, y, numbers] if sample_weight is None else [X, y, numbers, sample_weight]
-        parts = train_test_split(
-            *arrays, random_state=self._random_state, test_size=self.validation_fraction,
-            stratify=stratify,
-        )  # fmt: skip
-        X_val, encoded = parts[1], parts[3]
-        if X_val.shape[0] < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' "
-                "or the size of your dataset."
-            )
-        decode = self._label_binarizer.inverse_transform if is_classifier(self) else np.asarray
-        weights = (None, None) if sample_weight is None else (parts[6], parts[7])
-        train = (parts[0], parts[2], weights[0])
-        return train, parts[4], Held(X_val, decode(encoded), weights[1], encoded)
-
-    def _own_validation(self) -> Held | None:
-        """The data that `fit` was given to validate with."""
-        X, y = self.__dict__.get("_given_validation", (None, None))
-        if X is None and y is None:
-            return None
-        if X is None or y is None:
-            raise ValueError("X_val and y_val belong together: give both or none.")
-        X, y = mended("drop_rows" if self.on_nonfinite == "impute" else self.on_nonfinite, X, y)[:2]
-        X = validate_data(self, _compressed(X), accept_sparse=["csr", "csc"], reset=False)
-        y = np.asarray(y)
-        check_consistent_length(X, y)
-        return Held(X, y, None, self._encode(y))
-
-    def _encode(self, y: Array) -> Array:
-        if is_classifier(self):
-            unknown = np.setdiff1d(y, self.classes_)
-            if y.ndim == 1 and len(unknown):
-                label = unknown.tolist()[0]
-                raise ValueError(f"y_val has the label {label!r}, which y does not have.")
-            return self._label_binarizer.transform(y)
-        y = y.reshape(len(y), -1)
-        if y.shape[1] != self.n_outputs_:
-            raise ValueError(f"y_val has {y.shape[1]} columns, y has {self.n_outputs_}.")
-        return y
+    def _own_rows(self) -> Held | None:
+        return own_rows(self, *self.__dict__.get("_given_validation", (None, None)))
 
     def _batch(self, n_rows: int) -> int:
         if self.batch_size == "auto":
@@ -325,8 +272,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
 
     def _validate(self, updates: Updates, held: Held) -> float:
-        x = _readable(held.X, updates.weights.spec.dtype)
-        loss = updates.loss_of(x, self._targets(held.encoded), held.sample_weight)
+        loss = updates.loss_of(held.rows)
         self.__dict__.setdefault("validation_loss_curve_", []).append(loss)
         return loss
 
@@ -380,7 +326,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         own_optimizer(self.optimizer, self.solver)
         if np.any(self.dropout) or self.input_dropout or self.clip_norm:
             raise SpecError("dropout and clip_norm need solver='sgd' or 'adam', not 'lbfgs'.")
-        if as_callbacks(self.callbacks).callbacks or self._own_validation():
+        if as_callbacks(self.callbacks).callbacks or self._own_rows():
             raise SpecError("callbacks and X_val need solver='sgd' or 'adam', not 'lbfgs'.")
         try:
             super()._fit_lbfgs(X, y, self._row_weights(y, sample_weight), *args)
@@ -397,21 +343,8 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         known, updates = self.__dict__.get("_whole", (given, None))
         self._compiled()
         if updates is None or any(a is not b for a, b in zip(known, given, strict=True)):
-            updates = self._updates(X, y, sample_weight, None, whole=True)
+            names = self.__dict__.get("_names", PLAIN)
+            updates = self._updates(X, y, sample_weight, None, whole=True, names=names)
             self._whole = given, updates
         loss, coef_grads[:], intercept_grads[:] = updates.loss_and_gradient()
         return loss, coef_grads, intercept_grads
-
-
-def _compressed(X: Any) -> Any:
-    """X in a format that scikit-learn leaves as it is: scipy converts damaged matrices unseen."""
-    return as_csr(X) if issparse(X) and X.format not in ("csr", "csc") else X
-
-
-def _readable(X: Any, dtype: str) -> Array | SparseRows:
-    """Rows as the kernels read them: float32 or float64, each row in one piece, or sparse."""
-    if issparse(X):
-        return check_sparse(X, None, "X", dtype)
-    if X.dtype not in (np.float32, np.float64):
-        X = X.astype(dtype)
-    return X if X.strides[1] == X.itemsize else np.ascontiguousarray(X)

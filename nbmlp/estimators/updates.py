@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
-from nbmlp.data.sparse import SparseRows
 from nbmlp.errors import NonFiniteError
 from nbmlp.estimators.weights import Weights
 from nbmlp.predict import Rows
@@ -46,17 +45,13 @@ class Updates:
     ----------
     weights : Weights
         Updated in place.
-    x : ndarray (n, n_inputs)
-    y : ndarray (n, n_outputs) of the same type, or (n,) of int32 class numbers
-    sample_weight : ndarray (n,) or None
+    rows : Rows
     train : TrainSpec
         With `l2` as scikit-learn's alpha: each batch's rows share it.
     whole : bool
         For losses and gradients of all rows; nothing is updated.
     spoils : bool
         Weights that leave the finite numbers become NaN; else the last good ones stay.
-    numbers : ndarray of int64 (n,), optional
-        Which of the user's rows these are.
 
     Attributes
     ----------
@@ -71,18 +66,13 @@ class Updates:
     def __init__(
         self,
         weights: Weights,
-        x: Array | SparseRows,
-        y: Array,
-        sample_weight: Array | None,
+        rows: Rows,
         train: TrainSpec,
         whole: bool = False,
         spoils: bool = True,
-        numbers: Array | None = None,
     ) -> None:
         self.weights, self.train = weights, train
-        self._given = None if sample_weight is None else np.asarray(sample_weight, np.float64)
-        self._constant = _constants(weights.spec, y)
-        rows = Rows(x, y, self._given, numbers=numbers)
+        self._given, self._constant = rows.weights, _constants(weights.spec, rows.y)
         self.engine = Engine(
             weights.spec, train, weights.state, rows, weights.threads, whole, per_batch=True
         )
@@ -129,14 +119,15 @@ class Updates:
             return np.nan
         return self._mean_loss(order)
 
-    def loss_of(self, x: Array | SparseRows, y: Array, sample_weight: Array | None) -> float:
+    def loss_of(self, rows: Rows) -> float:
         """Mean loss of other rows, without penalty; NaN once the weights are."""
         if self.lost and self._spoils:
             return np.nan
-        given = None if sample_weight is None else np.asarray(sample_weight, np.float64)
-        loss = self.weights.loss_of(Rows(x, y, given)) / _share(self.weights.spec)
-        constant = _constants(self.weights.spec, y)
-        return loss if constant is None else loss + float(np.average(constant, weights=given))
+        loss = self.weights.loss_of(rows) / _share(self.weights.spec)
+        constant = _constants(self.weights.spec, rows.y)
+        if constant is None:
+            return loss
+        return loss + float(np.average(constant, weights=rows.weights))
 
     def loss_and_gradient(self) -> tuple[float, list[Array], list[Array]]:
         """Loss of all rows with penalty; its gradient by each W and by each b."""
@@ -166,7 +157,7 @@ class Updates:
         return np.add.reduceat(each, np.arange(0, len(each), self.engine.batch))
 
 
-def _constants(spec: ModelSpec, y: Array) -> Array | None:
+def _constants(spec: ModelSpec, y: Array | None) -> Array | None:
     """The part of a row's Poisson loss that does not depend on the prediction."""
     if named_parameter(spec.loss)[0] != "poisson":
         return None

@@ -62,6 +62,8 @@ class ColumnInfo:
         Of numbers that are there.
     examples : tuple of str
         The most frequent values of a text column.
+    first_gap : int or None
+        The first row without a value, or with an infinite one: no row of a target may be so.
     """
 
     name: str
@@ -72,6 +74,7 @@ class ColumnInfo:
     maximum: float | None = None
     mean: float | None = None
     examples: tuple[str, ...] = ()
+    first_gap: int | None = None
 
 
 @dataclass(frozen=True)

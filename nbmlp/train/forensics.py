@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from nbmlp.data.outliers import Far, Usual
-from nbmlp.errors import Cell, NonFiniteError, listing
+from nbmlp.data.sparse import finite_in
+from nbmlp.errors import Cell, NonFiniteError, Place, listing
 from nbmlp.predict import Rows
 from nbmlp.train.anatomy import Look, examine, first_bad
 from nbmlp.train.engine import Engine
@@ -79,40 +80,50 @@ def _on_nothing(step: Step) -> NonFiniteError:
 
 def _on_input(step: Step, look: Look) -> NonFiniteError:
     """NaN, infinities, and values that are too large for the net's type."""
-    rows, numbers, cells = step.rows, step.rows.numbers_of(np.array(look.rows)), []
-    for place in np.array(look.rows)[np.argsort(numbers)][:_MOST_CELLS]:
-        values = rows.x[int(place)]
-        with np.errstate(over="ignore"):
-            bad = np.flatnonzero(~np.isfinite(values.astype(step.spec.dtype)))
-        row = int(rows.numbers_of(np.array([place]))[0])
-        cells += [Cell("X", row, int(j), values[j]) for j in bad]
-    numbers = np.sort(numbers)
-    first, several = cells[0], len(numbers) > 1
-    name = f" ({rows.names[first.column]!r})" if rows.names else ""
-    more = f" (of {len(numbers)} such rows in the batch: {listing(numbers.tolist(), _LISTED)})"
+    rows, names = step.rows, step.rows.names
+    places = np.array(look.rows)
+    places = places[np.argsort(names.row_numbers(places))]
+    found = []
+    for place in places[:_MOST_CELLS].tolist():
+        values = rows.x[place]
+        bad = np.flatnonzero(~finite_in(values, step.spec.dtype)).tolist()
+        found += [(place, column, values[column]) for column in bad]
+    cells = [_cell(rows, "X", *one) for one in found[:_MOST_CELLS]]
+    numbers = names.row_numbers(places).tolist()
+    several = len(numbers) > 1
+    more = f", one of {len(numbers)} such rows in the batch ({listing(numbers, _LISTED)})"
+    where = names.place("X", *found[0][:2])
     message = (
-        f"X has {first.value} at row {first.row}, column {first.column}{name}"
-        f"{more if several else ''}: training stopped before update {step.state.step + 1}, the"
-        f" weights are as before it; mend or drop {'those rows' if several else 'that row'}, e.g."
-        " with on_nonfinite='drop_rows'."
+        f"{names.title('X')} has {cells[0].value} at {where}{more if several else ''}: training"
+        f" stopped before update {step.state.step + 1}, the weights are as before it; mend or drop"
+        f" {'those rows' if several else 'that row'}, e.g. with on_nonfinite='drop_rows'."
     )
+    columns = tuple(sorted(names.column_numbers(look.units)))
     return NonFiniteError(
         message, step=step.state.step, operation="input", blame="data",
-        row=first.row, column=first.column, rows=tuple(numbers.tolist()),
-        units=tuple(look.units), columns=tuple(look.units),
-        cells=tuple(cells[:_MOST_CELLS]), batch_rows=_sorted_numbers(rows),
+        row=cells[0].row, column=cells[0].column, rows=tuple(numbers),
+        units=columns, columns=columns,
+        cells=tuple(cells), batch_rows=_sorted_numbers(rows),
     )  # fmt: skip
 
 
+def _cell(rows: Rows, array: str, row: int, column: int, value: float) -> Cell:
+    """A value by its place in the data as given."""
+    place = rows.names.place(array, row, column)
+    assert place.column is not None
+    return Cell(array, place.row, place.column, float(value))
+
+
 def _sorted_numbers(rows: Rows) -> np.ndarray:
-    return np.sort(rows.numbers_of(np.arange(len(rows))))
+    return np.sort(rows.names.row_numbers(np.arange(len(rows))))
 
 
 def _on_values(engine: Engine, step: Step, look: Look) -> NonFiniteError:
     """Numbers that were all finite on the way in."""
     bad = np.array(look.rows, np.int64)
-    rows = tuple(np.sort(step.rows.numbers_of(bad)).tolist())
-    cells, times = _suspects(engine, engine.batch_places()[bad])
+    rows = tuple(np.sort(step.rows.names.row_numbers(bad)).tolist())
+    suspects = _suspects(engine, engine.batch_places()[bad])
+    cells = [_cell(engine.rows, name, far.place, far.column, far.value) for name, far in suspects]
     what = f"the {operation(look)} became {'NaN' if look.nan else 'infinite'}"
     message = (
         f"{what}{_where(rows, len(step.rows))} in update {step.state.step + 1};"
@@ -121,7 +132,7 @@ def _on_values(engine: Engine, step: Step, look: Look) -> NonFiniteError:
     row, column = rows[0] if rows else None, None
     if cells:
         row, column = cells[0].row, cells[0].column
-        message += _blame_data(engine.rows, cells, times)
+        message += _blame_data(engine.rows, *suspects[0], len(cells) - 1)
     else:
         message += "the data look sound, so lower the learning rate or set clip_norm."
     return NonFiniteError(
@@ -137,14 +148,14 @@ def _where(rows: tuple[int, ...], n: int) -> str:
     if not rows:
         return ""
     if len(rows) == 1:
-        return f" at row {rows[0]}"
+        return f" at {Place(rows[0])}"
     return f" in {len(rows)} of the batch's {n} rows ({listing(rows, _LISTED)})"
 
 
-def _suspects(engine: Engine, bad: np.ndarray) -> tuple[list[Cell], float]:
+def _suspects(engine: Engine, bad: np.ndarray) -> list[tuple[str, Far]]:
     """Values far from all others, in the rows that failed, else in the batch, else in any before.
 
-    Returns the cells and how many times the usual spread the first one is away.
+    Each with the array that holds it, the farthest first.
     """
     rows, arrays = engine.rows, {"X": engine.rows.x}
     if rows.y is not None and rows.y.dtype.kind == "f":
@@ -153,22 +164,15 @@ def _suspects(engine: Engine, bad: np.ndarray) -> tuple[list[Cell], float]:
     for places in (bad, engine.batch_places(), engine.places_done()):
         found = [(name, far) for name, u in usual.items() for far in u.far(places)]
         if found:
-            found.sort(key=lambda one: -one[1].times)
-            return [_cell(rows, *one) for one in found], found[0][1].times
-    return [], 0.0
+            return sorted(found, key=lambda one: -one[1].times)
+    return []
 
 
-def _cell(rows: Rows, array: str, far: Far) -> Cell:
-    row = int(rows.numbers_of(np.array([far.place]))[0])
-    return Cell(array, row, far.column, far.value)
-
-
-def _blame_data(rows: Rows, cells: list[Cell], times: float) -> str:
-    first, others = cells[0], len(cells) - 1
-    name = f" ({rows.names[first.column]!r})" if rows.names and first.array == "X" else ""
+def _blame_data(rows: Rows, array: str, far: Far, others: int) -> str:
     more = f", and {others} more such value{'s' * (others > 1)}" if others else ""
+    names = rows.names
     return (
-        f"{first.array} has {first.value:g} at row {first.row}, column {first.column}{name},"
-        f" {times:.1g} times the usual spread from the median{more}: mend or drop"
+        f"{names.title(array)} has {far.value:g} at {names.place(array, far.place, far.column)},"
+        f" {far.times:.1g} times the usual spread from the median{more}: mend or drop"
         f" {'those rows' if others else 'that row'}."
     )

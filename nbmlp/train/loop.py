@@ -206,9 +206,7 @@ class Loop:
         """Compile before the clock of the first epoch starts."""
         assert self.engine
         if self._validation and self._predictor:
-            few = self._validation.rows
-            first = Rows(few.x[:1], None if few.y is None else few.y[:1])
-            self._predictor.outputs_and_loss(first)
+            self._predictor.outputs_and_loss(self._validation.rows.first(1))
 
     def _one_epoch(self, callbacks: CallbackList, interrupt: Interrupt) -> None:
         engine, last_rate, over = self.engine, self._start_epoch(), False

@@ -15,6 +15,7 @@ from nbmlp.data import SparseRows, check_weights, check_X, check_y
 from nbmlp.errors import ModelFileError
 from nbmlp.io import model_file
 from nbmlp.predict import Rows
+from nbmlp.rows import Names
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State
 from nbmlp.train.engine import Engine
@@ -79,11 +80,14 @@ class Step:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it as safetensors, whole or not at all; raises ModelFileError."""
-        rows = self.rows
-        arrays = {"numbers": rows.numbers, "y": rows.y, "weights": rows.weights, **_parts(rows.x)}
+        rows, names = self.rows, self.rows.names
+        arrays = {
+            "numbers": names.rows, "columns": names.places, "y": rows.y, "weights": rows.weights,
+            **_parts(rows.x),
+        }  # fmt: skip
         extra = {
             "rate": self.rate, "whole": self.whole, "per_batch": self.per_batch,
-            "scale": rows.scale, "names": list(rows.names),
+            "scale": rows.scale, "names": list(names.columns), "targets": list(names.targets),
             "notes": self.notes,
         }  # fmt: skip
         kept = {name: array for name, array in arrays.items() if array is not None}
@@ -127,7 +131,22 @@ def _rows(spec: ModelSpec, arrays: dict[str, NDArray[Any]], extra: dict[str, Any
         weights = check_weights(weights, len(x), dtype=np.float64)
     if numbers.dtype != np.int64 or numbers.shape != (len(x),):
         raise ValueError("its row numbers do not fit its rows.")
-    return Rows(x, y, weights, float(extra["scale"]), numbers, tuple(extra["names"]))
+    return Rows(x, y, weights, float(extra["scale"]), _names(numbers, x.shape[1], arrays, extra))
+
+
+def _names(
+    rows: NDArray[np.int64], width: int, arrays: dict[str, NDArray[Any]], extra: dict[str, Any]
+) -> Names:
+    columns, targets = (tuple(map(str, extra.get(k, ()))) for k in ("names", "targets"))
+    places = arrays.get("columns")
+    if places is not None:
+        known = len(columns) or np.iinfo(np.int64).max
+        inside = places.shape == (width,) and bool(np.all((places >= 0) & (places < known)))
+        if places.dtype != np.int64 or not inside:
+            raise ValueError("its column numbers do not fit its columns.")
+    elif columns and len(columns) != width:
+        raise ValueError("its column names do not fit its columns.")
+    return Names(rows, columns, places, targets)
 
 
 def _parts(x: NDArray[Any] | SparseRows) -> dict[str, NDArray[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from nbmlp.diagnostics.why.evidence import Evidence
 from nbmlp.diagnostics.why.report import Finding, Report, Trial, Where
 from nbmlp.diagnostics.why.search import Progress, Search
 from nbmlp.diagnostics.why.trials import Samples, Trainer
-from nbmlp.errors import DataError
+from nbmlp.errors import DataError, SpecError
+from nbmlp.rows import Names
 from nbmlp.settings import Settings
 
 __all__ = ["diagnose"]
@@ -31,11 +33,11 @@ def diagnose(
     X: Any,
     y: ArrayLike,
     *,
-    validation: tuple[Any, ArrayLike] | float = 0.2,
+    validation: tuple[Any, ArrayLike] | Given | float = 0.2,
     sample_weight: ArrayLike | None = None,
     seconds: float = 60.0,
     progress: Progress = lambda share, stage: None,
-    row_numbers: ArrayLike | None = None,
+    row_numbers: Names | ArrayLike | None = None,
     rebuild: Callable[..., Any] | None = None,
 ) -> Report:
     """Find out why a training with these settings on these data fails, stalls or disappoints.
@@ -45,7 +47,7 @@ def diagnose(
     settings : Settings
     X, y, sample_weight, row_numbers
         As for :meth:`nbmlp.MLP.fit`; rows with NaN are allowed here.
-    validation : (X, y) or float
+    validation : (X, y), Given or float
         Rows to measure on, or the share of the rows to set aside for that.
     seconds : float
         About how long the trials may take in all; large data are sampled to keep to it.
@@ -68,6 +70,8 @@ def diagnose(
     missing = _fills_in(settings, X)
     whole = Given.of(X, y, sample_weight, row_numbers)
     given, mended = whole.without_bad_rows(_dtype(settings), missing)
+    with given.names.telling():
+        infer_task(given.y)  # refuses labels of two kinds, as long as it is known where they are
     samples = _samples(settings, given, validation, missing)
     trainer = Trainer(samples, _classes(settings, samples))
     work = Search(settings, trainer, seconds, progress)
@@ -97,13 +101,16 @@ def _fills_in(settings: Settings, X: Any) -> bool:
 
 def _samples(settings: Settings, given: Given, validation: Any, missing: bool) -> Samples:
     """Finite rows to train on, and to measure on."""
-    if isinstance(validation, tuple | list) and len(validation) == 2:
-        held = Given.of(*validation).without_bad_rows(_dtype(settings), missing)[0]
-        return Samples(given, held)
-    share = number("validation", validation, high=1.0, closed_low=False)
-    if len(given.y) < _FEWEST:
+    aside = isinstance(validation, Real)
+    if aside and len(given.y) < _FEWEST:
         raise DataError(f"{len(given.y)} rows without NaN are too few for a diagnosis.")
-    return Samples(*given.set_aside(share, settings.train.seed, settings.task == "classes"))
+    given, held = given.divided(validation, settings.train.seed, settings.task == "classes")
+    if held is None:
+        raise SpecError("validation must be (X, y) or a share of the rows, e.g. 0.1.")
+    if aside:
+        return Samples(given, held)
+    held = Given.of(held.X, held.y, numbers=held.names)
+    return Samples(given, held.without_bad_rows(_dtype(settings), missing)[0])
 
 
 def _classes(settings: Settings, samples: Samples) -> NDArray[Any] | None:
@@ -120,8 +127,10 @@ def _nonfinite(mended: Mended, n_good: int, e: Evidence) -> Finding:
         math.inf, e.base.error, e.measure, e.base.epochs,
         len(e.samples), (), tuple(e.base.curve),
     )  # fmt: skip
-    n, where = len(mended.dropped), Where(rows=mended.dropped[:20], columns=mended.columns[:20])
-    columns = f"columns {', '.join(map(str, mended.columns[:8]))}" if mended.columns else "targets"
+    names = mended.words[:20] if e.samples.given.names.columns else ()
+    where = Where(rows=mended.dropped[:20], columns=mended.columns[:20], names=names)
+    columns = f"columns {', '.join(mended.words[:8])}" if mended.columns else "targets"
+    n = len(mended.dropped)
     return Finding(
         "nonfinite_inputs", 1.0, where,
         f"{n} of {n + n_good} rows hold NaN or infinite values ({columns}); the first is row"

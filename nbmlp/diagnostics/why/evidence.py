@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nbmlp import tuning
 from nbmlp.diagnostics.noise import noise_scale
+from nbmlp.diagnostics.why.report import Where
 from nbmlp.diagnostics.why.trials import Outcome, Samples, Trainer, error_of, name_of_error
 from nbmlp.errors import NonFiniteError
 from nbmlp.net import Net
@@ -24,6 +25,8 @@ __all__ = ["Evidence", "InputFacts", "look_at_inputs"]
 
 #: Rows that column statistics are taken over.
 _MOST_ROWS = 20_000
+#: Columns that a finding names.
+_LISTED = 20
 #: Columns compared with each other for being copies.
 _MOST_COLUMNS = 2_000
 #: Rows that the noise scale is estimated from.
@@ -106,7 +109,17 @@ class Evidence:
         """Some training rows as the net reads them."""
         few = np.arange(min(len(self.samples), _MOST_ROWS))
         part = self.samples.given.take(few)
-        return self.before.rows(part.X, part.y)
+        return self.before.rows(part.X, part.y, names=part.names)
+
+    def where(self, columns: ArrayLike, rows: tuple[int, ...] = ()) -> Where:
+        """Some columns of the inputs as the user knows them, the first few; and rows."""
+        names, few = self.rows.names, np.asarray(columns)[:_LISTED]
+        words = names.column_words(few) if names.columns else ()
+        return Where(rows=rows, columns=names.column_numbers(few), names=words)
+
+    def column(self, column: int) -> str:
+        """One column of the inputs by its name, in quotes, or by its number."""
+        return self.rows.names.column_words([column])[0]
 
     @cached_property
     def inputs(self) -> InputFacts:

@@ -17,6 +17,7 @@ from nbmlp.diagnostics.figures import moved
 from nbmlp.errors import listing
 from nbmlp.io.metadata import without_special
 from nbmlp.plots import compare_curves
+from nbmlp.rows import Names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,6 +67,8 @@ class Where:
         Share of the layer's units (or outputs) concerned.
     rows, columns : tuple of int
         Of the data as given, the first few.
+    names : tuple of str
+        Of these columns, in quotes; empty where they have none.
     epoch, step : int
     """
 
@@ -73,6 +76,7 @@ class Where:
     unit_share: float | None = None
     rows: tuple[int, ...] = ()
     columns: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
     epoch: int | None = None
     step: int | None = None
 
@@ -85,7 +89,7 @@ class Where:
         if self.rows:
             parts.append(f"rows {listing(self.rows, _LISTED)}")
         if self.columns:
-            parts.append(f"columns {listing(self.columns, _LISTED)}")
+            parts.append(f"columns {listing(self.names or self.columns, _LISTED)}")
         if self.epoch is not None:
             parts.append(f"epoch {self.epoch}")
         if self.step is not None:
@@ -265,7 +269,9 @@ class Report:
             return None
         return self.rebuild(**top.change)
 
-    def cure_rows(self, X: Any, y: Any, row_numbers: ArrayLike | None = None) -> tuple[Any, Any]:
+    def cure_rows(
+        self, X: Any, y: Any, row_numbers: Names | ArrayLike | None = None
+    ) -> tuple[Any, Any]:
         """The rows to fit it on: without those to be dropped, with those to be repeated.
 
         Parameters
@@ -277,7 +283,7 @@ class Report:
         if top is None or not (top.drop_rows or top.repeat_rows):
             return X, y
         given = Given.of(X, y, numbers=row_numbers)
-        numbers = np.asarray(given.numbers)
+        numbers = given.names.row_numbers(np.arange(len(given.y)))
         places = {number: place for place, number in enumerate(numbers.tolist())}
         kept = np.flatnonzero(~np.isin(numbers, top.drop_rows))
         again = [places[number] for number in top.repeat_rows]

@@ -51,13 +51,13 @@ def unscaled_inputs(e: Evidence) -> Suspect | None:
     worst = np.flatnonzero(live)[np.argsort(-(offset if _SMALL < large < _LARGE else size))]
     j = int(worst[0])
     seen = (
-        f"inputs range from a root mean square of {size.min():.3g} to {large:.3g}; column {j} has"
-        f" mean {facts.mean[j]:.3g} and deviation {facts.deviation[j]:.3g}"
+        f"inputs range from a root mean square of {size.min():.3g} to {large:.3g}; column"
+        f" {e.column(j)} has mean {facts.mean[j]:.3g} and deviation {facts.deviation[j]:.3g}"
     )
     moving = facts.deviation[worst][facts.size[worst] >= _LARGE]
     cause = "constant_inputs" if len(moving) and not moving.any() else "unscaled_inputs"
     return Suspect(
-        cause, Where(columns=tuple(worst[:_FEW].tolist())), seen,
+        cause, e.where(worst), seen,
         "a step that suits one column is far too long or short for another, and large inputs"
         " drive units into their flat ends",
         "standardise=True scales every column to mean 0 and deviation 1",
@@ -233,7 +233,7 @@ def useless_columns(e: Evidence) -> list[Suspect]:
     if facts.constant and len(facts.constant) < n:
         found.append(
             Suspect(
-                "constant_inputs", Where(columns=facts.constant[:_FEW]),
+                "constant_inputs", e.where(facts.constant),
                 f"{len(facts.constant)} of {n} columns never change",
                 "they only cost time, or act as a second bias that learns at another pace",
                 "leave them out", _without(e, facts.constant), trust=0.95, least=0.15,
@@ -243,8 +243,9 @@ def useless_columns(e: Evidence) -> list[Suspect]:
         j, of = facts.copies[0]
         found.append(
             Suspect(
-                "duplicated_inputs", Where(columns=tuple(j for j, _ in facts.copies[:_FEW])),
-                f"{len(facts.copies)} columns repeat others, e.g. column {j} column {of}",
+                "duplicated_inputs", e.where([j for j, _ in facts.copies]),
+                f"{len(facts.copies)} columns repeat others, e.g. column {e.column(j)} column"
+                f" {e.column(of)}",
                 "what they say counts as often as it is said, and their weights move together in"
                 " one step as long", "leave them out", _without(e, [j for j, _ in facts.copies]),
                 trust=0.95,
@@ -270,9 +271,9 @@ def extreme_values(e: Evidence) -> Suspect | None:
         return None
     worst, columns = far[0], sorted({one.column for one in far})
     return Suspect(
-        "extreme_values", Where(rows=_numbers(e, rows), columns=tuple(columns[:_FEW])),
+        "extreme_values", e.where(columns, _numbers(e, rows)),
         f"{len(rows)} rows hold values far beyond all others of their column: {worst.value:.4g} at"
-        f" row {_numbers(e, np.array([worst.place]))[0]}, column {worst.column}, is"
+        f" {e.rows.names.place('X', worst.place, worst.column)}, is"
         f" {worst.times:.3g} times the usual spread from its median",
         "one such row in a batch makes the step that all others have to undo",
         "drop or mend these rows",

@@ -59,8 +59,7 @@ class Samples:
 
     def numbers(self, rows: NDArray[Any]) -> tuple[int, ...]:
         """What some training rows are called in the user's data."""
-        assert self.given.numbers is not None
-        return tuple(self.given.numbers[rows].tolist())
+        return tuple(self.given.names.row_numbers(rows).tolist())
 
     def take(self, rows: NDArray[Any]) -> Samples:
         """Some of the training rows, by their place here."""
@@ -69,7 +68,10 @@ class Samples:
     def without_columns(self, columns: tuple[int, ...]) -> Samples:
         """The same rows without some columns of a matrix."""
         kept = np.setdiff1d(np.arange(self.given.X.shape[1]), columns)
-        given, held = (replace(part, X=part.X[:, kept]) for part in (self.given, self.held))
+        given, held = (
+            replace(part, X=part.X[:, kept], names=part.names.take_columns(kept))
+            for part in (self.given, self.held)
+        )
         return Samples(given, held)
 
 
@@ -217,8 +219,9 @@ class Trainer:
         if batch is not None and batch > len(samples):
             train = train.with_(batch_size=None)
         epochs = epochs or train.epochs
-        rows = net.rows(samples.given.X, samples.y, samples.given.weights)
-        held = net.rows(samples.held.X, samples.y_val)
+        given, aside = samples.given, samples.held
+        rows = net.rows(given.X, given.y, given.weights, names=given.names)
+        held = net.rows(aside.X, aside.y, names=aside.names)
         threads = train.threads or tuning.available_threads()
         predictor = Predictor(net.spec, net.state.plan, net.state, threads)
         full = isinstance(train.optimizer, LBFGS)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.data import Dataset, Table
+from nbmlp.data.mend import bad_targets
 from nbmlp.server.ports import ColumnInfo
 
 __all__ = ["columns_of", "describe", "guess_target", "preview"]
@@ -39,8 +41,12 @@ def columns_of(data: Dataset) -> Iterator[Column]:
 
 def describe(name: str, column: NDArray[Any]) -> ColumnInfo:
     """Kind, gaps and range of one column."""
-    if column.dtype.kind in "OU":
-        return _describe_text(name, column)
+    info = _describe_text if column.dtype.kind in "OU" else _describe_numbers
+    gaps = bad_targets(column, "float64")
+    return replace(info(name, column), first_gap=int(gaps[0]) if len(gaps) else None)
+
+
+def _describe_numbers(name: str, column: NDArray[Any]) -> ColumnInfo:
     missing, finite = 0, column
     if column.dtype.kind == "f":
         missing = int(np.isnan(column).sum())

@@ -58,18 +58,13 @@ class _Parts:
     @classmethod
     def of(cls, data: Dataset, order: Order) -> _Parts:
         spec, hyper = order.spec, order.spec.model
-        train, test, validation = Given.of(data.X, data.y), None, None
+        train, test, validation = Given.of(data.X, data.y, numbers=data.names), None, None
         classes = hyper.task == "classes"
         if spec.test:
             train, test = train.set_aside(spec.test, hyper.seed, classes)
         if spec.validation:
             train, validation = train.set_aside(spec.validation, hyper.seed, classes)
         return cls(train, validation, test)
-
-    @property
-    def held(self) -> tuple[Any, Any] | None:
-        """To validate on."""
-        return None if self.validation is None else (self.validation.X, self.validation.y)
 
     def measured(self) -> tuple[str, Given]:
         """The rows that say most about the model."""
@@ -240,8 +235,8 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
     callbacks, obey = _callbacks(order, send, wishes)
     try:
         model.fit(
-            parts.train.X, parts.train.y, validation=parts.held, callbacks=callbacks,
-            resume=found.path, row_numbers=parts.train.numbers,
+            parts.train.X, parts.train.y, validation=parts.validation, callbacks=callbacks,
+            resume=found.path, row_numbers=parts.train.names,
         )  # fmt: skip
     except NonFiniteError as error:
         send({"kind": "failing", "error": str(error), "error_kind": "non_finite"})
@@ -273,10 +268,11 @@ def _diagnose(model: MLP, parts: _Parts, order: Order, send: Send) -> None:
         return
     send({"kind": "diagnosing"})
     try:
-        held = 0.2 if parts.held is None else parts.held
+        held = 0.2 if parts.validation is None else parts.validation
         report = model.why(
-            parts.train.X, parts.train.y, validation=held, seconds=order.diagnosis_seconds
-        )
+            parts.train.X, parts.train.y, validation=held,
+            seconds=order.diagnosis_seconds, row_numbers=parts.train.names,
+        )  # fmt: skip
     except (NbmlpError, MemoryError) as error:
         send({"kind": "message", "text": f"no diagnosis: {error or 'out of memory'}"})
         return
@@ -320,7 +316,7 @@ def _evaluation(model: MLP, which: str, given: Given) -> tuple[dict[str, Any], s
     try:
         if model.train_spec.on_nonfinite in ("drop_rows", "impute"):
             given, _ = given.without_bad_rows(model.model_spec.dtype)
-        rows = model.net.rows(given.X, given.y, None)
+        rows = model.net.rows(given.X, given.y, names=given.names)
         outputs, loss = model.predictor.outputs_and_loss(rows)
         measures = model.coding.evaluate(given.y, outputs, None)
     except DataError as error:  # for example a label that no training row has
