@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nbmlp.data.dataset import choose
 from nbmlp.mlp import MLP
+from nbmlp.server.jobs.columns import check_columns
 from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.ports import (
     ACTIVE,
@@ -157,9 +157,7 @@ class FakeService:
                 raise KeyReusedError("this Idempotency-Key came before with another body.")
             return self.get_job(job_id)
         data = self.get_dataset(spec.dataset_id)
-        wanted = spec.target if isinstance(spec.target, list) else [spec.target]
-        named = [target for target in wanted if target is not None]
-        choose([c.name for c in data.columns], named or None, spec.columns, "the data set")
+        check_columns(spec, data)
         if sum(job.state in _WAITING for job in self.jobs.values()) >= self.max_queued:
             raise QueueFullError("too many jobs wait already: try again when some have ended.")
         job = self.add_job(Job(

@@ -162,10 +162,11 @@ def _prepared(data: Dataset, learning: Learning) -> Dataset:
 
 def _large_targets(data: Dataset, task: str) -> bool:
     """Whether numeric targets need scaling, beside inputs that are no pictures."""
-    if isinstance(data.X, Table) or data.X.dtype == np.uint8 or data.y is None:
+    if isinstance(data.X, Table) or data.X.dtype == np.uint8:
         return False
-    kind = infer_task(data.y) if task == "auto" else task
-    if kind == "classes" or data.y.dtype.kind not in "iuf":
+    if data.y is None or data.y.dtype.kind not in "iuf":
+        return False
+    if task == "classes" or (task == "auto" and infer_task(data.y) == "classes"):
         return False
     return wants_plan(data.y.reshape(len(data.y), -1).astype(np.float64))
 

@@ -101,9 +101,7 @@ def _as_numbers(X: ArrayLike, name: str) -> NDArray[Any]:
 
 def _no_numbers(array: NDArray[Any], name: str) -> DataError:
     if array.dtype.kind == "c":
-        return DataError(
-            f"{name} holds complex numbers: pass real and imaginary parts as columns."
-        )
+        return DataError(f"{name} holds complex numbers: pass real and imaginary parts as columns.")
     if array.dtype.kind not in "OUS":
         return DataError(f"{name} holds {array.dtype}: turn it into numbers first.")
     for index, cell in np.ndenumerate(array.astype(object)):

@@ -113,9 +113,7 @@ def _no_target(cell: object) -> bool:
     return is_missing(cell) or (isinstance(cell, float) and not np.isfinite(cell))
 
 
-def with_medians(
-    X: Any, rows: NDArray[np.int64], columns: NDArray[np.int64], names: Names
-) -> Any:
+def with_medians(X: Any, rows: NDArray[np.int64], columns: NDArray[np.int64], names: Names) -> Any:
     """A copy of X with the medians of its columns at the places given.
 
     Raises

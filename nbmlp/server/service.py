@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections import Counter
@@ -13,10 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbmlp.data.dataset import choose
-from nbmlp.errors import Place, RowError
 from nbmlp.server import faults
 from nbmlp.server.files import DataFolder, checkpoints_in
+from nbmlp.server.jobs.columns import check_columns
 from nbmlp.server.jobs.executor import LocalExecutor
 from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.ports import (
@@ -206,7 +204,7 @@ class LocalService:
         s, cores = self._settings, self._executor.cores
         threads = min(spec.threads or s.threads_per_job or cores, cores)
         data = self._catalog.dataset(spec.dataset_id)
-        _check_columns(spec, data)
+        check_columns(spec, data)
         self._files.check_space()
         job_id = self._jobs.add(
             spec, spec.name or data.name, data, threads, s.max_queued, key, owner
@@ -377,25 +375,3 @@ class LocalService:
 
 
 _LIVING = frozenset(JobState) - TERMINAL
-
-
-def _check_columns(spec: JobSpec, data: Dataset) -> None:
-    """Refuse now what the job would fail with: columns that do not exist, a gap in a target."""
-    names = [c.name for c in data.columns]
-    wanted = [] if spec.target is None else spec.target
-    wanted = wanted if isinstance(wanted, list) else [wanted]
-    choice = choose(names, wanted or None, spec.columns, "the data set")
-    if spec.model.on_nonfinite in ("drop_rows", "impute"):  # leave such rows out
-        return
-    targets = choice.targets
-    if not targets and data.format not in ("csv", "parquet"):
-        targets = [j for j, name in enumerate(names) if _BESIDE.fullmatch(name)]
-    for column in (data.columns[j] for j in targets):
-        if column.first_gap is not None:
-            place = Place(column.first_gap, name=column.name)
-            raise RowError("the data set", "has no finite value", place, _NEEDED)
-
-
-#: What targets beside a matrix are called, which need not be named.
-_BESIDE = re.compile(r"y\d*")
-_NEEDED = ": each row needs its target; mend it, or take on_nonfinite 'drop_rows'."

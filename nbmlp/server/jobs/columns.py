@@ -1,0 +1,38 @@
+"""What a job's data cannot be trained on, told before it starts."""
+
+from __future__ import annotations
+
+import re
+
+from nbmlp.data.dataset import choose
+from nbmlp.errors import Place, RowError
+from nbmlp.server.jobs.spec import JobSpec
+from nbmlp.server.records import Dataset
+
+__all__ = ["check_columns"]
+
+#: What targets beside a matrix are called, which need not be named.
+_BESIDE = re.compile(r"y\d*")
+
+
+def check_columns(spec: JobSpec, data: Dataset) -> None:
+    """Refuse columns that do not exist, and targets with gaps that the job is not to drop.
+
+    Raises
+    ------
+    DataError
+        The nearest name, or the first row without a target, is named.
+    """
+    names = [c.name for c in data.columns]
+    wanted = [] if spec.target is None else spec.target
+    wanted = wanted if isinstance(wanted, list) else [wanted]
+    targets = choose(names, wanted or None, spec.columns, "the data set").targets
+    if spec.model.on_nonfinite in ("drop_rows", "impute"):  # leave such rows out
+        return
+    if not targets and data.format not in ("csv", "parquet"):
+        targets = [j for j, name in enumerate(names) if _BESIDE.fullmatch(name)]
+    for column in (data.columns[j] for j in targets):
+        if column.first_gap is not None:
+            place = Place(column.first_gap, name=column.name)
+            rest = ": each row needs its target; mend it, or take on_nonfinite 'drop_rows'."
+            raise RowError("the data set", "has no finite value", place, rest)
