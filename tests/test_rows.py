@@ -10,19 +10,21 @@ import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from nbmlp import MLP, DataError, NonFiniteError, TrainingWarning
+from nbmlp import MLP, DataError, NonFiniteError, TrainingWarning, replay
 from nbmlp.cli import run
 from nbmlp.data import Table
 from nbmlp.data.given import Given
 from nbmlp.errors import Place, RowError
 from nbmlp.estimators import MLPClassifier, MLPRegressor
 from nbmlp.rows import Names
+from nbmlp.server.http.serving import ServedModel
 from nbmlp.server.intake.guard import Limits
 from nbmlp.server.intake.parse import parse
 from nbmlp.server.jobs.protocol import Order
@@ -475,6 +477,33 @@ def test_a_job_names_rows_of_the_file_in_error_and_diagnosis(tmp_path: Path) -> 
     found = report["report"]["findings"][0]
     assert (found["cause"], found["where"]["rows"]) == ("nonfinite_inputs", [row])
     assert found["where"]["names"] == ["'x2'"]
+
+
+def test_requests_for_predictions(tmp_path: Path) -> None:
+    X, _ = labelled()
+    mlp = MLP(4, epochs=1, threads=1).fit(X, X[:, 0])
+    known: Any = SimpleNamespace(inputs=tuple((name, "number") for name in COLUMNS))
+    X[1, 2] = 1e39
+    with pytest.raises(DataError, match=r"the input has 1e\+39 at row 1, column 'gamma' "):
+        ServedModel(known, mlp).rows({"x": X})
+    table = MLP(4, epochs=1, threads=1).fit(Table(dict(zip(COLUMNS, X.T, strict=True))), X[:, 0])
+    tensors = {name: X[:3, j].copy() for j, name in reversed(list(enumerate(COLUMNS)))}
+    tensors["delta"][2] = -np.inf
+    with pytest.raises(DataError, match="the input has an infinite value at row 2, column 'delta'"):
+        ServedModel(known, table).rows(tensors)
+
+
+def test_an_update_is_repeated_with_the_users_numbers(tmp_path: Path) -> None:
+    X, _ = labelled()
+    y = X[:, 0].copy()
+    X[[12, 13], 3] = np.nan
+    with pytest.raises(NonFiniteError, match=r"row 112, column 3 .*one of 2 such rows") as error:
+        MLP(4, epochs=1, batch_size=None).fit(
+            X, y, row_numbers=np.arange(90) + 100, replay=tmp_path / "step"
+        )
+    assert error.value.rows == (112, 113)
+    report = replay(tmp_path / "step")
+    assert (report.looks[0].rows, report.looks[0].units) == ([112, 113], [3])
 
 
 # -- the mechanism

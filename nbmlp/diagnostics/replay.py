@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from nbmlp.train.anatomy import Look, examine, first_bad
 from nbmlp.train.forensics import operation
@@ -26,7 +28,8 @@ class ReplayReport:
     message : str
         What the training said when it failed.
     looks : tuple of Look
-        Each operation in the order of computation, up to the last one reached.
+        Each operation in the order of computation, up to the last one reached; rows, and columns
+        of the input, by their numbers in the user's data.
     differs : tuple of str
         Operations whose values have other bits than in the training; empty on the same kind of
         machine.
@@ -106,9 +109,17 @@ def replay(path: str | os.PathLike[str]) -> ReplayReport:
         The file is missing, damaged, newer than this version, or something else.
     """
     step = Step.load(path)
-    looks = examine(step)
+    looks = [_called(look, step) for look in examine(step)]
     known: dict[str, str] = step.notes["digests"]
     found = {operation(look): look.digest for look in looks}
     names = dict.fromkeys([*known, *found])
     differs = tuple(name for name in names if known.get(name) != found.get(name))
     return ReplayReport(step.state.step, step.notes["message"], tuple(looks), differs)
+
+
+def _called(look: Look, step: Step) -> Look:
+    names = step.rows.names
+    rows = np.sort(names.row_numbers(np.array(look.rows, np.int64))).tolist()
+    if look.kind != "input":
+        return replace(look, rows=rows)
+    return replace(look, rows=rows, units=sorted(names.column_numbers(look.units)))

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
-from nbmlp.data import Table
+from nbmlp.data import Table, check_finite
 from nbmlp.errors import DataError
 from nbmlp.mlp import MLP
 from nbmlp.predict import Predictor, Rows
+from nbmlp.rows import Names
 from nbmlp.server.http.tensors import datatype_of
 from nbmlp.server.ports import Model, Service
 
@@ -91,6 +92,7 @@ class ServedModel:
     def __init__(self, model: Model, mlp: MLP) -> None:
         self.model, self._mlp, self._net = model, mlp, mlp.net
         self._names = [name for name, _ in model.inputs]
+        self._called = Names(columns=tuple(self._names), X="the input")
         self._numeric = all(kind == "number" for _, kind in model.inputs)
         self._batcher = _Batcher(mlp.predictor, mlp.net.scale, mlp.model_spec.n_parameters)
         self.inputs, self.outputs = self._describe_inputs(), self._describe_outputs()
@@ -154,13 +156,11 @@ class ServedModel:
     def _checked(self, X: Any) -> NDArray[Any]:
         if len(X) == 0:
             raise DataError("there are no rows to predict.")
-        x = self._net.inputs(X)
-        assert isinstance(x, np.ndarray)
-        with np.errstate(over="ignore"):
-            x = x.astype(self._net.spec.dtype)
-        if not np.isfinite(x).all():
-            raise DataError("a value is missing or infinite: this model needs finite numbers.")
-        return x
+        with self._called.telling():
+            x = self._net.inputs(X)
+            assert isinstance(x, np.ndarray)
+            check_finite(x, self._net.spec.dtype)
+        return x.astype(self._net.spec.dtype)
 
     # -- out
 
