@@ -19,24 +19,23 @@ import scipy.sparse as sp
 
 from nbmlp import MLP, DataError, NonFiniteError, TrainingWarning, replay
 from nbmlp.cli import run
-from nbmlp.data import Table
+from nbmlp.data import Dataset, Table, read
 from nbmlp.data.given import Given
 from nbmlp.errors import Place, RowError
 from nbmlp.estimators import MLPClassifier, MLPRegressor
 from nbmlp.rows import Names
 from nbmlp.server.http.serving import ServedModel
-from nbmlp.server.intake.guard import Limits
-from nbmlp.server.intake.parse import parse
+from nbmlp.server.intake.summary import columns_of, describe
 from nbmlp.server.jobs.protocol import Order
 from nbmlp.server.jobs.training import Wishes, train
-from nbmlp.server.ports import ColumnInfo, JobState, ParsedDataset
+from nbmlp.server.ports import JobState, ParsedDataset
+from nbmlp.server.rows import content_hash, save_rows
 from nbmlp.server.service import LocalService
 from tests.server_jobs import finished, make_settings, running, spec_for
 
 N, WIDTH = 120, 4
 COLUMNS = ("alpha", "beta", "gamma", "delta")
 BAD = {"NaN": np.nan, "inf": np.inf, "1e39": 1e39}
-LIMITS = Limits(100, 100, 1000, 60)
 SMALL: dict[str, Any] = {"hidden": [4], "epochs": 2, "batch_size": 16}
 SEEDS = range(5)
 
@@ -135,14 +134,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
 
 
 def uploaded(service: LocalService, source: Path) -> str:
+    """A file in the server's own form, described as at its upload."""
+    data, kind = read(source, require_target=False), source.suffix[1:]
+    if kind == "csv" and not isinstance(data.X, Table):
+        data = Dataset(Table(dict(zip(data.feature_names, data.X.T, strict=True))))
     path = service.upload_path()
-    found = parse(source, path, LIMITS)
-    columns = tuple(
-        ColumnInfo(**{**c, "examples": tuple(c["examples"])}) for c in found.pop("columns")
-    )
-    preview = tuple(map(tuple, found.pop("preview")))
-    name = source.name
-    parsed = ParsedDataset(path=path, name=name, columns=columns, preview=preview, **found)
+    save_rows(path, data)
+    columns = tuple(describe(name, values) for name, values in columns_of(data))
+    parsed = ParsedDataset(path, content_hash(path), source.name, kind, len(data), columns)
     return service.add_dataset(parsed).id
 
 
