@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nbmlp.kernels.code_folder import usable_folder
 from nbmlp.server.http.run import Renewal, serve
 from nbmlp.server.service import LocalService
 from nbmlp.server.settings import ServerSettings, settings_from
@@ -47,6 +48,7 @@ _FLAGS = {
 def _command(new_token: bool, replace_token_file: bool, adopt: bool, **given: Any) -> None:
     settings = settings_from({name: v for name, v in given.items() if v is not None})
     wanted = Renewal(new_token, replace_token_file)
+    usable_folder()  # what is wrong with it is said now, not in the log of each job
     serve(LocalService(settings, adopt), settings, wanted, lambda text: print(text, flush=True))
 
 

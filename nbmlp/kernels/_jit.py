@@ -1,4 +1,4 @@
-"""The only place that spells Numba's options, and where compiled code is cached.
+"""The only place that spells Numba's options.
 
 A *piece* is a small compiled function with a C signature of int64 and float64 only, built for one
 element type and called by its address. Pieces are compiled when a plan first asks for them, cached
@@ -9,24 +9,17 @@ as long to compile, and a new topology compiles nothing.
 # mypy: disable-error-code="no-untyped-call, misc, no-any-return"
 from __future__ import annotations
 
-import contextlib
-import functools
-import hashlib
-import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit, types
-from numba.core import caching, ccallback
+from numba.core import ccallback
 from numba.core.typing import signature
 
-from nbmlp import codes, tuning
+from nbmlp.kernels._cache import CodeCache
 
 __all__ = [
-    "cache_folder",
     "compiled_pieces",
     "inner",
     "parallel",
@@ -103,7 +96,7 @@ def piece_address(name: str, dtype: Any) -> int:
         compiled = ccallback.CFunc(
             function, (sig.args, sig.return_type), {}, {"fastmath": _CONTRACT, **_OPTIONS}
         )
-        compiled._cache = _PieceCache(function, ".".join(key))
+        compiled._cache = CodeCache(function, ".".join(key))
         compiled.compile()
         # Of two threads that compile at once the first wins: its address may be in use already.
         _KEEP.setdefault(key, compiled)
@@ -126,88 +119,10 @@ def compiled_pieces() -> list[tuple[str, str]]:
 
 def _entry(function: Callable[..., Any], **options: Any) -> Any:
     dispatcher = njit(function, nogil=True, **options, **_OPTIONS)
-    dispatcher._cache = _PieceCache(function, function.__name__)
+    dispatcher._cache = CodeCache(function, function.__name__)
     return dispatcher
 
 
 def parallel(function: Callable[..., Any]) -> Any:
     """A kernel with parallel regions, called from Python; releases the GIL."""
     return _entry(function, parallel=True)
-
-
-# ------------------------------------------------------------------------------- the cache
-
-
-@functools.cache
-def cache_folder() -> Path:
-    """Folder of the compiled code of exactly these sources and this target.
-
-    ``NUMBA_CACHE_DIR`` if set, else the user's cache folder. Numba's own cache sees a change only
-    in the function's own file; here a change in any kernel source is another folder.
-    """
-    root = os.environ.get("NUMBA_CACHE_DIR")
-    if root:
-        base = Path(root)
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home()))
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    digest = hashlib.sha256(repr(tuning.detect()).encode())
-    files = [*Path(__file__).parent.glob("*.py"), Path(tuning.__file__), Path(codes.__file__)]
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    return base / "nbmlp" / digest.hexdigest()[:16]
-
-
-class _Locator:
-    """Where one function's compiled code lies (the interface of Numba's cache locators)."""
-
-    def ensure_cache_path(self) -> None:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-
-    def get_cache_path(self) -> str:
-        return str(cache_folder())
-
-
-class _Impl(caching.CompileResultCacheImpl):
-    """Numba's (de)serialisation with our place and name instead of its own."""
-
-    def __init__(self, name: str) -> None:
-        self._locator = _Locator()
-        self._filename_base = f"{name}-py{sys.version_info[0]}{sys.version_info[1]}"
-        self._lineno = 0
-
-
-class _PieceCache(caching.Cache):
-    """A cache that never stops training: what cannot be read or written is compiled again."""
-
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
-        self._name, self._py_func = name, function
-        self._impl = _Impl(name)
-        self._cache_path = self._impl.locator.get_cache_path()
-        self._cache_file = caching.IndexDataCacheFile(
-            cache_path=self._cache_path,
-            filename_base=self._impl.filename_base,
-            source_stamp=cache_folder().name,
-        )
-        self.enable()
-
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
-        # Numba would hash the closure's pickle, which differs between processes for functions.
-        return sig, codegen.magic_tuple(), self._name
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            return super().load_overload(sig, target_context)
-        except Exception:  # a torn or foreign file is as good as none
-            with contextlib.suppress(OSError):
-                self.flush()  # a torn index would fail again when the new code is saved
-            return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        try:
-            super().save_overload(sig, data)
-        except OSError:  # read-only or full: training goes on with what was compiled
-            return

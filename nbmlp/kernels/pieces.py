@@ -14,7 +14,8 @@ from nbmlp.kernels import (
     rng,
     sparse,
 )
-from nbmlp.kernels._jit import cache_folder, compiled_pieces, piece_address, piece_function
+from nbmlp.kernels._jit import compiled_pieces, piece_address, piece_function
+from nbmlp.kernels.code_folder import cache_folder
 
 __all__ = [
     "activations",

@@ -43,7 +43,7 @@ _LEFT = {
     "quarantine": re.compile(r"(?!)"),
 }
 #: What a job's process writes into its folder.
-_JOB = re.compile(r"lease|worker\.log|checkpoint-[0-9-]+\.safetensors|\.tmp-.+")
+_JOB = re.compile(r"lease|worker\.log|checkpoint-[0-9-]+\.safetensors|\.tmp-.+|core(\.[0-9]+)?")
 _HALF_JOB = re.compile(r"\.tmp-.+")
 _KINDS = ("datasets", "jobs", "models")
 

@@ -100,8 +100,9 @@ class WorkerProcess:
 def _environment(order: Order) -> dict[str, str]:
     passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
     # A relative path would mean another place in the job's folder.
-    paths = passed.get("PYTHONPATH", "").split(os.pathsep)
-    passed["PYTHONPATH"] = os.pathsep.join(str(Path(p).absolute()) for p in paths if p)
+    for name in ("PYTHONPATH", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
+        if paths := [p for p in passed.get(name, "").split(os.pathsep) if p]:
+            passed[name] = os.pathsep.join(str(Path(p).absolute()) for p in paths)
     return passed | {name: str(order.threads) for name in _THREADS}
 
 
