@@ -91,20 +91,35 @@ def test_long_bodies_in_small_pieces(server: Live) -> None:
         assert connection.recv(1000).split()[1] == b"201"
 
 
-def test_what_follows_a_body_is_no_header(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list:
+    """Requests that have ended, as the logs are told."""
+    found: list = []
+    observer = "nbmlp.server.http.observe.Observer.__call__"
+    monkeypatch.setattr(observer, lambda _, done: found.append(done))
+    return found
+
+
+def test_what_follows_a_body_is_no_header(server: Live, ended: list) -> None:
     """Whoever looks at the headers later would believe it."""
-    found = []
-
-    def look(done: object) -> None:
-        found.append([name for name, _ in done.scope["headers"]])
-
-    monkeypatch.setattr("nbmlp.server.http.observe.Observer.__call__", lambda _, done: look(done))
     with server.connect() as connection:
         connection.sendall(CHUNKED + b"0\r\nX-Trailer: x\r\n\r\n")
         assert connection.recv(1000).split()[1] == b"303"
-        while not found:
-            time.sleep(0.01)
-    assert found[0] == [b"host", b"transfer-encoding"]
+    while not ended:
+        time.sleep(0.01)
+    assert [name for name, _ in ended[0].scope["headers"]] == [b"host", b"transfer-encoding"]
+
+
+def test_who_hangs_up_is_no_error(
+    server: Live, ended: list, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A page of the log for each would be an attack by itself."""
+    with server.connect() as connection:
+        connection.sendall(CHUNKED)
+    while not ended:
+        time.sleep(0.01)
+    assert ended[0].status == 0
+    assert "failed" not in caplog.text
 
 
 def test_many_requests_at_once_are_answered_one_after_the_other(server: Live) -> None:

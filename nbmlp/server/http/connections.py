@@ -16,15 +16,16 @@ from nbmlp.server.settings import ServerSettings
 __all__ = ["bounded_protocol"]
 
 #: Bytes of a body that are read on although its request has been answered.
-_UNWANTED = 1 << 20
+_UNWANTED = 1 << 16
 #: Seconds of silence after which who was refused has heard it, and between two looks at what such
 #: connections still send: some 50 MB/s, however many they are.
 _SILENCE, _LOOK = 1.0, 0.005
 #: Bytes without a byte of a body: of a head, of what is said between the parts of a body, of what
 #: follows it. The parser gathers a field as long as it comes, so it must be stopped from outside.
 _MOST_SAID, _MOST_HEADERS = 1 << 16, 128
-#: Bytes parsed at a time: no more is parsed while a request waits for the one before it.
-_PIECE = 1 << 12
+#: Bytes parsed at a time, besides those that are certain to be of a body: no more is parsed while
+#: a request waits for the one before it.
+_PIECE = 1 << 10
 _FULL = "too many connections: wait a moment."
 _LATE = "the head of the request took too long to arrive."
 _LONG = {
@@ -42,7 +43,7 @@ class _Bounded(HttpToolsProtocol):
     crowd: Crowd
     _network = ""
     _parting = _in_body = _too_many_headers = False
-    _said = _unwanted = 0
+    _said = _unwanted = _left = 0
     _ends = 0.0
     url = b""
     _unread = memoryview(b"")
@@ -105,7 +106,8 @@ class _Bounded(HttpToolsProtocol):
 
     def _parse(self) -> None:
         while self._unread and not (self.pipeline or self._parting or self.transport.is_closing()):
-            piece, self._unread = self._unread[:_PIECE], self._unread[_PIECE:]
+            size = max(_PIECE, self._left)
+            piece, self._unread = self._unread[:size], self._unread[size:]
             self._said += len(piece)
             super().data_received(piece)  # type: ignore[arg-type]
             if self._said > _MOST_SAID and not self._parting:
@@ -131,18 +133,21 @@ class _Bounded(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._in_body, self._said = True, 0
+        length = dict(self.headers).get(b"content-length", b"0")
+        self._left = int(length)  # as the parser has read it
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Some of the body, wanted or not."""
         self._said = 0
+        self._left -= len(body)
         if self.cycle.response_complete:
             self._unwanted += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is there."""
-        self._said = self._unwanted = 0
+        self._said = self._unwanted = self._left = 0
         self.crowd.drained.discard(self)
         super().on_message_complete()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -124,6 +125,11 @@ class Gate:
             await _refusal(refusal, scope)(scope, receive, send)
         except NbmlpError as error:
             await answer(error)(scope, receive, send)
+        except asyncio.CancelledError:
+            if not done.status:
+                said = {"error": "the server is about to end: try again in a moment."}
+                await JSONResponse(said, 503, {"Retry-After": "5"})(scope, receive, send)
+            raise
         finally:
             self._observe(done)
 
@@ -147,6 +153,8 @@ class Gate:
         inner = {**scope, "method": "GET"} if head else scope
         try:
             await self._app(inner, receive, send)
+        except ClientDisconnect:
+            pass  # nobody is there to be told anything
         except Exception:
             _LOG.exception("%s %s failed", scope["method"], scope["path"])
             if not done.status:

@@ -112,4 +112,6 @@ def allowed_methods(app: FastAPI, path: str) -> str:
     for template, methods in app.openapi()["paths"].items():
         if re.fullmatch(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(template)), path):
             found.update(name.upper() for name in methods)
+    if "GET" in found:
+        found.add("HEAD")
     return ", ".join(sorted(found))
