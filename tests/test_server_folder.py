@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import stat
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ pytest.importorskip("sqlalchemy")
 
 from server_jobs import add_table, make_settings, spec_for
 
+from nbmlp.cli import run
 from nbmlp.server import files, quarantine
 from nbmlp.server.files import DataFolder, new_id
 from nbmlp.server.ports import NotFoundError, ServiceError
 from nbmlp.server.service import LocalService
+from nbmlp.server.store.database import is_database
 
 MODEL = f"{new_id()}.safetensors"
 
@@ -294,6 +297,34 @@ def test_a_start_that_was_cut_short_is_no_obstacle(left: tuple[str, ...], tmp_pa
     started(folder)
     assert not list(folder.glob(".tmp-*"))
     started(folder)
+
+
+def test_a_database_that_a_crash_left_in_its_side_file_is_ours(ours: Path) -> None:
+    """Killed before its pages were moved over: none of our tables is in the file itself yet."""
+    file = ours / "nbmlp.sqlite"
+    with closing(sqlite3.connect(file)) as whole:
+        script = list(whole.iterdump())
+    with closing(sqlite3.connect(ours.parent / "db", isolation_level=None)) as cut_short:
+        cut_short.executescript("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;")
+        cut_short.executescript("\n".join(script))
+        shutil.copy(ours.parent / "db", file)
+        shutil.copy(ours.parent / "db-wal", f"{file}-wal")
+    assert not is_database(file)
+    held = models_in(ours)
+    started(ours)
+    assert models_in(ours) == held
+    assert quarantine.kept(ours) == []
+
+
+def test_the_command_says_so_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path)
+    before = contents(tmp_path)
+    assert run(["serve", "--port", "0", "--data-dir", str(tmp_path)]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "holds other things" in said
+    assert contents(tmp_path) == before
 
 
 def test_others_can_read_nothing(ours: Path) -> None:

@@ -38,9 +38,7 @@ def ask(settings: dict[str, Any], data: tuple[Any, ...], **options: Any) -> Repo
 
 
 #: "from 0.127 to 0.127", "0.127 -> 0.127", "1 times the usual"
-EQUAL = re.compile(
-    r"from (\S*\d\S*) to \1(?!\S)|(?<!\S)(\S+) -> \2(?!\S)|(?<!\S)1(\.0*)? times"
-)
+EQUAL = re.compile(r"from (\S*\d\S*) to \1(?!\S)|(?<!\S)(\S+) -> \2(?!\S)|(?<!\S)1(\.0*)? times")
 
 
 def agrees(report: Report) -> Report:

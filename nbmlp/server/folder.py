@@ -147,7 +147,7 @@ def _look(root: Path, adopt: bool) -> _Marker:
     _check_kinds(root, names)
     marker, database = _marker(root), root / DATABASE
     empty = not os.path.lexists(database) or database.stat().st_size == 0
-    ours = not empty and is_database(database)
+    ours = not empty and is_database(database, recover=marker is not _Marker.NONE)
     if not empty and not ours and (adopt or marker is not _Marker.NONE):
         raise ServiceError(
             f"{database} is no database of nbmlp's: move it away, or choose another folder with"

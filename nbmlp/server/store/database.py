@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -39,19 +39,35 @@ def journal_mode(version: tuple[int, int, int] = sqlite3.sqlite_version_info) ->
     return "WAL" if version >= _WAL_IS_SAFE else "TRUNCATE"
 
 
-def is_database(path: Path) -> bool:
-    """Whether a file is a database of a server's; neither it nor what lies beside it is touched."""
+def is_database(path: Path, recover: bool = False) -> bool:
+    """Whether a file is a database of a server's.
+
+    Parameters
+    ----------
+    path : Path
+    recover : bool
+        It is ours to open: what a crash has left half written is put right first. Else neither it
+        nor what lies beside it is touched.
+    """
+    place = f"file:{quote(str(path))}"
+    if _holds_our_tables(f"{place}?mode=ro&immutable=1"):
+        return True
+    return recover and any(_holds(f"{path}{end}") for end in SIDE_FILES) and (
+        _holds_our_tables(f"{place}?mode=rw")
+    )  # fmt: skip
+
+
+def _holds(path: str) -> bool:
+    return os.path.exists(path) and os.path.getsize(path) > 0
+
+
+def _holds_our_tables(address: str) -> bool:
     try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)
+        with closing(sqlite3.connect(address, uri=True)) as connection:
+            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            return {name for (name,) in found} >= _TABLES
     except sqlite3.Error:
         return False
-    try:
-        found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        return {name for (name,) in found} >= _TABLES
-    except sqlite3.Error:
-        return False
-    finally:
-        connection.close()
 
 
 class Database:
