@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -427,6 +428,16 @@ class TestMessages:
         assert page.locator(".error").count() == 0
         assert page.get_attribute("[name='model.hidden']", "aria-invalid") is None
         assert page.get_attribute("[name='model.hidden']", "aria-describedby") == hint
+
+    def test_of_a_target_with_a_gap(self, visit: Callable[..., Any], service: FakeService) -> None:
+        table = service.datasets[ulid(1)]
+        (*first, last) = table.columns
+        service.datasets[ulid(1)] = replace(
+            table, columns=(*first, replace(last, missing=1, first_gap=207))
+        )
+        page = visit(f"/datasets/{ulid(1)}")
+        page.click("#train [type=submit]")
+        assert "row 207" in self.said(page, "[name=target]")
 
     def test_of_a_file(self, visit: Callable[..., Any], tmp_path: Path) -> None:
         (tmp_path / "ragged.csv").write_text("a,b\n1,2\n3\n")

@@ -20,8 +20,8 @@ from server_jobs import make_settings, make_table, spec_for
 
 from nbmlp import MLP
 from nbmlp.data import Dataset as Rows
-from nbmlp.errors import NbmlpError
 from nbmlp.server.files import Place
+from nbmlp.server.jobs.columns import FieldError
 from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.ports import (
     CheckpointInfo,
@@ -265,9 +265,10 @@ class TestSubmit:
     def test_refused(self, service: Service, data: Dataset) -> None:
         with pytest.raises(NotFoundError, match="data set"):
             service.submit(spec_for(NOBODY))
-        for wrong in ({"target": "prize"}, {"columns": ["seize"]}):
-            with pytest.raises(NbmlpError, match="has no column"):
-                service.submit(spec_for(data.id, **wrong))
+        for field, wrong in (("target", "prize"), ("columns", ["seize"])):
+            with pytest.raises(FieldError, match="has no column") as caught:
+                service.submit(spec_for(data.id, **{field: wrong}))
+            assert caught.value.field == field
         assert service.list_jobs().items == ()
 
     def test_a_full_queue(self, service: Service, data: Dataset) -> None:

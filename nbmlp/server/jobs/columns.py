@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from nbmlp.data.dataset import choose
-from nbmlp.errors import Place, RowError
+from nbmlp.errors import DataError, Place, RowError
 from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.records import Dataset
 
-__all__ = ["check_columns"]
+__all__ = ["FieldError", "check_columns"]
 
 #: What targets beside a matrix are called, which need not be named.
 _BESIDE = re.compile(r"y\d*")
+
+
+class FieldError(DataError):
+    """A field of a job does not go with its data.
+
+    Attributes
+    ----------
+    field : str
+        ``"target"`` or ``"columns"``.
+    """
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@contextmanager
+def _about(field: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise FieldError(str(error), field) from error
 
 
 def check_columns(spec: JobSpec, data: Dataset) -> None:
@@ -20,13 +44,16 @@ def check_columns(spec: JobSpec, data: Dataset) -> None:
 
     Raises
     ------
-    DataError
+    FieldError
         The nearest name, or the first row without a target, is named.
     """
     names = [c.name for c in data.columns]
     wanted = [] if spec.target is None else spec.target
     wanted = wanted if isinstance(wanted, list) else [wanted]
-    targets = choose(names, wanted or None, spec.columns, "the data set").targets
+    with _about("target"):
+        choose(names, wanted or None, None, "the data set")
+    with _about("columns"):
+        targets = choose(names, wanted or None, spec.columns, "the data set").targets
     if spec.model.on_nonfinite in ("drop_rows", "impute"):  # leave such rows out
         return
     if not targets and data.format not in ("csv", "parquet"):
@@ -35,4 +62,5 @@ def check_columns(spec: JobSpec, data: Dataset) -> None:
         if column.first_gap is not None:
             place = Place(column.first_gap, name=column.name)
             rest = ": each row needs its target; mend it, or take on_nonfinite 'drop_rows'."
-            raise RowError("the data set", "has no finite value", place, rest)
+            with _about("target"):
+                raise RowError("the data set", "has no finite value", place, rest)
