@@ -144,7 +144,9 @@ def _slow_uploads(address: Address, token: str) -> None:
 
 def _slow_rows(address: Address, token: str) -> None:
     """Bodies of 8 MB that lack their end: together more than may be at work."""
-    head = b"POST /v2/models/x/infer HTTP/1.1\r\n" + HOST + _authorization(token)
+    found = _ask_once(address, token, "GET", "/v1/models?limit=1")["data"]
+    path = f"/v2/models/{found[0]['id'] if found else 'x'}/infer"
+    head = f"POST {path} HTTP/1.1\r\n".encode() + HOST + _authorization(token)
     sent = head + b"Content-Length: 8000001\r\n\r\n" + b" " * 8_000_000
     _together(60, partial(_hold, address, sent, b""), SECONDS)
 
@@ -158,19 +160,22 @@ def _streams(address: Address, token: str) -> None:
 
 def _a_job(address: Address, token: str) -> str:
     """Any that there is, or a new one."""
-    connection = http.client.HTTPConnection(*address, timeout=60)
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    if found := _ask_once(address, token, "GET", "/v1/jobs?limit=1")["data"]:
+        return str(found[0]["id"])
+    table = b"a,b\n" + b"1,2\n3,5\n" * 50
+    data = _ask_once(address, token, "PUT", "/v1/datasets/a.csv", table)["id"]
+    spec = {"dataset_id": data, "target": "b", "model": {"hidden": [4], "epochs": 5}}
+    return str(_ask_once(address, token, "POST", "/v1/jobs", json.dumps(spec).encode())["id"])
 
-    def ask(method: str, path: str, body: bytes | None = None) -> dict:
+
+def _ask_once(
+    address: Address, token: str, method: str, path: str, body: bytes | None = None
+) -> dict:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    connection = http.client.HTTPConnection(*address, timeout=60)
+    with contextlib.closing(connection):
         connection.request(method, path, body, headers)
         return json.loads(connection.getresponse().read())
-
-    with contextlib.closing(connection):
-        if found := ask("GET", "/v1/jobs?limit=1")["data"]:
-            return str(found[0]["id"])
-        data = ask("PUT", "/v1/datasets/a.csv", b"a,b\n" + b"1,2\n3,5\n" * 50)["id"]
-        spec = {"dataset_id": data, "target": "b", "model": {"hidden": [4], "epochs": 5}}
-        return str(ask("POST", "/v1/jobs", json.dumps(spec).encode())["id"])
 
 
 ATTACKS: list[tuple[str, Attack]] = [

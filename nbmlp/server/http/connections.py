@@ -83,9 +83,8 @@ class _Bounded(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def give_way(self) -> None:
-        """To somebody else."""
-        idle = self.cycle is not None and self.cycle.response_complete and not self._said
-        if not (idle or self._parting):
+        """To somebody else; told even if idle, for a request may be on its way."""
+        if not self._parting:
             self._refuse(429, _FULL)
         self._stop_waiting()
         self.transport.close()
