@@ -75,6 +75,14 @@ def finished(service: LocalService, job_id: str, seconds: float = PATIENCE) -> J
     return until(ended, seconds)
 
 
+def end_all(service: LocalService) -> None:
+    """Cancel what is at work, and wait until it has gone."""
+    for job in service.list_jobs().items:
+        if job.finished is None:
+            service.cancel(job.id)
+    until(lambda: service.health().cores_used == 0)
+
+
 def weights(service: LocalService, job: Job) -> np.ndarray:
     assert job.model_id is not None
     return MLP.load(service.model_path(job.model_id)).get_flat()

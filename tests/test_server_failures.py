@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
-from server_jobs import add, finished, running, spec_for, until
+from server_jobs import add, end_all, finished, running, spec_for, until
 
 from nbmlp.data import Dataset
 from nbmlp.server.jobs.process import oom_kills
@@ -21,10 +21,17 @@ from nbmlp.server.ports import EventKind, Job, JobState
 from nbmlp.server.service import LocalService
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[LocalService]:
-    with running(tmp_path / "data", diagnosis_seconds=30.0) as service:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+    with running(tmp_path_factory.mktemp("data"), diagnosis_seconds=30.0) as service:
         yield service
+
+
+@pytest.fixture
+def service(started: LocalService) -> Iterator[LocalService]:
+    """Without jobs that another test has left."""
+    yield started
+    end_all(started)
 
 
 def curve(service: LocalService, scale: float = 1.0) -> str:

@@ -15,6 +15,7 @@ pytest.importorskip("sqlalchemy")
 from server_fake import FakeService
 from server_jobs import (
     add_table,
+    end_all,
     finished,
     make_settings,
     running,
@@ -50,10 +51,7 @@ def service(served: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServ
     monkeypatch.setattr(executor, "_LONGEST_DELAY", 0.1)
     service: LocalService = served.service
     yield service
-    for job in service.list_jobs().items:
-        if job.finished is None:
-            service.cancel(job.id)
-    until(lambda: service.health().cores_used == 0)
+    end_all(service)
 
 
 @pytest.fixture
