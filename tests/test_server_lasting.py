@@ -313,16 +313,16 @@ def test_jobs_wait_for_space_and_go_on_by_themselves(
     service: LocalService, ask_for_fault: Asks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = spec_for(add_table(service), model=LONG)
-    mark = ask_for_fault("worker.fsync:4:enospc")
+    mark = ask_for_fault("worker.fsync:20:enospc")
     monkeypatch.setattr(service._files, "_reserve", 0)
     first = service.submit(spec)
-    until(lambda: service.get_job(first.id).epoch > 1)
+    until(lambda: service.get_job(first.id).attempt)  # it has begun, and is far from epoch 20
     monkeypatch.setattr(service._files, "_reserve", 1 << 60)  # nothing new
     until(mark.exists)
     waiting = until(lambda: (j := service.get_job(first.id)).state is JobState.INTERRUPTED and j)
     place = waiting.message.removeprefix("interrupted, waiting for space on the disk, ")
-    assert place == "resuming from epoch 3"
-    assert [c.epoch for c in service.checkpoints(first.id)] == [3, 2]
+    assert place == "resuming from epoch 19"
+    assert [c.epoch for c in service.checkpoints(first.id)] == [19, 18]
     with pytest.raises(NoSpaceError):
         service.submit(spec)
     with service._executor.lock:  # between two looks of it at the queue
@@ -335,7 +335,7 @@ def test_jobs_wait_for_space_and_go_on_by_themselves(
     for job in (second, third):
         assert service.cancel(job.id).state is JobState.CANCELLED
     monkeypatch.setattr(service._files, "check_space", lambda *a, **k: None)
-    until(lambda: service.get_job(first.id).epoch > 4)
+    until(lambda: service.get_job(first.id).epoch > 20)
     going = service.get_job(first.id)
     assert (going.state, going.attempt) == (JobState.RUNNING, 2)
     assert "waiting" not in going.message
