@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from nbmlp.data import Given, Mended, check_finite
+from nbmlp.data import Given, Mended
 from nbmlp.diagnostics.function_check import check_function
 from nbmlp.diagnostics.gradients import GradientReport, check_gradients
 from nbmlp.diagnostics.scan import scan_batch
@@ -32,14 +32,6 @@ from nbmlp.train.engine import Engine
 from nbmlp.train.loop import Loop, Validation, check_rows, without_horizon
 
 __all__ = ["MLP"]
-
-
-def _finite(net: Net, given: Given) -> Rows:
-    """Rows of the net, if all inputs are finite in its type; raises DataError else."""
-    rows = net.rows(given.X, given.y, names=given.names)
-    with rows.names.telling():
-        check_finite(rows.x, net.spec.dtype)
-    return rows
 
 
 class MLP(Model):
@@ -138,9 +130,7 @@ class MLP(Model):
         """
         train = self.train_spec if epochs is None else self.train_spec.with_(epochs=epochs)
         team = CallbackList(callbacks)
-        given, done = self._given(
-            X, y, sample_weight, row_numbers, whole=isinstance(validation, Real)
-        )
+        given, done = self._given(X, y, sample_weight, row_numbers, validation)
         given, aside = self._divide(given, validation)
         with self._unchanged_by_errors():
             carried: Arrays = {}
@@ -148,7 +138,7 @@ class MLP(Model):
                 self._build(given)
             else:
                 carried = self._resume(resume, train)
-            rows = self.net.rows(given.X, given.y, given.weights, names=given.names)
+            rows = self.net.rows_of(given)
             check_rows(carried, len(rows))
             held = None if aside is None else self._validation(aside)
             train.batch_rows(len(rows))
@@ -194,7 +184,7 @@ class MLP(Model):
         with self._unchanged_by_errors():
             if self._net is None:
                 self._build(given, classes)
-            rows = self.net.rows(given.X, given.y, given.weights, names=given.names)
+            rows = self.net.rows_of(given)
         self._tell(done)
         train = without_horizon(self.train_spec)
         self._train(train, self.net.state.epoch + 1, rows, None, CallbackList(), {})
@@ -219,12 +209,11 @@ class MLP(Model):
             self.build(given.X, given.y, classes)
 
     def _given(
-        self, X: Any, y: Any, weights: Any, names: Names | ArrayLike | None, whole: bool = False
+        self, X: Any, y: Any, weights: Any, names: Any, validation: Any = None
     ) -> tuple[Given, Mended]:
-        """Rows to train with, and what `on_nonfinite` made of them; `whole`: rows can be taken."""
-        given = Given(X, y, weights)
-        if names is not None or whole:
-            given = Given.of(X, y, weights, names)
+        """Rows to train and validate with, and what `on_nonfinite` made of them."""
+        kept = names is None and not isinstance(validation, Real)
+        given = Given(X, y, weights) if kept else Given.of(X, y, weights, names)
         return given.mended(self.train_spec.on_nonfinite, self.dtype)
 
     def _divide(self, given: Given, validation: Any) -> tuple[Given, Given | None]:
@@ -242,7 +231,7 @@ class MLP(Model):
             held = Given.of(held.X, held.y, numbers=held.names)
             held, done = held.without_bad_rows(self.model_spec.dtype)
             self._tell(done, "validation data: ")
-        rows, y = _finite(self.net, held), held.y
+        rows, y = self.net.finite_rows(held), held.y
         return Validation(rows, lambda outputs: self.coding.score(y, outputs))
 
     def _bound(self, train: TrainSpec, rows: Rows) -> Engine:
@@ -386,7 +375,7 @@ class MLP(Model):
         given, aside = self._divide(Given.of(X, y), validation)
         with given.names.telling():
             net = Net.learn(self._settings, given.X, given.y)
-        rows, held = _finite(net, given), None if aside is None else _finite(net, aside)
+        rows, held = net.finite_rows(given), None if aside is None else net.finite_rows(aside)
         return scan_batch(net, self.train_spec, rows, held, self._threads, **options)
 
     def _resume(self, path: str | os.PathLike[str], train: TrainSpec) -> Arrays:

@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.coding import TargetCoding
-from nbmlp.data import ColumnPlan, SparseRows, Table, as_table, check_weights, check_X, is_sparse
+from nbmlp.data import (
+    ColumnPlan,
+    Given,
+    SparseRows,
+    Table,
+    as_table,
+    check_finite,
+    check_weights,
+    check_X,
+    is_sparse,
+)
 from nbmlp.errors import RowError, SpecError
 from nbmlp.init import initialise
 from nbmlp.plan import make_plan
@@ -71,7 +81,8 @@ class Net:
         softmax = settings.output_and_loss("classes", 2)[0] == "softmax"
         linear = settings.output_and_loss("regression", 0)[0] == "identity"
         labels, task = (y, settings.task) if classes is None else (classes, "classes")
-        coding = TargetCoding.fit(labels, task, softmax, columns is not None and linear)
+        with Names(y="y" if classes is None else "classes").telling():
+            coding = TargetCoding.fit(labels, task, softmax, columns is not None and linear)
         n_classes = 0 if coding.labels is None else len(coding.labels)
         spec = settings.specify(n_inputs, coding.task, n_classes, coding.n_outputs)
         if spec.output == "softmax" and coding.n_outputs == 1:
@@ -118,6 +129,17 @@ class Net:
         except RowError as error:
             raise names.called(error) from None
         return Rows(x, targets, weights, self.scale, self._called(table, names))
+
+    def rows_of(self, given: Given) -> Rows:
+        """The same of data that know what they are called."""
+        return self.rows(given.X, given.y, given.weights, names=given.names)
+
+    def finite_rows(self, given: Given) -> Rows:
+        """Without weights, and only if all inputs are finite in the net's type."""
+        rows = self.rows(given.X, given.y, names=given.names)
+        with rows.names.telling():
+            check_finite(rows.x, self.spec.dtype)
+        return rows
 
     def _called(self, table: Table | None, names: Names) -> Names:
         """What the columns are called that the net reads."""

@@ -167,16 +167,21 @@ def said_by_the_server(spoilt: Spoilt, folder: Path, service: LocalService) -> s
 
 def said_by_a_job(service: LocalService, spec: Any, folder: Path) -> str:
     """Its error; or what hindered its measuring on the test rows."""
+    try:
+        said = messages_of_a_job(service, spec, folder)
+    except (DataError, NonFiniteError) as error:
+        return str(error)
+    return str(said[-1]["model"]["evaluation"]["problem"])
+
+
+def messages_of_a_job(service: LocalService, spec: Any, folder: Path) -> list[Any]:
     data, said = service.get_dataset(spec.dataset_id), list[Any]()
     order = Order(
         "job", 1, spec, folder, service._files.dataset(data.sha256), folder / "m.safetensors",
         data.sha256, 1, 0, "", 1000, 100, 100, 60.0, 0.0,
     )  # fmt: skip
-    try:
-        train(order, said.append, Wishes())
-    except (DataError, NonFiniteError) as error:
-        return str(error)
-    return str(said[-1]["model"]["evaluation"]["problem"])
+    train(order, said.append, Wishes())
+    return said
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -256,6 +261,18 @@ def test_rows_without_a_label_are_dropped(
     with pytest.warns(TrainingWarning, match=r"2 rows left out \(11, 57\)"):
         estimator.fit(X, y)
     assert len(estimator.classes_) == 2
+
+
+@pytest.mark.filterwarnings("ignore::nbmlp.TrainingWarning")
+def test_a_job_drops_rows_without_a_label(tmp_path: Path, service: LocalService) -> None:
+    spoilt = Spoilt(0, "label", np.nan)
+    model = {**SMALL, "task": "classes", "on_nonfinite": "drop_rows"}
+    spec = spec_for(
+        uploaded(service, spoilt.csv(tmp_path)), target="goal", model=model, validation=0.3
+    )
+    service.cancel(service.submit(spec).id)
+    said = messages_of_a_job(service, spec, tmp_path)
+    assert said[-1]["model"]["classes"] == ["high", "low"]
 
 
 @pytest.mark.filterwarnings("always::nbmlp.TrainingWarning")
@@ -374,6 +391,8 @@ def test_epochs_one_by_one() -> None:
     y[71] = np.nan
     with pytest.raises(DataError, match="y has NaN at row 571 "):
         model.partial_fit(X[45:], y[45:], row_numbers=numbers[45:])
+    with pytest.raises(DataError, match="classes has no value at row 1 "):
+        MLP(4).partial_fit(X[:9], [0, 1, 0] * 3, classes=[0, None], row_numbers=numbers[:9])
 
 
 def test_weights() -> None:

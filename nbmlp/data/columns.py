@@ -313,15 +313,17 @@ class ColumnPlan:
         """
         if names is None or tuple(names) == self.columns:
             return self._places
-        return np.array([list(names).index(name) for name in self.columns], np.int64)[self._places]
+        place = {name: j for j, name in enumerate(names)}
+        return np.array([place[name] for name in self.columns], np.int64)[self._places]
 
     @cached_property
     def _places(self) -> NDArray[np.int64]:
-        numbers = [self.columns.index(column.name) for column in self.numbers]
-        places = [j for j, column in zip(numbers, self.numbers, strict=True) if column.indicator]
+        place = {name: j for j, name in enumerate(self.columns)}
+        found = [place[column.name] for column in self.numbers]
+        found += [place[column.name] for column in self.numbers if column.indicator]
         for column in self.categories:
-            places += [self.columns.index(column.name)] * len(column.feature_names)
-        return np.array(numbers + places, np.int64)
+            found += [place[column.name]] * len(column.feature_names)
+        return np.array(found, np.int64)
 
     def transform_target(self, y: ArrayLike) -> NDArray[np.float64]:
         """Scaled targets of shape (rows, targets); needs a plan that was fitted with y."""

@@ -220,7 +220,7 @@ class Trainer:
             train = train.with_(batch_size=None)
         epochs = epochs or train.epochs
         given, aside = samples.given, samples.held
-        rows = net.rows(given.X, given.y, given.weights, names=given.names)
+        rows = net.rows_of(given)
         held = net.rows(aside.X, aside.y, names=aside.names)
         threads = train.threads or tuning.available_threads()
         predictor = Predictor(net.spec, net.state.plan, net.state, threads)
