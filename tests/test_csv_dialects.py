@@ -447,8 +447,8 @@ def test_text_stays_text_in_later_rows(tmp_path: Path) -> None:
     assert Origin.noted({"origin": old}) is not None
 
 
-def upload(folder: Path, raw: bytes, dialect: Dialect | None = None) -> Table:
-    settings = ServerSettings(data_dir=folder, parse_seconds=60)
+def upload(folder: Path, raw: bytes, dialect: Dialect | None = None, **limits: int) -> Table:
+    settings = ServerSettings(data_dir=folder, parse_seconds=60, **limits)
     source, out = write(folder, raw, "raw"), folder / "out"
     read_upload(source, out, "de.csv", settings, lambda path, size: None, dialect)
     X = load_rows(folder / "out").X
@@ -470,3 +470,9 @@ def test_server(tmp_path: Path) -> None:
         upload(tmp_path, "a;b\n1;x\n".encode("utf-16-le"))
     marked = upload(tmp_path, GERMAN.encode("utf-16"))
     assert marked["Ort"][:2].tolist() == ["Bonn", "Köln"]
+
+
+def test_server_with_little_memory_reads_without_polars(tmp_path: Path) -> None:
+    raw = "a;b;c\n" + "1,5;Köln;2\n" * 250_000  # large enough for polars
+    X = upload(tmp_path, raw.encode(), parse_memory_mb=192)
+    assert X["a"].tolist() == [1.5] * 250_000

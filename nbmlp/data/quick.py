@@ -20,7 +20,7 @@ from nbmlp.data.table import MISSING_MARKS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Packed", "counted", "cut"]
+__all__ = ["Packed", "counted", "cut", "forgo_polars"]
 
 _NEWLINE, _QUOTE, _ZERO, _NINE = b'\n"09'
 #: Before a zero, they make it one within a number.
@@ -30,8 +30,19 @@ _MARK = "\ufeff"
 _ZEROS = r"^\s*[-+]?0\d"
 
 
+#: Emptied where polars must not be imported.
+_allowed = [True]
+
+
+def forgo_polars() -> None:
+    """Do without polars in this process: its threads reserve address space by the 100 MB."""
+    _allowed.clear()
+
+
 @cache
 def _polars() -> ModuleType | None:
+    if not _allowed:
+        return None
     try:
         import polars
     except ImportError:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nbmlp.data import Dataset, Table, read
 from nbmlp.data.layout import Dialect
+from nbmlp.data.quick import forgo_polars
 from nbmlp.errors import DataError, NbmlpError
 from nbmlp.server.intake import guard, summary
 from nbmlp.server.rows import save_rows
@@ -25,6 +26,9 @@ from nbmlp.server.space import is_full
 __all__ = ["confine", "parse", "run"]
 
 _MB = 1 << 20
+#: With less memory, or less beside the file, text is read without polars: it reserves some 500 MB
+#: for itself, and hangs or aborts when there is no more to get.
+_POLARS, _SHARE = 2048 * _MB, 8
 #: Bytes below the limit at which a reader may have been refused some more.
 _NEARLY = 32 * _MB
 _STATUS: dict[type[NbmlpError], int] = {guard.UnsupportedFileError: 415, guard.TooLargeError: 413}
@@ -119,6 +123,8 @@ def run(
     dialect : Dialect
     """
     space = confine(limits)
+    if limits.memory_mb * _MB < max(_POLARS, _SHARE * Path(raw).stat().st_size):
+        forgo_polars()
 
     def room(size: int) -> None:
         pipe.send_bytes(_json({"room": size}))
