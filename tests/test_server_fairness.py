@@ -17,6 +17,7 @@ from server_live import Live, live, settings
 from nbmlp.server.http.bodies import Pace
 from nbmlp.server.http.gate import Gate
 from nbmlp.server.http.limits import Lanes, Places, RateLimit, Share, TooManyError
+from nbmlp.server.http.memory import Tidy
 from nbmlp.server.http.sessions import Sessions, Tokens
 
 CSV = b"a,b\n1,2\n3,4\n"
@@ -205,6 +206,26 @@ def test_bytes_at_work_are_bounded_in_all(tmp_path: Path) -> None:
         return [slow.status for slow in (*found, last)]
 
     assert asyncio.run(run()) == [200, 200, 200, 429, 429, 200]
+
+
+def test_memory_is_given_back_once_for_all_that_end_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = []
+    monkeypatch.setattr("nbmlp.server.http.memory._SOON", 0.05)
+
+    async def run() -> None:
+        tidy = Tidy()
+        tidy._trim = given.append
+        for _ in range(2):
+            before = len(given)
+            tidy.soon()
+            tidy.soon()
+            while len(given) == before:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert given == [0, 0]
 
 
 def test_requests_wait_for_their_turn_before_they_are_refused() -> None:

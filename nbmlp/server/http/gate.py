@@ -21,6 +21,7 @@ from nbmlp.server.http.bodies import Incoming, Pace, in_pieces
 from nbmlp.server.http.errors import RefusedError, answer
 from nbmlp.server.http.headers import SECURITY
 from nbmlp.server.http.limits import Held, RateLimit, Share, TooManyError, network_of
+from nbmlp.server.http.memory import Tidy
 from nbmlp.server.http.origin import check_host, check_origin
 from nbmlp.server.http.sessions import Session, Sessions, Tokens, secret_of
 from nbmlp.server.ports import Token
@@ -108,6 +109,7 @@ class Gate:
             settings.work_bytes,
             "too many bytes of bodies and answers are at work: wait until some have been sent.",
         )
+        self._tidy = Tidy()
         extra = {name.strip().lower() for name in settings.allowed_hosts.split(",")} - {""}
         self._hosts = _LOCAL | extra | {settings.host.lower()}
 
@@ -146,6 +148,9 @@ class Gate:
         with self._requests.hold(party, 1), self._bytes.hold(party) as held:
             state["held"] = held
             await self._call(scope, self._bounded(scope, headers, receive, held), send, done)
+            large = held.amount > _MB
+        if large:
+            self._tidy.soon()
 
     async def _call(self, scope: Scope, receive: Receive, send: Send, done: Answered) -> None:
         """What is behind; its errors are logged, and told as such if nothing was told yet."""
