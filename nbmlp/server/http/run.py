@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from nbmlp.server.settings import ServerSettings
 __all__ = ["Listener", "Renewal", "first_token", "open_socket", "serve"]
 
 _BACKLOG = 2048
+#: Seconds of a thread's turn while others wait.
+_TURN = 0.001
 
 
 class Listener(uvicorn.Server):
@@ -181,6 +184,9 @@ def serve(
     say : callable
         Tells people where to go.
     """
+    # Threads that work on long requests hand the interpreter on to the event loop this often: an
+    # answer takes a few turns. By default a turn is 5 ms.
+    sys.setswitchinterval(_TURN)
     with open_socket(settings) as listening:
         configure_logging(settings.log_level)
         host, port = listening.getsockname()[:2]
