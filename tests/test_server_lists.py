@@ -91,7 +91,8 @@ def test_over_http(server: Live, long_job: str) -> None:
         answer = http.get(path).json()
         assert (len(answer["data"]), answer["has_more"]) == (2000, True)
         assert len(http.get(f"{path}?points=50").json()["data"]) <= 50
-        assert http.get(f"{path}?limit=2001").status_code == 422
+        for wrong in ("limit=2001", "points=9", "points=1_00", "points=%2B50", "after=-1"):
+            assert http.get(f"{path}?{wrong}").status_code == 422
         # A stream begins where the curve ends.
         service = server.service
         service._reports.report(

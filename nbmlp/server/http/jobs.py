@@ -48,7 +48,7 @@ Event = Annotated[_Number, Query(description="Begin behind the event of this num
 Epoch = Annotated[_Number, Query(description="The last epoch of the page before.")]
 Rows = Annotated[int, Field(ge=1, le=2000), Digits, Query(description="Most rows.")]
 Points = Annotated[
-    Annotated[int, Field(ge=10, le=2000)] | SkipJsonSchema[None],
+    Annotated[int, Field(ge=10, le=2000), Digits] | SkipJsonSchema[None],
     Query(
         description="Only every n-th of all epochs, so that they are no more than so many. The"
         " first, the best and the last are among them."
