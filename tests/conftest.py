@@ -23,7 +23,8 @@ settings.load_profile("nbmlp")
 #: Files that take longest, longest first. Side by side they begin first, so that none is left to
 #: run alone at the end.
 FIRST = (
-    "test_concurrency", "test_server_browser", "test_server_jobs", "test_why", "test_cases",
+    "test_concurrency", "test_server_browser", "test_server_jobs", "test_server_lasting",
+    "test_service_contract", "test_server_http", "test_server_people", "test_why", "test_cases",
     "test_interrupt", "test_dashboard", "test_bench_diagnosis", "test_server_page",
     "test_server_stuck", "test_server_failures", "test_determinism", "test_compiled",
 )  # fmt: skip
