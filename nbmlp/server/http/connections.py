@@ -71,6 +71,8 @@ class _Bounded(HttpToolsProtocol):
             self._slow.cancel()
         self._unread = memoryview(b"")
         super().connection_lost(exc)
+        if self.cycle is not None:
+            self.cycle.body.clear()  # it refers to us and we to it: that may stay for long
 
     @property
     def party(self) -> str:
@@ -153,6 +155,8 @@ class _Bounded(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer is there: on with what came behind its request."""
         self.crowd.answered(self, self._network)
+        if self.cycle.response_complete:
+            self.cycle.body.clear()
         super().on_response_complete()
         self._parse()
 
