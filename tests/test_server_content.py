@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import struct
@@ -16,7 +17,7 @@ from server_live import Live, live
 
 from nbmlp import MLP
 from nbmlp.data import Table
-from nbmlp.server.http import inference
+from nbmlp.server.http import inference, memory
 from nbmlp.server.http.tensors import InferRequest, binary_form, decode
 from nbmlp.server.settings import ServerSettings
 from nbmlp.server.strict_json import MalformedError, loads
@@ -331,3 +332,27 @@ def test_no_address_is_a_mistake_of_the_server(http: httpx.Client) -> None:
         headers = {"Last-Event-ID": "9" * 5000} if rng.random() < 0.1 else {}
         answer = http.get(f"{path}?{query}", headers=headers)
         assert answer.status_code < 500, (path, query, answer.text)
+
+
+def test_memory_that_many_answers_leave_behind_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is worth it, and again only when more has come."""
+    resident, trimmed = [100 << 20], list[int]()
+
+    def trim(_: int) -> None:
+        trimmed.append(resident[0])
+        resident[0] = 110 << 20
+
+    monkeypatch.setattr(memory, "memory", lambda: (0, resident[0]))
+    monkeypatch.setattr(memory, "_PERIOD", 0.001)
+
+    async def look() -> None:
+        tidy = memory.Tidy()
+        tidy._trim = trim
+        task = asyncio.create_task(tidy.watch())
+        for size in (110 << 20, 150 << 20, 120 << 20, 130 << 20):
+            resident[0] = size
+            await asyncio.sleep(0.1)
+        task.cancel()
+
+    asyncio.run(look())
+    assert trimmed == [150 << 20, 130 << 20]

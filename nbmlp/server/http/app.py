@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from nbmlp.server.http.feed import Feed
 from nbmlp.server.http.gate import Gate
 from nbmlp.server.http.inference import Predictions
 from nbmlp.server.http.limits import Lanes, Places
+from nbmlp.server.http.memory import Tidy
 from nbmlp.server.http.serving import Kept
 from nbmlp.server.http.sessions import Sessions, Tokens
 from nbmlp.server.page.routes import router as page_router
@@ -56,7 +58,9 @@ def create_app(service: Service, settings: ServerSettings) -> FastAPI:
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(service.start)
         feed.open()
+        tidying = asyncio.create_task(Tidy().watch())
         yield
+        tidying.cancel()
         feed.close()
         await run_in_threadpool(service.close)
 

@@ -6,10 +6,15 @@ import asyncio
 import ctypes
 from collections.abc import Callable
 
+from nbmlp.server.jobs.limits import memory
+
 __all__ = ["Tidy"]
 
 #: Seconds after which it is given back: once for all that ends at about the same time.
 _SOON = 1.0
+#: Many small answers leave as much behind as a large one: seconds between two looks, and bytes that
+#: have come since the last time, of which fewer are not worth the milliseconds.
+_PERIOD, _WORTH = 3.0, 16 << 20
 
 
 class Tidy:
@@ -29,3 +34,13 @@ class Tidy:
     def _now(self, trim: Callable[[int], int]) -> None:
         self._due = False
         asyncio.get_running_loop().run_in_executor(None, trim, 0)
+
+    async def watch(self) -> None:
+        """Do so whenever the process has grown, for ever."""
+        least = memory()[1]
+        while True:
+            await asyncio.sleep(_PERIOD)
+            if memory()[1] > least + _WORTH and self._trim is not None:
+                await asyncio.get_running_loop().run_in_executor(None, self._trim, 0)
+                least = memory()[1]
+            least = min(least, memory()[1])
