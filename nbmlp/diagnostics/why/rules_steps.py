@@ -148,12 +148,13 @@ def l2_too_strong(e: Evidence) -> Suspect | None:
     penalty = sum(
         0.5 * e.train.l2 * _squares(W) + e.train.l1 * float(np.abs(W).sum()) for W in weights
     )
-    loss = e.base.losses[-1] if e.base.losses else float("nan")
+    losses = [loss for loss in e.base.losses[-1:] if math.isfinite(loss)]
+    beside = "".join(f" beside a data loss of {loss:.3g}" for loss in losses)
     first, last = (math.sqrt(sum(map(_squares, W))) for W in (e.before.state.weights(), weights))
     return Suspect(
         "l2_too_strong", Where(),
-        f"{values or 'weight decay'}: the penalty is {penalty:.3g} beside a data loss of"
-        f" {loss:.3g}; the norm of all weights: {moved(first, last, digits=3)}",
+        f"{values or 'weight decay'}: the penalty is {penalty:.3g}{beside}; the norm of all"
+        f" weights: {moved(first, last, digits=3)}",
         "weights that may not grow cannot fit the data",
         "lower the penalty, or leave it out",
         (Cure(change, words="no penalty"),) if change else (),
