@@ -151,6 +151,13 @@ def test_a_clock_that_jumps_uses_up_no_time(
     assert (failed.state, failed.error_kind) == (JobState.FAILED, "time")
 
 
+def test_progress_is_told_however_often_checkpoints_are_written(service: LocalService) -> None:
+    """Here one after each epoch."""
+    job = submit(service, model=LONG)
+    first = until(lambda: service.get_job(job.id).live)
+    until(lambda: (live := service.get_job(job.id).live) and live.epoch > first.epoch + 1)
+
+
 # -- data that are gone
 
 

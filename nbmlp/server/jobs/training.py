@@ -106,6 +106,7 @@ class _Reports(Callback):
             self._progress(run, progress)
 
     def _progress(self, run: Run, progress: Progress) -> None:
+        self._last = time.monotonic()
         known = len(run.history) > 0
         rate = progress.samples_per_second
         rate = run.history[-1].samples_per_second if known and not rate else rate
@@ -130,8 +131,7 @@ class _Reports(Callback):
             self._progress(run, done)
 
     def flush(self) -> None:
-        """Report the epochs kept."""
-        self._last = time.monotonic()
+        """Report the epochs kept; checkpoints ask for it, too, perhaps at every epoch."""
         if self._rows:
             self._send({"kind": "epochs", "rows": self._rows})
             self._rows = []
