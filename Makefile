@@ -1,4 +1,5 @@
 # Everything happens in .venv; pip runs again only when pyproject.toml or constraints.txt changed.
+# What is imported is compiled then (--no-compile): most of what is installed never is.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -70,6 +71,6 @@ $(VENV)/.made:
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "Installing nbmlp[$(EXTRAS_$*)] into $(VENV); the first time takes a minute or two."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	  -c constraints.txt -e ".[$(EXTRAS_$*)]"
 	@touch $@

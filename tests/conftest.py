@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from threadpoolctl import threadpool_limits
 
+from nbmlp import tuning
 from tests.waiting import PATIENCE
 
 # The same examples in every run, and none fails because the machine was busy.
@@ -54,6 +56,23 @@ def ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def share_of_cores() -> Iterator[None]:
+    """Side by side (-n), nets and BLAS use a share of the cores unless a test names threads.
+
+    Threads that wait for one another at every batch lose most of their time when a neighbour has
+    the core. As in a container with fewer CPUs; child processes are not told.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        yield
+        return
+    share = max(1, (os.cpu_count() or 1) // workers)
+    with pytest.MonkeyPatch.context() as patch, threadpool_limits(share, "blas"):
+        patch.setattr(tuning, "_cgroup_quota", lambda: share)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

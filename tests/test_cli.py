@@ -603,12 +603,13 @@ def test_process_returns_the_code(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------ real data
 
 
-def test_mnist_with_defaults_reaches_two_percent(nbmlp: Call, data_dir: Path) -> None:
+def test_mnist_with_defaults(nbmlp: Call, data_dir: Path) -> None:
+    """Three epochs; tests/soak trains for thirty, to two percent."""
     done = nbmlp(
         "train", "--data", data_dir / "mnist", "--hidden", 300, "--batch-size", 100,
-        "--epochs", 30, "--json", "--quiet",
+        "--epochs", 3, "--json", "--quiet",
     )  # fmt: skip
-    assert json.loads(done.out)["test_error"] <= 0.020
+    assert json.loads(done.out)["test_error"] <= 0.035
 
 
 def test_adult_from_raw_rows(nbmlp: Call, data_dir: Path) -> None:
@@ -639,10 +640,10 @@ def test_california_housing_from_raw_rows(nbmlp: Call, data_dir: Path) -> None:
 def test_digit_recognizer_as_classes(nbmlp: Call, data_dir: Path) -> None:
     source = data_dir / "digit-recognizer" / "train.csv.gz"
     done = nbmlp(
-        "train", "--data", source, "--target", "label", "--hidden", 250, "--epochs", 3,
+        "train", "--data", source, "--target", "label", "--hidden", 250, "--epochs", 1,
         "--batch-size", 100, "--json", "--quiet", "--out", "m.safetensors",
     )  # fmt: skip
     found = json.loads(done.out)
-    assert found["test_error"] < 0.06
+    assert found["test_error"] < 0.1
     assert found["spec"]["model"]["n_outputs"] == 10
     assert "row 129" in nbmlp("predict", "m.safetensors", "--data", source, "--row", 129).out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import stat
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -34,7 +33,8 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     code_folder.cache_folder.cache_clear()
     code_folder.usable_folder.cache_clear()
     monkeypatch.setattr(_cache._Files, "_told", False)
-    _jit._KEEP.pop((NAME, "float64"), None)
+    for kind in ("float32", "float64"):
+        _jit._KEEP.pop((NAME, kind), None)
 
 
 @pytest.fixture
@@ -164,18 +164,14 @@ def test_a_folder_that_cannot_be_made_is_no_obstacle(base: Path, compile_it: Com
     assert compile_it() == (False, [])
 
 
-def test_training_goes_on_without_the_cache(tmp_path: Path) -> None:
-    """One warning for a whole training, however many pieces it needs."""
-    tmp_path.chmod(0o777)
-    code = (
-        "import numpy as np; from nbmlp import MLP\n"
-        "X = np.linspace(-1, 1, 40).reshape(20, 2)\n"
-        "MLP(3, epochs=2, task='regression', threads=1).fit(X, X[:, 0])\n"
-    )
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONWARNINGS": "always"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("is not used, and everything is compiled again") == 1
-    assert not list(tmp_path.rglob("*.nb?"))
+def test_one_warning_however_many_pieces(base: Path, compile_it: Compile) -> None:
+    """As of a whole training; that it goes on without a cache is seen in test_compiled.py."""
+    base.mkdir()
+    base.chmod(0o777)
+    hit, (said,) = compile_it()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _jit.piece_address(NAME, np.float32)
+    assert not hit
+    assert "is not used, and everything is compiled again" in said
+    assert not list(base.rglob("*.nb?"))
