@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import stat
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -175,3 +176,28 @@ def test_one_warning_however_many_pieces(base: Path, compile_it: Compile) -> Non
     assert not hit
     assert "is not used, and everything is compiled again" in said
     assert not list(base.rglob("*.nb?"))
+
+
+def test_loading_compiled_code_loads_nothing_else(tmp_path: Path) -> None:
+    """Numba brings in all that it can compile with, scipy among it, to compile; only then."""
+    program = f"""
+from __future__ import annotations
+import sys
+import numpy as np
+from nbmlp.kernels import _jit
+
+@_jit.piece({NAME!r})
+def maker(scalar):
+    def add(a: int, b: int) -> int:
+        return a + b
+    return add
+
+assert _jit.piece_function({NAME!r}, np.float64)(2, 3) == 5
+print(_jit._KEEP[{NAME!r}, "float64"].cache_hits, "numba.np.arraymath" in sys.modules)
+"""
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    said = [
+        subprocess.run([sys.executable, "-c", program], env=env, check=True, capture_output=True)
+        for _ in range(2)
+    ]
+    assert [one.stdout.split() for one in said] == [[b"0", b"True"], [b"1", b"False"]]

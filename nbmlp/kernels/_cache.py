@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from numba.core import caching
+from numba.core.runtime import rtsys
 
 from nbmlp.errors import TrainingWarning
 from nbmlp.kernels.code_folder import cache_folder, make, usable_folder, why_not
@@ -115,7 +116,9 @@ class CodeCache(caching.Cache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            # Numba would load all that it can compile with first, which takes longer than our code.
+            rtsys.initialize(target_context)
+            return self._load_overload(sig, target_context)
         except Exception:  # a torn or foreign file is as good as none
             with contextlib.suppress(OSError):
                 self.flush()  # a torn index would fail again when the new code is saved
