@@ -22,7 +22,7 @@ from nbmlp.server import files, quarantine
 from nbmlp.server.files import DataFolder, new_id
 from nbmlp.server.ports import NotFoundError, ServiceError
 from nbmlp.server.service import LocalService
-from nbmlp.server.store.database import is_database
+from nbmlp.server.store.recognise import is_database
 
 MODEL = f"{new_id()}.safetensors"
 

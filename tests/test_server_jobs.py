@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -345,6 +347,20 @@ def test_a_worker_does_not_see_the_servers_secrets(
     process = process_of(service, job.id)
     assert "NBMLP_TOKEN" not in process.environ()
     assert os.getpgid(process.pid) == process.pid != os.getpgid(0)
+
+
+def test_a_worker_loads_what_training_needs() -> None:
+    """Everything else is time before each job."""
+    program = (
+        "import sys, nbmlp.server.jobs.worker, nbmlp.server.jobs.training\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}), 'scipy.sparse' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    loaded, sparse = done.stdout.decode().rsplit(" ", 1)
+    assert sparse == "False\n"
+    assert "numba" in loaded
+    for heavy in ("sqlalchemy", "alembic", "fastapi", "sklearn", "polars", "pandas", "matplotlib"):
+        assert f"'{heavy}'" not in loaded
 
 
 def test_the_data_folder_belongs_to_one_server(service: LocalService, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from nbmlp.server.faults import reach
 from nbmlp.server.folder import BALLAST, DATABASE, claim, data_folder, settle
 from nbmlp.server.ports import NoSpaceError, NotFoundError, ServiceError
 from nbmlp.server.space import Promises, missing
-from nbmlp.server.store.database import SIDE_FILES
+from nbmlp.server.store.recognise import SIDE_FILES
 
 __all__ = ["DataFolder", "Place", "checkpoint_place", "checkpoints_in", "new_id"]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from nbmlp.io.atomic import atomic_write
 from nbmlp.server.ports import ServiceError
 from nbmlp.server.quarantine import FOLDERS, is_own
-from nbmlp.server.store.database import SIDE_FILES, is_database
+from nbmlp.server.store.recognise import SIDE_FILES, is_database
 
 __all__ = ["BALLAST", "DATABASE", "claim", "data_folder", "look_inside", "settle"]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from nbmlp.data import SparseRows, check_weights, check_X, check_y
 from nbmlp.errors import ModelFileError
@@ -159,5 +158,7 @@ def _parts(x: NDArray[Any] | SparseRows) -> dict[str, NDArray[Any]]:
 def _whole(arrays: dict[str, NDArray[Any]], width: int) -> Any:
     if "x" in arrays:
         return arrays["x"]
+    from scipy.sparse import csr_array  # here: most rows are dense, and it takes a while to load
+
     parts = tuple(arrays[f"x.{name}"] for name in ("data", "indices", "indptr"))
     return csr_array(parts, shape=(len(parts[2]) - 1, width))

@@ -7,10 +7,9 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
@@ -22,52 +21,18 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from nbmlp.server.faults import reach
 from nbmlp.server.ports import BusyError, NoSpaceError, ServiceError
+from nbmlp.server.store.recognise import SIDE_FILES
 
-__all__ = ["SIDE_FILES", "Database", "is_database", "journal_mode"]
+__all__ = ["Database", "journal_mode"]
 
 #: Older versions can corrupt a database in WAL mode when a reset meets a checkpoint.
 _WAL_IS_SAFE = (3, 51, 3)
-#: Ends of the names that SQLite gives to files of its own beside the database.
-SIDE_FILES = ("-journal", "-wal", "-shm")
-#: In every version of the database.
-_TABLES = {"alembic_version", "datasets", "jobs", "events", "checkpoints", "models", "tokens"}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def journal_mode(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> str:
     """WAL where this version of SQLite can be trusted with it, else a rollback journal."""
     return "WAL" if version >= _WAL_IS_SAFE else "TRUNCATE"
-
-
-def is_database(path: Path, recover: bool = False) -> bool:
-    """Whether a file is a database of a server's.
-
-    Parameters
-    ----------
-    path : Path
-    recover : bool
-        It is ours to open: what a crash has left half written is put right first. Else neither it
-        nor what lies beside it is touched.
-    """
-    place = f"file:{quote(str(path))}"
-    if _holds_our_tables(f"{place}?mode=ro&immutable=1"):
-        return True
-    return recover and any(_holds(f"{path}{end}") for end in SIDE_FILES) and (
-        _holds_our_tables(f"{place}?mode=rw")
-    )  # fmt: skip
-
-
-def _holds(path: str) -> bool:
-    return os.path.exists(path) and os.path.getsize(path) > 0
-
-
-def _holds_our_tables(address: str) -> bool:
-    try:
-        with closing(sqlite3.connect(address, uri=True)) as connection:
-            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            return {name for (name,) in found} >= _TABLES
-    except sqlite3.Error:
-        return False
 
 
 class Database:
