@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from nbmlp.data import Dataset, Table
 from nbmlp.mlp import MLP
@@ -65,6 +66,15 @@ def spec_for(dataset_id: str, **changes: Any) -> JobSpec:
     model = {"hidden": [8], "epochs": 12, "dropout": 0.2, "seed": 3} | changes.pop("model", {})
     values = {"dataset_id": dataset_id, "target": "price", "model": model, "diagnose": False}
     return JobSpec.model_validate(values | changes)
+
+
+def write_by_the_clock(service: LocalService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let jobs that are started now write checkpoints for 2 % of their time, within epochs too.
+
+    With one after each short epoch, a job has sent hundreds before the first has been taken.
+    """
+    timely = service._settings.model_copy(update={"checkpoint_seconds": 1e-3})
+    monkeypatch.setattr(service._executor, "_settings", timely)
 
 
 def finished(service: LocalService, job_id: str, seconds: float = PATIENCE) -> Job:

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ pytest.importorskip("sqlalchemy")
 from server_jobs import (
     add,
     add_table,
+    end_all,
     finished,
     make_settings,
     make_table,
@@ -26,14 +27,17 @@ from server_jobs import (
     spec_for,
     until,
     weights,
+    write_by_the_clock,
 )
 
 from nbmlp.data import Dataset, Given
 from nbmlp.mlp import MLP
-from nbmlp.server.files import Place, checkpoint_place, checkpoints_in
+from nbmlp.server.files import checkpoints_in
+from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.ports import (
     ConflictError,
     EventKind,
+    Job,
     JobState,
     KeyReusedError,
     NotFoundError,
@@ -45,10 +49,43 @@ from nbmlp.train.standard import EarlyStopping
 LONG = {"epochs": 100_000}
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[LocalService]:
-    with running(tmp_path / "data") as service:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+    with running(tmp_path_factory.mktemp("jobs") / "data") as service:
         yield service
+
+
+@pytest.fixture
+def service(started: LocalService) -> Iterator[LocalService]:
+    """Without jobs that another test has left."""
+    yield started
+    end_all(started)
+
+
+@pytest.fixture
+def timely(service: LocalService, monkeypatch: pytest.MonkeyPatch) -> LocalService:
+    """Jobs write checkpoints now and then, also within epochs."""
+    write_by_the_clock(service, monkeypatch)
+    return service
+
+
+@pytest.fixture(scope="module")
+def undisturbed(started: LocalService) -> Job:
+    """A job whose weights others are to end with, whatever happens to them."""
+    spec = spec_for(add_table(started), early_stopping={"patience": 20}, model={"epochs": 20})
+    return finished(started, started.submit(spec).id)
+
+
+@pytest.fixture
+def fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Ask the processes to come for one fault; gives the file that tells of it."""
+
+    def ask(fault: str) -> Path:
+        monkeypatch.setenv("NBMLP_FAULT", fault)
+        monkeypatch.setenv("NBMLP_FAULT_MARK", str(tmp_path / "mark"))
+        return tmp_path / "mark"
+
+    return ask
 
 
 def process_of(service: LocalService, job_id: str) -> psutil.Process:
@@ -107,30 +144,26 @@ def test_classes_have_a_confusion_matrix(service: LocalService) -> None:
     assert job.score_name == "accuracy"
 
 
-@pytest.mark.parametrize("fault", ["worker.epoch:5:kill", "worker.rename:4:kill"])
+@pytest.mark.parametrize("which", ["worker.epoch:5:kill", "worker.rename:4:kill"])
 def test_a_killed_worker_ends_with_the_same_bits(
-    fault: str, service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    which: str, service: LocalService, undisturbed: Job, fault: Callable[[str], Path]
 ) -> None:
-    spec = spec_for(add_table(service), early_stopping={"patience": 20}, model={"epochs": 20})
-    undisturbed = finished(service, service.submit(spec).id)
-    monkeypatch.setenv("NBMLP_FAULT", fault)
-    monkeypatch.setenv("NBMLP_FAULT_MARK", str(tmp_path / "mark"))
-    job = finished(service, service.submit(spec).id)
-    assert (tmp_path / "mark").read_text() == fault
+    mark = fault(which)
+    job = finished(service, service.submit(undisturbed.spec).id)
+    assert mark.read_text() == which
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
     assert np.array_equal(weights(service, job), weights(service, undisturbed))
     told = [e.data.get("message", "") for e in service.events(job.id)]
-    last = 4 if "epoch" in fault else 3
+    last = 4 if "epoch" in which else 3
     assert f"interrupted, resuming from epoch {last}" in told
     assert [r["epoch"] for r in service.metrics(job.id).rows] == list(range(1, 21))
 
 
 @pytest.mark.parametrize("action", ["enospc", "eio"])
 def test_a_checkpoint_that_cannot_be_written(
-    action: str, service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    action: str, service: LocalService, fault: Callable[[str], Path]
 ) -> None:
-    monkeypatch.setenv("NBMLP_FAULT", f"worker.fsync:3:{action}")
-    monkeypatch.setenv("NBMLP_FAULT_MARK", str(tmp_path / "mark"))
+    fault(f"worker.fsync:3:{action}")
     job = finished(service, service.submit(spec_for(add_table(service))).id)
     # The attempt is over, not the job; it says what it waited for.
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
@@ -140,94 +173,91 @@ def test_a_checkpoint_that_cannot_be_written(
 
 
 def test_a_server_that_was_killed_leaves_no_orphan_and_its_jobs_go_on(
-    tmp_path: Path,
+    started: LocalService, undisturbed: Job, tmp_path: Path, fault: Callable[[str], Path]
 ) -> None:
+    """Its process is in the middle of a training that it does not go on with by itself."""
     first = LocalService(make_settings(tmp_path / "data"))
     first.start()
-    dataset_id = add_table(first, 3000)
-    spec = spec_for(dataset_id, model={"epochs": 150, "batch_size": 1})
-    undisturbed = finished(first, first.submit(spec).id)
+    spec = undisturbed.spec.model_copy(update={"dataset_id": add_table(first)})
+    mark = fault("worker.epoch:5:hang")
     job = first.submit(spec)
     process = process_of(first, job.id)
+    until(mark.exists)
     # As after a crash: the executor's thread is gone, its processes are not.
     first._executor._closing = True
     first._executor._thread.join()
     first._database.close()
     first._files.close()
-    second = LocalService(make_settings(tmp_path / "data"))
-    second.start()
-    try:
+    with running(tmp_path / "data") as second:
         until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
         done = finished(second, job.id)
         assert done.state is JobState.SUCCEEDED
         assert done.attempt == 2
-        assert np.array_equal(weights(second, done), weights(second, undisturbed))
-    finally:
-        second.close()
-        first._executor._attempts[job.id].process.wait()
+        assert np.array_equal(weights(second, done), weights(started, undisturbed))
+    first._executor._attempts[job.id].process.wait()
 
 
-def test_a_damaged_checkpoint_is_noticed_and_the_one_before_used(service: LocalService) -> None:
-    dataset_id = add_table(service)
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_used(timely: LocalService) -> None:
+    dataset_id = add_table(timely)
     spec = spec_for(dataset_id, model=LONG)
-    job = service.submit(spec)
-    process_of(service, job.id)
-    service.pause(job.id)
-    until(lambda: service.get_job(job.id).state is JobState.PAUSED)
-    newest, before = checkpoints_in(service._files.job(job.id))
-    assert [c.epoch for c in service.checkpoints(job.id)] == [
+    job = timely.submit(spec)
+    until(lambda: len(timely.checkpoints(job.id)) == 2)
+    timely.pause(job.id)
+    until(lambda: timely.get_job(job.id).state is JobState.PAUSED)
+    newest, before = checkpoints_in(timely._files.job(job.id))
+    assert [c.epoch for c in timely.checkpoints(job.id)] == [
         int(newest.stem[-9:]), int(before.stem[-9:]),
     ]  # fmt: skip
     raw = bytearray(newest.read_bytes())
     raw[-3] ^= 4
     newest.write_bytes(raw)
-    service.resume(job.id)
-    until(lambda: len(texts(service, job.id)) >= 2)
-    assert "is damaged" in texts(service, job.id)[0]
-    assert texts(service, job.id)[1] == f"resumed from epoch {int(before.stem[-9:])}"
-    service.cancel(job.id)
+    timely.resume(job.id)
+    until(lambda: len(texts(timely, job.id)) >= 2)
+    assert "is damaged" in texts(timely, job.id)[0]
+    assert texts(timely, job.id)[1] == f"resumed from epoch {int(before.stem[-9:])}"
+    timely.cancel(job.id)
 
 
-def test_pause_resume_stop_cancel(service: LocalService) -> None:
-    dataset_id = add_table(service)
-    job = service.submit(spec_for(dataset_id, model=LONG))
+def test_pause_resume_stop_cancel(timely: LocalService) -> None:
+    dataset_id = add_table(timely)
+    job = timely.submit(spec_for(dataset_id, model=LONG))
     with pytest.raises(ConflictError):
-        service.resume(job.id)
-    process = process_of(service, job.id)
-    service.pause(job.id)
-    paused = until(lambda: (j := service.get_job(job.id)).state is JobState.PAUSED and j)
+        timely.resume(job.id)
+    process = process_of(timely, job.id)
+    timely.pause(job.id)
+    paused = until(lambda: (j := timely.get_job(job.id)).state is JobState.PAUSED and j)
     assert paused.message.startswith("paused after epoch")
     until(lambda: not process.is_running())
-    assert service.resume(job.id).state in (JobState.QUEUED, JobState.COMPILING)
-    until(lambda: service.get_job(job.id).epoch > paused.epoch)
-    service.stop(job.id)
-    stopped = finished(service, job.id)
+    assert timely.resume(job.id).state in (JobState.QUEUED, JobState.COMPILING)
+    until(lambda: timely.get_job(job.id).epoch > paused.epoch)
+    timely.stop(job.id)
+    stopped = finished(timely, job.id)
     assert (stopped.state, stopped.stop_reason) == (JobState.SUCCEEDED, "stopped")
-    assert len(service.load_model(stopped.model_id).history) == stopped.epoch
-    for act in (service.cancel, service.pause, service.resume, service.stop):
+    assert len(timely.load_model(stopped.model_id).history) == stopped.epoch
+    for act in (timely.cancel, timely.pause, timely.resume, timely.stop):
         with pytest.raises(ConflictError):
             act(job.id)
-    other = service.submit(spec_for(dataset_id, model=LONG))
-    process = process_of(service, other.id)
-    assert service.cancel(other.id).state is JobState.CANCELLED
+    other = timely.submit(spec_for(dataset_id, model=LONG))
+    process = process_of(timely, other.id)
+    assert timely.cancel(other.id).state is JobState.CANCELLED
     until(lambda: not process.is_running())
-    until(lambda: not list((service._files.root / "jobs").iterdir()))
-    assert states(service, other.id)[-1] == "cancelled"
+    until(lambda: not list((timely._files.root / "jobs").iterdir()))
+    assert states(timely, other.id)[-1] == "cancelled"
 
 
-def test_a_paused_job_that_is_stopped_hands_over_its_checkpoint(service: LocalService) -> None:
-    job = service.submit(spec_for(add_table(service), model=LONG))
-    process_of(service, job.id)
-    service.pause(job.id)
-    paused = until(lambda: (j := service.get_job(job.id)).state is JobState.PAUSED and j)
-    service.stop(job.id)
-    done = finished(service, job.id)
+def test_a_paused_job_that_is_stopped_hands_over_its_checkpoint(timely: LocalService) -> None:
+    job = timely.submit(spec_for(add_table(timely), model=LONG))
+    process_of(timely, job.id)
+    timely.pause(job.id)
+    paused = until(lambda: (j := timely.get_job(job.id)).state is JobState.PAUSED and j)
+    timely.stop(job.id)
+    done = finished(timely, job.id)
     assert done.state is JobState.SUCCEEDED
-    assert done.epoch == paused.epoch == len(service.load_model(done.model_id).history)
+    assert done.epoch == paused.epoch == len(timely.load_model(done.model_id).history)
 
 
 def test_cores_are_never_exceeded_and_nobody_overtakes(tmp_path: Path) -> None:
-    service = LocalService(make_settings(tmp_path / "data", cores=2, max_queued=3))
+    service = LocalService(make_settings(tmp_path / "data", max_queued=3, checkpoint_seconds=1e-3))
     dataset_id = add_table(service)
     wide = service.submit(spec_for(dataset_id, threads=2, model=LONG))
     narrow = service.submit(spec_for(dataset_id, model=LONG))
@@ -272,15 +302,11 @@ def test_limits_end_a_job_and_say_which(service: LocalService) -> None:
 
 
 def test_files_that_outgrow_the_disk_limit_fail_the_job(tmp_path: Path) -> None:
-    service = LocalService(make_settings(tmp_path / "data", job_disk_mb=1))
-    service.start()
-    try:
+    with running(tmp_path / "data", job_disk_mb=1) as service:
         job = service.submit(spec_for(add_table(service), model={"hidden": [300, 300]}))
         job = finished(service, job.id)
         assert (job.state, job.error_kind) == (JobState.FAILED, "no_space")
         assert service.health().ready
-    finally:
-        service.close()
 
 
 def test_a_job_that_fails_on_nan_is_diagnosed(service: LocalService) -> None:
@@ -319,7 +345,7 @@ def test_idempotency_keys(service: LocalService) -> None:
     assert service.submit(spec, "k").id == first.id
     with pytest.raises(KeyReusedError):
         service.submit(spec_for(dataset_id, model={"epochs": 2}), "k")
-    assert len(service.list_jobs().items) == 1
+    assert [j.id for j in service.list_jobs().items if j.dataset_id == dataset_id] == [first.id]
     finished(service, first.id)
     assert service.submit(spec, "k").id == first.id
 
@@ -340,11 +366,11 @@ def test_events_are_waited_for_and_listened_to(service: LocalService) -> None:
 
 
 def test_a_worker_does_not_see_the_servers_secrets(
-    service: LocalService, monkeypatch: pytest.MonkeyPatch
+    timely: LocalService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NBMLP_TOKEN", "secret")
-    job = service.submit(spec_for(add_table(service), model=LONG))
-    process = process_of(service, job.id)
+    job = timely.submit(spec_for(add_table(timely), model=LONG))
+    process = process_of(timely, job.id)
     assert "NBMLP_TOKEN" not in process.environ()
     assert os.getpgid(process.pid) == process.pid != os.getpgid(0)
 
@@ -363,81 +389,78 @@ def test_a_worker_loads_what_training_needs() -> None:
         assert f"'{heavy}'" not in loaded
 
 
-def test_the_data_folder_belongs_to_one_server(service: LocalService, tmp_path: Path) -> None:
+def test_the_data_folder_belongs_to_one_server(service: LocalService) -> None:
     from nbmlp.server.ports import ServiceError
 
     with pytest.raises(ServiceError, match="another server"):
-        LocalService(make_settings(tmp_path / "data"))
+        LocalService(make_settings(service._files.root))
 
 
-#: Epochs of some seconds.
-SLOW = {"epochs": 2, "batch_size": 1, "hidden": [200, 200]}
-SLOW_ROWS = 20_000
+#: With epochs of more rows than the first look at what users want: there is one within each.
+LOOKED_INTO = {"epochs": 2, "batch_size": 1, "hidden": [200, 200]}
+ROWS = 4000
 
 
-@pytest.fixture
-def timely(tmp_path: Path) -> Iterator[LocalService]:
-    service = LocalService(make_settings(tmp_path / "data", checkpoint_seconds=0.2))
-    service.start()
-    yield service
-    service.close()
+@pytest.fixture(scope="module")
+def of_long_epochs(started: LocalService) -> Job:
+    """Undisturbed."""
+    spec = spec_for(add_table(started, ROWS), model=LOOKED_INTO)
+    return finished(started, started.submit(spec).id)
 
 
-def within(service: LocalService, job_id: str) -> Place:
-    """Where a checkpoint within an epoch was written, once there is one."""
+def submit_and(service: LocalService, spec: JobSpec, act: Callable[[str], Job]) -> Job:
+    """Ask for something as soon as a job has a process: it hears of it in its first epoch."""
 
-    def found() -> Place | None:
-        places = [checkpoint_place(p) for p in checkpoints_in(service._files.job(job_id))]
-        return next((place for place in places if place and place.rows), None)
+    def listen(job_id: str) -> None:
+        if service.get_job(job_id).state is JobState.COMPILING:
+            end()
+            act(job_id)
 
-    return until(found)
+    end = service.on_change(listen)
+    return service.submit(spec)
 
 
-def test_a_worker_killed_within_an_epoch_ends_with_the_same_bits(timely: LocalService) -> None:
-    spec = spec_for(add_table(timely, SLOW_ROWS), model=SLOW)
-    undisturbed = finished(timely, timely.submit(spec).id)
-    job = timely.submit(spec)
-    assert within(timely, job.id).epoch == 0
-    psutil.Process(timely._jobs.row(job.id)["pid"]).kill()
-    done = finished(timely, job.id)
+def test_a_worker_killed_within_an_epoch_ends_with_the_same_bits(
+    timely: LocalService, of_long_epochs: Job, fault: Callable[[str], Path]
+) -> None:
+    fault("worker.checkpoint:1:kill")
+    done = finished(timely, timely.submit(of_long_epochs.spec).id)
     assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2)
-    assert np.array_equal(weights(timely, done), weights(timely, undisturbed))
-    assert [r["train_loss"] for r in timely.metrics(job.id).rows] == [
-        r["train_loss"] for r in timely.metrics(undisturbed.id).rows
+    assert np.array_equal(weights(timely, done), weights(timely, of_long_epochs))
+    assert [r["train_loss"] for r in timely.metrics(done.id).rows] == [
+        r["train_loss"] for r in timely.metrics(of_long_epochs.id).rows
     ]
-    told = [e.data.get("message", "") for e in timely.events(job.id)]
+    told = [e.data.get("message", "") for e in timely.events(done.id)]
     assert any(re.fullmatch(r"interrupted, resuming from row \d+ of epoch 1", t) for t in told)
-    assert any(re.fullmatch(r"resumed from row \d+ of epoch 1", t) for t in texts(timely, job.id))
+    assert any(re.fullmatch(r"resumed from row \d+ of epoch 1", t) for t in texts(timely, done.id))
 
 
-def test_pause_and_stop_do_not_wait_for_the_end_of_an_epoch(timely: LocalService) -> None:
-    spec = spec_for(add_table(timely, SLOW_ROWS), model=SLOW | {"epochs": 1})
-    undisturbed = finished(timely, timely.submit(spec).id)
-    job = timely.submit(spec)
-    within(timely, job.id)
-    timely.pause(job.id)
+def test_pause_and_stop_do_not_wait_for_the_end_of_an_epoch(
+    timely: LocalService, of_long_epochs: Job
+) -> None:
+    spec = of_long_epochs.spec
+    job = submit_and(timely, spec, timely.pause)
     paused = until(lambda: (j := timely.get_job(job.id)).state is JobState.PAUSED and j)
     assert re.fullmatch(r"paused after row \d+ of epoch 1", paused.message)
     assert paused.epoch == 0
     assert [c.epoch for c in timely.checkpoints(job.id)] == [0]
     timely.resume(job.id)
-    assert np.array_equal(weights(timely, finished(timely, job.id)), weights(timely, undisturbed))
-    other = timely.submit(spec)
-    within(timely, other.id)
-    timely.stop(other.id)
-    stopped = finished(timely, other.id)
+    assert np.array_equal(
+        weights(timely, finished(timely, job.id)), weights(timely, of_long_epochs)
+    )
+    stopped = finished(timely, submit_and(timely, spec, timely.stop).id)
     assert (stopped.state, stopped.stop_reason, stopped.epoch) == (
         JobState.SUCCEEDED, "stopped", 0,
     )  # fmt: skip
     model = timely.load_model(stopped.model_id)
     assert len(model.history) == 0
-    assert 0 < model.net.state.step < SLOW_ROWS
+    assert 0 < model.net.state.step < ROWS
 
 
-def test_a_job_paused_in_its_first_epoch_hands_over_its_checkpoint(timely: LocalService) -> None:
-    job = timely.submit(spec_for(add_table(timely, SLOW_ROWS), model=SLOW))
-    within(timely, job.id)
-    timely.pause(job.id)
+def test_a_job_paused_in_its_first_epoch_hands_over_its_checkpoint(
+    timely: LocalService, of_long_epochs: Job
+) -> None:
+    job = submit_and(timely, of_long_epochs.spec, timely.pause)
     until(lambda: timely.get_job(job.id).state is JobState.PAUSED)
     timely.stop(job.id)
     done = finished(timely, job.id)
