@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from server_fake import FakeService
+from server_jobs import end_all
 from server_live import Live, live
 
 import nbmlp
@@ -52,11 +53,17 @@ def http(server: Live) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """With processes and a database."""
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     chosen = settings(tmp_path_factory.mktemp("real"), checkpoint_seconds=0)
     with live(LocalService(chosen), chosen) as running:
         yield running
+
+
+@pytest.fixture
+def real(started: Live) -> Iterator[Live]:
+    """With processes and a database; nobody has to wait for jobs that another test has left."""
+    yield started
+    end_all(started.service)
 
 
 def spec(http: httpx.Client, **more: object) -> dict:
