@@ -21,6 +21,7 @@ from server_jobs import (
     running,
     spec_for,
     until,
+    write_by_the_clock,
 )
 from server_live import Live, live
 from sqlalchemy import update
@@ -52,6 +53,13 @@ def service(served: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServ
     service: LocalService = served.service
     yield service
     end_all(service)
+
+
+@pytest.fixture
+def timely(service: LocalService, monkeypatch: pytest.MonkeyPatch) -> LocalService:
+    """Jobs that last write checkpoints now and then."""
+    write_by_the_clock(service, monkeypatch)
+    return service
 
 
 @pytest.fixture
@@ -103,7 +111,9 @@ def test_the_time_in_which_a_server_is_down_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Down over a weekend, as after a kill: nothing was written down at its end."""
-    first = LocalService(make_settings(tmp_path / "data", job_wall_seconds=3600))
+    first = LocalService(
+        make_settings(tmp_path / "data", job_wall_seconds=3600, checkpoint_seconds=1e-3)
+    )
     first.start()
     job = submit(first, model=LONG)
     until(lambda: first.get_job(job.id).epoch > 1)
@@ -117,7 +127,7 @@ def test_the_time_in_which_a_server_is_down_does_not_count(
     first._files.close()
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + 3 * DAY)
-    with running(tmp_path / "data", job_wall_seconds=3600) as second:
+    with running(tmp_path / "data", job_wall_seconds=3600, checkpoint_seconds=1e-3) as second:
         assert second._jobs.row(job.id)["used_seconds"] >= used
         until(lambda: second.get_job(job.id).attempt == 2 and second.get_job(job.id).live)
         second.stop(job.id)
@@ -130,23 +140,23 @@ def test_the_time_in_which_a_server_is_down_does_not_count(
 
 
 def test_a_clock_that_jumps_uses_up_no_time(
-    service: LocalService, monkeypatch: pytest.MonkeyPatch
+    timely: LocalService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = submit(service, model=LONG)
-    until(lambda: service.get_job(job.id).epoch > 1)
+    job = submit(timely, model=LONG)
+    until(lambda: timely.get_job(job.id).epoch > 1)
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + 3 * DAY)
-    service.pause(job.id)
-    paused = until(lambda: (j := service.get_job(job.id)).state is JobState.PAUSED and j)
+    timely.pause(job.id)
+    paused = until(lambda: (j := timely.get_job(job.id)).state is JobState.PAUSED and j)
     assert 0 < paused.seconds < DAY
-    service.resume(job.id)
-    until(lambda: (j := service.get_job(job.id)).live and j.state is JobState.RUNNING)
-    service.pause(job.id)
-    until(lambda: service.get_job(job.id).state is JobState.PAUSED)
+    timely.resume(job.id)
+    until(lambda: (j := timely.get_job(job.id)).live and j.state is JobState.RUNNING)
+    timely.pause(job.id)
+    until(lambda: timely.get_job(job.id).state is JobState.PAUSED)
     # Attempts use up one time together.
-    change(service, job.id, used_seconds=service._settings.job_wall_seconds + 1.0)
-    service.resume(job.id)
-    failed = finished(service, job.id)
+    change(timely, job.id, used_seconds=timely._settings.job_wall_seconds + 1.0)
+    timely.resume(job.id)
+    failed = finished(timely, job.id)
     assert (failed.state, failed.error_kind) == (JobState.FAILED, "time")
 
 
@@ -191,23 +201,23 @@ def test_a_job_whose_file_is_missing_fails_and_says_so(service: LocalService) ->
 
 
 def test_settings_out_of_todays_bounds_are_read_and_go_on(
-    service: LocalService, page: Callable[[str], str]
+    timely: LocalService, page: Callable[[str], str]
 ) -> None:
-    job = submit(service, model=LONG)
-    until(lambda: service.get_job(job.id).epoch > 1)
-    service.pause(job.id)
-    until(lambda: service.get_job(job.id).state is JobState.PAUSED)
-    spec = stored(service, job.id) | {"priority": 1_000_000, "name": "n" * 5000}
-    change(service, job.id, spec=spec)
-    assert service.get_job(job.id).spec.priority == 1_000_000
-    assert job.id in {j.id for j in service.list_jobs().items}
+    job = submit(timely, model=LONG)
+    until(lambda: timely.get_job(job.id).epoch > 1)
+    timely.pause(job.id)
+    until(lambda: timely.get_job(job.id).state is JobState.PAUSED)
+    spec = stored(timely, job.id) | {"priority": 1_000_000, "name": "n" * 5000}
+    change(timely, job.id, spec=spec)
+    assert timely.get_job(job.id).spec.priority == 1_000_000
+    assert job.id in {j.id for j in timely.list_jobs().items}
     for address in ("/jobs", f"/jobs/{job.id}", f"/compare?job={job.id}", "/v1/jobs",
                     f"/v1/jobs/{job.id}"):  # fmt: skip
         assert page(address)
-    service.resume(job.id)
-    until(lambda: service.get_job(job.id).live)
-    service.stop(job.id)
-    assert finished(service, job.id).state is JobState.SUCCEEDED
+    timely.resume(job.id)
+    until(lambda: timely.get_job(job.id).live)
+    timely.stop(job.id)
+    assert finished(timely, job.id).state is JobState.SUCCEEDED
 
 
 def test_settings_that_nobody_knows_any_longer_fail_one_job_only(tmp_path: Path) -> None:
@@ -299,16 +309,16 @@ def test_a_report_that_nobody_understands_sets_the_job_back(
 
 
 def test_a_diagnosis_is_shown_behind_any_number_of_events(
-    service: LocalService, page: Callable[[str], str]
+    timely: LocalService, page: Callable[[str], str]
 ) -> None:
-    job = submit(service, model=LONG)
-    until(lambda: service.get_job(job.id).epoch > 1)
-    fence = service._jobs.row(job.id)["fence"]
+    job = submit(timely, model=LONG)
+    until(lambda: timely.get_job(job.id).epoch > 1)
+    fence = timely._jobs.row(job.id)["fence"]
     many = [(EventKind.MESSAGE, {"text": "again"})] * 1100
     told = (EventKind.DIAGNOSIS, {"text": "the one cause of all", "report": {}})
     from nbmlp.server.store.reports import Reports
 
-    Reports(service._database).report(job.id, fence, [*many, told])
+    Reports(timely._database).report(job.id, fence, [*many, told])
     assert "the one cause of all" in page(f"/jobs/{job.id}/status")
 
 
@@ -426,16 +436,16 @@ def test_a_job_is_deleted_and_its_model_stays(served: Live, service: LocalServic
     assert service.load_model(done.model_id)
 
 
-def test_a_job_whose_process_has_not_gone_is_deleted_with_it(service: LocalService) -> None:
-    job = submit(service, model=LONG)
-    until(lambda: service.get_job(job.id).epoch > 1)
-    process = service._executor._attempts[job.id].process
-    with service._executor.lock:  # before the executor has looked after it
-        service.cancel(job.id)
-        service.delete_job(job.id)
+def test_a_job_whose_process_has_not_gone_is_deleted_with_it(timely: LocalService) -> None:
+    job = submit(timely, model=LONG)
+    until(lambda: timely.get_job(job.id).epoch > 1)
+    process = timely._executor._attempts[job.id].process
+    with timely._executor.lock:  # before the executor has looked after it
+        timely.cancel(job.id)
+        timely.delete_job(job.id)
     assert process._process.poll() is not None
-    assert not service._files.job_place(job.id).exists()
-    assert finished(service, submit(service, model={"epochs": 1}).id).state is JobState.SUCCEEDED
+    assert not timely._files.job_place(job.id).exists()
+    assert finished(timely, submit(timely, model={"epochs": 1}).id).state is JobState.SUCCEEDED
 
 
 # -- streams
