@@ -52,7 +52,7 @@ class Live:
 
     def client(self, signed_in: bool = True, **headers: str) -> httpx.Client:
         given = self.bearer if signed_in else {}
-        # There is nothing to verify; to load the certificates for it takes longer than most requests.
+        # Nothing is to be verified; certificates for it take longer to load than most requests.
         return httpx.Client(
             base_url=self.url, headers={**given, **headers}, timeout=PATIENCE, verify=False
         )
