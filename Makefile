@@ -15,6 +15,9 @@ COMMITS ?= HEAD~2..HEAD
 # the compiler's memory counts for more than time.
 PARALLEL ?= -n logical --maxprocesses 8
 
+# Where Python is told to keep no compiled modules, every process would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test lint bench compare dashboard serve soak dev clean
 
 help: ## Show this list
