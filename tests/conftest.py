@@ -25,10 +25,11 @@ settings.load_profile("nbmlp")
 #: Files that take longest, longest first. Side by side they begin first, so that none is left to
 #: run alone at the end.
 FIRST = (
-    "test_concurrency", "test_server_browser", "test_server_jobs", "test_server_lasting",
-    "test_service_contract", "test_server_http", "test_server_people", "test_why", "test_cases",
-    "test_interrupt", "test_dashboard", "test_bench_diagnosis", "test_server_page",
-    "test_server_stuck", "test_server_failures", "test_determinism", "test_compiled",
+    "test_concurrency", "test_server_jobs", "test_compiled", "test_server_page",
+    "test_server_browser", "test_real_data", "test_cli", "test_server_lasting", "test_cases",
+    "test_service_contract", "test_bench_diagnosis", "test_server_failures", "test_interrupt",
+    "test_server_people", "test_why", "test_bench", "test_dashboard", "test_estimators",
+    "test_server_stuck", "test_server_http", "test_code_folder", "test_determinism",
 )  # fmt: skip
 
 
