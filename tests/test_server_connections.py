@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import socket
 import time
+import weakref
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -14,7 +18,10 @@ import pytest
 from server_fake import FakeService
 from server_live import Live, live, settings
 
-from nbmlp.server.http.crowd import Crowd
+from nbmlp.server.http.connections import _Bounded
+from nbmlp.server.http.crowd import Crowd, Line
+from nbmlp.server.http.observe import Observer
+from tests.waiting import until
 
 START = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = (
@@ -131,6 +138,99 @@ def test_many_requests_at_once_are_answered_one_after_the_other(server: Live) ->
     assert answer.count(b'{"live":true}') == count
 
 
+def follow(server: Live, connection: socket.socket) -> str:
+    """The events of a new job, and another request right behind; the job."""
+    with server.client() as client:
+        data = client.put("/v1/datasets/a.csv", content=b"a,b\n1,2\n").json()["id"]
+        job = client.post("/v1/jobs", json={"dataset_id": data, "target": "b"}).json()["id"]
+    connection.sendall(server.head("GET", f"/v1/jobs/{job}/events") + START + b"\r\n")
+    assert connection.recv(20).split()[1] == b"200"
+    return str(job)
+
+
+def test_who_hangs_up_with_more_requests_waiting_is_no_error(
+    server: Live, ended: list, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The one at work hears of it, not the last that was read; the others never begin."""
+    with server.connect() as connection:
+        job = follow(server, connection)
+    until(lambda: f"/v1/jobs/{job}/events" in [done.scope["path"] for done in ended])
+    assert "/v2/health/live" not in [done.scope["path"] for done in ended]
+    assert "failed" not in caplog.text
+
+
+def test_requests_sent_ahead_begin_one_at_a_time(
+    server: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many connections send such: who asks for one thing waits for one of them at most."""
+    rounds, ended_in = [0], Counter[int]()
+
+    def count() -> None:
+        rounds[0] += 1
+        if ended_in.total() < 20 * 49:
+            asyncio.get_running_loop().call_soon(count)
+
+    def observe(_: Observer, done: object) -> None:
+        if not rounds[0]:
+            count()
+        if done.scope["path"] == "/v2/health/live" and not done.scope["query_string"]:
+            ended_in[rounds[0]] += 1
+
+    monkeypatch.setattr(Observer, "__call__", observe)
+    first = START.replace(b"live", b"live?first") + b"\r\n"
+    last = START + b"Connection: close\r\n\r\n"
+    with ExitStack() as stack:
+        connections = [stack.enter_context(server.connect()) for _ in range(20)]
+        for connection in connections:
+            connection.sendall(first + (START + b"\r\n") * 48 + last)
+        assert [told(each).count(b'{"live":true}') for each in connections] == [50] * 20
+    until(lambda: ended_in.total() == 20 * 49)
+    assert max(ended_in.values()) == 1
+
+
+def test_the_line_moves_when_one_of_it_fails() -> None:
+    found = []
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        line = Line()
+        for begin in (
+            lambda: found.append(1),
+            lambda: 1 // 0,
+            lambda: line.join(lambda: found.append(3)),
+        ):
+            line.join(begin)
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert found == [1, 3]
+
+
+def test_what_has_been_read_is_not_kept(server: Live) -> None:
+    """A connection may stay open for long after a large body."""
+    with server.client() as client:
+        answer = client.put("/v1/datasets/a.csv", content=b"a,b\n" + b"1,2\n" * 100_000)
+        assert answer.status_code == 201
+        kept = [each._unread.obj for each in gc.get_objects() if isinstance(each, _Bounded)]
+        assert kept
+        assert not any(kept)
+
+
+def test_what_a_connection_was_ends_with_it(server: Live) -> None:
+    """Nothing has to be searched for: requests that were never begun would stay for long."""
+    with server.connect() as connection:
+        follow(server, connection)
+        gc.collect()
+        gc.disable()
+        there = [weakref.ref(each) for each in gc.get_objects() if isinstance(each, _Bounded)]
+        assert there
+    try:
+        until(lambda: not any(each() for each in there))
+    finally:
+        gc.enable()
+
+
 def test_a_body_that_nobody_wants(tmp_path: Path) -> None:
     """It is read for a while, so that the answer arrives, and then no more."""
     with live(FakeService(tmp_path), settings(tmp_path, header_seconds=0.5)) as server:
@@ -202,19 +302,22 @@ def test_only_few_linger() -> None:
 
 
 def test_strangers_do_not_take_the_places_of_users(tmp_path: Path) -> None:
-    """From the same address: idle ones, and one that follows a job goes on meanwhile."""
-    with live(FakeService(tmp_path), settings(tmp_path, max_connections=8)) as server:
-        with server.client() as client:
-            data = client.put("/v1/datasets/a.csv", content=b"a,b\n1,2\n").json()["id"]
-            job = client.post("/v1/jobs", json={"dataset_id": data, "target": "b"}).json()["id"]
-        with server.connect() as follower:
-            follower.sendall(server.head("GET", f"/v1/jobs/{job}/events"))
-            assert follower.recv(20).split()[1] == b"200"
-            idle = [server.connect() for _ in range(30)]
-            for _ in range(5):
-                with server.client() as client:
-                    assert client.get("/v1/jobs").status_code == 200
-            server.service.cancel(job)
-            assert b'"cancelled"' in told(follower)
-            for connection in idle:
-                connection.close()
+    """From the same address: idle ones, and one that follows a job goes on meanwhile.
+
+    Also when that has sent more requests, of which nobody knows yet whose they are.
+    """
+    few = settings(tmp_path, max_connections=8)
+    with live(FakeService(tmp_path), few) as server, server.connect() as follower:
+        job = follow(server, follower)
+        idle = [server.connect() for _ in range(30)]
+        for _ in range(5):
+            with server.client() as client:
+                assert client.get("/v1/jobs").status_code == 200
+        server.service.cancel(job)
+        found = b""
+        while b'"cancelled"' not in found:
+            piece = follower.recv(1 << 16)
+            assert piece, "it was cut off"
+            found += piece
+        for connection in idle:
+            connection.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from nbmlp.server.http.crowd import Crowd
+from nbmlp.server.http.crowd import Crowd, Line
 from nbmlp.server.http.headers import refusal
 from nbmlp.server.http.limits import network_of
 from nbmlp.server.settings import ServerSettings
@@ -26,6 +26,8 @@ _MOST_SAID, _MOST_HEADERS = 1 << 16, 128
 #: Bytes parsed at a time, besides those that are certain to be of a body: no more is parsed while
 #: a request waits for the one before it.
 _PIECE = 1 << 10
+#: An empty rest of what has come would keep all of it.
+_NOTHING = memoryview(b"")
 _FULL = "too many connections: wait a moment."
 _LATE = "the head of the request took too long to arrive."
 _LONG = {
@@ -41,12 +43,16 @@ class _Bounded(HttpToolsProtocol):
 
     bounds: ServerSettings
     crowd: Crowd
+    line: Line
     _network = ""
-    _parting = _in_body = _too_many_headers = False
+    _parting = _in_body = _too_many_headers = _in_line = False
     _said = _unwanted = _left = 0
     _ends = 0.0
     url = b""
-    _unread = memoryview(b"")
+    _unread = _NOTHING
+    #: The request that is answered now; uvicorn's `cycle` is the last one that has been read, which
+    #: waits for its turn when several came at once.
+    _current: Any = None
     _timer: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
     _slow: asyncio.TimerHandle | None = None
@@ -66,23 +72,24 @@ class _Bounded(HttpToolsProtocol):
         """It has ended."""
         self.crowd.leave(self)
         self._stop_waiting()
-        self._goes_on()
+        self._is_read()
         if self._slow is not None:
             self._slow.cancel()
-        self._unread = memoryview(b"")
+        self._unread = _NOTHING
         super().connection_lost(exc)
-        if self.cycle is not None:
-            self.cycle.body.clear()  # it refers to us and we to it: that may stay for long
+        self._drop_requests()
+        self.cycle = None  # type: ignore[assignment]  # it refers to us: both would stay for long
 
     @property
     def party(self) -> str:
         """Who has asked last, if with a good token."""
-        return "" if self.cycle is None else str(self.cycle.scope["state"].get("party", ""))
+        return "" if self._current is None else str(self._current.scope["state"].get("party", ""))
 
     @property
     def works(self) -> bool:
         """Whether a request is not answered yet."""
-        return self.cycle is not None and not self.cycle.response_complete
+        current = self._current
+        return self._in_line or (current is not None and not current.response_complete)
 
     def give_way(self) -> None:
         """To somebody else; told even if idle, for a request may be on its way."""
@@ -106,9 +113,9 @@ class _Bounded(HttpToolsProtocol):
         return self._stop_waiting() if self.works else self._expect_head()
 
     def _parse(self) -> None:
-        while self._unread and not (self.pipeline or self._parting or self.transport.is_closing()):
+        while self._unread and not (self.pipeline or self._in_line or self._is_ending()):
             size = max(_PIECE, self._left)
-            piece, self._unread = self._unread[:size], self._unread[size:]
+            piece, self._unread = self._unread[:size], self._unread[size:] or _NOTHING
             self._said += len(piece)
             super().data_received(piece)  # type: ignore[arg-type]
             if self._said > _MOST_SAID and not self._parting:
@@ -116,6 +123,9 @@ class _Bounded(HttpToolsProtocol):
                 self._refuse_long(414 if address else 431)
         if self._unread and not self.transport.is_closing():
             self.flow.pause_reading()
+
+    def _is_ending(self) -> bool:
+        return self._parting or self.transport.is_closing()
 
     def on_message_begin(self) -> None:
         """A new request."""
@@ -152,13 +162,26 @@ class _Bounded(HttpToolsProtocol):
         self.crowd.drained.discard(self)
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """It is the turn of a request."""
+        self._current = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
-        """An answer is there: on with what came behind its request."""
+        """An answer is there: on with what came behind its request, when it is its turn."""
         self.crowd.answered(self, self._network)
-        if self.cycle.response_complete:
-            self.cycle.body.clear()
-        super().on_response_complete()
-        self._parse()
+        self._current.body.clear()
+        if self.pipeline or self._unread:
+            self._in_line = True
+            self.line.join(self._go_on)
+        else:
+            super().on_response_complete()
+
+    def _go_on(self) -> None:
+        self._in_line = False
+        if not self._is_ending():
+            super().on_response_complete()
+            self._parse()
 
     # -- what goes out
 
@@ -171,9 +194,9 @@ class _Bounded(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The reader has caught up."""
         super().resume_writing()
-        self._goes_on()
+        self._is_read()
 
-    def _goes_on(self) -> None:
+    def _is_read(self) -> None:
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
@@ -189,17 +212,25 @@ class _Bounded(HttpToolsProtocol):
 
     def _refuse(self, status: int, sentence: str) -> None:
         """Say so, unless an answer is on its way; the application hears of the end."""
-        if not (self.works and self.cycle.response_started):
+        current = self._current
+        if current is None or current.response_complete or not current.response_started:
             self.transport.write(refusal(status, sentence))
-        if self.cycle is not None:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self._drop_requests()
         self._part()
+
+    def _drop_requests(self) -> None:
+        """Nobody is there any more: let the one at work know, and begin no other."""
+        self.pipeline.clear()
+        if self._current is not None:
+            self._current.disconnected = True
+            self._current.message_event.set()
+            self._current.body.clear()
+            self._current = None
 
     def _part(self) -> None:
         """Be gone in a moment; what comes is still read, or the answer would be lost on its way."""
         self._parting = True
-        self._unread = memoryview(b"")
+        self._unread = _NOTHING
         self.connections.discard(self)
         self._stop_waiting()
         self._ends = self.loop.time() + self.bounds.header_seconds
@@ -256,5 +287,5 @@ def bounded_protocol(settings: ServerSettings) -> type[asyncio.Protocol]:
         ``max_connections``; ``header_seconds`` for the head of a request; ``write_seconds`` for a
         reader that has stalled while 64 kB wait for it.
     """
-    crowd = Crowd(settings.max_connections)
-    return type("Bounded", (_Bounded,), {"bounds": settings, "crowd": crowd})
+    shared = {"bounds": settings, "crowd": Crowd(settings.max_connections), "line": Line()}
+    return type("Bounded", (_Bounded,), shared)

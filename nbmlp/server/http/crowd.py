@@ -1,11 +1,16 @@
-"""Who is connected; when all places are taken, strangers give way first, and who has most."""
+"""Who is connected: when all places are taken, strangers give way first, and who has most.
+
+And in which order connections go on that ask for more than one thing at a time.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Connection", "Crowd"]
+__all__ = ["Connection", "Crowd", "Line"]
 
 #: Connections that were refused and still have a moment to read why.
 _MOST_PARTING = 64
@@ -110,3 +115,33 @@ class Crowd:
     def _end(self, connection: Connection) -> None:
         self.leave(connection)
         connection.give_way()
+
+
+class Line:
+    """For requests that were sent before the one before them was answered: they begin in turn.
+
+    One begins in each round of the event loop, whichever connection it is of: who asks for one
+    thing at a time waits for one of them, not for one of each connection.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._moves = False
+
+    def join(self, begin: Callable[[], None]) -> None:
+        """Have it called when it is its turn."""
+        self._waiting.append(begin)
+        if not self._moves:
+            self._move_later()
+
+    def _move_later(self) -> None:
+        self._moves = True
+        asyncio.get_running_loop().call_soon(self._move)
+
+    def _move(self) -> None:
+        try:
+            self._waiting.popleft()()
+        finally:
+            self._moves = False
+            if self._waiting:
+                self._move_later()
