@@ -49,6 +49,28 @@ def test_strangers_do_not_use_up_what_token_holders_have(few: Live) -> None:
             assert httpx.get(f"{few.url}/v2/health/ready").status_code == 200
 
 
+def test_how_it_is_is_told_without_a_search_through_all_routes(
+    few: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which costs several times as much, and a hundred may ask at the same time."""
+
+    async def search(*_: object) -> None:
+        raise AssertionError("searched")
+
+    with few.client() as client:
+        monkeypatch.setattr("fastapi.routing.APIRouter.__call__", search)
+        assert client.get("/v1/jobs").status_code == 500
+        for word in ("live", "ready"):
+            answer = client.get(f"/v2/health/{word}?x=1")
+            assert (answer.status_code, answer.json()) == (200, {word: True})
+            assert client.head(f"/v2/health/{word}").status_code == 200
+        monkeypatch.undo()
+        assert client.post("/v2/health/live").status_code == 405
+        counted = client.get("/metrics").text
+    for method in ("GET", "HEAD"):
+        assert f'{{method="{method}",route="/v2/health/live",status="200"}}' in counted
+
+
 def test_trying_secrets_costs_the_address_and_no_lookups(few: Live) -> None:
     with few.client() as client:
         client.get("/v1/jobs")

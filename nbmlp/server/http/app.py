@@ -53,6 +53,7 @@ def create_app(service: Service, settings: ServerSettings) -> FastAPI:
     context = Context(service, settings, tokens, uploads, streams, Lanes(settings.parsers))
     predictions = Predictions(settings.work_bytes // _ANSWERS)
     observer = observe.Observer(service, context.streams)
+    asking = health.router(service)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -70,12 +71,13 @@ def create_app(service: Service, settings: ServerSettings) -> FastAPI:
     )  # fmt: skip
     for routes in (
         datasets.router(context), jobs.router(context, feed), models.router(context, kept),
-        models.inference(kept, predictions), health.router(service), observe.router(observer),
+        models.inference(kept, predictions), asking, observe.router(observer),
         signing.router(tokens, sessions), page_router(service),
     ):  # fmt: skip
         app.include_router(routes)
     errors.add_handlers(app)
     schema.complete(app)
+    app.add_middleware(health.ShortWay, routes=asking)
     app.add_middleware(Gate, settings=settings, tokens=tokens, sessions=sessions, observe=observer)
     app.state.feed = feed
     return app
