@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import random
 import struct
@@ -335,24 +336,45 @@ def test_no_address_is_a_mistake_of_the_server(http: httpx.Client) -> None:
 
 
 def test_memory_that_many_answers_leave_behind_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When it is worth it, and again only when more has come."""
-    resident, trimmed = [100 << 20], list[int]()
+    """When it is worth it: not what is in use, and later that, too, once it is not."""
+    sizes = [(100, 50), (110, 50), (150, 50), (120, 50), (130, 50),
+             (300, 250), (250, 190), (250, 100)]  # fmt: skip
+    told, trimmed, looked = iter(sizes), list[int](), asyncio.Event()
+    resident, used = next(told)
 
     def trim(_: int) -> None:
-        trimmed.append(resident[0])
-        resident[0] = 110 << 20
+        nonlocal resident
+        trimmed.append(resident)
+        resident = used + 60
 
-    monkeypatch.setattr(memory, "memory", lambda: (0, resident[0]))
-    monkeypatch.setattr(memory, "_PERIOD", 0.001)
+    async def wait(_: float) -> None:
+        """The next look."""
+        nonlocal resident, used
+        if (size := next(told, None)) is None:
+            looked.set()
+            await asyncio.Event().wait()
+        resident, used = size
 
     async def look() -> None:
         tidy = memory.Tidy()
         tidy._trim = trim
         task = asyncio.create_task(tidy.watch())
-        for size in (110 << 20, 150 << 20, 120 << 20, 130 << 20):
-            resident[0] = size
-            await asyncio.sleep(0.1)
+        await looked.wait()
         task.cancel()
 
+    monkeypatch.setattr(memory, "memory", lambda: (0, resident << 20))
+    monkeypatch.setattr(memory, "_in_use", lambda: used << 20)
+    monkeypatch.setattr(memory.asyncio, "sleep", wait)
     asyncio.run(look())
-    assert trimmed == [150 << 20, 130 << 20]
+    assert trimmed == [150, 130, 250]
+
+
+def test_what_the_c_library_has_handed_out_is_known() -> None:
+    if not hasattr(ctypes.CDLL(None), "mallinfo2"):
+        assert memory._in_use() == 0
+        return
+    for count, size in ((1000, 10_000), (1, 100_000_000)):  # of its heap, and mapped
+        before = memory._in_use()
+        taken = [bytearray(size) for _ in range(count)]
+        assert memory._in_use() - before > 0.9 * count * size
+        del taken

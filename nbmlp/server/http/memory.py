@@ -13,8 +13,33 @@ __all__ = ["Tidy"]
 #: Seconds after which it is given back: once for all that ends at about the same time.
 _SOON = 1.0
 #: Many small answers leave as much behind as a large one: seconds between two looks, and bytes that
-#: have come since the last time, of which fewer are not worth the milliseconds.
+#: nobody uses any more since the last time, of which fewer are not worth the milliseconds.
 _PERIOD, _WORTH = 3.0, 16 << 20
+
+
+class _Info(ctypes.Structure):
+    """glibc's ``struct mallinfo2``; ``uordblks`` and ``hblkhd`` are bytes in use."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks",
+                     "uordblks", "fordblks", "keepcost")
+    ]  # fmt: skip
+
+
+def _in_use() -> int:
+    """Bytes that the C library has handed out; 0 where it cannot say."""
+    tell = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if tell is None:
+        return 0
+    tell.restype = _Info
+    info = tell()
+    return int(info.uordblks + info.hblkhd)
+
+
+def _unused() -> int:
+    """Bytes in memory besides those in use: code, and what could be given back."""
+    return memory()[1] - _in_use()
 
 
 class Tidy:
@@ -36,11 +61,16 @@ class Tidy:
         asyncio.get_running_loop().run_in_executor(None, trim, 0)
 
     async def watch(self) -> None:
-        """Do so whenever the process has grown, for ever."""
-        least = memory()[1]
-        while True:
+        """Do so whenever much is not used any more, for ever.
+
+        How much the process has grown does not tell: what is in use when it is given back, and is
+        freed later, would stay for as long as nothing else comes.
+        """
+        loop = asyncio.get_running_loop()
+        least = _unused()
+        while self._trim is not None:
             await asyncio.sleep(_PERIOD)
-            if memory()[1] > least + _WORTH and self._trim is not None:
-                await asyncio.get_running_loop().run_in_executor(None, self._trim, 0)
-                least = memory()[1]
-            least = min(least, memory()[1])
+            if (now := _unused()) > least + _WORTH:
+                await loop.run_in_executor(None, self._trim, 0)
+                least = now = _unused()
+            least = min(least, now)
