@@ -7,6 +7,8 @@ import ctypes
 import json
 import random
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -337,8 +339,8 @@ def test_no_address_is_a_mistake_of_the_server(http: httpx.Client) -> None:
 
 def test_memory_that_many_answers_leave_behind_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """When it is worth it: not what is in use, and later that, too, once it is not."""
-    sizes = [(100, 50), (110, 50), (150, 50), (120, 50), (130, 50),
-             (300, 250), (250, 190), (250, 100)]  # fmt: skip
+    sizes = [(100, 50), (105, 50), (150, 50), (115, 50), (130, 50),
+             (300, 250), (250, 195), (250, 100)]  # fmt: skip
     told, trimmed, looked = iter(sizes), list[int](), asyncio.Event()
     resident, used = next(told)
 
@@ -367,6 +369,25 @@ def test_memory_that_many_answers_leave_behind_goes_back(monkeypatch: pytest.Mon
     monkeypatch.setattr(memory.asyncio, "sleep", wait)
     asyncio.run(look())
     assert trimmed == [150, 130, 250]
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the C library does not tell"
+)
+@pytest.mark.parametrize("asked", [True, False])
+def test_large_blocks_stay_apart_however_many_came_before(asked: bool) -> None:
+    """Of its own accord glibc takes the second one from its heap."""
+    code = (
+        "from nbmlp.server.http import memory\n"
+        f"if {asked}: memory.keep_large_blocks_apart()\n"
+        "def apart():\n"
+        "    before = memory._info().hblkhd\n"
+        "    block = bytearray(1 << 24)\n"
+        "    return memory._info().hblkhd - before >= len(block)\n"
+        "print(apart(), apart())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", str(asked)]
 
 
 def test_what_the_c_library_has_handed_out_is_known() -> None:

@@ -8,13 +8,25 @@ from collections.abc import Callable
 
 from nbmlp.server.jobs.limits import memory
 
-__all__ = ["Tidy"]
+__all__ = ["Tidy", "keep_large_blocks_apart"]
 
 #: Seconds after which it is given back: once for all that ends at about the same time.
 _SOON = 1.0
 #: Many small answers leave as much behind as a large one: seconds between two looks, and bytes that
 #: nobody uses any more since the last time, of which fewer are not worth the milliseconds.
-_PERIOD, _WORTH = 3.0, 16 << 20
+_PERIOD, _WORTH = 3.0, 8 << 20
+#: Blocks of so many bytes come from the system and go back to it when they are freed; ``mallopt``'s
+#: number for that.
+_LARGE, _MMAP_THRESHOLD = 1 << 20, -3
+
+
+def keep_large_blocks_apart() -> None:
+    """Large bodies and answers leave no holes behind between what is small and stays.
+
+    glibc does so at first, but takes blocks as large as one that was freed from its heap later.
+    """
+    if (adjust := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        adjust(_MMAP_THRESHOLD, _LARGE)
 
 
 class _Info(ctypes.Structure):
@@ -27,13 +39,18 @@ class _Info(ctypes.Structure):
     ]  # fmt: skip
 
 
+def _info() -> _Info:
+    """What the C library tells of its heaps; nothing where it cannot."""
+    if (tell := getattr(ctypes.CDLL(None), "mallinfo2", None)) is None:
+        return _Info()
+    tell.restype = _Info
+    found: _Info = tell()
+    return found
+
+
 def _in_use() -> int:
     """Bytes that the C library has handed out; 0 where it cannot say."""
-    tell = getattr(ctypes.CDLL(None), "mallinfo2", None)
-    if tell is None:
-        return 0
-    tell.restype = _Info
-    info = tell()
+    info = _info()
     return int(info.uordblks + info.hblkhd)
 
 

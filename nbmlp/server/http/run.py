@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from nbmlp.errors import SpecError
 from nbmlp.server.http.app import create_app
 from nbmlp.server.http.connections import bounded_protocol
+from nbmlp.server.http.memory import keep_large_blocks_apart
 from nbmlp.server.http.observe import configure_logging
 from nbmlp.server.ports import Service, ServiceError
 from nbmlp.server.settings import ServerSettings
@@ -188,6 +189,7 @@ def serve(
     # Threads that work on long requests hand the interpreter on to the event loop this often: an
     # answer takes a few turns. By default a turn is 5 ms.
     sys.setswitchinterval(_TURN)
+    keep_large_blocks_apart()
     with open_socket(settings) as listening:
         configure_logging(settings.log_level)
         host, port = listening.getsockname()[:2]
