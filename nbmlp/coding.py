@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp import metrics
-from nbmlp.codes import parse_call
 from nbmlp.data.check import check_length, check_y
 from nbmlp.data.encode import Labels, infer_task
 from nbmlp.data.scale import TargetScale
 from nbmlp.errors import DataError, SpecError, unknown_name
+from nbmlp.names import LOSSES, OUTPUTS, PROBABLE, read_function
 
 __all__ = ["TASKS", "TargetCoding", "choose_output"]
 
 TASKS = ("auto", "classes", "regression")
-_LOSS_OF_OUTPUT = {"softmax": "cross_entropy", "logistic": "binary_cross_entropy"}
-_OUTPUT_OF_LOSS = {"cross_entropy": "softmax", "binary_cross_entropy": "logistic", "poisson": "exp"}
+#: The loss of classes that each output has.
+_LOSS_OF_OUTPUT = {row.canonical: row.name for row in LOSSES.values() if row.classes}
 
 
 def choose_output(task: str, n_classes: int, output: str, loss: str) -> tuple[str, str]:
@@ -32,19 +32,20 @@ def choose_output(task: str, n_classes: int, output: str, loss: str) -> tuple[st
     -------
     output, loss : str
     """
-    name = parse_call(loss, "loss").name
     if output == "auto":
-        if name != "auto":
-            fallback = "logistic" if task == "classes" else "identity"
-            output = _OUTPUT_OF_LOSS.get(name, fallback)
-        elif task == "classes":
-            output = "logistic" if n_classes == 2 else "softmax"
-        else:
-            output = "identity"
-    if name == "auto":
-        likely = _LOSS_OF_OUTPUT.get(output, "squared_error")
-        loss = likely if task == "classes" or output == "softmax" else "squared_error"
+        output = _output_for(task, n_classes, loss)
+    if loss == "auto":
+        name = read_function(output, OUTPUTS, "output").name
+        likely = _LOSS_OF_OUTPUT.get(name, "squared_error")
+        loss = likely if task == "classes" or name == "softmax" else "squared_error"
     return output, loss
+
+
+def _output_for(task: str, n_classes: int, loss: str) -> str:
+    if task == "classes" and loss == "auto":
+        return "logistic" if n_classes == 2 else "softmax"
+    own = None if loss == "auto" else read_function(loss, LOSSES, "loss").row.canonical
+    return own or ("logistic" if task == "classes" else "identity")
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,10 @@ class TargetCoding:
         """
         if self.labels is None:
             raise SpecError("predict_proba needs classes; this net predicts numbers.")
-        if output not in ("logistic", "softmax"):
-            raise SpecError(f"predict_proba needs a logistic or softmax output, not {output!r}.")
+        if output not in PROBABLE:
+            raise SpecError(
+                f"predict_proba needs a {' or '.join(PROBABLE)} output, not {output!r}."
+            )
         if self.n_outputs == 1:
             both = np.empty((len(outputs), 2), outputs.dtype)
             both[:, 1:] = outputs

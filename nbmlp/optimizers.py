@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from nbmlp.checks import normalise, number
-from nbmlp.codes import build
 from nbmlp.errors import SpecError
+from nbmlp.names import build
 
 __all__ = [
     "LBFGS",

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from nbmlp import tuning
-from nbmlp.codes import ACTIVATIONS, LOSSES
-from nbmlp.spec import ModelSpec, named_parameter
+from nbmlp.spec import ModelSpec
 
 __all__ = ["LayerPlan", "Plan", "choose_columns", "choose_threads", "make_plan"]
 
@@ -159,14 +158,12 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
     panel = tuning.PANEL_BYTES // itemsize
     sizes = spec.layer_sizes
     drops = (*spec.dropout, 0.0)
-    activations = (*spec.activation, spec.output)
     layers: list[LayerPlan] = []
     offset = transposed = blocks = 0
     for k, (n_in, n_out) in enumerate(pairwise(sizes)):
         depth, row = n_in + spec.bias, _stride(n_out, panel)
         hidden = k < len(sizes) - 2
-        traits = ACTIVATIONS.get(named_parameter(activations[k])[0])
-        needs_z = traits is not None and traits.needs_z
+        needs_z = spec.functions[k].row.needs_z
         transposed_row = _stride(n_in, panel) if k else 0
         block = panel if k else min(panel, tuning.BLOCK_ROWS)  # panels of rows are transposed
         layers.append(
@@ -186,13 +183,12 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
         offset += depth * row
         transposed += _panels(n_out, panel) * panel * transposed_row
         blocks += layers[-1].blocks
-    canonical = LOSSES[named_parameter(spec.loss)[0]].canonical
     return Plan(
         itemsize=itemsize, layers=tuple(layers), n_parameters=offset, n_transposed=transposed,
         x_row=_stride(sizes[0] + 1, panel), x_one=sizes[0] if spec.bias else -1,
         target_row=_stride(sizes[-1], panel),
         sub_batch=max(1, min(batch, _most_rows(sizes))), row_block=tuning.ROW_BLOCK,
-        n_blocks=blocks, fused_output=canonical == spec.output,
+        n_blocks=blocks, fused_output=spec.loss_function.row.canonical == spec.output,
     )  # fmt: skip
 
 

@@ -215,7 +215,7 @@ class Predictor:
     def _bind_loss(self, work: Workspace, n_rows: int) -> NDArray[np.float64]:
         """Where each block's sums of losses and weights go, (blocks, 2)."""
         sums = np.zeros((-(-n_rows // work.plan.row_block), 2))
-        name = work.spec.loss.partition("(")[0]
+        name = work.spec.loss_function.name
         work.set(norms=sums.ctypes.data, n_blocks=len(sums), loss=work.piece(f"{name}.loss"))
         return sums
 

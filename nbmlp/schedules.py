@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.checks import normalise, number
-from nbmlp.codes import build
+from nbmlp.names import build
 
 __all__ = [
     "SCHEDULES",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cached_property, partial
@@ -10,79 +9,27 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from nbmlp.checks import flag, number, whole
-from nbmlp.codes import (
+from nbmlp.errors import SpecError, unknown_name
+from nbmlp.names import (
     ACTIVATIONS,
-    INITIALISERS,
     LOSSES,
     OUTPUTS,
-    LossTraits,
-    parse_call,
-    resolve,
+    Activation,
+    Function,
+    Loss,
+    read_function,
+    read_initialiser,
 )
-from nbmlp.errors import SpecError, unknown_name
 from nbmlp.optimizers import LBFGS, Adam, Optimizer, as_optimizer
 from nbmlp.schedules import Cosine, Schedule, as_schedule
 
-__all__ = ["ON_NONFINITE", "ModelSpec", "TrainSpec", "named_parameter"]
+__all__ = ["ON_NONFINITE", "ModelSpec", "TrainSpec"]
 
 Self = TypeVar("Self")
 
 
-def named_parameter(text: str) -> tuple[str, float]:
-    """Split a checked activation or loss such as ``"huber(1.5)"`` into name and parameter.
-
-    Returns
-    -------
-    name : str
-    value : float
-        The default of the tables when none is written.
-    """
-    name, args, _ = parse_call(text, "setting")
-    if args:
-        return name, float(args[0])
-    traits = ACTIVATIONS.get(name) or LOSSES.get(name)
-    return name, traits.default if traits else 0.0
-
-
-def _canonical(text: Any, valid: Iterable[str], kind: str) -> str:
-    """Check ``name`` or ``name(number)`` and write aliases out."""
-    call = parse_call(text, kind)
-    name = resolve(call.name, valid, kind)
-    traits = LOSSES.get(name) or ACTIVATIONS.get(name)
-    parameter = traits.parameter if traits else None
-    values = [*call.args, *call.kwargs.values()]
-    if not values:
-        return name
-    if parameter is None or len(values) > 1 or set(call.kwargs) - {parameter}:
-        takes = f"one number, its {parameter}" if parameter else "no number"
-        raise SpecError(f"{kind} {text!r}: {name} takes {takes}.")
-    label = f"{kind} {name}: {parameter}"
-    if isinstance(traits, LossTraits):
-        value = number(label, values[0], traits.low, traits.high, closed_low=False)
-    else:
-        value = number(label, values[0])
-    return f"{name}({value!r})"
-
-
-def _canonical_init(text: Any) -> str:
-    call = parse_call(text, "init")
-    counts = {"auto": (0, 0), **INITIALISERS}
-    name = resolve(call.name, counts, "init")
-    low, high = counts[name]
-    if not low <= len(call.args) <= high or call.kwargs:
-        takes = f"{low} to {high}" if low != high else low or "no"
-        raise SpecError(
-            f"init {text!r}: {name} takes {takes} plain number(s), {len(call.args)} given."
-        )
-    least = -math.inf if name == "uniform" else 0.0
-    numbers = [number(f"init {text!r}: value", a, least) for a in call.args]
-    if numbers != sorted(numbers):
-        raise SpecError(f"init {text!r}: write the lower end of the range first.")
-    return f"{name}({', '.join(map(repr, numbers))})" if numbers else name
-
-
-def _canonical_activation(text: Any) -> str:
-    return _canonical(text, ACTIVATIONS, "activation")
+def _activation(text: object) -> str:
+    return str(read_function(text, ACTIVATIONS, "activation"))
 
 
 def _share(name: str) -> Callable[[object], float]:
@@ -179,11 +126,11 @@ class ModelSpec:
             self,
             n_inputs=whole("n_inputs", self.n_inputs),
             n_outputs=whole("n_outputs", self.n_outputs),
-            activation=self._per_layer("activation", _canonical_activation),
-            output=_canonical(self.output, OUTPUTS, "output"),
-            loss=_canonical(self.loss, LOSSES, "loss"),
+            activation=self._per_layer("activation", _activation),
+            output=str(read_function(self.output, OUTPUTS, "output")),
+            loss=str(read_function(self.loss, LOSSES, "loss")),
             bias=flag("bias", self.bias),
-            init=_canonical_init(self.init),
+            init=str(read_initialiser(self.init)),
             dropout=self._per_layer("dropout", _share("dropout")),
             input_dropout=_share("input_dropout")(self.input_dropout),
             label_smoothing=_share("label_smoothing")(self.label_smoothing),
@@ -203,15 +150,35 @@ class ModelSpec:
         return tuple(map(check, value))
 
     def _check_loss(self) -> None:
-        name, _ = named_parameter(self.loss)
-        traits = LOSSES[name]
-        if traits.only_canonical and self.output != traits.canonical:
+        loss = self.loss_function.row
+        if loss.canonical is not None and self.output != loss.canonical:
             raise SpecError(
-                f"loss {name!r} is computed from the logits and needs output="
-                f"{traits.canonical!r}, not {self.output!r}."
+                f"loss {loss.name!r} is computed from the logits and needs output="
+                f"{loss.canonical!r}, not {self.output!r}."
             )
-        if self.label_smoothing and name not in ("cross_entropy", "binary_cross_entropy"):
-            raise SpecError(f"label_smoothing works with cross-entropies only, not {name!r}.")
+        if self.label_smoothing and not loss.classes:
+            raise SpecError(f"label_smoothing works with cross-entropies only, not {loss.name!r}.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings alone; what follows from them is found again by whoever reads them."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @cached_property
+    def functions(self) -> tuple[Function[Activation], ...]:
+        """What `activation` and `output` name, one per layer."""
+        return tuple(read_function(f, OUTPUTS, "output") for f in (*self.activation, self.output))
+
+    @cached_property
+    def loss_function(self) -> Function[Loss]:
+        """What `loss` names."""
+        return read_function(self.loss, LOSSES, "loss")
+
+    @property
+    def smoothing(self) -> tuple[float, float]:
+        """Factor and summand by which `label_smoothing` changes the targets of classes."""
+        share = self.label_smoothing
+        classes = self.n_outputs if self.output == "softmax" else 2
+        return 1.0 - share, share / classes
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:

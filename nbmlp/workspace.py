@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp import tuning
-from nbmlp.codes import LOSSES
 from nbmlp.kernels import records
 from nbmlp.kernels.pieces import piece_address
 from nbmlp.kernels.run import Task
 from nbmlp.plan import LayerPlan, Plan
-from nbmlp.spec import ModelSpec, named_parameter
+from nbmlp.spec import ModelSpec
 from nbmlp.state import State, aligned
 
 __all__ = ["Workspace"]
@@ -116,7 +115,7 @@ class Workspace:
 
     def _bind_job(self) -> None:
         plan, spec, size = self.plan, self.spec, self.plan.itemsize
-        loss, parameter = named_parameter(spec.loss)
+        loss = spec.loss_function
         #: Weight, and weighted loss, of the rows at hand.
         self.row_weights, self.losses = (aligned(self.rows, np.float64) for _ in range(2))
         self._kept += [self.row_weights, self.losses]
@@ -133,20 +132,19 @@ class Workspace:
             norms=self.norms.ctypes.data, n_blocks=plan.n_blocks,
             layer_norms=self.layer_norms.ctypes.data,
             scratch=self._new(self.threads * 32).ctypes.data, sync=self.sync.ctypes.data,
-            fused_output=plan.fused_output, loss_parameter=parameter,
-            gemm=self.piece("gemm"), loss=self.piece(f"{loss}.loss"),
+            fused_output=plan.fused_output, loss_parameter=loss.parameter,
+            gemm=self.piece("gemm"), loss=self.piece(f"{loss.name}.loss"),
             y_scale=1.0, x_scale=1.0,
         )  # fmt: skip
         if spec.label_smoothing:
-            s = spec.label_smoothing
-            classes = spec.n_outputs if LOSSES[loss].canonical == "softmax" else 2
-            self.set(y_scale=1.0 - s, y_shift=s / classes)
+            scale, shift = spec.smoothing
+            self.set(y_scale=scale, y_shift=shift)
 
     def _bind_layer(self, k: int, plan: LayerPlan) -> None:
         size, state = self.plan.itemsize, self.state
         first, last = k == 0, k == len(self.plan.layers) - 1
         below = self.layers[k - 1]
-        name, parameter = named_parameter((*self.spec.activation, self.spec.output)[k])
+        function = self.spec.functions[k]
         a = self._rows_of(plan.a_row)
         self.activations.append(self._kept[-1].reshape(self.rows, plan.a_row))
         own = self.training and (plan.needs_z or plan.copies)
@@ -161,11 +159,11 @@ class Workspace:
             x_row=self.plan.x_row * size if first else int(below["a_row"]),
             x_own=self["x_own"] if first else 0,
             columns=bool(self.columns) and self.columns[k],
-            a=a, a_row=plan.a_row * size, saved=saved, one=plan.one, act=parameter,
+            a=a, a_row=plan.a_row * size, saved=saved, one=plan.one, act=function.parameter,
             block_rows=plan.block_rows, blocks=plan.blocks, first_block=plan.first_block,
             group=plan.group, flat=plan.flat, chunks=plan.chunks,
             narrow=plan.narrow and self.training,
-            forward=self.piece(f"{name}.forward"), keep=1.0, factor=1.0,
+            forward=self.piece(f"{function.name}.forward"), keep=1.0, factor=1.0,
         )  # fmt: skip
         if self.training or last:  # a prediction with a loss writes the last delta
             self.set_layer(k, dz=self._rows_of(plan.row), dz_row=plan.row * size)
@@ -173,7 +171,7 @@ class Workspace:
         if self.training:
             self.set_layer(k, g=self.gradient.ctypes.data + plan.offset * size)
             if not (last and self.plan.fused_output):
-                self.set_layer(k, backward=self.piece(f"{name}.backward"))
+                self.set_layer(k, backward=self.piece(f"{function.name}.backward"))
             if not first:
                 start = self.transposed.ctypes.data + plan.transposed_offset * size
                 self.set_layer(k, wt=start, wt_row=plan.transposed_row * size)

@@ -184,7 +184,7 @@ def outcomes(names: list[str], threads: list[int]) -> dict[str, list[dict[str, A
 
 def random_settings(draw: random.Random) -> dict[str, Any]:
     """A case that nobody chose; the seed may be unlucky, so that training may even fail."""
-    from nbmlp.codes import ACTIVATIONS
+    from nbmlp.names import ACTIVATIONS
     from nbmlp.optimizers import OPTIMIZERS
 
     n = draw.randint(60, 3000)

@@ -18,10 +18,10 @@ import reference as ref
 from numpy.typing import NDArray
 
 from nbmlp import MLP
-from nbmlp.codes import LOSSES
+from nbmlp.names import LOSSES, read_function
 from nbmlp.plan import make_plan
 from nbmlp.predict import Predictor, Rows
-from nbmlp.spec import ModelSpec, TrainSpec, named_parameter
+from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, new_state
 from nbmlp.train.callbacks import Callback
 from nbmlp.train.engine import Engine
@@ -137,7 +137,7 @@ def problem(
 
 def output_for(loss: str) -> str:
     """The output that goes with a loss, identity where it may be any."""
-    return LOSSES[named_parameter(loss)[0]].canonical or "identity"
+    return read_function(loss, LOSSES, "loss").row.canonical or "identity"
 
 
 # ---------------------------------------------------------------------------------- the engine

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, ndtr
 
+from nbmlp.names import LOSSES, OUTPUTS, read_function
 from nbmlp.optimizers import Optimizer
 from nbmlp.schedules import OnPlateau, PlateauState, warmup_factor
-from nbmlp.spec import ModelSpec, TrainSpec, named_parameter
+from nbmlp.spec import ModelSpec, TrainSpec
 
 Array = NDArray[np.float64]
 Masks = Sequence[NDArray[np.bool_] | None]
@@ -125,6 +126,12 @@ def log_softmax(z: Array) -> Array:
 
 def softmax(z: Array) -> Array:
     return np.exp(log_softmax(z))
+
+
+def named_parameter(text: str) -> tuple[str, float]:
+    """Name and parameter of an activation, output or loss; 0 where it has none."""
+    function = read_function(text, {**OUTPUTS, **LOSSES}, "function")
+    return function.name, function.parameter
 
 
 def activate(text: str, z: Array) -> Array:

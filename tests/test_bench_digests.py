@@ -14,7 +14,7 @@ from bench.digests import trainings
 from bench.digests.__main__ import digests_of, main
 from bench.digests.estimators import ESTIMATORS
 from bench.digests.settings import SETTINGS
-from nbmlp.codes import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS
+from nbmlp.names import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS
 from nbmlp.optimizers import OPTIMIZERS
 from nbmlp.schedules import SCHEDULES
 from tests.waiting import PATIENCE

@@ -13,8 +13,8 @@ from engine_twin import output_for
 
 from nbmlp import MLP, SpecError
 from nbmlp.cases.author_b import AuthorsNet
-from nbmlp.codes import ACTIVATIONS
 from nbmlp.diagnostics.user_code import FunctionReport
+from nbmlp.names import ACTIVATIONS
 from nbmlp.spec import ModelSpec, TrainSpec
 
 ROWS, L2 = 40, 0.02

@@ -12,9 +12,10 @@ from buffers import SENTINEL, T32_T64, address, matrix, panel_of, panels_for
 from numba import njit
 from scipy import special
 
-from nbmlp import codes
+from nbmlp import names
 from nbmlp.kernels.pieces import piece_function
 from nbmlp.kernels.vecmath import vecmath
+from nbmlp.names import Function
 from nbmlp.spec import ModelSpec
 
 pytestmark = pytest.mark.kernels
@@ -163,7 +164,7 @@ def run_forward(T, name, z, parameter, one=-1):
     rows, n = z.shape
     a, saved = (matrix(T, rows, panels_for(T, n + 1), 0.0) for _ in range(2))
     a[:rows, :n] = z
-    traits = codes.ACTIVATIONS.get(name)
+    traits = names.ACTIVATIONS.get(name)
     piece_function(f"{name}.forward", T)(
         address(a), address(saved), a.strides[0], rows, n, parameter, one
     )
@@ -171,7 +172,7 @@ def run_forward(T, name, z, parameter, one=-1):
 
 
 @T32_T64
-@pytest.mark.parametrize("text", [*codes.ACTIVATIONS, "leaky_relu(0.2)", "elu(0.7)", "softmax"])
+@pytest.mark.parametrize("text", [*names.ACTIVATIONS, "leaky_relu(0.2)", "elu(0.7)", "softmax"])
 def test_activation_pieces(T, text):
     name, parameter = ref.named_parameter(text)
     z = (Z if name != "exp" else Z / 4).astype(T)[: 311 // 17 * 17].reshape(-1, 17)
@@ -193,12 +194,12 @@ def test_activation_pieces(T, text):
 
 
 @T32_T64
-@pytest.mark.parametrize("name", codes.ACTIVATIONS)
+@pytest.mark.parametrize("name", names.ACTIVATIONS)
 def test_activations_keep_nan(T, name):
     """A NaN before the activation is one behind it, so that the loss shows it."""
     z = np.full((3, 20), 0.5, T)
     z[1, 18] = z[2, 3] = np.nan
-    a, _ = run_forward(T, name, z, codes.ACTIVATIONS[name].default)
+    a, _ = run_forward(T, name, z, Function(names.ACTIVATIONS[name]).parameter)
     np.testing.assert_array_equal(np.isnan(a[:3, :20]), np.isnan(z))
 
 
@@ -223,8 +224,8 @@ def run_loss(T, name, y, t, weights, parameter=np.inf):
     return bad, values[:rows], dz[:rows, :n]
 
 
-LOSSES = dict.fromkeys(codes.LOSSES, "identity") | {
-    name: traits.canonical for name, traits in codes.LOSSES.items() if traits.canonical
+LOSSES = dict.fromkeys(names.LOSSES, "identity") | {
+    name: traits.canonical for name, traits in names.LOSSES.items() if traits.canonical
 }
 
 

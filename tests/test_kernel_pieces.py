@@ -17,8 +17,8 @@ from engine_twin import kept_units, mix64, shuffled
 from scipy import special
 
 from nbmlp import tuning
-from nbmlp.codes import ACTIVATIONS
 from nbmlp.kernels.pieces import piece_function
+from nbmlp.names import ACTIVATIONS
 from nbmlp.state import aligned
 
 pytestmark = pytest.mark.kernels

@@ -13,7 +13,7 @@ from engine_twin import PLAIN, Problem, engine_gradient, output_for, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbmlp import codes
+from nbmlp import names
 from nbmlp.spec import ModelSpec
 
 pytestmark = pytest.mark.kernels
@@ -23,10 +23,10 @@ BATCHES = st.sampled_from([1, 2, 7, 20, 100, 1025])
 DEPTHS = st.integers(0, 5)
 THREADS = st.sampled_from([1, 2])
 DTYPES = ["float64", "float32"]
-ACTIVATIONS = [*codes.ACTIVATIONS, "leaky_relu(0.2)", "elu(0.7)"]
+ACTIVATIONS = [*names.ACTIVATIONS, "leaky_relu(0.2)", "elu(0.7)"]
 RESIDUAL = ["squared_error", "absolute_error", "huber(0.5)", "quantile(0.3)"]
 LOGIT = ["binary_cross_entropy", "cross_entropy", "poisson"]
-PAIRS = [(loss, output) for loss in RESIDUAL for output in codes.OUTPUTS]
+PAIRS = [(loss, output) for loss in RESIDUAL for output in names.OUTPUTS]
 PAIRS += [(loss, output_for(loss)) for loss in LOGIT]
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import reference as ref
 
-from nbmlp import codes, optimizers
+from nbmlp import names, optimizers
 from nbmlp.schedules import SCHEDULES, OnPlateau
 from nbmlp.spec import ModelSpec, TrainSpec
 
-HIDDEN = [*codes.ACTIVATIONS, "leaky_relu(0.2)", "elu(0.7)"]
+HIDDEN = [*names.ACTIVATIONS, "leaky_relu(0.2)", "elu(0.7)"]
 RESIDUAL = ["squared_error", "absolute_error", "huber(0.5)", "quantile(0.3)"]
 LOGIT = ["binary_cross_entropy", "cross_entropy", "poisson"]
 PLAIN = TrainSpec(optimizer="sgd(0.1)", schedule="constant", batch_size=None)
@@ -22,7 +22,7 @@ GAINS = optimizers.RMSpropGains(0.1, min_gain=0.4, max_gain=1.5)
 
 def output_of(loss):
     """The output that goes with a loss, identity where it may be any."""
-    return codes.LOSSES[loss.split("(")[0]].canonical or "identity"
+    return names.LOSSES[loss.split("(")[0]].canonical or "identity"
 
 
 def problem(spec, rows=7, seed=0):
@@ -70,8 +70,8 @@ def assert_gradient(spec, **settings):
 
 
 def test_every_name_has_its_twin():
-    assert set(ref.ACTIVATIONS) == set(codes.ACTIVATIONS)
-    assert {*ref.RESIDUAL_LOSSES, *ref.LOGIT_LOSSES} == set(codes.LOSSES)
+    assert set(ref.ACTIVATIONS) == set(names.ACTIVATIONS)
+    assert {*ref.RESIDUAL_LOSSES, *ref.LOGIT_LOSSES} == set(names.LOSSES)
     assert set(ref.RULES) == set(optimizers.OPTIMIZERS) - {"lbfgs"}
 
 

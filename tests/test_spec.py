@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbmlp import errors
-from nbmlp.codes import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS, Call, parse_call, resolve
+from nbmlp.names import (
+    ACTIVATIONS,
+    INITIALISERS,
+    LOSSES,
+    OUTPUTS,
+    Call,
+    Function,
+    parse_call,
+    resolve,
+)
 from nbmlp.optimizers import (
     LBFGS,
     OPTIMIZERS,
@@ -25,7 +34,7 @@ from nbmlp.optimizers import (
     as_optimizer,
 )
 from nbmlp.schedules import Constant, Cosine, Step
-from nbmlp.spec import ModelSpec, TrainSpec, named_parameter
+from nbmlp.spec import ModelSpec, TrainSpec
 
 
 def model(**settings: object) -> ModelSpec:
@@ -164,8 +173,10 @@ class TestModelSpec:
         ],
     )
     def test_parameters_of_functions(self, setting, text, canonical, name, value):
-        assert getattr(model(**{setting: text}), setting) == canonical
-        assert named_parameter(canonical) == (name, value)
+        spec = model(**{setting: text})
+        function = spec.loss_function if setting == "loss" else spec.functions[-1]
+        assert getattr(spec, setting) == str(function) == canonical
+        assert (function.name, function.parameter) == (name, value)
 
     @pytest.mark.parametrize("init", ["auto", "uniform(-1, 1)", *INITIALISERS])
     def test_every_init(self, init):
@@ -454,7 +465,7 @@ def test_numpy_numbers_become_plain():
 def test_any_valid_numbers_round_trip(hidden, slope, rate):
     net = model(hidden=hidden, activation=f"leaky_relu({slope!r})")
     assert ModelSpec.from_dict(json.loads(json.dumps(net.to_dict()))) == net
-    assert named_parameter(model(output=f"elu({slope!r})").output) == ("elu", slope)
+    assert net.functions[:-1] == (Function(ACTIVATIONS["leaky_relu"], slope),) * len(hidden)
     train = TrainSpec(optimizer=f"sgd({rate!r})")
     assert TrainSpec.from_dict(json.loads(json.dumps(train.to_dict()))) == train
     assert train.optimizer.learning_rate == rate

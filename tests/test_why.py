@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from why_nets import HEALTHY, ask, blobs, waves
 
 from nbmlp import MLP, DataError, EarlyStopping, NonFiniteError, SpecError, Watch
 from nbmlp.cli import run
-from nbmlp.diagnostics.why import CAUSES, Finding, Report, Trial, Where
+from nbmlp.diagnostics.why import CAUSES, Finding, Report, Trial, Where, rules_data
 from nbmlp.diagnostics.why.trials import log_losses
+from nbmlp.spec import ModelSpec
 from nbmlp.train.xray import take_xray
 
 
@@ -97,6 +99,22 @@ def test_targets_out_of_reach_and_out_of_scale() -> None:
     far = ask({"task": "regression"}, (X, y + 3000, X_val, y_val + 3000))
     assert far.top is not None
     assert far.top.cause == "initial_loss"
+
+
+@pytest.mark.parametrize(
+    ("output", "low"),
+    [("elu", -1.0), ("elu(0.1)", -0.1), ("selu", -1.7581), ("gelu", -0.17), ("mish", -0.309)],
+)
+def test_what_an_output_cannot_reach_depends_on_its_parameter(output: str, low: float) -> None:
+    def found(y: float) -> Any:
+        rows = SimpleNamespace(y=np.full((5, 1), y))
+        samples = SimpleNamespace(numbers=lambda places: places)
+        spec = ModelSpec(2, 1, (), output=output)
+        evidence: Any = SimpleNamespace(classes=False, spec=spec, rows=rows, samples=samples)
+        return rules_data.unreachable_target(evidence)
+
+    assert found(low - 0.01).cause == "unreachable_target"
+    assert found(low + 0.01) is None
 
 
 def test_wrong_labels_are_found_row_by_row() -> None:

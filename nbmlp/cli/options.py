@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from nbmlp.checks import number, whole
-from nbmlp.codes import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS
 from nbmlp.errors import SpecError, unknown_name
+from nbmlp.names import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS
 from nbmlp.optimizers import OPTIMIZERS
 from nbmlp.schedules import SCHEDULES
 from nbmlp.spec import ModelSpec, TrainSpec

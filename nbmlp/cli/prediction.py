@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nbmlp.cli import files, report
 from nbmlp.data.origin import Origin
 from nbmlp.errors import DataError
+from nbmlp.names import PROBABLE
 
 if TYPE_CHECKING:
     from nbmlp.data import Dataset
@@ -129,7 +130,7 @@ def print_row(model: MLP, data: Dataset, row: int, as_json: bool) -> None:
 
 def _shares(model: MLP, one: Dataset) -> dict[str, float] | None:
     """Probability of each label, where the net gives any."""
-    if model.classes is None or model.model_spec.output not in ("logistic", "softmax"):
+    if model.classes is None or model.model_spec.output not in PROBABLE:
         return None
     shares = model.predict_proba(one.X)[0]
     return dict(zip(map(str, model.classes.tolist()), shares.tolist(), strict=True))

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbmlp.codes import LOSSES
 from nbmlp.diagnostics.formulas import (
     Array,
     activate,
@@ -22,7 +21,8 @@ from nbmlp.diagnostics.formulas import (
     row_losses,
     slope,
 )
-from nbmlp.spec import ModelSpec, named_parameter
+from nbmlp.names import Activation, Function
+from nbmlp.spec import ModelSpec
 
 __all__ = [
     "Layer",
@@ -78,9 +78,9 @@ class Tape:
     a: list[Array]
 
     @property
-    def functions(self) -> tuple[str, ...]:
+    def functions(self) -> tuple[Function[Activation], ...]:
         """Activation of each layer, the output's last."""
-        return (*self.spec.activation, self.spec.output)
+        return self.spec.functions
 
     @property
     def loss(self) -> float:
@@ -139,13 +139,13 @@ def deltas(tape: Tape, k: int, error: Array | None) -> Makers:
         return {None: lambda: error * slope(function, z), **_wrong_slopes(tape, k, error)}
     makers: Makers = {None: lambda: output_delta(tape.spec, z, tape.y)}
     dl_da = loss_slope(tape.spec, z, tape.y)
-    if LOSSES[named_parameter(tape.spec.loss)[0]].only_canonical:
+    if tape.spec.loss_function.row.canonical:
         return makers | _wrong_logits(tape, dl_da)
     return makers | _wrong_slopes(tape, k, dl_da)
 
 
 def _wrong_logits(tape: Tape, dl_da: Array) -> Makers:
-    n, loss, function = len(tape.z), tape.spec.loss, tape.spec.output
+    n, loss, function = len(tape.z), tape.spec.loss, tape.functions[-1]
     fix = f"delta{n} = a{n} - y: {loss} over {function} needs no derivative"
     extra = Slip("extra_slope", f"that has f'(z{n}) once too often", fix, n)
     raw = Slip("missing_slope", f"that is dL/da{n}, without {function}'s derivative", fix, n)
@@ -156,7 +156,7 @@ def _wrong_logits(tape: Tape, dl_da: Array) -> Makers:
 def _wrong_slopes(tape: Tape, k: int, error: Array) -> Makers:
     """What comes of an error when f'(z) is left out or mistaken."""
     z, a, function = tape.z[k], tape.a[k], tape.functions[k]
-    name, i = named_parameter(function)[0], k + 1
+    name, i = function.name, k + 1
     if name == "identity":
         return {}
     source = "dL/da" if k + 1 == len(tape.z) else f"(delta{i + 1} @ W{i + 1}.T)"

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmlp.spec import ModelSpec, named_parameter
+from nbmlp.names import Activation, Function
+from nbmlp.spec import ModelSpec
 
 __all__ = ["Array", "activate", "loss_slope", "output_delta", "row_losses", "slope"]
 
@@ -80,21 +81,19 @@ def _log_softmax(z: Array) -> Array:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
-def activate(text: str, z: Array) -> Array:
-    """The activation or output named `text`, e.g. ``"leaky_relu(0.2)"``, of z (rows, units)."""
-    name, parameter = named_parameter(text)
-    if name == "softmax":
+def activate(function: Function[Activation], z: Array) -> Array:
+    """The activation or output of z (rows, units)."""
+    if function.name == "softmax":
         return np.exp(_log_softmax(z))
-    return _ACTIVATIONS[name][0](z, parameter)
+    return _ACTIVATIONS[function.name][0](z, function.parameter)
 
 
-def slope(text: str, z: Array) -> Array:
+def slope(function: Function[Activation], z: Array) -> Array:
     """Derivative da/dz (rows, units), unit by unit; of softmax the diagonal of its Jacobian."""
-    name, parameter = named_parameter(text)
-    if name == "softmax":
-        p = activate(text, z)
+    if function.name == "softmax":
+        p = activate(function, z)
         return p * (1 - p)
-    return _ACTIVATIONS[name][1](z, parameter)
+    return _ACTIVATIONS[function.name][1](z, function.parameter)
 
 
 #: Losses of the output: value and derivative, both from r = a - y and the parameter.
@@ -125,33 +124,34 @@ _LOGIT_SLOPES: dict[str, Callable[[Array, Array], Array]] = {
 
 
 def _smoothed(spec: ModelSpec, y: Array) -> Array:
-    classes = 2 if named_parameter(spec.loss)[0] == "binary_cross_entropy" else spec.n_outputs
-    return y * (1 - spec.label_smoothing) + spec.label_smoothing / classes
+    scale, shift = spec.smoothing
+    return y * scale + shift
 
 
 def row_losses(spec: ModelSpec, z: Array, y: Array) -> Array:
     """Loss of each row (rows,) from the last pre-activations z and targets y (rows, outputs)."""
-    name, parameter = named_parameter(spec.loss)
-    if name in _LOGIT:
-        value = _LOGIT[name](z, _smoothed(spec, y))
-        return np.asarray(np.minimum(value, parameter or np.inf).sum(axis=1))
-    return np.asarray(_RESIDUAL[name][0](activate(spec.output, z) - y, parameter).sum(axis=1))
+    loss, output = spec.loss_function, spec.functions[-1]
+    if loss.row.canonical:
+        value = _LOGIT[loss.name](z, _smoothed(spec, y))
+        return np.asarray(np.minimum(value, loss.parameter or np.inf).sum(axis=1))
+    value = _RESIDUAL[loss.name][0](activate(output, z) - y, loss.parameter)
+    return np.asarray(value.sum(axis=1))
 
 
 def loss_slope(spec: ModelSpec, z: Array, y: Array) -> Array:
     """Derivative of a row's loss by the outputs a (rows, outputs): what comes before f'(z)."""
-    name, parameter = named_parameter(spec.loss)
-    a = activate(spec.output, z)
-    if name in _LOGIT:
+    loss, a = spec.loss_function, activate(spec.functions[-1], z)
+    if loss.row.canonical:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return _LOGIT_SLOPES[name](a, _smoothed(spec, y))
-    return _RESIDUAL[name][1](a - y, parameter)
+            return _LOGIT_SLOPES[loss.name](a, _smoothed(spec, y))
+    return _RESIDUAL[loss.name][1](a - y, loss.parameter)
 
 
 def output_delta(spec: ModelSpec, z: Array, y: Array) -> Array:
     """Derivative of a row's loss by the last pre-activations z (rows, outputs)."""
-    a: Any = activate(spec.output, z)
-    if named_parameter(spec.loss)[0] in _LOGIT:
+    output = spec.functions[-1]
+    a: Any = activate(output, z)
+    if spec.loss_function.row.canonical:
         y = _smoothed(spec, y)
         return np.asarray(
             a * y.sum(axis=1, keepdims=True) - y if spec.output == "softmax" else a - y
@@ -159,4 +159,4 @@ def output_delta(spec: ModelSpec, z: Array, y: Array) -> Array:
     d = loss_slope(spec, z, y)
     if spec.output == "softmax":  # J = diag(a) - a a'
         return np.asarray(a * (d - (d * a).sum(axis=1, keepdims=True)))
-    return d * slope(spec.output, z)
+    return d * slope(output, z)

@@ -7,12 +7,12 @@ from functools import partial
 
 import numpy as np
 
-from nbmlp.codes import ACTIVATIONS
 from nbmlp.diagnostics.algebra import Tape
 from nbmlp.diagnostics.formulas import Array, activate, loss_slope
 from nbmlp.diagnostics.gradients import BlockError, five_point, relative_error
 from nbmlp.diagnostics.slips import Finding
 from nbmlp.diagnostics.user_code import FunctionReport, Problem, UserCode
+from nbmlp.names import OUTPUTS, Function
 
 __all__ = ["check_forward"]
 
@@ -66,14 +66,15 @@ def _wrong_outputs(tape: Tape, k: int) -> Iterator[tuple[str, str, str, Array]]:
     (W, b), z, function, i = tape.layers[k], tape.z[k], tape.functions[k], k + 1
     below = tape.a[k - 1] if k else tape.x
     line = f"z{i} = a{k} @ W{i} + b{i}, a{i} = {function}(z{i})"
-    for other in (*ACTIVATIONS, "softmax"):
+    for row in OUTPUTS.values():
+        other = Function(row)
         if other != function:
             what = f"the outputs are {other}'s, the net has {function}"
             with np.errstate(over="ignore"):
                 yield (
                     "activation",
                     what,
-                    f"{line}, or activation={other!r} in the net",
+                    f"{line}, or activation={row.name!r} in the net",
                     activate(other, z),
                 )
     if b is not None:
@@ -85,7 +86,7 @@ def _wrong_outputs(tape: Tape, k: int) -> Iterator[tuple[str, str, str, Array]]:
             "transposed", f"W{i} is transposed", line,
             activate(function, below @ W.T + (0.0 if b is None else b)),
         )  # fmt: skip
-    if function == "softmax":
+    if function.name == "softmax":
         e = np.exp(z - z.max())
         what, fix = "softmax is taken over the rows", "divide by e.sum(axis=1, keepdims=True)"
         yield "softmax_axis", what, fix, e / e.sum(axis=0)

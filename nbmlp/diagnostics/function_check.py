@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from nbmlp.codes import LOSSES
 from nbmlp.diagnostics.algebra import Tape, backward, split_flat
 from nbmlp.diagnostics.formulas import Array
 from nbmlp.diagnostics.forward_check import check_forward
@@ -15,7 +14,8 @@ from nbmlp.diagnostics.gradients import BlockError, relative_error
 from nbmlp.diagnostics.slips import Cost, find_slips, named_factors
 from nbmlp.diagnostics.user_code import Function, FunctionReport, Problem, UserCode
 from nbmlp.errors import SpecError
-from nbmlp.spec import ModelSpec, named_parameter
+from nbmlp.names import LOSSES
+from nbmlp.spec import ModelSpec
 
 __all__ = ["check_function"]
 
@@ -151,7 +151,7 @@ def _elsewhere(problem: Problem, rng: np.random.Generator) -> Array:
 def _candidates(spec: ModelSpec) -> list[ModelSpec]:
     found = [spec]
     for loss in LOSSES:
-        if loss == named_parameter(spec.loss)[0]:
+        if loss == spec.loss_function.name:
             continue
         try:
             found.append(replace(spec, loss=loss, label_smoothing=0.0))

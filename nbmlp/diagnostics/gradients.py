@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nbmlp.plan import make_plan
 from nbmlp.predict import Rows
-from nbmlp.spec import ModelSpec, TrainSpec, named_parameter
+from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, new_state
 from nbmlp.train.engine import Engine
 
@@ -42,8 +42,6 @@ class _Attempt(NamedTuple):
 
 #: The next one is made for the blocks of which less than a quarter of the entries was smooth.
 _ATTEMPTS = (_Attempt(MOST_ROWS, 1e-3, 0.0), _Attempt(32, 1e-4, 0.01), _Attempt(4, 1e-4, 0.01))
-_KINKED = ("relu", "leaky_relu", "elu", "selu")
-_KINKED_LOSSES = ("absolute_error", "quantile", "huber")
 
 
 @dataclass(frozen=True)
@@ -224,17 +222,14 @@ class _Probe:
         """Which side of its kinks every unit and residual of the last pass is on."""
         n, work = len(self._rows), self._engine.work
         sides = [np.zeros((n, 0), np.bool_)]
-        layers = zip(
-            (*self._spec.activation, self._spec.output), work.activations, work.plan.layers,
-            strict=True,
-        )  # fmt: skip
-        for activation, a, layer in layers:
-            if named_parameter(activation)[0] in _KINKED:
+        layers = zip(self._spec.functions, work.activations, work.plan.layers, strict=True)
+        for function, a, layer in layers:
+            if function.row.kinked:
                 sides.append(a[:n, : layer.n_out] > 0)
-        loss, bound = named_parameter(self._spec.loss)
-        if loss in _KINKED_LOSSES and self._rows.y is not None:
+        loss = self._spec.loss_function
+        if loss.row.kink is not None and self._rows.y is not None:
             residual = work.activations[-1][:n, : self._spec.n_outputs] - self._rows.y
-            edge = bound if loss == "huber" else 0.0
+            edge = loss.row.kink(loss.parameter)
             sides += [residual > edge, residual < -edge]
         return np.hstack(sides)
 

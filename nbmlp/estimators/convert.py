@@ -18,7 +18,6 @@ from nbmlp.estimators.weights import Weights
 from nbmlp.mlp import MLP
 from nbmlp.net import Net
 from nbmlp.plan import make_plan
-from nbmlp.spec import named_parameter
 from nbmlp.state import new_state
 
 __all__ = ["copy_fitted", "fill_from_mlp", "to_mlp"]
@@ -103,8 +102,8 @@ def fill_from_mlp(model: Any, native: MLP) -> None:
         What only the native model has: a column plan, 8-bit inputs, no biases, another output.
     """
     net, spec, classes = native.net, native.model_spec, native.classes
-    loss = named_parameter(spec.loss)[0]
-    output = "identity" if loss != "poisson" else "exp"
+    loss = spec.loss_function.row
+    output = "identity" if loss.classes else loss.canonical or "identity"
     if classes is not None:
         output = "softmax" if len(classes) > 2 else "logistic"
     if (classes is None) == is_classifier(model):

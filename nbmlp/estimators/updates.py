@@ -11,8 +11,9 @@ from scipy.special import xlogy
 
 from nbmlp.errors import NonFiniteError
 from nbmlp.estimators.weights import Weights
+from nbmlp.names import LOSSES, Function
 from nbmlp.predict import Rows
-from nbmlp.spec import ModelSpec, TrainSpec, named_parameter
+from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.train.engine import Engine
 
 __all__ = ["Updates", "loss_name"]
@@ -32,10 +33,10 @@ def loss_name(loss: str, output: str, dtype: str) -> str:
     dtype : str
         Whose epsilon bounds the probabilities.
     """
-    if loss != "log_loss":
+    own = {row.canonical: row for row in LOSSES.values() if row.sklearn == loss and row.classes}
+    if not own:
         return loss
-    name = "cross_entropy" if output == "softmax" else "binary_cross_entropy"
-    return f"{name}({float(-np.log(np.finfo(dtype).eps))!r})"
+    return str(Function(own[output], float(-np.log(np.finfo(dtype).eps))))
 
 
 class Updates:
@@ -159,7 +160,7 @@ class Updates:
 
 def _constants(spec: ModelSpec, y: Array | None) -> Array | None:
     """The part of a row's Poisson loss that does not depend on the prediction."""
-    if named_parameter(spec.loss)[0] != "poisson":
+    if spec.loss_function.name != "poisson":
         return None
     wide = np.asarray(y, np.float64)
     return np.sum(xlogy(wide, wide) - wide, axis=1)

@@ -1,4 +1,4 @@
-"""Activations: forward beside derivative. To add one: a maker here, its traits in codes.py."""
+"""Activations: forward beside derivative. To add one: a maker here, its row in names/."""
 
 # mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbmlp import tuning
-from nbmlp.codes import ACTIVATIONS
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels._reduce import reductions
 from nbmlp.kernels.vecmath import make_vector, vecmath
+from nbmlp.names import ACTIVATIONS
 
 __all__ = ["Pair"]
 
 
 class Pair(NamedTuple):
-    """a = forward(z, p) and da/dz = derivative(s, p), where s is z if the traits say so, else a."""
+    """a = forward(z, p) and da/dz = derivative(s, p), where s is z if the row says so, else a."""
 
     forward: Any
     derivative: Any

@@ -14,8 +14,9 @@ import sys
 import warnings
 from pathlib import Path
 
-from nbmlp import codes, tuning
+from nbmlp import tuning
 from nbmlp.errors import TrainingWarning
+from nbmlp.names import activations
 
 __all__ = ["cache_folder", "make", "usable_folder", "why_not"]
 
@@ -39,7 +40,8 @@ def cache_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     digest = hashlib.sha256(repr(tuning.detect()).encode())
-    files = [*Path(__file__).parent.glob("*.py"), Path(tuning.__file__), Path(codes.__file__)]
+    files = [*Path(__file__).parent.glob("*.py")]
+    files += [Path(module.__file__ or "") for module in (tuning, activations)]
     for file in sorted(files):
         digest.update(file.read_bytes())
     return base / "nbmlp" / digest.hexdigest()[:16]

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmlp.names import Activation, Flat, Function
 from nbmlp.predict import Rows
-from nbmlp.spec import ModelSpec, TrainSpec, named_parameter
+from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State
 from nbmlp.train.engine import Engine
 
@@ -19,10 +20,6 @@ __all__ = ["LayerView", "Xray", "take_xray"]
 MOST_ROWS = 256
 #: A unit is saturated where its slope is less than this share of the steepest.
 _FLAT = 0.04
-#: Steepest slope of the activations that are flat at both ends.
-_STEEPEST = {"logistic": 0.25, "tanh": 1.0}
-#: Activations whose slope is 0 for one half of their inputs.
-_HALF_FLAT = ("relu",)
 
 
 @dataclass(frozen=True)
@@ -106,9 +103,8 @@ def take_xray(spec: ModelSpec, train: TrainSpec, state: State, rows: Rows) -> Xr
     loss, gradient = engine.loss_and_gradient()
     outputs = [a[:n, :size] for a, size in _sized(engine.work.activations, spec)]
     deltas = [d[:n, :size] for d, size in _sized(engine.work.deltas, spec)]
-    names = [named_parameter(a)[0] for a in (*spec.activation, spec.output)]
     views = zip(
-        names, outputs, deltas, state.matrices(gradient), state.weights(), strict=True
+        spec.functions, outputs, deltas, state.matrices(gradient), state.weights(), strict=True
     )  # fmt: skip
     layers = tuple(_view(*parts) for parts in views)
     return Xray(n, loss, layers, outputs[-1].copy())
@@ -123,21 +119,23 @@ def _rms(values: NDArray[Any]) -> float:
 
 
 def _view(
-    name: str, a: NDArray[Any], delta: NDArray[Any], g: NDArray[Any], w: NDArray[Any]
-) -> LayerView:
-    flat = _flat(name, a)
-    both = name in _STEEPEST
+    function: Function[Activation], a: NDArray[Any], delta: NDArray[Any], g: NDArray[Any],
+    w: NDArray[Any],
+) -> LayerView:  # fmt: skip
+    flat = _flat(function, a)
+    both = function.row.flat is Flat.BOTH
     return LayerView(
-        name, _rms(a), float(flat.mean()) if both else 0.0, float(flat.all(axis=0).mean()),
+        function.name, _rms(a), float(flat.mean()) if both else 0.0, float(flat.all(axis=0).mean()),
         _rms(delta), _rms(g[: len(w)]), _rms(w),
     )  # fmt: skip
 
 
-def _flat(name: str, a: NDArray[Any]) -> NDArray[np.bool_]:
+def _flat(function: Function[Activation], a: NDArray[Any]) -> NDArray[np.bool_]:
     """Which outputs (rows, units) lie where the activation has next to no slope."""
-    if name in _HALF_FLAT:
-        return np.asarray(a <= 0)
-    if name not in _STEEPEST:
+    if function.row.flat is Flat.NOWHERE:
         return np.zeros(a.shape, np.bool_)
-    slope = a * (1 - a) if name == "logistic" else 1 - a * a
-    return np.asarray(slope < _FLAT * _STEEPEST[name])
+    if function.row.flat is Flat.BELOW:
+        return np.asarray(a <= 0)
+    low, high = function.row.reach(function.parameter)
+    steepest = 0.25 * (high - low) ** 2
+    return np.asarray((a - low) * (high - a) < _FLAT * steepest)

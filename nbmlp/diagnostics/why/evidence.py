@@ -18,7 +18,7 @@ from nbmlp.net import Net
 from nbmlp.optimizers import SGD
 from nbmlp.predict import Rows
 from nbmlp.settings import Settings
-from nbmlp.spec import ModelSpec, TrainSpec, named_parameter
+from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.train.xray import Xray, take_xray
 
 __all__ = ["Evidence", "InputFacts", "look_at_inputs"]
@@ -156,12 +156,12 @@ class Evidence:
         codes = coding.labels.encode(self.samples.y)
         shares = np.bincount(codes, minlength=len(coding.labels)) / len(codes)
         outputs = np.tile(shares, (len(self.samples.y_val), 1))
-        return error_of(coding, self.samples.y_val, outputs, self.spec.loss)
+        return error_of(coding, self.samples.y_val, outputs, self.spec.loss_function.row)
 
     @property
     def measure(self) -> str:
         """What errors are called: ``"log loss"`` or the like."""
-        return name_of_error(self.base.net.coding, self.spec.loss)
+        return name_of_error(self.base.net.coding, self.spec.loss_function.row)
 
     @property
     def error(self) -> float:
@@ -206,4 +206,4 @@ class Evidence:
     @property
     def loss_name(self) -> str:
         """The loss without its parameter."""
-        return named_parameter(self.spec.loss)[0]
+        return self.spec.loss_function.name

@@ -13,15 +13,9 @@ from nbmlp.diagnostics.why.evidence import Evidence
 from nbmlp.diagnostics.why.report import Where
 from nbmlp.diagnostics.why.suspects import Cure, Suspect
 from nbmlp.diagnostics.why.trials import log_losses
-from nbmlp.spec import named_parameter
 
 __all__ = ["DATA_RULES"]
 
-#: What an output activation can reach: (low, high).
-_RANGES = {
-    "logistic": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf), "exp": (0.0, np.inf),
-    "softplus": (0.0, np.inf), "softmax": (0.0, 1.0), "elu": (-1.0, np.inf),
-}  # fmt: skip
 #: Inputs of a larger root mean square, or a smaller one, are out of scale.
 _LARGE, _SMALL = 12.0, 0.02
 _FEW = 20
@@ -73,10 +67,10 @@ def _targets(e: Evidence) -> NDArray[np.float64]:
 
 def unreachable_target(e: Evidence) -> Suspect | None:
     """Numeric targets beyond the output's range."""
-    name, _ = named_parameter(e.spec.output)
-    if e.classes or name not in _RANGES:
+    if e.classes:
         return None
-    low, high = _RANGES[name]
+    output = e.spec.functions[-1]
+    low, high = output.row.reach(output.parameter)
     y = _targets(e)
     slack = 1e-6
     outside = ((y < low - slack) | (y > high + slack)).any(axis=1)
@@ -87,7 +81,7 @@ def unreachable_target(e: Evidence) -> Suspect | None:
     return Suspect(
         "unreachable_target", Where(layer=len(e.spec.layer_sizes) - 1, rows=rows),
         f"{share:.0%} of the targets lie outside of [{low:g}, {high:g}], all that the output"
-        f" {name!r} can be; they range from {y.min():.3g} to {y.max():.3g}",
+        f" {output.name!r} can be; they range from {y.min():.3g} to {y.max():.3g}",
         "no weights give these targets: training pushes the output to its end, where it has no"
         " slope left",
         "take the identity as output, with standardised targets",
@@ -100,7 +94,8 @@ def unreachable_target(e: Evidence) -> Suspect | None:
 
 
 def _numeric_loss(e: Evidence) -> str:
-    return "squared_error" if e.loss_name in ("poisson", "binary_cross_entropy") else e.spec.loss
+    """The loss, where it goes with the identity."""
+    return "squared_error" if e.spec.loss_function.row.canonical else e.spec.loss
 
 
 def loss_mismatch(e: Evidence) -> Suspect | None:
@@ -111,7 +106,7 @@ def loss_mismatch(e: Evidence) -> Suspect | None:
     name = e.loss_name
     if name == "cross_entropy" or (name == "binary_cross_entropy" and not several):
         return None
-    output = named_parameter(e.spec.output)[0]
+    output = e.spec.functions[-1].name
     if name == "binary_cross_entropy":
         seen = f"{e.spec.n_outputs} classes, each with a logistic unit of its own"
         hurts = "the units do not know that exactly one class is right"
@@ -154,7 +149,7 @@ def initial_loss(e: Evidence) -> Suspect | None:
 
 def _loss_beyond_a_guess(e: Evidence) -> Suspect | None:
     """Classes: first outputs that are sure of themselves, and wrong."""
-    if e.first is None or "cross_entropy" not in e.loss_name:
+    if e.first is None or not e.spec.loss_function.row.classes:
         return None
     classes = max(e.spec.n_outputs, 2)
     guess = np.log(classes)

@@ -12,7 +12,7 @@ from nbmlp.diagnostics.why.evidence import Evidence
 from nbmlp.diagnostics.why.report import Where
 from nbmlp.diagnostics.why.suspects import Cure, Suspect
 from nbmlp.init import usual_deviation
-from nbmlp.spec import named_parameter
+from nbmlp.names import OUTPUTS, Flat
 from nbmlp.train.xray import LayerView
 
 __all__ = ["NET_RULES"]
@@ -21,17 +21,16 @@ __all__ = ["NET_RULES"]
 _LARGE, _SMALL = 2.5, 0.2
 #: So small a share of the output's error is left in the first layer where gradients vanish.
 _VANISHED = 0.02
-_BOUNDED = ("logistic", "tanh")
 #: So large a share of a layer's relu units dead is no accident.
 _DEAD = 0.4
 
 
 def _ratios(e: Evidence) -> list[float]:
     """First weights of each layer over the usual, as root mean squares."""
-    layers = zip(e.before.state.weights(), (*e.spec.activation, e.spec.output), strict=True)
+    layers = zip(e.before.state.weights(), e.spec.functions, strict=True)
     return [
-        float(np.sqrt(np.mean(np.square(W, dtype=np.float64)))) / usual_deviation(name, *W.shape)
-        for W, name in layers
+        float(np.sqrt(np.mean(np.square(W, dtype=np.float64)))) / usual_deviation(f.row, *W.shape)
+        for W, f in layers
     ]
 
 
@@ -42,7 +41,7 @@ def initial_weights_large(e: Evidence) -> Suspect | None:
     if ratios[k] < _LARGE or _dead_at_first(e) >= _DEAD:
         return None
     first = "" if e.first is None else f"; the first loss is {e.first.loss:.3g}"
-    deep = len(e.spec.hidden) >= 3 and not set(_names(e)) & set(_BOUNDED)
+    deep = len(e.spec.hidden) >= 3 and not _bounded(e)
     cause = "exploding_gradient" if deep else "initial_weights_large"
     return Suspect(
         cause, Where(layer=k + 1, step=0),
@@ -55,8 +54,9 @@ def initial_weights_large(e: Evidence) -> Suspect | None:
     )  # fmt: skip
 
 
-def _names(e: Evidence) -> list[str]:
-    return [named_parameter(a)[0] for a in e.spec.activation]
+def _bounded(e: Evidence) -> bool:
+    """Whether a hidden layer is of units with two flat ends."""
+    return any(f.row.flat is Flat.BOTH for f in e.spec.functions[:-1])
 
 
 def vanishing_gradient(e: Evidence) -> Suspect | None:
@@ -70,7 +70,6 @@ def vanishing_gradient(e: Evidence) -> Suspect | None:
     small = min(ratios) < _SMALL
     if share > _VANISHED and not small:
         return None
-    bounded = [n for n in _names(e) if n in _BOUNDED]
     k = int(np.argmin(ratios)) + 1 if small else 1
     cures, seen = [], []
     if share <= _VANISHED:
@@ -81,7 +80,7 @@ def vanishing_gradient(e: Evidence) -> Suspect | None:
     if small:
         seen.append(f"the first weights of layer {k} are {min(ratios):.2g} of the usual size")
         cures.append(Cure({"init": "auto"}, words="init='auto'"))
-    if bounded and len(e.spec.hidden) >= 2:
+    if _bounded(e) and len(e.spec.hidden) >= 2:
         change = {"activation": "relu", "init": "auto"}
         cures.append(Cure(change, words="activation='relu'"))
     if not cures:
@@ -162,7 +161,7 @@ def saturated_units(e: Evidence) -> Suspect | None:
 
 def _dead(layer: LayerView) -> float:
     """Share of the units that are relu and dead."""
-    return layer.dead if layer.activation == "relu" else 0.0
+    return layer.dead if OUTPUTS[layer.activation].flat is Flat.BELOW else 0.0
 
 
 def _dead_at_first(e: Evidence) -> float:

@@ -14,6 +14,7 @@ from nbmlp import tuning
 from nbmlp.coding import TargetCoding
 from nbmlp.data import Given
 from nbmlp.errors import DataError, NonFiniteError
+from nbmlp.names import Loss
 from nbmlp.net import Net
 from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Predictor
@@ -75,7 +76,7 @@ class Samples:
         return Samples(given, held)
 
 
-def error_of(coding: TargetCoding, y: NDArray[Any], outputs: NDArray[Any], loss: str) -> float:
+def error_of(coding: TargetCoding, y: NDArray[Any], outputs: NDArray[Any], loss: Loss) -> float:
     """How wrong outputs are, whatever loss they were trained with; lower is better.
 
     Classes: mean of -log(probability of the right one), outputs made to sum to one. Numbers:
@@ -90,18 +91,18 @@ def error_of(coding: TargetCoding, y: NDArray[Any], outputs: NDArray[Any], loss:
     residual = truth - coding.decode(outputs).astype(np.float64).reshape(truth.shape)
     spread = truth - truth.mean(axis=0)
     with np.errstate(over="ignore"):
-        if loss.startswith(("absolute", "quantile", "huber")):
+        if loss.absolute:
             ratio = np.abs(residual).mean(axis=0) / _positive(np.abs(spread).mean(axis=0))
         else:
             ratio = np.square(residual).mean(axis=0) / _positive(np.square(spread).mean(axis=0))
     return float(ratio.mean())
 
 
-def name_of_error(coding: TargetCoding, loss: str) -> str:
+def name_of_error(coding: TargetCoding, loss: Loss) -> str:
     """What :func:`error_of` measures."""
     if coding.labels is not None:
         return "log loss"
-    if loss.startswith(("absolute", "quantile", "huber")):
+    if loss.absolute:
         return "absolute error / deviation"
     return "squared error / variance"
 
@@ -227,7 +228,7 @@ class Trainer:
         full = isinstance(train.optimizer, LBFGS)
 
         def score(outputs: NDArray[Any]) -> float:
-            return -error_of(net.coding, samples.y_val, outputs, net.spec.loss)
+            return -error_of(net.coding, samples.y_val, outputs, net.spec.loss_function.row)
 
         history, deadline = History(), _Deadline(seconds)
         loop = Loop(
@@ -261,7 +262,7 @@ class Trainer:
             outputs = predictor.outputs(net.rows(part.X))
         except DataError:
             return float("inf")
-        return error_of(net.coding, part.y, outputs, net.spec.loss)
+        return error_of(net.coding, part.y, outputs, net.spec.loss_function.row)
 
     def outputs(self, net: Net, X: Any) -> NDArray[Any]:
         """Outputs (rows, n_outputs) of a net."""

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from nbmlp.codes import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS, names
+from nbmlp.names import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS, spellings
 from nbmlp.optimizers import OPTIMIZERS
 from nbmlp.schedules import SCHEDULES
 from nbmlp.server.http.tensors import InferRequest
@@ -19,10 +19,10 @@ __all__ = ["INFER_BODY", "allowed_methods", "complete"]
 _REFERENCE = "#/components/schemas/{model}"
 #: Settings that are calls of a name: the names that there are.
 _CALLS: dict[str, Iterable[str]] = {
-    "activation": names(ACTIVATIONS),
-    "output": names(("auto", *OUTPUTS)),
-    "loss": names(("auto", *LOSSES)),
-    "init": names(("auto", *INITIALISERS)),
+    "activation": spellings(ACTIVATIONS),
+    "output": ("auto", *spellings(OUTPUTS)),
+    "loss": ("auto", *spellings(LOSSES)),
+    "init": ("auto", *spellings(INITIALISERS)),
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from nbmlp.data import Table, check_finite
 from nbmlp.errors import DataError
 from nbmlp.mlp import MLP
+from nbmlp.names import PROBABLE
 from nbmlp.predict import Predictor, Rows
 from nbmlp.rows import Names
 from nbmlp.server.http.tensors import datatype_of
@@ -32,7 +33,6 @@ _WIDE, _LONG = 1 << 20, 1 << 14
 _MATRIX = "x"
 #: Of texts that are not known: how many are named and counted, and how much of each is told.
 _FEW, _COUNTED, _SHOWN = 5, 10_000, 40
-_PROBABLE = ("logistic", "softmax")
 
 
 class Unknown:
@@ -112,7 +112,7 @@ class ServedModel:
             vector = self._mlp.coding.vector and spec.n_outputs == 1
             return [_described("prediction", "FP64", *(() if vector else (spec.n_outputs,)))]
         found = [_described("prediction", datatype_of(_plain(classes)))]
-        if spec.output in _PROBABLE:
+        if spec.output in PROBABLE:
             found.append(_described("probabilities", "FP64", len(classes)))
         return found
 

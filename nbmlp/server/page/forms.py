@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nbmlp.codes import ACTIVATIONS
+from nbmlp.names import ACTIVATIONS
 from nbmlp.optimizers import OPTIMIZERS
 from nbmlp.schedules import SCHEDULES
 from nbmlp.server.jobs.spec import JobSpec

@@ -1,32 +1,18 @@
-"""The names users write and what each one means: activations, losses, initialisers, and a grammar.
+"""One grammar for the API, the TOML file and the command line.
 
-One grammar serves the API, the TOML file and the command line: ``"huber"``, ``"huber(1.5)"``,
-``"uniform(-1, 1)"``, ``"adam(beta2=0.99)"``. The tables are append-only: model files hold names.
+``"huber"``, ``"huber(1.5)"``, ``"uniform(-1, 1)"``, ``"adam(beta2=0.99)"``; and names with aliases.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, TypeVar
 
 from nbmlp.errors import SpecError, unknown_name
 
-__all__ = [
-    "ACTIVATIONS",
-    "INITIALISERS",
-    "LOSSES",
-    "OUTPUTS",
-    "ActivationTraits",
-    "Call",
-    "LossTraits",
-    "build",
-    "names",
-    "parse_call",
-    "resolve",
-]
-
+__all__ = ["Call", "Row", "build", "parse_call", "resolve", "spellings"]
 
 Built = TypeVar("Built")
 
@@ -39,7 +25,7 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
 
 
-def parse_call(text: str, kind: str) -> Call:
+def parse_call(text: object, kind: str) -> Call:
     """Parse ``name`` or ``name(1, key=2)``; numbers, booleans, strings and None only.
 
     Parameters
@@ -118,113 +104,29 @@ def build(
     return table[name](**dict(zip(first, args, strict=False)), **settings)
 
 
-@dataclass(frozen=True)
-class ActivationTraits:
-    """What plan and kernels need to know of an activation.
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What is to be known of a name.
 
     Attributes
     ----------
-    needs_z : bool
-        The derivative is computed from the pre-activation z, not from the output a.
-    parameter : str or None
-        The parameter's name; it must be 0 or more, so that the output keeps the sign of z.
-    default : float
-        The parameter when none is given; 0.0 where there is none.
+    name : str
+        As model files have it, for ever.
+    aliases : tuple of str
+        What may be written for it.
     """
 
-    needs_z: bool = False
-    parameter: str | None = None
-    default: float = 0.0
+    name: str
+    aliases: tuple[str, ...] = ()
 
 
-ACTIVATIONS: dict[str, ActivationTraits] = {
-    "identity": ActivationTraits(),
-    "logistic": ActivationTraits(),
-    "tanh": ActivationTraits(),
-    "relu": ActivationTraits(),
-    "leaky_relu": ActivationTraits(parameter="slope", default=0.01),
-    "elu": ActivationTraits(parameter="alpha", default=1.0),
-    "selu": ActivationTraits(),
-    "gelu": ActivationTraits(needs_z=True),
-    "silu": ActivationTraits(needs_z=True),
-    "mish": ActivationTraits(needs_z=True),
-    "softplus": ActivationTraits(),
-    "exp": ActivationTraits(),
-}
-#: What the last layer may be: any activation, or softmax over its units.
-OUTPUTS: tuple[str, ...] = (*ACTIVATIONS, "softmax")
-
-
-@dataclass(frozen=True)
-class LossTraits:
-    """What plan and kernels need to know of a loss.
-
-    Attributes
-    ----------
-    canonical : str or None
-        The output with which value and delta are computed from the logits in one formula.
-    only_canonical : bool
-        No other output makes sense with it.
-    default, low, high : float
-        Default and open range of its parameter.
-    parameter : str or None
-        The parameter's name.
-    """
-
-    canonical: str | None = None
-    only_canonical: bool = False
-    parameter: str | None = None
-    default: float = 0.0
-    low: float = 0.0
-    high: float = float("inf")
-
-
-LOSSES: dict[str, LossTraits] = {
-    "squared_error": LossTraits(),
-    "binary_cross_entropy": LossTraits(
-        canonical="logistic", only_canonical=True, parameter="most", default=float("inf")
-    ),
-    "cross_entropy": LossTraits(
-        canonical="softmax", only_canonical=True, parameter="most", default=float("inf")
-    ),
-    "absolute_error": LossTraits(),
-    "huber": LossTraits(parameter="delta", default=1.0),
-    "quantile": LossTraits(parameter="q", default=0.5, high=1.0),
-    "poisson": LossTraits(canonical="exp", only_canonical=True),
-}
-
-#: Initialisers and how many numbers each takes: (fewest, most).
-INITIALISERS: dict[str, tuple[int, int]] = {
-    "glorot_uniform": (0, 1),
-    "glorot_normal": (0, 1),
-    "he_uniform": (0, 1),
-    "he_normal": (0, 1),
-    "lecun_uniform": (0, 1),
-    "lecun_normal": (0, 1),
-    "uniform": (2, 2),
-    "normal": (1, 1),
-    "orthogonal": (0, 1),
-    "zeros": (0, 0),
-}
-
-_ALIASES = {
-    "sigmoid": "logistic",
-    "linear": "identity",
-    "swish": "silu",
-    "mse": "squared_error",
-    "mae": "absolute_error",
-    "bce": "binary_cross_entropy",
-    "log_loss": "cross_entropy",
-}
-
-
-def names(valid: Iterable[str]) -> dict[str, str]:
+def spellings(table: Mapping[str, Row]) -> dict[str, str]:
     """What may be written for the names of a table, aliases included, and what it means."""
-    known = {n: n for n in valid}
-    return known | {alias: n for alias, n in _ALIASES.items() if n in known}
+    aliases = {alias: row.name for row in table.values() for alias in row.aliases}
+    return {name: name for name in table} | aliases
 
 
-def resolve(name: str, valid: Iterable[str], kind: str) -> str:
+def resolve(name: str, table: Mapping[str, Row], kind: str) -> str:
     """Turn a name or alias into the name of the table, or raise with the nearest one.
 
     Raises
@@ -232,7 +134,7 @@ def resolve(name: str, valid: Iterable[str], kind: str) -> str:
     SpecError
         When `name` is in neither.
     """
-    known = names(valid)
+    known = spellings(table)
     if name not in known:
         raise unknown_name(kind, name, known)
     return known[name]

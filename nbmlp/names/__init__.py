@@ -1,0 +1,44 @@
+"""The names users write, and all that is to be known of each: one row per name.
+
+A row has no defaults for what others ask about it: a question without an answer fails when the
+row is made, not where it is asked. The tables are append-only: model files hold names.
+
+:mod:`grammar` reads ``name(1, key=2)``, :mod:`function` an activation or a loss with its
+parameter; :mod:`activations`, :mod:`losses` and :mod:`initialisers` are the tables.
+"""
+
+from nbmlp.names.activations import ACTIVATIONS, OUTPUTS, Activation, Flat
+from nbmlp.names.function import Function, Parameter, read_function
+from nbmlp.names.grammar import Call, Row, build, parse_call, resolve, spellings
+from nbmlp.names.initialisers import (
+    INITIALISERS,
+    Initialiser,
+    Start,
+    deviation,
+    read_initialiser,
+)
+from nbmlp.names.losses import LOSSES, PROBABLE, Loss
+
+__all__ = [
+    "ACTIVATIONS",
+    "INITIALISERS",
+    "LOSSES",
+    "OUTPUTS",
+    "PROBABLE",
+    "Activation",
+    "Call",
+    "Flat",
+    "Function",
+    "Initialiser",
+    "Loss",
+    "Parameter",
+    "Row",
+    "Start",
+    "build",
+    "deviation",
+    "parse_call",
+    "read_function",
+    "read_initialiser",
+    "resolve",
+    "spellings",
+]
