@@ -42,6 +42,8 @@ class Optimizer:
 
     #: Name in files and on the command line.
     name: ClassVar[str] = ""
+    #: The compiled rule that takes its steps (kernels/optim.py); None: something else takes them.
+    rule: ClassVar[str | None]
     #: The rate that suits a batch grows with its rows to this power: 1/2 where steps are scaled by
     #: the size of past gradients (Malladi et al. 2022), 1 where they are not (Goyal et al. 2017), 0
     #: where full batches are meant.
@@ -50,6 +52,10 @@ class Optimizer:
     _fractions: ClassVar[tuple[str, ...]] = ()
     #: Fields that must be positive.
     _positive: ClassVar[tuple[str, ...]] = ("learning_rate",)
+
+    def __init_subclass__(cls) -> None:
+        if not hasattr(cls, "rule"):  # it would train nothing, and not say so
+            raise TypeError(f"{cls.__name__} does not say which compiled rule takes its steps.")
 
     def __post_init__(self) -> None:
         normalise(self)
@@ -91,6 +97,7 @@ class SGD(Optimizer):
     nesterov: bool = False
 
     name: ClassVar[str] = "sgd"
+    rule: ClassVar[str | None] = "sgd"
     batch_power: ClassVar[float] = 1.0
     _fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
@@ -114,6 +121,7 @@ class RMSprop(Optimizer):
     epsilon: float = 1e-8
 
     name: ClassVar[str] = "rmsprop"
+    rule: ClassVar[str | None] = "rmsprop"
     _fractions: ClassVar[tuple[str, ...]] = ("rho",)
     _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "epsilon")
 
@@ -134,6 +142,7 @@ class RMSpropGains(RMSprop):
     max_gain: float = 50.0
 
     name: ClassVar[str] = "rmsprop_gains"
+    rule: ClassVar[str | None] = "rmsprop_gains"
     _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "epsilon", "min_gain", "max_gain")
 
     def __post_init__(self) -> None:
@@ -160,6 +169,7 @@ class Rprop(Optimizer):
     max_step: float = 50.0
 
     name: ClassVar[str] = "rprop"
+    rule: ClassVar[str | None] = "rprop"
     batch_power: ClassVar[float] = 0.0
     _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "min_step", "max_step")
 
@@ -181,6 +191,7 @@ class Adagrad(Optimizer):
     epsilon: float = 1e-10
 
     name: ClassVar[str] = "adagrad"
+    rule: ClassVar[str | None] = "adagrad"
     _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "epsilon")
 
     @property
@@ -204,6 +215,7 @@ class Adam(Optimizer):
     epsilon_hat: bool = False
 
     name: ClassVar[str] = "adam"
+    rule: ClassVar[str | None] = "adam"
     _fractions: ClassVar[tuple[str, ...]] = ("beta1", "beta2")
     _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "epsilon")
 
@@ -220,6 +232,7 @@ class AdamW(Adam):
     weight_decay: float = 0.01
 
     name: ClassVar[str] = "adamw"
+    rule: ClassVar[str | None] = "adam"
 
 
 @dataclass(frozen=True)
@@ -233,6 +246,7 @@ class LBFGS(Optimizer):
     tolerance: float = 1e-5
 
     name: ClassVar[str] = "lbfgs"
+    rule: ClassVar[str | None] = None
     batch_power: ClassVar[float] = 0.0
     _positive: ClassVar[tuple[str, ...]] = ("history", "tolerance")
 

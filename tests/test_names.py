@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn import neural_network
 
-from nbmlp import estimators
+from nbmlp import MLP, estimators
 from nbmlp.coding import choose_output
 from nbmlp.diagnostics import formulas
 from nbmlp.diagnostics.formulas import Array, activate, slope
@@ -31,7 +31,7 @@ from nbmlp.names import (
     read_function,
     spellings,
 )
-from nbmlp.optimizers import SGD
+from nbmlp.optimizers import OPTIMIZERS, SGD, Optimizer
 from nbmlp.plan import make_plan
 from nbmlp.spec import ModelSpec
 from nbmlp.state import new_state
@@ -263,3 +263,34 @@ def test_a_pickled_spec_holds_no_rows() -> None:
     again = pickle.loads(before)
     assert again == spec
     assert again.functions == spec.functions
+
+
+# ------------------------------------------------------------------------------------- optimizers
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_every_optimizer_moves_every_weight(kind: type[Optimizer]) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 4)), rng.normal(size=(30, 2))
+    net = MLP(
+        (5,), activation="tanh", task="regression", standardise=False, optimizer=kind(),
+        schedule="constant", epochs=2, batch_size=None,
+    ).build(X, y)  # fmt: skip
+    before = [np.array(W) for W in net.weights]
+    net.fit(X, y)
+    assert all((old != W).all() for W, old in zip(net.weights, before, strict=True))
+
+
+def test_an_optimizer_says_which_rule_takes_its_steps() -> None:
+    with pytest.raises(TypeError, match="Forgetful does not say which compiled rule"):
+
+        class Forgetful(Optimizer):
+            name = "forgetful"
+
+
+def test_an_unknown_rule_trains_nothing_and_says_so() -> None:
+    class Misspelt(SGD):
+        rule = "sdg"
+
+    with pytest.raises(KeyError, match="sdg"):
+        MLP((2,), optimizer=Misspelt(), epochs=1).fit(np.eye(4), [0, 1, 0, 1])

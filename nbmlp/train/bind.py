@@ -22,7 +22,6 @@ _RULE_SETTINGS: dict[str, tuple[str, ...]] = {
     "rprop": ("increase", "decrease", "min_step", "max_step", "learning_rate"),
     "adagrad": ("epsilon",),
     "adam": ("beta1", "beta2", "epsilon", "epsilon_hat"),
-    "adamw": ("beta1", "beta2", "epsilon", "epsilon_hat"),
 }
 
 
@@ -75,14 +74,13 @@ def _pieces(train: TrainSpec, layers: int) -> dict[str, Any]:
 
 
 def _bind_rule(work: Workspace, optimizer: Optimizer) -> None:
-    name = "adam" if optimizer.name == "adamw" else optimizer.name
-    if name not in _RULE_SETTINGS:  # lbfgs: gradients only
+    if optimizer.rule is None:  # gradients only
         return
     settings = asdict(optimizer)
-    for i, key in enumerate(_RULE_SETTINGS[name]):
+    for i, key in enumerate(_RULE_SETTINGS[optimizer.rule]):
         work.set(**{f"h{i}": float(settings[key])})
     work.set(
-        rule=work.piece(f"{name}.rule"),
+        rule=work.piece(f"{optimizer.rule}.rule"),
         beta1=settings.get("beta1", 0.0), beta2=settings.get("beta2", 0.0),
     )  # fmt: skip
 
