@@ -83,7 +83,8 @@ def bind_rows(work: Workspace, rows: Rows) -> None:
     )  # fmt: skip
     if y is not None:
         kind = "labels" if y.dtype == np.int32 else y.dtype.name
-        work.set(y=y.ctypes.data, y_row=y.strides[0], targets=work.piece(f"targets.{kind}"))
+        work.set(y=y.ctypes.data, y_row=y.strides[0])
+        work.bind(targets=f"targets.{kind}")
 
 
 #: Floating-point operations of a first region, of which nothing is known yet: 20 ms or less.
@@ -137,7 +138,7 @@ class Predictor:
 
     def _workspace(self) -> Workspace:
         work = Workspace(self.plan, self.spec, self.state, self.threads, training=False)
-        work.set(copy_rows=work.piece("copy_rows"))
+        work.bind(copy_rows="copy_rows")
         if self.spec.dropout_scale_at == "predict":
             self._scale_kept(work)
         return work
@@ -145,7 +146,7 @@ class Predictor:
     def _scale_kept(self, work: Workspace) -> None:
         """Units that were dropped at times while training count by their share of presence."""
         spec = self.spec
-        work.set(dropout=work.piece("dropout"))
+        work.bind(dropout="dropout")
         for k, drop in enumerate(spec.dropout):
             work.set_layer(k, drops=int(drop > 0), factor=1.0 - drop)
         work.set(
@@ -215,8 +216,8 @@ class Predictor:
     def _bind_loss(self, work: Workspace, n_rows: int) -> NDArray[np.float64]:
         """Where each block's sums of losses and weights go, (blocks, 2)."""
         sums = np.zeros((-(-n_rows // work.plan.row_block), 2))
-        name = work.spec.loss_function.name
-        work.set(norms=sums.ctypes.data, n_blocks=len(sums), loss=work.piece(f"{name}.loss"))
+        work.set(norms=sums.ctypes.data, n_blocks=len(sums))
+        work.bind(loss=f"{work.spec.loss_function.name}.loss")
         return sums
 
     def _region(self, work: Workspace, rows: Rows, threads: int) -> None:

@@ -20,11 +20,6 @@ from nbmlp.state import State, aligned
 
 __all__ = ["Workspace"]
 
-#: Pieces that every training job may call, by the job's field.
-_TRAINING_PIECES = (
-    "dropout", "penalise", "clip_values", "scale", "sum_squares", "max_norm", "transpose",
-)  # fmt: skip
-
 
 def _places(record: NDArray[Any]) -> dict[str, tuple[memoryview, int]]:
     """Where each field of a record (1,) lies, all of 8 bytes: a view of the memory, and an index.
@@ -122,7 +117,7 @@ class Workspace:
         inputs = self._new(self.rows * plan.x_row * (self.threads if self.columns else 1))
         self.set(
             layers=self.layers.ctypes.data, n_layers=len(plan.layers), size=size,
-            n_inputs=spec.n_inputs, n_outputs=spec.n_outputs,
+            n_inputs=spec.n_inputs, n_outputs=spec.n_outputs, n_targets=spec.n_outputs,
             sub_batch=plan.sub_batch, row_block=plan.row_block,
             x_buffer=inputs.ctypes.data, x_buffer_row=plan.x_row * size, x_one=plan.x_one,
             columns=bool(self.columns),
@@ -133,9 +128,9 @@ class Workspace:
             layer_norms=self.layer_norms.ctypes.data,
             scratch=self._new(self.threads * 32).ctypes.data, sync=self.sync.ctypes.data,
             fused_output=plan.fused_output, loss_parameter=loss.parameter,
-            gemm=self.piece("gemm"), loss=self.piece(f"{loss.name}.loss"),
             y_scale=1.0, x_scale=1.0,
         )  # fmt: skip
+        self.bind(gemm="gemm", loss=f"{loss.name}.loss")
         if spec.label_smoothing:
             scale, shift = spec.smoothing
             self.set(y_scale=scale, y_shift=shift)
@@ -163,42 +158,37 @@ class Workspace:
             block_rows=plan.block_rows, blocks=plan.blocks, first_block=plan.first_block,
             group=plan.group, flat=plan.flat, chunks=plan.chunks,
             narrow=plan.narrow and self.training,
-            forward=self.piece(f"{function.name}.forward"), keep=1.0, factor=1.0,
+            keep=1.0, factor=1.0,
         )  # fmt: skip
+        self.bind_in_layer(k, forward=f"{function.name}.forward")
         if self.training or last:  # a prediction with a loss writes the last delta
             self.set_layer(k, dz=self._rows_of(plan.row), dz_row=plan.row * size)
             self.deltas.append(self._kept[-1].reshape(self.rows, plan.row))
         if self.training:
             self.set_layer(k, g=self.gradient.ctypes.data + plan.offset * size)
             if not (last and self.plan.fused_output):
-                self.set_layer(k, backward=self.piece(f"{function.name}.backward"))
+                self.bind_in_layer(k, backward=f"{function.name}.backward")
             if not first:
                 start = self.transposed.ctypes.data + plan.transposed_offset * size
                 self.set_layer(k, wt=start, wt_row=plan.transposed_row * size)
 
     def _bind_chunks(self, chunks: int) -> None:
         rows = self._new(chunks * self.rows * tuning.PANEL_BYTES // self.plan.itemsize)
-        self.set(
-            sum_chunks=self.piece("sum_chunks"), partial=rows.ctypes.data,
-            partial_own=self.rows * tuning.PANEL_BYTES,
-        )  # fmt: skip
+        self.bind(sum_chunks="sum_chunks")
+        self.set(partial=rows.ctypes.data, partial_own=self.rows * tuning.PANEL_BYTES)
 
     def _bind_narrow(self, plan: LayerPlan) -> None:
         row = int(self.layers["x_row"][-1])
         turned = self._new(plan.n_out * row // self.plan.itemsize)
-        self.set(
-            narrow_forward=self.piece("narrow_forward"), turn=self.piece("turn"),
-            turned=turned.ctypes.data, turned_row=row,
-        )  # fmt: skip
+        self.bind(narrow_forward="narrow_forward", turn="turn")
+        self.set(turned=turned.ctypes.data, turned_row=row)
 
     def _bind_sparse(self, kind: str) -> None:
         """Read thin rows of a CSR matrix where they lie."""
-        self.set(
-            inputs=self.piece(f"{kind}.at"), sparse_forward=self.piece(f"{kind}.forward"),
-        )  # fmt: skip
+        self.bind(inputs=f"{kind}.at", sparse_forward=f"{kind}.forward")
         if not self.training:
             return
-        self.set(sparse_gradient=self.piece(f"{kind}.gradient"))
+        self.bind(sparse_gradient=f"{kind}.gradient")
         if not self["block"]:
             first = self.plan.layers[0]
             length = first.group * first.block_rows * first.row
@@ -207,12 +197,14 @@ class Workspace:
 
     def _bind_listed(self, kind: np.dtype[Any], in_place: bool) -> None:
         """Let the first layer ask memory for the next rows, read where they lie or written out."""
+        list_rows = piece_address("listed.places", np.float64, records.PIECES["list_rows"])
+        self.bind(listed="listed.product")
         self.set(
-            listed=self.piece("listed.product"), in_place=in_place,
-            list_rows=piece_address("listed.places", np.float64),
-            copy_listed=self.piece("listed.copy") if in_place and self.training else 0,
+            in_place=in_place, list_rows=list_rows, copy_listed=0,
             x_bytes=self.spec.n_inputs * kind.itemsize,
         )  # fmt: skip
+        if in_place and self.training:
+            self.bind(copy_listed="listed.copy")
         if not self["places"]:
             rows = self.rows if self.columns else min(self.rows, self.plan.row_block)
             room = 2 * (rows + tuning.LISTED_ROWS)
@@ -235,12 +227,23 @@ class Workspace:
         elif long and isinstance(kind, np.dtype):
             self._bind_listed(kind, in_place)
         if not (in_place or self["sparse_forward"]):
-            self.set(inputs=self.piece(f"inputs.{getattr(kind, 'name', kind)}"))
+            self.bind(inputs=f"inputs.{getattr(kind, 'name', kind)}")
         self._reads = kind, thin, scale
 
-    def piece(self, name: str) -> int:
-        """Address of a piece for this element type."""
-        return piece_address(name, self.dtype)
+    def _addresses(self, pieces: dict[str, str]) -> dict[str, int]:
+        """Addresses of pieces for this element type, each of the family that its field asks for."""
+        return {
+            field: piece_address(name, self.dtype, records.PIECES[field])
+            for field, name in pieces.items()
+        }
+
+    def bind(self, **pieces: str) -> None:
+        """Let fields of the job call the pieces that are named."""
+        self.set(**self._addresses(pieces))
+
+    def bind_in_layer(self, k: int, **pieces: str) -> None:
+        """Let fields of one layer call the pieces that are named."""
+        self.set_layer(k, **self._addresses(pieces))
 
     def set(self, **fields: Any) -> None:
         """Set fields of the job record."""

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nbmlp import tuning
+from nbmlp.kernels.pieces import in_order, piece_function
 from nbmlp.state import aligned
 
 T32_T64 = pytest.mark.parametrize("T", [np.float32, np.float64], ids=["float32", "float64"])
@@ -37,3 +38,8 @@ def matrix(T: type, rows: int, panels: int, fill: float = np.nan) -> NDArray[Any
 def address(a: NDArray[Any]) -> int:
     """Address of the first element."""
     return a.ctypes.data
+
+
+def call(piece: str, T: type, **arguments: float) -> float:
+    """What a piece for this element type returns; all its arguments by name."""
+    return piece_function(piece, T)(*in_order(piece, **arguments))

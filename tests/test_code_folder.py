@@ -16,6 +16,7 @@ import pytest
 
 from nbmlp.errors import TrainingWarning
 from nbmlp.kernels import _cache, _jit, code_folder
+from nbmlp.kernels.family import Family
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes are those of POSIX")
 NAME = "sum_of_two"
@@ -41,7 +42,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setitem(_jit._MAKERS, NAME, maker)
+    monkeypatch.setitem(_jit._MAKERS, NAME, (Family(NAME, {"a": int, "b": int}), maker))
     yield tmp_path / "cache"
     monkeypatch.undo()
     forget(monkeypatch)
@@ -185,8 +186,9 @@ from __future__ import annotations
 import sys
 import numpy as np
 from nbmlp.kernels import _jit
+from nbmlp.kernels.family import family
 
-@_jit.piece({NAME!r})
+@_jit.piece({NAME!r}, family({NAME!r}, a=int, b=int))
 def maker(scalar):
     def add(a: int, b: int) -> int:
         return a + b

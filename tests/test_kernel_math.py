@@ -8,12 +8,11 @@ import math
 import numpy as np
 import pytest
 import reference as ref
-from buffers import SENTINEL, T32_T64, address, matrix, panel_of, panels_for
+from buffers import SENTINEL, T32_T64, address, call, matrix, panel_of, panels_for
 from numba import njit
 from scipy import special
 
 from nbmlp import names
-from nbmlp.kernels.pieces import piece_function
 from nbmlp.kernels.vecmath import vecmath
 from nbmlp.names import Function
 from nbmlp.spec import ModelSpec
@@ -165,9 +164,10 @@ def run_forward(T, name, z, parameter, one=-1):
     a, saved = (matrix(T, rows, panels_for(T, n + 1), 0.0) for _ in range(2))
     a[:rows, :n] = z
     traits = names.ACTIVATIONS.get(name)
-    piece_function(f"{name}.forward", T)(
-        address(a), address(saved), a.strides[0], rows, n, parameter, one
-    )
+    call(
+        f"{name}.forward", T, a=address(a), saved=address(saved), row=a.strides[0], rows=rows, n=n,
+        p=parameter, one=one,
+    )  # fmt: skip
     return a, saved if traits is not None and traits.needs_z else a
 
 
@@ -186,9 +186,10 @@ def test_activation_pieces(T, text):
     d = matrix(T, len(z), panels_for(T, 17), 0.0)
     d[:-1, :17] = 1.0 + np.arange(17)
     expected = ref.times_derivative(text, wide, d[:-1, :17].astype(np.float64))
-    piece_function(f"{name}.backward", T)(
-        address(d), d.strides[0], address(saved), saved.strides[0], len(z), 17, parameter
-    )
+    call(
+        f"{name}.backward", T, dz=address(d), dz_row=d.strides[0], saved=address(saved),
+        saved_row=saved.strides[0], rows=len(z), n=17, p=parameter,
+    )  # fmt: skip
     np.testing.assert_allclose(d[:-1, :17], expected, rtol=64 * eps, atol=64 * eps)
     assert not d[:-1, 17:].any()  # padding stays zero
 
@@ -213,9 +214,10 @@ def run_loss(T, name, y, t, weights, parameter=np.inf):
     out, target = matrix(T, rows, panels, 0.0), matrix(T, rows, panels, 0.0)
     out[:rows, :n], target[:rows, :n] = y, t
     dz, values = matrix(T, rows, panels, SENTINEL), np.full(rows + 1, SENTINEL)
-    bad = piece_function(f"{name}.loss", T)(
-        address(out), out.strides[0], address(dz), dz.strides[0], address(target),
-        target.strides[0], rows, n, address(weights), address(values), parameter,
+    bad = call(
+        f"{name}.loss", T, y=address(out), y_row=out.strides[0], dz=address(dz),
+        dz_row=dz.strides[0], target=address(target), target_row=target.strides[0],
+        rows=rows, n=n, n_targets=n, weights=address(weights), values=address(values), p=parameter,
     )  # fmt: skip
     assert not dz[:rows, n : panels * panel_of(T)].any()
     assert (dz[rows:] == SENTINEL).all()

@@ -12,12 +12,11 @@ import math
 import numpy as np
 import pytest
 import reference as ref
-from buffers import SENTINEL, T32_T64, address, matrix, panel_of, panels_for
+from buffers import SENTINEL, T32_T64, address, call, matrix, panel_of, panels_for
 from engine_twin import kept_units, mix64, shuffled
 from scipy import special
 
 from nbmlp import tuning
-from nbmlp.kernels.pieces import piece_function
 from nbmlp.names import ACTIVATIONS
 from nbmlp.state import aligned
 
@@ -45,10 +44,12 @@ class Product:
 
     def run(self, c, alpha=1.0, beta=0.0, first=0, rows=None):
         """Rows `first`... of the product into the same rows of c."""
-        piece_function("gemm", self.T)(
-            address(self.a) + first * self.a_row, self.a_row, self.a_col,
-            address(self.b), self.b.strides[0], address(c) + first * c.strides[0], c.strides[0],
-            self.m if rows is None else rows, self.panels, self.depth, alpha, beta,
+        call(
+            "gemm", self.T, a=address(self.a) + first * self.a_row, a_row=self.a_row,
+            a_col=self.a_col, b=address(self.b), b_row=self.b.strides[0],
+            c=address(c) + first * c.strides[0], c_row=c.strides[0],
+            m=self.m if rows is None else rows, panels=self.panels, depth=self.depth,
+            alpha=alpha, beta=beta,
         )  # fmt: skip
         return c
 
@@ -125,9 +126,10 @@ def test_transpose(T, rows, panels):
         columns = panels * panel
         w[first : first + rows, :columns] = np.random.default_rng(0).normal(size=(rows, columns))
         copy = matrix(T, columns, panels_for(T, first + rows), SENTINEL)
-        piece_function("transpose", T)(
-            address(w), w.strides[0], first, rows, panels, address(copy), copy.strides[0]
-        )
+        call(
+            "transpose", T, w=address(w), w_row=w.strides[0], first=first, rows=rows,
+            panels=panels, wt=address(copy), wt_row=copy.strides[0],
+        )  # fmt: skip
         np.testing.assert_array_equal(
             copy[:columns, first : first + rows], w[first : first + rows, :columns].T
         )
@@ -142,9 +144,10 @@ def run_inputs(x, T, order=None, start=0, rows=None, one=-1, scale=1.0):
     """Gather into a sentinel-filled buffer; returns (bad row, buffer)."""
     rows = len(x) - start if rows is None else rows
     out = matrix(T, rows, panels_for(T, x.shape[1] + 1), SENTINEL)
-    bad = piece_function(f"inputs.{x.dtype.name}", T)(
-        address(x), x.strides[0], 0 if order is None else address(order), start, rows, x.shape[1],
-        address(out), out.strides[0], one, scale,
+    bad = call(
+        f"inputs.{x.dtype.name}", T, x=address(x), x_row=x.strides[0],
+        order=0 if order is None else address(order), start=start, rows=rows, n=x.shape[1],
+        out=address(out), out_row=out.strides[0], one=one, scale=scale,
     )  # fmt: skip
     return bad, out
 
@@ -193,10 +196,11 @@ def run_targets(y, T, n, order=None, start=0, rows=None, given=None, scale=1.0, 
     kind = "labels" if y.dtype == np.int32 else y.dtype.name
     out = matrix(T, rows, panels_for(T, n), SENTINEL)
     weights = np.full(rows + 1, SENTINEL)
-    piece_function(f"targets.{kind}", T)(
-        address(y), y.strides[0], 0 if order is None else address(order), start, rows, n,
-        address(out), out.strides[0], 0 if given is None else address(given), address(weights),
-        scale, shift,
+    call(
+        f"targets.{kind}", T, y=address(y), y_row=y.strides[0],
+        order=0 if order is None else address(order), start=start, rows=rows, n=n,
+        out=address(out), out_row=out.strides[0], given=0 if given is None else address(given),
+        weights=address(weights), scale=scale, shift=shift,
     )  # fmt: skip
     assert (out[:, n:] == SENTINEL).all()
     assert (out[rows:] == SENTINEL).all()
@@ -238,7 +242,10 @@ def test_copy_rows(T):
     a = matrix(T, 7, 3)
     a[:7, :n] = np.random.default_rng(0).normal(size=(7, n))
     out = np.full((8, n + 2), SENTINEL, T)
-    piece_function("copy_rows", T)(address(a), a.strides[0], address(out), out.strides[0], 7, n)
+    call(
+        "copy_rows", T, a=address(a), a_row=a.strides[0], out=address(out), out_row=out.strides[0],
+        rows=7, n=n,
+    )  # fmt: skip
     np.testing.assert_array_equal(out[:7, :n], a[:7, :n])
     assert (out[7:] == SENTINEL).all()
     assert (out[:, n:] == SENTINEL).all()
@@ -253,7 +260,7 @@ def test_shuffle(n):
     seen = set()
     for seed, epoch in itertools.product((0, 1, 12345), range(4)):
         order = np.full(n + 1, -9, np.int64)
-        piece_function("shuffle", np.float64)(address(order), n, seed, epoch)
+        call("shuffle", np.float64, order=address(order), n=n, seed=seed, epoch=epoch)
         assert order[n] == -9
         np.testing.assert_array_equal(np.sort(order[:n]), np.arange(n))
         np.testing.assert_array_equal(order[:n], shuffled(n, seed, epoch))
@@ -266,7 +273,7 @@ def test_shuffle_puts_every_row_everywhere():
     counts = {}
     order = np.empty(5, np.int64)
     for epoch in range(5000):
-        piece_function("shuffle", np.float64)(address(order), 5, 42, epoch)
+        call("shuffle", np.float64, order=address(order), n=5, seed=42, epoch=epoch)
         counts[order.tobytes()] = counts.get(order.tobytes(), 0) + 1
     expected = 5000 / 120
     chi2 = sum((c - expected) ** 2 / expected for c in counts.values())
@@ -276,9 +283,10 @@ def test_shuffle_puts_every_row_everywhere():
 
 def run_dropout(T, rows, n, key, stream, first, keep, factor, one=-1, saved=None, column=0):
     a = matrix(T, rows, panels_for(T, n + 1), 3.0)
-    piece_function("dropout", T)(
-        address(a), a.strides[0], 0 if saved is None else address(saved), rows, n, key, stream,
-        first, column, keep, factor, one,
+    call(
+        "dropout", T, a=address(a), row=a.strides[0],
+        saved=0 if saved is None else address(saved), rows=rows, n=n, seed=key, stream=stream,
+        first=first, column=column, keep=keep, factor=factor, one=one,
     )  # fmt: skip
     return a
 
@@ -340,8 +348,8 @@ CUTS = ((0, 9), (0, 4, 9), (0, 1, 2, 5, 9))
 
 
 def in_part(T, m):
-    """Arguments (address, rows, row, panels) of the second and third panel of three rows of m."""
-    return address(m) + tuning.PANEL_BYTES, 3, m.strides[0], 2
+    """Address of the second panel of m; arguments for it and the third, of three rows."""
+    return address(m) + tuning.PANEL_BYTES, {"rows": 3, "row": m.strides[0], "panels": 2}
 
 
 def outside(T, m):
@@ -358,8 +366,8 @@ def test_penalise(T):
     w, g = (np.ascontiguousarray(m) for m in (w, g))
     w[:, ::7] = 0.0
     before, expected = outside(T, g), g + 0.3 * w.astype(float) + 0.1 * np.sign(w)
-    at, *part = in_part(T, w)
-    piece_function("penalise", T)(at, in_part(T, g)[0], *part, 0.1, 0.3)
+    at, part = in_part(T, w)
+    call("penalise", T, w=at, g=in_part(T, g)[0], **part, l1=0.1, l2=0.3)
     inside = np.s_[:3, panel_of(T) : 3 * panel_of(T)]
     np.testing.assert_allclose(g[inside], expected[inside], rtol=8 * np.finfo(T).eps, atol=1e-7)
     np.testing.assert_array_equal(outside(T, g), before)
@@ -370,11 +378,12 @@ def test_clip_values_and_scale(T):
     g = matrix(T, 4, 4, 9.0)
     n, before = panel_of(T), outside(T, g)
     g[0, n : n + 8] = [3.0, -3.0, 0.5, -0.5, 0.0, np.nan, np.inf, -np.inf]
-    piece_function("clip_values", T)(*in_part(T, g), 1.5)
+    at, part = in_part(T, g)
+    call("clip_values", T, g=at, **part, bound=1.5)
     found = [1.5, -1.5, 0.5, -0.5, 0.0, np.nan, 1.5, -1.5]
     np.testing.assert_array_equal(g[0, n : n + 8], found)
     assert (g[1:3, n : 3 * n] == 1.5).all()
-    piece_function("scale", T)(*in_part(T, g), 0.5)
+    call("scale", T, g=at, **part, factor=0.5)
     np.testing.assert_array_equal(g[0, n : n + 8], np.array(found) / 2)
     assert (g[1:3, n : 3 * n] == 0.75).all()
     np.testing.assert_array_equal(outside(T, g), before)
@@ -394,9 +403,10 @@ def test_narrow_forward(T, n, units, add):
     bias, z = matrix(T, 1, 1), matrix(T, 5, 1, SENTINEL)
     bias[0, :n] = rng.normal(size=n)
     for offset in (bias[0, :n].astype(float), 0.0):
-        piece_function("narrow_forward", T)(
-            address(x), x.strides[0], address(wt), wt.strides[0],
-            address(bias) if np.any(offset) else 0, address(z), z.strides[0], 5, n, panels, add,
+        call(
+            "narrow_forward", T, x=address(x), x_row=x.strides[0], wt=address(wt),
+            wt_row=wt.strides[0], bias=address(bias) if np.any(offset) else 0,
+            z=address(z), z_row=z.strides[0], rows=5, n=n, panels=panels, add=add,
         )  # fmt: skip
         expected = x[:5, :units].astype(float) @ wt[:n, :units].astype(float).T + offset
         expected += SENTINEL * add
@@ -410,7 +420,10 @@ def test_sum_chunks_adds_from_the_first_on(T):
     parts = np.random.default_rng(0).normal(size=(tuning.CHUNKS, 6, panel_of(T))).astype(T)
     z = matrix(T, 6, 1, SENTINEL)
     own, row = parts.strides[:2]
-    piece_function("sum_chunks", T)(address(parts), own, row, address(z), z.strides[0], 6, 3)
+    call(
+        "sum_chunks", T, part=address(parts), own=own, part_row=row, z=address(z),
+        z_row=z.strides[0], rows=6, n=3,
+    )  # fmt: skip
     expected = parts[0, :, :3].copy()
     for part in parts[1:]:
         expected += part[:, :3]
@@ -423,10 +436,10 @@ def test_sum_chunks_adds_from_the_first_on(T):
 def test_turn(T):
     s, c = matrix(T, 3, 2, 0.0), matrix(T, 20, 1, np.nan)
     s[:3, :20] = np.arange(60).reshape(3, 20)
-    turn = piece_function("turn", T)
-    turn(address(s), s.strides[0], address(c), c.strides[0], 20, 3, 0.5, 0.0)
+    places = {"s": address(s), "s_row": s.strides[0], "c": address(c), "c_row": c.strides[0]}
+    call("turn", T, **places, rows=20, n=3, alpha=0.5, beta=0.0)
     np.testing.assert_array_equal(c[:20, :3], s[:3, :20].T / 2)
-    turn(address(s), s.strides[0], address(c), c.strides[0], 20, 3, 1.0, 2.0)
+    call("turn", T, **places, rows=20, n=3, alpha=1.0, beta=2.0)
     np.testing.assert_array_equal(c[:20, :3], 2 * s[:3, :20].T)
     assert np.isnan(c[20:]).all()
     assert np.isnan(c[:, 3:]).all()
@@ -440,14 +453,14 @@ def test_turn(T):
 def test_sum_squares(T, n):
     g = np.random.default_rng(n).normal(size=n + 1).astype(T)
     out = np.full(2, SENTINEL)
-    piece_function("sum_squares", T)(address(g), n, address(out))
+    call("sum_squares", T, g=address(g), n=n, out=address(out))
     assert out[0] == pytest.approx(float((g[:n].astype(float) ** 2).sum()), rel=1e-14)
     assert out[1] == SENTINEL
 
 
 def test_sum_squares_does_not_overflow_in_float32():
     g, out = np.full(16, 1e30, np.float32), np.zeros(1)
-    piece_function("sum_squares", np.float32)(address(g), 16, address(out))
+    call("sum_squares", np.float32, g=address(g), n=16, out=address(out))
     assert out[0] == pytest.approx(16e60, rel=1e-6)
 
 
@@ -458,7 +471,9 @@ def test_max_norm(T):
     w = matrix(T, 9, 1, SENTINEL)
     w[:9, :panel] = np.random.default_rng(0).normal(size=(9, panel)) * np.linspace(0, 2, panel)
     before, scratch = w.copy(), aligned(panel, T)
-    piece_function("max_norm", T)(address(w), w.strides[0], 9, address(scratch), 2.0)
+    call(
+        "max_norm", T, w=address(w), row=w.strides[0], rows=9, scratch=address(scratch), bound=2.0
+    )
     norms = np.linalg.norm(before[:9, :panel].astype(float), axis=0)
     small = norms <= 2.0
     assert small.any()
@@ -476,11 +491,11 @@ def test_max_norm(T):
 def test_all_finite(T):
     x = np.zeros(67, T)
     x[66] = np.nan
-    assert piece_function("all_finite", T)(address(x), 66) == 1
+    assert call("all_finite", T, x=address(x), n=66) == 1
     for place, value in itertools.product((0, 15, 16, 65), (np.nan, np.inf, -np.inf)):
         x[:66] = np.finfo(T).max
         x[place] = value
-        assert piece_function("all_finite", T)(address(x), 66) == 0
+        assert call("all_finite", T, x=address(x), n=66) == 0
 
 
 @T32_T64
@@ -495,13 +510,15 @@ def test_activations_do_not_depend_on_the_cut(T, name):
         for low, high in itertools.pairwise(cut):
             at, n = low * tuning.PANEL_BYTES, (high - low) * panel
             row = a.strides[0]
-            piece_function(f"{name}.forward", T)(
-                address(a) + at, address(saved) + at, row, 4, n, 0.3, -1
-            )
+            call(
+                f"{name}.forward", T, a=address(a) + at, saved=address(saved) + at, row=row,
+                rows=4, n=n, p=0.3, one=-1,
+            )  # fmt: skip
             s = saved if ACTIVATIONS[name].needs_z else a
-            piece_function(f"{name}.backward", T)(
-                address(d) + at, row, address(s) + at, row, 4, n, 0.3
-            )
+            call(
+                f"{name}.backward", T, dz=address(d) + at, dz_row=row, saved=address(s) + at,
+                saved_row=row, rows=4, n=n, p=0.3,
+            )  # fmt: skip
         found.append((a.tobytes(), d.tobytes()))
     assert found == [found[0]] * len(CUTS)
 
@@ -517,9 +534,10 @@ def test_rules_do_not_depend_on_the_cut(T, name):
         arena[2:] **= 2
         for low, high in itertools.pairwise(cut):
             w, g, slots = (address(arena[k]) + low * tuning.PANEL_BYTES for k in range(3))
-            piece_function(f"{name}.rule", T)(
-                w, g, slots, arena.strides[0], 4, arena.strides[1], high - low,
-                0.01, 0.1, 0.9, 0.999, 0.9, 0.8, 0.01, 0.5, 0.3, 0.01,
+            call(
+                f"{name}.rule", T, w=w, g=g, slots=slots, stride=arena.strides[0], rows=4,
+                row=arena.strides[1], panels=high - low, rate=0.01, decay=0.1,
+                power1=0.9, power2=0.999, h0=0.9, h1=0.8, h2=0.01, h3=0.5, h4=0.3, h5=0.01,
             )  # fmt: skip
         assert not np.array_equal(arena[0, :4], first[0, :4])
         assert np.array_equal(arena[0, 4:], first[0, 4:])

@@ -6,10 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
-from buffers import SENTINEL, T32_T64, address, matrix, panel_of
+from buffers import SENTINEL, T32_T64, address, call, matrix, panel_of
 
 from nbmlp import MLP, DataError, NonFiniteError, tuning
-from nbmlp.kernels.pieces import piece_function
 
 pytestmark = pytest.mark.kernels
 
@@ -30,9 +29,10 @@ class Listed:
 
     def listed(self, start, rows, order=True):
         """The list of rows `start`... of the epoch, and of eight behind them."""
-        piece_function("listed.places", np.float64)(
-            address(self.data), self.data.strides[0], address(self.order) if order else 0, start,
-            rows + tuning.LISTED_ROWS, self.m, address(self.places),
+        call(
+            "listed.places", np.float64, x=address(self.data), x_row=self.data.strides[0],
+            order=address(self.order) if order else 0, start=start,
+            rows=rows + tuning.LISTED_ROWS, end=self.m, out=address(self.places),
         )  # fmt: skip
         return address(self.places)
 
@@ -40,23 +40,26 @@ class Listed:
         """Rows `start`... of the epoch into the same rows of z (and of copy); the first bad row."""
         rows = self.m if rows is None else rows
         w_row, bias = self.w.strides[0], self.depth - self.n
-        to = (0, 0, -1)
+        to = {"out": 0, "out_row": 0, "one": -1}
         if copy is not None:
             row = copy.strides[0]
-            to = address(copy) + start * row, row, self.n if bias else -1
+            out = address(copy) + start * row
+            to = {"out": out, "out_row": row, "one": self.n if bias else -1}
         places = self.listed(start, rows)
-        return piece_function("listed.product", self.T)(
-            places, places, self.n * self.w.itemsize, rows, self.n, address(self.w), w_row,
-            address(self.w) + self.n * w_row if bias else 0,
-            address(z) + start * z.strides[0], z.strides[0], self.panels, *to,
+        return call(
+            "listed.product", self.T, places=places, soon=places,
+            soon_bytes=self.n * self.w.itemsize, rows=rows, n=self.n, w=address(self.w),
+            w_row=w_row, bias=address(self.w) + self.n * w_row if bias else 0,
+            z=address(z) + start * z.strides[0], z_row=z.strides[0], panels=self.panels, **to,
         )  # fmt: skip
 
     def product(self):
         """The same by the general product, over rows that were copied."""
         z, x = matrix(self.T, self.m, self.panels), self.x
-        piece_function("gemm", self.T)(
-            address(x), x.strides[0], x.itemsize, address(self.w), self.w.strides[0], address(z),
-            z.strides[0], self.m, self.panels, self.depth, 1.0, 0.0,
+        call(
+            "gemm", self.T, a=address(x), a_row=x.strides[0], a_col=x.itemsize, b=address(self.w),
+            b_row=self.w.strides[0], c=address(z), c_row=z.strides[0], m=self.m,
+            panels=self.panels, depth=self.depth, alpha=1.0, beta=0.0,
         )  # fmt: skip
         return z
 
@@ -114,9 +117,10 @@ def test_listed_rows_are_copied(T, bias):
     p = Listed(T, 11, 37, 1, bias, np.random.default_rng(0))
     out = np.full((12, 40), SENTINEL, T)
     places = p.listed(0, 11)
-    piece_function("listed.copy", T)(
-        places, 11, 37, address(out), out.strides[0], 37 if bias else -1
-    )
+    call(
+        "listed.copy", T, places=places, rows=11, n=37, out=address(out), out_row=out.strides[0],
+        one=37 if bias else -1,
+    )  # fmt: skip
     np.testing.assert_array_equal(out[:11, : p.depth], p.x)
     assert (out[:, p.depth :] == SENTINEL).all()
     assert (out[11] == SENTINEL).all()

@@ -70,24 +70,16 @@ def offset(builder, pointer, nbytes):
 # ------------------------------------------------------------------------------- addresses
 
 
-@intrinsic
-def call(tyctx, address, arguments):
-    """Call the piece at `address` with a tuple of int64 and float64; it returns int64."""
+def make_call(kinds: tuple[types.Type, ...]) -> Callable[..., Any]:
+    """What calls the function at an address with arguments of these kinds; it returns int64."""
     known = {types.int64: I64, types.float64: FLOAT[8]}
-    kinds = [types.float64 if isinstance(t, types.Float) else types.int64 for t in arguments]
-    sig = types.int64(types.int64, arguments)
+    signature = ir.FunctionType(I64, [known[kind] for kind in kinds])
 
     def codegen(context, builder, sig, args):
-        target, values = args
-        unpacked = cgutils.unpack_tuple(builder, values, len(kinds))
-        cast = [
-            context.cast(builder, value, given, wanted)
-            for value, given, wanted in zip(unpacked, arguments, kinds, strict=True)
-        ]
-        signature = ir.FunctionType(I64, [known[k] for k in kinds])
-        return builder.call(builder.inttoptr(target, signature.as_pointer()), cast)
+        address, *values = args
+        return builder.call(builder.inttoptr(address, signature.as_pointer()), values)
 
-    return sig, codegen
+    return codegen
 
 
 def make_pointer(element: types.Type) -> Callable[..., Any]:

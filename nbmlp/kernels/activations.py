@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbmlp import tuning
+from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels._reduce import reductions
 from nbmlp.kernels.vecmath import make_vector, vecmath
@@ -228,9 +229,9 @@ def _make_forward(pair: Callable[[type], Pair], needs_z: bool) -> Callable[[type
         panel = tuning.PANEL_BYTES // np.dtype(T).itemsize
 
         def forward(a: int, saved: int, row: int, rows: int, n: int, p: float, one: int) -> int:
-            """z (rows, n) at `a` becomes its activation; column `one` (if >= 0) becomes 1.
+            """Whole padded panels are computed.
 
-            Whole padded panels are computed: a vector body and its remainder loop may round
+            A vector body and its remainder loop may round
             differently, and where the rows are cut must not show.
             """
             width = (n + panel - 1) // panel * panel
@@ -257,12 +258,11 @@ def _make_backward(pair: Callable[[type], Pair]) -> Callable[[type], Any]:
         panel = tuning.PANEL_BYTES // np.dtype(T).itemsize
 
         def backward(
-            dz: int, dz_row: int, saved: int, row: int, rows: int, n: int, p: float
+            dz: int, dz_row: int, saved: int, saved_row: int, rows: int, n: int, p: float
         ) -> int:
-            """da (rows, n) at `dz` becomes dz = da * f'(saved)."""
             width = (n + panel - 1) // panel * panel
             for r in range(rows):
-                d, s = vector(dz + r * dz_row, width), vector(saved + r * row, width)
+                d, s = vector(dz + r * dz_row, width), vector(saved + r * saved_row, width)
                 for j in range(width):
                     d[j] *= df(s[j], T(p))
             return 0
@@ -272,7 +272,7 @@ def _make_backward(pair: Callable[[type], Pair]) -> Callable[[type], Any]:
     return maker
 
 
-@piece("softmax.forward")
+@piece("softmax.forward", abi.forward)
 def _softmax_forward(T: type) -> Any:
     exp, vector = vecmath(T).exp, make_vector(T)
     total_of, top_of, _ = reductions(T)
@@ -291,14 +291,16 @@ def _softmax_forward(T: type) -> Any:
     return forward
 
 
-@piece("softmax.backward")
+@piece("softmax.backward", abi.backward)
 def _softmax_backward(T: type) -> Any:
     vector = make_vector(T)
 
-    def backward(dz: int, dz_row: int, saved: int, row: int, rows: int, n: int, p: float) -> int:
+    def backward(
+        dz: int, dz_row: int, saved: int, saved_row: int, rows: int, n: int, p: float
+    ) -> int:
         """dz_j = p_j * (g_j - sum_k g_k p_k)."""
         for r in range(rows):
-            d, s = vector(dz + r * dz_row, n), vector(saved + r * row, n)
+            d, s = vector(dz + r * dz_row, n), vector(saved + r * saved_row, n)
             dot = T(0)
             for j in range(n):
                 dot += d[j] * s[j]
@@ -310,5 +312,5 @@ def _softmax_backward(T: type) -> Any:
 
 
 for _name, _pair in _PAIRS.items():
-    piece(f"{_name}.forward")(_make_forward(_pair, ACTIVATIONS[_name].needs_z))
-    piece(f"{_name}.backward")(_make_backward(_pair))
+    piece(f"{_name}.forward", abi.forward)(_make_forward(_pair, ACTIVATIONS[_name].needs_z))
+    piece(f"{_name}.backward", abi.backward)(_make_backward(_pair))

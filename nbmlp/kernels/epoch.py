@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import prange
 
-from nbmlp.kernels import _llvm
+from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner, parallel, piece
 from nbmlp.kernels.records import FLAGS, JOB, LAYER, LINE, STATUS
 from nbmlp.kernels.rng import step_key
@@ -32,7 +33,6 @@ from nbmlp.kernels.vecmath import vector_of
 
 __all__ = ["run_parallel"]
 
-_call = _llvm.call
 _jobs, _layers = vector_of(JOB), vector_of(LAYER)
 _doubles, _words = vector_of("float64"), vector_of("int64")
 _OK, _BAD_INPUT = STATUS.OK, STATUS.BAD_INPUT
@@ -81,7 +81,7 @@ def _pace(job, step):
     return rate, job.beta1 ** (step + 1), job.beta2 ** (step + 1)
 
 
-@piece("train")
+@piece("train", abi.region)
 def _make_train(_: type) -> Any:
     def train(job_address: int, tid: int) -> int:
         """One thread's part of a region: whole sub-batches until the epoch or the limit ends."""
@@ -169,12 +169,18 @@ def _infer_block(job, layers, block, rank, flag):
             sums[2 * block + 1] += weights[i]
     if job.out != 0:
         if job.fused_output:
-            _call(last.forward, (a, a, last.a_row, rows, last.n_out, last.act, last.one))
+            abi.forward(
+                last.forward, a=a, saved=a, row=last.a_row, rows=rows, n=last.n_out, p=last.act,
+                one=last.one,
+            )  # fmt: skip
         to = job.out + low * job.out_row
-        _call(job.copy_rows, (a, last.a_row, to, job.out_row, rows, last.n_out))
+        abi.copy_rows(
+            job.copy_rows, a=a, a_row=last.a_row, out=to, out_row=job.out_row, rows=rows,
+            n=last.n_out,
+        )  # fmt: skip
 
 
-@piece("infer")
+@piece("infer", abi.region)
 def _make_infer(_: type) -> Any:
     def infer(job_address: int, tid: int) -> int:
         """One thread's part of a prediction: blocks of rows from `cursor` on, at most the limit.
@@ -208,4 +214,4 @@ def _make_infer(_: type) -> Any:
 def run_parallel(address, job, threads):
     """Call the piece at `address` with (job, i) for i < threads, each on a thread of its own."""
     for i in prange(threads):
-        _llvm.call(address, (job, i))
+        abi.region(address, job_address=job, tid=np.int64(i))  # Numba counts unsigned

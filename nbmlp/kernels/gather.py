@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nbmlp.kernels import _llvm
+from nbmlp.kernels import _llvm, abi
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
 from nbmlp.tuning import LINE_BYTES
@@ -57,10 +57,7 @@ def _make_inputs(kind: str) -> Callable[[type], Any]:
             x: int, x_row: int, order: int, start: int, rows: int, n: int,
             out: int, out_row: int, one: int, scale: float,
         ) -> int:  # fmt: skip
-            """Copy rows (rows, n) times scale; column `one` (if >= 0) becomes 1.
-
-            Returns the first row with a value that is not finite or not in T, or -1.
-            """
+            """The row after the next is asked for while one is copied."""
             bad = -1
             for r in range(rows):
                 later = min(r + _AHEAD, rows - 1)
@@ -97,7 +94,7 @@ def _make_sparse_inputs(kind: str, index: str) -> Callable[[type], Any]:
             x: int, x_row: int, order: int, start: int, rows: int, n: int,
             out: int, out_row: int, one: int, scale: float,
         ) -> int:  # fmt: skip
-            """Rows of a CSR matrix, written out; x: addresses of values, columns, row starts."""
+            """Rows of a CSR matrix, written out."""
             parts = _orders(x, 3)
             bad = -1
             for r in range(rows):
@@ -133,10 +130,6 @@ def _make_targets(kind: str) -> Callable[[type], Any]:
             y: int, y_row: int, order: int, start: int, rows: int, n: int,
             out: int, out_row: int, given: int, weights: int, scale: float, shift: float,
         ) -> int:  # fmt: skip
-            """Targets (rows, n), labels as one-hot rows, each times scale plus shift.
-
-            given: float64 sample weights of the data, or 0 for 1 each; weights (rows) float64.
-            """
             w = doubles(weights, rows)
             for r in range(rows):
                 i = place_of(order, start + r)
@@ -157,12 +150,11 @@ def _make_targets(kind: str) -> Callable[[type], Any]:
     return maker
 
 
-@piece("copy_rows")
+@piece("copy_rows", abi.copy_rows)
 def _make_copy_rows(T: type) -> Any:
     vector = make_vector(T)
 
     def copy_rows(a: int, a_row: int, out: int, out_row: int, rows: int, n: int) -> int:
-        """Rows (rows, n) from one place to another; strides in bytes."""
         for r in range(rows):
             s, d = vector(a + r * a_row, n), vector(out + r * out_row, n)
             for j in range(n):
@@ -173,8 +165,8 @@ def _make_copy_rows(T: type) -> Any:
 
 
 for _kind in INPUT_KINDS:
-    piece(f"inputs.{_kind}")(_make_inputs(_kind))
+    piece(f"inputs.{_kind}", abi.inputs)(_make_inputs(_kind))
 for _kind, _index in SPARSE_KINDS:
-    piece(f"inputs.csr_{_kind}_{_index}")(_make_sparse_inputs(_kind, _index))
+    piece(f"inputs.csr_{_kind}_{_index}", abi.inputs)(_make_sparse_inputs(_kind, _index))
 for _kind in TARGET_KINDS:
-    piece(f"targets.{_kind}")(_make_targets(_kind))
+    piece(f"targets.{_kind}", abi.targets)(_make_targets(_kind))

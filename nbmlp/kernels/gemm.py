@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nbmlp import tuning
-from nbmlp.kernels import _llvm
+from nbmlp.kernels import _llvm, abi
 from nbmlp.kernels._jit import inner, piece, spliced
 from nbmlp.kernels._tile import make_tile_call
 from nbmlp.kernels.vecmath import make_vector
@@ -65,7 +65,7 @@ def make_strips(
     return width_of, strip
 
 
-@piece("gemm")
+@piece("gemm", abi.product)
 def make_gemm(scalar: type) -> Callable[..., Any]:
     """Matrix product over addresses, for one element type."""
     vector = tuning.detect().vector_bytes
@@ -75,11 +75,7 @@ def make_gemm(scalar: type) -> Callable[..., Any]:
         a: int, a_row: int, a_col: int, b: int, b_row: int, c: int, c_row: int,
         m: int, panels: int, depth: int, alpha: float, beta: float,
     ) -> int:  # fmt: skip
-        """C (m, panels) from A (m, depth) and B (depth, panels); strides in bytes.
-
-        A is read through both strides (X and its transpose alike). B and C are rows of whole
-        64-byte panels, aligned. Each element is one chain of fused multiply-adds over depth.
-        """
+        """Each element is one chain of fused multiply-adds over depth; B and C are aligned."""
         left = panels * (tuning.PANEL_BYTES // vector)
         while left > 0:
             width = width_of(left)
@@ -92,7 +88,7 @@ def make_gemm(scalar: type) -> Callable[..., Any]:
     return gemm
 
 
-@piece("transpose")
+@piece("transpose", abi.transpose)
 def make_transposed_copy(scalar: type) -> Callable[..., Any]:
     """Transposed copy of some rows of a matrix, for one element type."""
     target = tuning.detect()
@@ -104,10 +100,7 @@ def make_transposed_copy(scalar: type) -> Callable[..., Any]:
     def transposed_copy(
         w: int, w_row: int, first: int, rows: int, panels: int, wt: int, wt_row: int
     ) -> int:
-        """wt[c, first + r] = w[first + r, c] for r < rows; `first` a multiple of the panel.
-
-        wt has whole panels of rows, so that the padding columns of w may be copied along.
-        """
+        """The copy has whole panels of rows, so that padding columns of w may be copied along."""
         columns = panels * (tuning.PANEL_BYTES // size)
         whole = rows // lanes * lanes
         for c in range(0, columns, lanes):
@@ -122,7 +115,7 @@ def make_transposed_copy(scalar: type) -> Callable[..., Any]:
     return transposed_copy
 
 
-@piece("sum_chunks")
+@piece("sum_chunks", abi.sum_chunks)
 def make_sum_chunks(scalar: type) -> Callable[..., Any]:
     """Sum of products over chunks of their inputs, for one element type."""
     vector = make_vector(scalar)
@@ -130,7 +123,6 @@ def make_sum_chunks(scalar: type) -> Callable[..., Any]:
     def sum_chunks(
         part: int, own: int, part_row: int, z: int, z_row: int, rows: int, n: int
     ) -> int:
-        """z (rows, n) = the sum of the parts (rows, n), `own` bytes apart, from the first on."""
         for r in range(rows):
             out = vector(z + r * z_row, n)
             for j in range(n):

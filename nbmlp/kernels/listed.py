@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nbmlp import tuning
+from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels.gather import place_of
 from nbmlp.kernels.gemm import make_strips
@@ -31,10 +32,9 @@ def _advance(x, rows):
     return places + 8 * rows, soon + 8 * rows, soon_bytes, to + rows * to_row, to_row, copied
 
 
-@piece("listed.places")
+@piece("listed.places", abi.list_rows)
 def _make_places(_: type) -> Any:
     def places(x: int, x_row: int, order: int, start: int, rows: int, end: int, out: int) -> int:
-        """Addresses of rows `start`... of an epoch of `end` rows; behind its end, of the last."""
         to = _words(out, rows)
         for r in range(rows):
             to[r] = x + place_of(order, min(start + r, end - 1)) * x_row
@@ -60,7 +60,7 @@ def _make_copy_from(T: type) -> Any:
     return copy_from
 
 
-@piece("listed.product")
+@piece("listed.product", abi.listed_product)
 def _make_product(T: type) -> Any:
     size, vector, finite = np.dtype(T).itemsize, make_vector(T), vecmath(T).is_finite
     width, per_panel = tuning.detect().vector_bytes, tuning.PANEL_BYTES // size
@@ -91,12 +91,6 @@ def _make_product(T: type) -> Any:
         places: int, soon: int, soon_bytes: int, rows: int, n: int, w: int, w_row: int, bias: int,
         z: int, z_row: int, panels: int, out: int, out_row: int, one: int,
     ) -> int:  # fmt: skip
-        """z (rows, panels) = X.W + bias (0: none), X (rows, n) listed at `places`, W (n, panels).
-
-        soon: list of as many rows and LISTED_ROWS more that are read soon, of `soon_bytes` each.
-        out: where X is copied to, if not 0; column `one` (if >= 0) becomes 1 there.
-        Returns the first row of X with a value that is not finite, or -1.
-        """
         if bias != 0:
             fill(bias, z, z_row, rows, panels * per_panel)
         beta = 1.0 if bias != 0 else 0.0
@@ -116,12 +110,11 @@ def _make_product(T: type) -> Any:
     return product
 
 
-@piece("listed.copy")
+@piece("listed.copy", abi.listed_copy)
 def _make_copy(T: type) -> Any:
     copy_from = _make_copy_from(T)
 
     def copy(places: int, rows: int, n: int, out: int, out_row: int, one: int) -> int:
-        """Copy the rows (rows, n) that are listed; column `one` (if >= 0) becomes 1."""
         copy_from(0, places, rows, n, out, out_row, one)
         return 0
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nbmlp import tuning
+from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels._reduce import reductions
 from nbmlp.kernels.vecmath import make_vector, vecmath
@@ -131,19 +132,15 @@ def _make_loss(terms: Callable[[type], Any]) -> Callable[[type], Any]:
             return total, good
 
         def loss(
-            y: int, row: int, dz: int, dz_row: int, target: int, target_row: int,
-            rows: int, n: int, weights: int, values: int, p: float,
+            y: int, y_row: int, dz: int, dz_row: int, target: int, target_row: int,
+            rows: int, n: int, n_targets: int, weights: int, values: int, p: float,
         ) -> int:  # fmt: skip
-            """Weighted value (float64) and gradient of each row; the first bad row, or -1.
-
-            y, target (rows, n); dz (rows, n padded, padding set to 0); weights, values (rows).
-            A row is bad when an output or its loss is not finite.
-            """
+            """One target for each output."""
             width = (n + panel - 1) // panel * panel
             weight, value = doubles(weights, rows), doubles(values, rows)
             bad = -1
             for r in range(rows):
-                x, d = vector(y + r * row, n), vector(dz + r * dz_row, width)
+                x, d = vector(y + r * y_row, n), vector(dz + r * dz_row, width)
                 t = vector(target + r * target_row, n)
                 if n > wide:
                     total, good = long_row(x, t, d, n, T(weight[r]), T(p), dz + r * dz_row)
@@ -161,7 +158,7 @@ def _make_loss(terms: Callable[[type], Any]) -> Callable[[type], Any]:
     return maker
 
 
-@piece("cross_entropy.loss")
+@piece("cross_entropy.loss", abi.loss)
 def _cross_entropy(T: type) -> Any:
     exp, finite = vecmath(T).exp, vecmath(T).is_finite
     sums, top_of, wide = reductions(T)
@@ -195,15 +192,15 @@ def _cross_entropy(T: type) -> Any:
         return sums(d_place, n), sums(t_place, n), dot
 
     def loss(
-        y: int, row: int, dz: int, dz_row: int, target: int, target_row: int,
-        rows: int, n: int, weights: int, values: int, p: float,
+        y: int, y_row: int, dz: int, dz_row: int, target: int, target_row: int,
+        rows: int, n: int, n_targets: int, weights: int, values: int, p: float,
     ) -> int:  # fmt: skip
-        """Softmax and cross-entropy in logits form; arguments as for every other loss."""
+        """Softmax and cross-entropy in logits form; one target for each output."""
         width = (n + panel - 1) // panel * panel
         weight, value = doubles(weights, rows), doubles(values, rows)
         bad = -1
         for r in range(rows):
-            z_place, t_place, d_place = y + r * row, target + r * target_row, dz + r * dz_row
+            z_place, t_place, d_place = y + r * y_row, target + r * target_row, dz + r * dz_row
             z, d, t = vector(z_place, width), vector(d_place, width), vector(t_place, width)
             good = True
             for j in range(n):
@@ -230,4 +227,4 @@ def _cross_entropy(T: type) -> Any:
 
 
 for _name, _terms in _TERMS.items():
-    piece(f"{_name}.loss")(_make_loss(_terms))
+    piece(f"{_name}.loss", abi.loss)(_make_loss(_terms))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nbmlp import tuning
+from nbmlp.kernels import abi
 from nbmlp.kernels._jit import piece
 from nbmlp.kernels._reduce import make_dot
 from nbmlp.kernels.vecmath import make_vector
@@ -19,7 +20,7 @@ from nbmlp.kernels.vecmath import make_vector
 __all__: list[str] = []
 
 
-@piece("narrow_forward")
+@piece("narrow_forward", abi.narrow_forward)
 def _make_narrow_forward(T: type) -> Any:
     target, vector = tuning.detect(), make_vector(T)
     dot = make_dot(target, np.dtype(T).itemsize)
@@ -29,11 +30,6 @@ def _make_narrow_forward(T: type) -> Any:
         x: int, x_row: int, wt: int, wt_row: int, bias: int, z: int, z_row: int,
         rows: int, n: int, panels: int, add: int,
     ) -> int:  # fmt: skip
-        """z (rows, n) = x (rows, panels) . wt' (n, panels) + bias (n), or + 0 if its address is 0.
-
-        With `add` = 1 that is added to z. What lies in x behind the last unit must be finite;
-        there wt is 0.
-        """
         vectors = panels * per_panel
         for r in range(rows):
             out = vector(z + r * z_row, n)
@@ -47,14 +43,13 @@ def _make_narrow_forward(T: type) -> Any:
     return narrow_forward
 
 
-@piece("turn")
+@piece("turn", abi.turn)
 def _make_turn(T: type) -> Any:
     vector = make_vector(T)
 
     def turn(
         s: int, s_row: int, c: int, c_row: int, rows: int, n: int, alpha: float, beta: float
     ) -> int:
-        """c (rows, n) = alpha * s' (n, rows) + beta * c; with beta = 0 c is not read."""
         a, b = T(alpha), T(beta)
         for j in range(n):
             column = vector(s + j * s_row, rows)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nbmlp import tuning
+from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels._reduce import make_squares
 from nbmlp.kernels.vecmath import make_vector, vecmath
@@ -25,7 +26,7 @@ def _rule(name: str) -> Callable[[Callable[[type], Any]], None]:
     """
 
     def register(make_update: Callable[[type], Any]) -> None:
-        @piece(f"{name}.rule")
+        @piece(f"{name}.rule", abi.rule)
         def make(T: type) -> Any:
             update, vector = make_update(T), make_vector(T)
             panel = PANEL_BYTES // np.dtype(T).itemsize
@@ -35,7 +36,6 @@ def _rule(name: str) -> Callable[[Callable[[type], Any]], None]:
                 rate: float, decay: float, power1: float, power2: float,
                 h0: float, h1: float, h2: float, h3: float, h4: float, h5: float,
             ) -> int:  # fmt: skip
-                """Update rows, `row` bytes apart; slot k lies `stride` bytes after slot k-1."""
                 n = panels * panel
                 for at in range(0, rows * row, row):
                     slot = slots + at
@@ -175,12 +175,11 @@ def _adam(T: type) -> Any:
 # --------------------------------------------------------------------- around the rule
 
 
-@piece("penalise")
+@piece("penalise", abi.penalise)
 def _penalise(T: type) -> Any:
     vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
 
     def penalise(w: int, g: int, rows: int, row: int, panels: int, l1: float, l2: float) -> int:
-        """g += l2*w + l1*sign(w)."""
         a, b, zero, n = T(l1), T(l2), T(0), panels * panel
         for at in range(0, rows * row, row):
             x, d = vector(w + at, n), vector(g + at, n)
@@ -192,12 +191,11 @@ def _penalise(T: type) -> Any:
     return penalise
 
 
-@piece("clip_values")
+@piece("clip_values", abi.clip_values)
 def _clip_values(T: type) -> Any:
     vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
 
     def clip_values(g: int, rows: int, row: int, panels: int, bound: float) -> int:
-        """Each entry of g into [-bound, bound]; NaN stays."""
         c, n = T(bound), panels * panel
         for at in range(0, rows * row, row):
             d = vector(g + at, n)
@@ -208,12 +206,11 @@ def _clip_values(T: type) -> Any:
     return clip_values
 
 
-@piece("scale")
+@piece("scale", abi.scale)
 def _scale(T: type) -> Any:
     vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
 
     def scale(g: int, rows: int, row: int, panels: int, factor: float) -> int:
-        """g *= factor."""
         c, n = T(factor), panels * panel
         for at in range(0, rows * row, row):
             d = vector(g + at, n)
@@ -224,29 +221,25 @@ def _scale(T: type) -> Any:
     return scale
 
 
-@piece("sum_squares")
+@piece("sum_squares", abi.sum_squares)
 def _sum_squares(T: type) -> Any:
     doubles, itemsize = make_vector(np.float64), np.dtype(T).itemsize
     squares = make_squares(tuning.detect(), itemsize)
 
     def sum_squares(g: int, n: int, out: int) -> int:
-        """Sum of squares of g (n, whole panels) into the float64 at `out`.
-
-        In float64, a chain for each place in a panel: accurate, and the same for every cut.
-        """
+        """In float64, a chain for each place in a panel: accurate, the same for every cut."""
         doubles(out, 1)[0] = squares(g, n * itemsize // PANEL_BYTES)
         return 0
 
     return sum_squares
 
 
-@piece("max_norm")
+@piece("max_norm", abi.max_norm)
 def _max_norm(T: type) -> Any:
     vector = make_vector(T)
     panel = PANEL_BYTES // np.dtype(T).itemsize
 
     def max_norm(w: int, row: int, rows: int, scratch: int, bound: float) -> int:
-        """Scale each column of one panel of W (rows, panel) to at most `bound` in norm."""
         s = vector(scratch, panel)
         for j in range(panel):
             s[j] = T(0)
@@ -267,12 +260,11 @@ def _max_norm(T: type) -> Any:
     return max_norm
 
 
-@piece("all_finite")
+@piece("all_finite", abi.all_finite)
 def _all_finite(T: type) -> Any:
     vector, finite = make_vector(T), vecmath(T).is_finite
 
     def all_finite(x: int, n: int) -> int:
-        """1 when every one of the n elements is finite, else 0."""
         v = vector(x, n)
         good = True
         for i in range(n):

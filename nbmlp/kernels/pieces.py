@@ -14,7 +14,13 @@ from nbmlp.kernels import (
     rng,
     sparse,
 )
-from nbmlp.kernels._jit import compiled_pieces, piece_address, piece_function
+from nbmlp.kernels._jit import (
+    compiled_pieces,
+    in_order,
+    piece_address,
+    piece_function,
+    registered_pieces,
+)
 from nbmlp.kernels.code_folder import cache_folder
 
 __all__ = [
@@ -24,12 +30,14 @@ __all__ = [
     "epoch",
     "gather",
     "gemm",
+    "in_order",
     "listed",
     "losses",
     "narrow",
     "optim",
     "piece_address",
     "piece_function",
+    "registered_pieces",
     "rng",
     "sparse",
 ]

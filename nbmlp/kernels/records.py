@@ -6,9 +6,13 @@ Addresses and strides are in bytes, counts in elements or rows. `plan` computes 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-__all__ = ["CLOSED", "FLAGS", "JOB", "LAYER", "LINE", "STATUS", "sync_words"]
+from nbmlp.kernels import abi
+
+__all__ = ["CLOSED", "FLAGS", "JOB", "LAYER", "LINE", "PIECES", "STATUS", "sync_words"]
 
 #: int64 words of one cache line: every word that threads write has a line of its own.
 LINE = 8
@@ -67,7 +71,7 @@ JOB = np.dtype(
         # data
         ("x", _i), ("x_row", _i), ("x_scale", _f), ("y", _i), ("y_row", _i),
         ("y_scale", _f), ("y_shift", _f), ("given", _i), ("order", _i), ("n_rows", _i),
-        ("n_inputs", _i), ("n_outputs", _i),
+        ("n_inputs", _i), ("n_outputs", _i), ("n_targets", _i),
         # cuts
         ("batch", _i), ("sub_batch", _i), ("row_block", _i), ("rows_limit", _i),
         # workspace of the sub-batch
@@ -110,3 +114,18 @@ JOB = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+
+#: Fields that hold the address of a piece (or 0), and the family that it must be of.
+PIECES: dict[str, Any] = {
+    # of a layer
+    "forward": abi.forward, "backward": abi.backward,
+    # of a job
+    "inputs": abi.inputs, "targets": abi.targets, "gemm": abi.product,
+    "transpose": abi.transpose, "loss": abi.loss, "listed": abi.listed_product,
+    "list_rows": abi.list_rows, "copy_listed": abi.listed_copy, "sum_chunks": abi.sum_chunks,
+    "narrow_forward": abi.narrow_forward, "turn": abi.turn,
+    "sparse_forward": abi.sparse_forward, "sparse_gradient": abi.sparse_gradient,
+    "dropout": abi.dropout, "rule": abi.rule, "penalise": abi.penalise,
+    "clip_values": abi.clip_values, "scale": abi.scale, "sum_squares": abi.sum_squares,
+    "max_norm": abi.max_norm, "copy_rows": abi.copy_rows,
+}  # fmt: skip

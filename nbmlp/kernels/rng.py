@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nbmlp import tuning
+from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels.vecmath import make_vector, vector_of
 
@@ -41,7 +42,7 @@ def _key(seed, purpose, counter):
 @inner
 def step_key(seed, step):
     """Key of the dropout masks of one update."""
-    return _key(seed, _MASKS, step)
+    return np.int64(_key(seed, _MASKS, step))
 
 
 @inner
@@ -54,12 +55,12 @@ def _mix32(x):
     return np.uint32(x ^ (x >> np.uint32(16)))
 
 
-@piece("shuffle")
+@piece("shuffle", abi.shuffle)
 def _shuffle(_: type) -> Any:
     orders = vector_of("int64")
 
     def shuffle(order: int, n: int, seed: int, epoch: int) -> int:
-        """Fill order (n,) int64 with a permutation of 0..n-1 (Fisher and Yates)."""
+        """As Fisher and Yates have it."""
         x = orders(order, n)
         key = _key(seed, _ORDERS, epoch)
         for i in range(n):
@@ -74,7 +75,7 @@ def _shuffle(_: type) -> Any:
     return shuffle
 
 
-@piece("dropout")
+@piece("dropout", abi.dropout)
 def _dropout(T: type) -> Any:
     vector = make_vector(T)
     panel = tuning.PANEL_BYTES // np.dtype(T).itemsize
@@ -83,12 +84,6 @@ def _dropout(T: type) -> Any:
         a: int, row: int, saved: int, rows: int, n: int,
         seed: int, stream: int, first: int, column: int, keep: float, factor: float, one: int,
     ) -> int:  # fmt: skip
-        """Multiply a (rows, n) by factor where a unit is kept, by 0 where not.
-
-        seed, stream: the step's key and the layer; first: the block's first row within the batch;
-        column: its first column within the layer.
-        A non-zero `saved` receives a copy of what a was; column `one` (if >= 0) stays 1.
-        """
         width = (n + panel - 1) // panel * panel
         bound = np.uint32(max(keep * 4294967296.0 - 1.0, 0.0))  # keep = 1 keeps all
         f, zero = T(factor), T(0)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nbmlp import tuning
-from nbmlp.kernels import _llvm
+from nbmlp.kernels import _llvm, abi
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels.gather import SPARSE_KINDS, find_span
 from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
@@ -47,10 +47,7 @@ def _make_rows(kind: str, index: str) -> Callable[[type], Any]:
             x: int, x_row: int, order: int, start: int, rows: int, n: int,
             out: int, out_row: int, one: int, scale: float,
         ) -> int:  # fmt: skip
-            """Address of the values, of their columns, and their number, for each row.
-
-            Returns the first row with a value that is not finite or not in T, or -1.
-            """
+            """Address of the values, of their columns, and their number, for each row."""
             parts = _words(x, 3)
             bad = -1
             for r in range(rows):
@@ -81,7 +78,6 @@ def _make_forward(kind: str, index: str) -> Callable[[type], Any]:
             x: int, x_row: int, w: int, w_row: int, n_in: int, depth: int,
             z: int, z_row: int, rows: int, panels: int, scale: float,
         ) -> int:  # fmt: skip
-            """z (rows, panels) from W (depth, panels) and rows at x, with the bias, if any."""
             n = panels * per_panel
             for r in range(rows):
                 at = _words(x + r * x_row, 3)
@@ -116,10 +112,6 @@ def _make_gradient(kind: str, index: str) -> Callable[[type], Any]:
             first: int, rows: int, n_in: int, panels: int, m: int,
             scale: float, alpha: float, beta: float, block: int,
         ) -> int:  # fmt: skip
-            """c (rows, panels) = alpha * x'.dz + beta * c for inputs `first`..., of m rows at x.
-
-            Input n_in is the bias's 1. block: room for as many elements as c has.
-            """
             n = panels * per_panel
             behind = min(first + rows, n_in)
             sums = vector(block, rows * n)
@@ -157,9 +149,9 @@ def _make_gradient(kind: str, index: str) -> Callable[[type], Any]:
 
 
 for _kind, _index in SPARSE_KINDS:
-    for _name, _make in (
-        ("at", _make_rows),
-        ("forward", _make_forward),
-        ("gradient", _make_gradient),
+    for _name, _family, _make in (
+        ("at", abi.inputs, _make_rows),
+        ("forward", abi.sparse_forward, _make_forward),
+        ("gradient", abi.sparse_gradient, _make_gradient),
     ):
-        piece(f"csr_{_kind}_{_index}.{_name}")(_make(_kind, _index))
+        piece(f"csr_{_kind}_{_index}.{_name}", _family)(_make(_kind, _index))

@@ -11,7 +11,7 @@ copy of its own: a row read twice from memory costs less than one that travels.
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, misc"
 from __future__ import annotations
 
-from nbmlp.kernels import _llvm
+from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner
 from nbmlp.kernels.records import STATUS
 from nbmlp.kernels.step_inputs import gather_targets, read_inputs
@@ -28,7 +28,6 @@ from nbmlp.tuning import PANEL_BYTES
 
 __all__ = ["has_chunk", "run_columns_back", "run_columns_forward"]
 
-_call = _llvm.call
 _BAD_INPUT, _BAD_OUTPUT = STATUS.BAD_INPUT, STATUS.BAD_OUTPUT
 
 
@@ -62,10 +61,10 @@ def _sum_over_chunks(job, layer, m, rank, size, passed):
     passed = barrier(job.sync, size, passed)
     first, last = share(m, 1, rank, size)
     z, parts = layer.a + first * layer.a_row, job.partial + first * PANEL_BYTES
-    _call(
-        job.sum_chunks,
-        (parts, job.partial_own, PANEL_BYTES, z, layer.a_row, last - first, layer.n_out),
-    )
+    abi.sum_chunks(
+        job.sum_chunks, part=parts, own=job.partial_own, part_row=PANEL_BYTES,
+        z=z, z_row=layer.a_row, rows=last - first, n=layer.n_out,
+    )  # fmt: skip
     return passed
 
 

@@ -6,13 +6,11 @@ Each thread reads for itself, into a copy of its own where it needs the rows of 
 # mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
 
-from nbmlp.kernels import _llvm
+from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner
 from nbmlp.tuning import LISTED_ROWS, PANEL_BYTES
 
 __all__ = ["gather_targets", "read_inputs"]
-
-_call = _llvm.call
 
 
 @inner
@@ -31,7 +29,10 @@ def read_inputs(job, layer, key, start, first, rows, place, after, part, rank):
         places, before = job.places + rank * job.places_own, part[0] - first
         buffer = job.x_buffer + rank * job.x_own
         end = first + rows
-        _call(job.list_rows, (buffer, job.x_buffer_row, 0, first, rows, end, places))
+        abi.list_rows(
+            job.list_rows, x=buffer, x_row=job.x_buffer_row, order=0, start=first, rows=rows,
+            end=end, out=places,
+        )  # fmt: skip
         _list_rows(job, after, rows + LISTED_ROWS, places + rows * 8)
         bad = _multiply(job, layer, places, rows, before, part, 0)
     return bad
@@ -56,14 +57,20 @@ def _read_in_place(job, layer, start, first, rows, after, part, rank):
 @inner
 def _list_rows(job, start, rows, out):
     """Addresses of the data's rows `start`... of the epoch."""
-    _call(job.list_rows, (job.x, job.x_row, job.order, start, rows, job.n_rows, out))
+    abi.list_rows(
+        job.list_rows, x=job.x, x_row=job.x_row, order=job.order, start=start, rows=rows,
+        end=job.n_rows, out=out,
+    )  # fmt: skip
 
 
 @inner
 def _copy(job, places, rows, buffer):
     """Rows that are not multiplied here."""
     if rows > 0:
-        _call(job.copy_listed, (places, rows, job.n_inputs, buffer, job.x_buffer_row, job.x_one))
+        abi.listed_copy(
+            job.copy_listed, places=places, rows=rows, n=job.n_inputs, out=buffer,
+            out_row=job.x_buffer_row, one=job.x_one,
+        )  # fmt: skip
 
 
 @inner
@@ -76,13 +83,11 @@ def _multiply(job, layer, places, soon, before, part, buffer):
     first, rows, low, high = part
     entry, at = places + before * 8, low * PANEL_BYTES
     bias = layer.w + layer.n_in * layer.w_row + at if layer.depth > layer.n_in else 0
-    bad = _call(
-        job.listed,
-        (
-            entry, entry + soon * 8, job.x_bytes, rows, layer.n_in, layer.w + at, layer.w_row,
-            bias, layer.a + first * layer.a_row + at, layer.a_row, high - low,
-            buffer, job.x_buffer_row, job.x_one,
-        ),
+    bad = abi.listed_product(
+        job.listed, places=entry, soon=entry + soon * 8, soon_bytes=job.x_bytes,
+        rows=rows, n=layer.n_in, w=layer.w + at, w_row=layer.w_row, bias=bias,
+        z=layer.a + first * layer.a_row + at, z_row=layer.a_row, panels=high - low,
+        out=buffer, out_row=job.x_buffer_row, one=job.x_one,
     )  # fmt: skip
     return bad + before if bad >= 0 else bad
 
@@ -91,20 +96,15 @@ def _multiply(job, layer, places, soon, before, part, buffer):
 def _gather_inputs(job, key, start, first, rows, place, rank):
     """Write out rows `start + first`...; returns the first bad row, or -1."""
     buffer = job.x_buffer + rank * job.x_own + first * job.x_buffer_row
-    bad = _call(
-        job.inputs,
-        (
-            job.x, job.x_row, job.order, start + first, rows, job.n_inputs, buffer,
-            job.x_buffer_row, job.x_one, job.x_scale,
-        ),
+    bad = abi.inputs(
+        job.inputs, x=job.x, x_row=job.x_row, order=job.order, start=start + first, rows=rows,
+        n=job.n_inputs, out=buffer, out_row=job.x_buffer_row, one=job.x_one, scale=job.x_scale,
     )  # fmt: skip
     if job.input_drops:
-        _call(
-            job.dropout,
-            (
-                buffer, job.x_buffer_row, 0, rows, job.n_inputs, key, 0, place, 0,
-                job.input_keep, job.input_factor, job.x_one,
-            ),
+        abi.dropout(
+            job.dropout, a=buffer, row=job.x_buffer_row, saved=0, rows=rows, n=job.n_inputs,
+            seed=key, stream=0, first=place, column=0, keep=job.input_keep,
+            factor=job.input_factor, one=job.x_one,
         )  # fmt: skip
     return bad
 
@@ -112,11 +112,8 @@ def _gather_inputs(job, key, start, first, rows, place, rank):
 @inner
 def gather_targets(job, start, first, rows):
     """Targets and sample weights of the same rows."""
-    _call(
-        job.targets,
-        (
-            job.y, job.y_row, job.order, start + first, rows, job.n_outputs,
-            job.target + first * job.target_row, job.target_row, job.given,
-            job.weights + first * 8, job.y_scale, job.y_shift,
-        ),
+    abi.targets(
+        job.targets, y=job.y, y_row=job.y_row, order=job.order, start=start + first, rows=rows,
+        n=job.n_targets, out=job.target + first * job.target_row, out_row=job.target_row,
+        given=job.given, weights=job.weights + first * 8, scale=job.y_scale, shift=job.y_shift,
     )  # fmt: skip

@@ -7,7 +7,7 @@ Here it is its own rows by all panels, all layers deep; `step_columns` cuts the 
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, misc"
 from __future__ import annotations
 
-from nbmlp.kernels import _llvm
+from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner
 from nbmlp.kernels.records import STATUS
 from nbmlp.kernels.step_inputs import gather_targets, read_inputs
@@ -25,7 +25,6 @@ __all__ = [
     "run_rows",
 ]
 
-_call = _llvm.call
 _OK, _BAD_INPUT, _BAD_OUTPUT = STATUS.OK, STATUS.BAD_INPUT, STATUS.BAD_OUTPUT
 
 
@@ -48,12 +47,10 @@ def is_sparse(job, layer):
 def add_chunk(job, layer, c, x, rows, low, high, z, z_row, add):
     """z = x.W over chunk c of the inputs, for panels low..high; with `add` = 1 added to z."""
     if is_sparse(job, layer):
-        _call(
-            job.sparse_forward,
-            (
-                x, layer.x_row, layer.w + low * PANEL_BYTES, layer.w_row, layer.n_in, layer.depth,
-                z, z_row, rows, high - low, job.x_scale,
-            ),
+        abi.sparse_forward(
+            job.sparse_forward, x=x, x_row=layer.x_row, w=layer.w + low * PANEL_BYTES,
+            w_row=layer.w_row, n_in=layer.n_in, depth=layer.depth, z=z, z_row=z_row,
+            rows=rows, panels=high - low, scale=job.x_scale,
         )  # fmt: skip
         return
     panel = PANEL_BYTES // job.size
@@ -63,22 +60,17 @@ def add_chunk(job, layer, c, x, rows, low, high, z, z_row, add):
     x += start * PANEL_BYTES
     if layer.narrow:
         bias = layer.w + layer.n_in * layer.w_row if last and layer.depth > layer.n_in else 0
-        _call(
-            job.narrow_forward,
-            (
-                x, layer.x_row, layer.wt + start * PANEL_BYTES, layer.wt_row, bias, z, z_row,
-                rows, layer.n_out, end - start, add,
-            ),
+        abi.narrow_forward(
+            job.narrow_forward, x=x, x_row=layer.x_row, wt=layer.wt + start * PANEL_BYTES,
+            wt_row=layer.wt_row, bias=bias, z=z, z_row=z_row, rows=rows, n=layer.n_out,
+            panels=end - start, add=add,
         )  # fmt: skip
         return
     w = layer.w + start * panel * layer.w_row + low * PANEL_BYTES
     depth = (layer.depth if last else end * panel) - start * panel
-    _call(
-        job.gemm,
-        (
-            x, layer.x_row, job.size, w, layer.w_row, z, z_row, rows, high - low, depth,
-            1.0, float(add),
-        ),
+    abi.product(
+        job.gemm, a=x, a_row=layer.x_row, a_col=job.size, b=w, b_row=layer.w_row,
+        c=z, c_row=z_row, m=rows, panels=high - low, depth=depth, alpha=1.0, beta=float(add),
     )  # fmt: skip
 
 
@@ -91,14 +83,14 @@ def activate_layer(job, layers, k, key, first, rows, place, low, high):
     at = first * layer.a_row + low * PANEL_BYTES
     a, saved = layer.a + at, layer.saved + at
     n, one = _columns(job, layer, low, high)
-    _call(layer.forward, (a, saved, layer.a_row, rows, n, layer.act, one))
+    abi.forward(
+        layer.forward, a=a, saved=saved, row=layer.a_row, rows=rows, n=n, p=layer.act, one=one
+    )
     if layer.drops:
-        _call(
-            job.dropout,
-            (
-                a, layer.a_row, saved if layer.copies else 0, rows, n, key, k + 1, place,
-                low * (PANEL_BYTES // job.size), layer.keep, layer.factor, one,
-            ),
+        abi.dropout(
+            job.dropout, a=a, row=layer.a_row, saved=saved if layer.copies else 0, rows=rows, n=n,
+            seed=key, stream=k + 1, first=place, column=low * (PANEL_BYTES // job.size),
+            keep=layer.keep, factor=layer.factor, one=one,
         )  # fmt: skip
 
 
@@ -128,13 +120,11 @@ def run_forward(job, layers, key, first, rows, place):
 def run_loss(job, layer, first, rows):
     """Loss and delta of the last layer; returns the first bad row, or -1."""
     a, dz = layer.a + first * layer.a_row, layer.dz + first * layer.dz_row
-    return _call(
-        job.loss,
-        (
-            a, layer.a_row, dz, layer.dz_row, job.target + first * job.target_row, job.target_row,
-            rows, job.n_outputs, job.weights + first * 8, job.values + first * 8,
-            job.loss_parameter,
-        ),
+    return abi.loss(
+        job.loss, y=a, y_row=layer.a_row, dz=dz, dz_row=layer.dz_row,
+        target=job.target + first * job.target_row, target_row=job.target_row,
+        rows=rows, n=job.n_outputs, n_targets=job.n_targets, weights=job.weights + first * 8,
+        values=job.values + first * 8, p=job.loss_parameter,
     )  # fmt: skip
 
 
@@ -143,22 +133,17 @@ def backward_layer(job, layers, k, key, first, rows, place, low, high):
     """Panels low..high of layer k's deltas, from all deltas of the layer above."""
     above, layer = layers[k + 1], layers[k]
     dz = layer.dz + first * layer.dz_row + low * PANEL_BYTES
-    _call(
-        job.gemm,
-        (
-            above.dz + first * above.dz_row, above.dz_row, job.size,
-            above.wt + low * PANEL_BYTES, above.wt_row,
-            dz, layer.dz_row, rows, high - low, above.n_out, 1.0, 0.0,
-        ),
+    abi.product(
+        job.gemm, a=above.dz + first * above.dz_row, a_row=above.dz_row, a_col=job.size,
+        b=above.wt + low * PANEL_BYTES, b_row=above.wt_row, c=dz, c_row=layer.dz_row,
+        m=rows, panels=high - low, depth=above.n_out, alpha=1.0, beta=0.0,
     )  # fmt: skip
     n, _ = _columns(job, layer, low, high)
     if layer.drops:
-        _call(
-            job.dropout,
-            (
-                dz, layer.dz_row, 0, rows, n, key, k + 1, place,
-                low * (PANEL_BYTES // job.size), layer.keep, layer.factor, -1,
-            ),
+        abi.dropout(
+            job.dropout, a=dz, row=layer.dz_row, saved=0, rows=rows, n=n,
+            seed=key, stream=k + 1, first=place, column=low * (PANEL_BYTES // job.size),
+            keep=layer.keep, factor=layer.factor, one=-1,
         )  # fmt: skip
     _derive(layer, first, rows, low, n)
 
@@ -168,7 +153,10 @@ def _derive(layer, first, rows, low, n):
     """da at dz becomes dz, for n columns from panel `low` on."""
     dz = layer.dz + first * layer.dz_row + low * PANEL_BYTES
     saved = layer.saved + first * layer.a_row + low * PANEL_BYTES
-    _call(layer.backward, (dz, layer.dz_row, saved, layer.a_row, rows, n, layer.act))
+    abi.backward(
+        layer.backward, dz=dz, dz_row=layer.dz_row, saved=saved, saved_row=layer.a_row,
+        rows=rows, n=n, p=layer.act,
+    )  # fmt: skip
 
 
 @inner

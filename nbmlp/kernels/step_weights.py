@@ -7,7 +7,7 @@ all blocks by some panels, in a step that is cut by columns.
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, misc"
 from __future__ import annotations
 
-from nbmlp.kernels import _llvm
+from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner
 from nbmlp.kernels.step_columns import has_chunk
 from nbmlp.kernels.step_rows import is_sparse
@@ -17,7 +17,6 @@ from nbmlp.tuning import PANEL_BYTES
 
 __all__ = ["run_weights"]
 
-_call = _llvm.call
 _doubles = vector_of("float64")
 
 
@@ -25,20 +24,14 @@ _doubles = vector_of("float64")
 def _turned_product(job, layer, c, first, rows, m, alpha, beta):
     """The product of a narrow layer: c' has a row for each unit; it is computed, then turned."""
     at = first * job.size
-    _call(
-        job.gemm,
-        (
-            layer.dz, job.size, layer.dz_row, layer.x + at, layer.x_row, job.turned + at,
-            job.turned_row, layer.n_out, (rows * job.size + PANEL_BYTES - 1) // PANEL_BYTES, m,
-            1.0, 0.0,
-        ),
+    abi.product(
+        job.gemm, a=layer.dz, a_row=job.size, a_col=layer.dz_row, b=layer.x + at,
+        b_row=layer.x_row, c=job.turned + at, c_row=job.turned_row, m=layer.n_out,
+        panels=(rows * job.size + PANEL_BYTES - 1) // PANEL_BYTES, depth=m, alpha=1.0, beta=0.0,
     )  # fmt: skip
-    _call(
-        job.turn,
-        (
-            job.turned + at, job.turned_row, c + first * layer.w_row, layer.w_row, rows,
-            layer.n_out, alpha, beta,
-        ),
+    abi.turn(
+        job.turn, s=job.turned + at, s_row=job.turned_row, c=c + first * layer.w_row,
+        c_row=layer.w_row, rows=rows, n=layer.n_out, alpha=alpha, beta=beta,
     )  # fmt: skip
 
 
@@ -54,22 +47,17 @@ def _product(job, layer, c, part, m, alpha, beta, mine, rank):
         return
     at = low * PANEL_BYTES
     if is_sparse(job, layer):
-        _call(
-            job.sparse_gradient,
-            (
-                layer.x + mine * layer.x_own, layer.x_row, layer.dz + at, layer.dz_row,
-                c + first * layer.w_row + at, layer.w_row, first, rows, layer.n_in, high - low, m,
-                job.x_scale, alpha, beta, job.block + rank * job.block_own,
-            ),
+        abi.sparse_gradient(
+            job.sparse_gradient, x=layer.x + mine * layer.x_own, x_row=layer.x_row,
+            dz=layer.dz + at, dz_row=layer.dz_row, c=c + first * layer.w_row + at,
+            c_row=layer.w_row, first=first, rows=rows, n_in=layer.n_in, panels=high - low, m=m,
+            scale=job.x_scale, alpha=alpha, beta=beta, block=job.block + rank * job.block_own,
         )  # fmt: skip
         return
-    _call(
-        job.gemm,
-        (
-            layer.x + mine * layer.x_own + first * job.size, job.size, layer.x_row,
-            layer.dz + at, layer.dz_row, c + first * layer.w_row + at, layer.w_row,
-            rows, high - low, m, alpha, beta,
-        ),
+    abi.product(
+        job.gemm, a=layer.x + mine * layer.x_own + first * job.size, a_row=job.size,
+        a_col=layer.x_row, b=layer.dz + at, b_row=layer.dz_row, c=c + first * layer.w_row + at,
+        c_row=layer.w_row, m=rows, panels=high - low, depth=m, alpha=alpha, beta=beta,
     )  # fmt: skip
 
 
@@ -85,9 +73,13 @@ def _penalise(job, layer, part, scale):
     weights = min(rows, layer.n_in - first)
     if job.l1 != 0.0 or job.l2 != 0.0:
         l2 = job.l2 * scale if job.l2_shared else job.l2
-        _call(job.penalise, (w, g, weights, layer.w_row, panels, job.l1, l2))
+        abi.penalise(
+            job.penalise, w=w, g=g, rows=weights, row=layer.w_row, panels=panels, l1=job.l1, l2=l2
+        )
     if job.clip_value > 0.0:
-        _call(job.clip_values, (g, rows, layer.w_row, panels, job.clip_value))
+        abi.clip_values(
+            job.clip_values, g=g, rows=rows, row=layer.w_row, panels=panels, bound=job.clip_value
+        )
 
 
 @inner
@@ -96,13 +88,11 @@ def _apply(job, layer, part, decay, pace):
     first, rows, low, high = part
     rate, power1, power2 = pace
     offset = first * layer.w_row + low * PANEL_BYTES
-    _call(
-        job.rule,
-        (
-            layer.w + offset, layer.g + offset, layer.slots + offset, job.slot_stride,
-            rows, layer.w_row, high - low, rate, decay, power1, power2,
-            job.h0, job.h1, job.h2, job.h3, job.h4, job.h5,
-        ),
+    abi.rule(
+        job.rule, w=layer.w + offset, g=layer.g + offset, slots=layer.slots + offset,
+        stride=job.slot_stride, rows=rows, row=layer.w_row, panels=high - low, rate=rate,
+        decay=decay, power1=power1, power2=power2,
+        h0=job.h0, h1=job.h1, h2=job.h2, h3=job.h3, h4=job.h4, h5=job.h5,
     )  # fmt: skip
 
 
@@ -126,11 +116,11 @@ def _transpose(job, layer, part):
     first, rows, low, high = part
     weights = min(rows, layer.n_in - first)
     if layer.wt != 0 and weights > 0 and job.norm_bound == 0.0:
-        w, wt = (
-            layer.w + low * PANEL_BYTES,
-            layer.wt + low * (PANEL_BYTES // job.size) * layer.wt_row,
-        )
-        _call(job.transpose, (w, layer.w_row, first, weights, high - low, wt, layer.wt_row))
+        wt = layer.wt + low * (PANEL_BYTES // job.size) * layer.wt_row
+        abi.transpose(
+            job.transpose, w=layer.w + low * PANEL_BYTES, w_row=layer.w_row, first=first,
+            rows=weights, panels=high - low, wt=wt, wt_row=layer.wt_row,
+        )  # fmt: skip
 
 
 @inner
@@ -183,7 +173,7 @@ def _square(job, layer, b, first, rows):
     """Sum of squares of a block of W, its bias excluded, into `squares`."""
     n = max(0, min(rows, layer.n_in - first)) * layer.w_row // job.size
     at = job.squares + (layer.first_block + b) * 8
-    _call(job.sum_squares, (layer.w + first * layer.w_row, n, at))
+    abi.sum_squares(job.sum_squares, g=layer.w + first * layer.w_row, n=n, out=at)
 
 
 @inner
@@ -197,7 +187,7 @@ def _finish(job, layer, b, low, high, scale, waits, pace):
     if waits:
         n = rows * layer.w_row // job.size
         at = job.norms + (layer.first_block + b) * 8
-        _call(job.sum_squares, (layer.g + first * layer.w_row, n, at))
+        abi.sum_squares(job.sum_squares, g=layer.g + first * layer.w_row, n=n, out=at)
     elif job.rule != 0:
         _update(job, layer, part, pace)
 
@@ -208,7 +198,7 @@ def _scale_and_update(job, layer, b, factor, pace):
     panels = layer.panels_out
     if factor != 1.0:
         g = layer.g + first * layer.w_row
-        _call(job.scale, (g, rows, layer.w_row, panels, factor))
+        abi.scale(job.scale, g=g, rows=rows, row=layer.w_row, panels=panels, factor=factor)
     if job.rule != 0:
         _update(job, layer, (first, rows, 0, panels), pace)
 
@@ -264,7 +254,13 @@ def _bound_norms(job, layers, rank, size):
         for p in range(low, high):
             w = layer.w + p * PANEL_BYTES
             scratch = job.scratch + rank * 2 * PANEL_BYTES
-            _call(job.max_norm, (w, layer.w_row, layer.n_in, scratch, job.norm_bound))
+            abi.max_norm(
+                job.max_norm, w=w, row=layer.w_row, rows=layer.n_in, scratch=scratch,
+                bound=job.norm_bound,
+            )  # fmt: skip
             if layer.wt != 0:
                 wt = layer.wt + p * (PANEL_BYTES // job.size) * layer.wt_row
-                _call(job.transpose, (w, layer.w_row, 0, layer.n_in, 1, wt, layer.wt_row))
+                abi.transpose(
+                    job.transpose, w=w, w_row=layer.w_row, first=0, rows=layer.n_in, panels=1,
+                    wt=wt, wt_row=layer.wt_row,
+                )  # fmt: skip

@@ -144,7 +144,8 @@ def _product(engine: Engine, k: int) -> Look:
     """z of layer k (from 0)."""
     work, look = engine.work, Look("z", k + 1)
     before = {name: work.layers[name][k] for name in ("forward", "drops")}
-    work.set_layer(k, forward=work.piece("identity.forward"), drops=0)
+    work.set_layer(k, drops=0)
+    work.bind_in_layer(k, forward="identity.forward")
     for start, rows in _sub_batches(engine):
         look.add(_outputs(engine, k, rows), start)
     work.set_layer(k, **before)

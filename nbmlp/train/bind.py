@@ -55,7 +55,7 @@ def bind_training(work: Workspace, train: TrainSpec, batch: int, order: NDArray[
     work.set(plain=plain and not touched)
     for piece, wanted in _pieces(train, len(work.layers)).items():
         if wanted:
-            work.set(**{piece: work.piece(piece)})
+            work.bind(**{piece: piece})
 
 
 def _touches_gradient(train: TrainSpec) -> bool:
@@ -79,10 +79,8 @@ def _bind_rule(work: Workspace, optimizer: Optimizer) -> None:
     settings = asdict(optimizer)
     for i, key in enumerate(_RULE_SETTINGS[optimizer.rule]):
         work.set(**{f"h{i}": float(settings[key])})
-    work.set(
-        rule=work.piece(f"{optimizer.rule}.rule"),
-        beta1=settings.get("beta1", 0.0), beta2=settings.get("beta2", 0.0),
-    )  # fmt: skip
+    work.bind(rule=f"{optimizer.rule}.rule")
+    work.set(beta1=settings.get("beta1", 0.0), beta2=settings.get("beta2", 0.0))
 
 
 def bind_batches(
@@ -100,7 +98,8 @@ def bind_batches(
     """
     work.set(l2_shared=1, batches=batches.ctypes.data)
     if len(squares):
-        work.set(squares=squares.ctypes.data, sum_squares=work.piece("sum_squares"))
+        work.set(squares=squares.ctypes.data)
+        work.bind(sum_squares="sum_squares")
 
 
 def bind_dropout(work: Workspace, deterministic: bool) -> None:
@@ -114,7 +113,7 @@ def bind_dropout(work: Workspace, deterministic: bool) -> None:
             return 1.0, 1.0 if inverted else 1.0 - drop
         return 1.0 - drop, 1.0 / (1.0 - drop) if inverted else 1.0
 
-    work.set(dropout=work.piece("dropout"))
+    work.bind(dropout="dropout")
     for k, drop in enumerate(spec.dropout):
         keep, factor = settings(drop)
         copies = int(plan.layers[k].copies)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nbmlp import tuning
 from nbmlp.errors import NonFiniteError
 from nbmlp.kernels import records
-from nbmlp.kernels.pieces import piece_function
+from nbmlp.kernels.pieces import in_order, piece_function
 from nbmlp.kernels.run import prepare, run
 from nbmlp.plan import choose_columns, choose_threads, make_plan
 from nbmlp.predict import Pace, Rows, bind_rows
@@ -133,10 +133,9 @@ class Engine:
         """Renew the transposed copies after the weights were changed from outside."""
         transpose = piece_function("transpose", self.work.dtype)
         for layer in self.work.layers[1:]:
-            transpose(
-                int(layer["w"]), int(layer["w_row"]), 0, int(layer["n_in"]),
-                int(layer["panels_out"]), int(layer["wt"]), int(layer["wt_row"]),
-            )  # fmt: skip
+            places = {name: int(layer[name]) for name in ("w", "w_row", "wt", "wt_row")}
+            rows, panels = int(layer["n_in"]), int(layer["panels_out"])
+            transpose(*in_order("transpose", first=0, rows=rows, panels=panels, **places))
 
     # -- epochs
 
@@ -174,7 +173,8 @@ class Engine:
             np.copyto(self._order, order)
         elif self.train.shuffle:
             shuffle = piece_function("shuffle", np.float64)
-            shuffle(self._order.ctypes.data, len(self._order), self.train.seed, state.epoch)
+            at, n, seed = self._order.ctypes.data, len(self._order), self.train.seed
+            shuffle(*in_order("shuffle", order=at, n=n, seed=seed, epoch=state.epoch))
         self._rates = np.ascontiguousarray(rates, np.float64)
         work.layer_norms[:] = self.batches[:] = 0.0
         work.set(
@@ -287,7 +287,9 @@ class Engine:
         """Whether all weights, and all that the optimizer keeps, are."""
         check = piece_function("all_finite", self.work.dtype)
         arenas = (self.state.theta, self.state.slots)
-        return all(check(arena.ctypes.data, arena.size) for arena in arenas)
+        return all(
+            check(*in_order("all_finite", x=arena.ctypes.data, n=arena.size)) for arena in arenas
+        )
 
     def _recover(self) -> None:
         """To the state right before the failed update; raise, or leave its batch out."""

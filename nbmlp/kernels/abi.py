@@ -1,0 +1,202 @@
+"""The signatures: what is passed to each family of pieces, in one place.
+
+``int`` is an int64: an address, a stride (``..._row``, ``..._col``: bytes from one to the next) or
+a count. ``float`` is a float64. Elements are of the type that a piece is built for, unless it says
+otherwise; sizes stand behind what they belong to, (rows, columns). A *panel* is 64 bytes of a row.
+A piece returns 0 unless it says what else.
+
+A parameter is added here, in the functions of the family's pieces and in its calls; where one is
+forgotten it does not compile.
+"""
+
+from __future__ import annotations
+
+from nbmlp.kernels.family import family
+
+__all__ = [
+    "all_finite",
+    "backward",
+    "clip_values",
+    "copy_rows",
+    "dropout",
+    "forward",
+    "inputs",
+    "list_rows",
+    "listed_copy",
+    "listed_product",
+    "loss",
+    "max_norm",
+    "narrow_forward",
+    "penalise",
+    "product",
+    "region",
+    "rule",
+    "scale",
+    "shuffle",
+    "sparse_forward",
+    "sparse_gradient",
+    "sum_chunks",
+    "sum_squares",
+    "targets",
+    "transpose",
+    "turn",
+]
+
+# ------------------------------------------------------------------------------------ regions
+
+#: One thread's part of a parallel region. job_address: of a record JOB; tid: which thread.
+region = family("region", job_address=int, tid=int)
+
+# --------------------------------------------------------------------------------- rows of data
+
+#: Rows `start`... of the epoch out of the user's array into `out` (rows, n), times scale; column
+#: `one` (if >= 0) becomes 1. order: which row comes when, or 0. x of a CSR matrix: addresses of
+#: values, columns and starts of rows. Returns the first row with a value that is not finite or does
+#: not fit the element type, counted from `start`, or -1.
+#:
+#: A shard of a batch needs nothing else: it is other rows of the same order. A product of bfloat16
+#: wants rows in a second layout, by pairs: it will come as `pairs, pairs_row` behind `out, out_row`
+#: (in `forward` and `backward` likewise), with the pieces that write it.
+inputs = family(
+    "inputs", x=int, x_row=int, order=int, start=int, rows=int, n=int,
+    out=int, out_row=int, one=int, scale=float,
+)  # fmt: skip
+
+#: Targets of the same rows (rows, n), times scale plus shift, labels as one-hot rows; and their
+#: weights (rows) float64. given: float64 weights of all the data, or 0 for 1 each. n counts
+#: columns of targets, which need not be as many as the net's outputs.
+targets = family(
+    "targets", y=int, y_row=int, order=int, start=int, rows=int, n=int,
+    out=int, out_row=int, given=int, weights=int, scale=float, shift=float,
+)  # fmt: skip
+
+#: Rows a (rows, n) to `out`.
+copy_rows = family("copy_rows", a=int, a_row=int, out=int, out_row=int, rows=int, n=int)
+
+#: Fill order (n) int64 with a permutation of 0..n-1.
+shuffle = family("shuffle", order=int, n=int, seed=int, epoch=int)
+
+# ----------------------------------------------------------------------------------- products
+
+#: C (m, panels) = alpha * A (m, depth) . B (depth, panels) + beta * C; with beta = 0 C is not read.
+#: A is read through both strides, X and its transpose alike. B and C are rows of whole panels.
+#:
+#: That is a layer's product forward (B = W), back (B = W'; of the first layer: the gradient by the
+#: inputs), and its gradient (A = X'), where beta adds up sub-batches, and a C of its own takes a
+#: shard's part. A product of bfloat16 has the same signature: depth counts pairs, a_col and b_row
+#: lead from one pair to the next, C stays float32.
+product = family(
+    "product", a=int, a_row=int, a_col=int, b=int, b_row=int, c=int, c_row=int,
+    m=int, panels=int, depth=int, alpha=float, beta=float,
+)  # fmt: skip
+
+#: wt[c, first + r] = w[first + r, c] for r < rows; `first` a multiple of a panel's elements. Other
+#: copies that are derived of W (pairs of rows in bfloat16) are pieces of this family.
+transpose = family(
+    "transpose", w=int, w_row=int, first=int, rows=int, panels=int, wt=int, wt_row=int
+)
+
+#: z (rows, n) = the sum of the parts (rows, n), `own` bytes apart, from the first on.
+sum_chunks = family(
+    "sum_chunks", part=int, own=int, part_row=int, z=int, z_row=int, rows=int, n=int
+)
+
+#: z (rows, n) = x (rows, panels) . wt' (n, panels) + bias (n), or + 0 if its address is 0. With
+#: `add` = 1 that is added to z. What lies in x behind the last unit must be finite; there wt is 0.
+narrow_forward = family(
+    "narrow_forward", x=int, x_row=int, wt=int, wt_row=int, bias=int, z=int, z_row=int,
+    rows=int, n=int, panels=int, add=int,
+)  # fmt: skip
+
+#: c (rows, n) = alpha * s' (n, rows) + beta * c; with beta = 0 c is not read.
+turn = family("turn", s=int, s_row=int, c=int, c_row=int, rows=int, n=int, alpha=float, beta=float)
+
+#: z (rows, panels) from W (depth, panels) and thin rows at x, with the bias if depth > n_in.
+sparse_forward = family(
+    "sparse_forward", x=int, x_row=int, w=int, w_row=int, n_in=int, depth=int,
+    z=int, z_row=int, rows=int, panels=int, scale=float,
+)  # fmt: skip
+
+#: c (rows, panels) = alpha * x'.dz + beta * c for inputs `first`..., of m thin rows at x. Input
+#: n_in is the bias's 1. block: room for as many elements as c has.
+sparse_gradient = family(
+    "sparse_gradient", x=int, x_row=int, dz=int, dz_row=int, c=int, c_row=int,
+    first=int, rows=int, n_in=int, panels=int, m=int,
+    scale=float, alpha=float, beta=float, block=int,
+)  # fmt: skip
+
+#: Addresses of rows `start`... of an epoch of `end` rows to `out`; behind its end, of the last.
+list_rows = family("list_rows", x=int, x_row=int, order=int, start=int, rows=int, end=int, out=int)
+
+#: z (rows, panels) = X.W + bias (0: none), X (rows, n) listed at `places`, W (n, panels).
+#: soon: list of as many rows and LISTED_ROWS more that are read soon, of `soon_bytes` each. out:
+#: where X is copied to, if not 0; column `one` (if >= 0) becomes 1 there.
+#: Returns the first row of X with a value that is not finite, or -1.
+listed_product = family(
+    "listed_product", places=int, soon=int, soon_bytes=int, rows=int, n=int, w=int, w_row=int,
+    bias=int, z=int, z_row=int, panels=int, out=int, out_row=int, one=int,
+)  # fmt: skip
+
+#: The rows (rows, n) that are listed at `places` to `out`; column `one` (if >= 0) becomes 1.
+listed_copy = family("listed_copy", places=int, rows=int, n=int, out=int, out_row=int, one=int)
+
+# ------------------------------------------------------------------- activations, dropout, losses
+
+#: z (rows, n) at `a` becomes its activation; column `one` (if >= 0) becomes 1. saved: where z is
+#: kept, by those whose derivative needs it. p: the activation's number.
+#: What has parameters to be learned is no activation but a layer, with a gradient of its own.
+forward = family("forward", a=int, saved=int, row=int, rows=int, n=int, p=float, one=int)
+
+#: da (rows, n) at `dz` becomes dz = da * f'(saved).
+backward = family(
+    "backward", dz=int, dz_row=int, saved=int, saved_row=int, rows=int, n=int, p=float
+)
+
+#: Multiply a (rows, n) by factor where a unit is kept, by 0 where not. seed, stream: the step's key
+#: and the layer; first: the first row's place in the batch (a shard draws what the whole does);
+#: column: the first column's in the layer. A non-zero `saved` receives a copy of what a was; column
+#: `one` (if >= 0) stays 1.
+dropout = family(
+    "dropout", a=int, row=int, saved=int, rows=int, n=int, seed=int, stream=int, first=int,
+    column=int, keep=float, factor=float, one=int,
+)  # fmt: skip
+
+#: Weighted value of each row and its gradient dz by y, for outputs y (rows, n), which are logits
+#: where the output is the loss's canonical one. target (rows, n_targets): more than n where a loss
+#: takes several for each output. dz (rows, n padded): its padding becomes 0. weights, values (rows)
+#: float64: what a row counts, and its loss times that. p: the loss's number.
+#: Returns the first row whose output or loss is not finite, or -1.
+loss = family(
+    "loss", y=int, y_row=int, dz=int, dz_row=int, target=int, target_row=int,
+    rows=int, n=int, n_targets=int, weights=int, values=int, p=float,
+)  # fmt: skip
+
+# ------------------------------------------------------------------------ gradients and updates
+
+#: Update weights w (rows, panels) by their gradient g. Rows of both, and of the rule's slots, are
+#: `row` bytes apart; the next slot lies `stride` bytes on. rate: learning rate; decay: decoupled
+#: weight decay, both those of this block of parameters; power1, power2: beta1^t, beta2^t; h0...:
+#: the rule's own settings.
+rule = family(
+    "rule", w=int, g=int, slots=int, stride=int, rows=int, row=int, panels=int,
+    rate=float, decay=float, power1=float, power2=float,
+    h0=float, h1=float, h2=float, h3=float, h4=float, h5=float,
+)  # fmt: skip
+
+#: g (rows, panels) += l2*w + l1*sign(w).
+penalise = family("penalise", w=int, g=int, rows=int, row=int, panels=int, l1=float, l2=float)
+
+#: Each entry of g (rows, panels) into [-bound, bound]; NaN stays.
+clip_values = family("clip_values", g=int, rows=int, row=int, panels=int, bound=float)
+
+#: g (rows, panels) *= factor.
+scale = family("scale", g=int, rows=int, row=int, panels=int, factor=float)
+
+#: Sum of squares of g (n, whole panels) into the float64 at `out`.
+sum_squares = family("sum_squares", g=int, n=int, out=int)
+
+#: Scale each column of one panel of W (rows, panel) to at most `bound` in norm. scratch: a panel.
+max_norm = family("max_norm", w=int, row=int, rows=int, scratch=int, bound=float)
+
+#: Returns 1 when every one of the n elements at x is finite, else 0.
+all_finite = family("all_finite", x=int, n=int)
