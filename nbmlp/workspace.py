@@ -77,6 +77,8 @@ class Workspace:
         self.gradient = self._new(plan.n_parameters if training else 0)
         self.transposed = self._new(plan.n_transposed if training else 0)
         self.norms = np.zeros(plan.n_blocks)
+        #: Of the optimizer's rule, in its order.
+        self.settings = np.zeros(0)
         self.layer_norms = np.zeros(len(plan.layers))
         self._bind_job()
         for k, layer in enumerate(plan.layers):

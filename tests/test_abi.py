@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+from buffers import address, call
 from numba import cfunc, njit
 from numba.core.errors import TypingError
 
 from nbmlp.kernels import _jit, abi, records
 from nbmlp.kernels.family import Family, family
+from nbmlp.kernels.optim import rule_settings
 from nbmlp.kernels.pieces import in_order, piece_address, registered_pieces
+from nbmlp.optimizers import OPTIMIZERS
 
 #: Three numbers of which no two may be exchanged unseen.
 weigh = family("weigh", count=int, factor=float, shift=float)
@@ -203,3 +207,25 @@ def test_every_family_is_listed_under_its_name_and_has_pieces():
     assert sorted(families) == sorted(abi.__all__)
     assert all(isinstance(made, Family) and made.name == name for name, made in families.items())
     assert {made.name for made in registered_pieces().values()} == set(families)
+
+
+def test_rules_read_what_optimizers_have():
+    """Each rule's settings are fields of its optimizer, and no optimizer lacks a rule but one."""
+    for name, optimizer in OPTIMIZERS.items():
+        if name != "lbfgs":
+            own = rule_settings("adam" if name == "adamw" else name)
+            assert set(own) <= {field.name for field in fields(optimizer)}, name
+
+
+def test_the_record_of_settings_is_read_in_its_order():
+    """Rprop's first step, its last setting, scales the steps: w <- w - rate/first*sign*length."""
+    own = np.array([1.0, 1.0, 0.0, 9.0, 0.5])
+    assert rule_settings("rprop")[-1] == "learning_rate"
+    arena = np.zeros((4, 16), np.float32)  # w, g, length, last sign
+    arena[1], arena[2] = 3.0, 2.0
+    at = [address(arena) + k * arena.strides[0] for k in range(3)]
+    call(
+        "rprop.rule", np.float32, w=at[0], g=at[1], slots=at[2], stride=arena.strides[0], rows=1,
+        row=64, panels=1, rate=0.25, decay=0.0, power1=0.0, power2=0.0, settings=address(own),
+    )  # fmt: skip
+    np.testing.assert_array_equal(arena[0], -1.0)

@@ -527,6 +527,7 @@ def test_activations_do_not_depend_on_the_cut(T, name):
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "rmsprop_gains", "rprop", "adagrad", "adam"])
 def test_rules_do_not_depend_on_the_cut(T, name):
     rng, found = np.random.default_rng(1), []
+    settings = np.array([0.9, 0.8, 0.01, 0.5, 0.3, 0.01])  # as many as any rule has
     first = rng.normal(size=(5, 5, 10 * panel_of(T))).astype(T)
     for cut in CUTS:
         arena = aligned(first.size, T).reshape(first.shape)  # w, g and three slots
@@ -537,7 +538,7 @@ def test_rules_do_not_depend_on_the_cut(T, name):
             call(
                 f"{name}.rule", T, w=w, g=g, slots=slots, stride=arena.strides[0], rows=4,
                 row=arena.strides[1], panels=high - low, rate=0.01, decay=0.1,
-                power1=0.9, power2=0.999, h0=0.9, h1=0.8, h2=0.01, h3=0.5, h4=0.3, h5=0.01,
+                power1=0.9, power2=0.999, settings=address(settings),
             )  # fmt: skip
         assert not np.array_equal(arena[0, :4], first[0, :4])
         assert np.array_equal(arena[0, 4:], first[0, 4:])

@@ -82,6 +82,26 @@ def make_call(kinds: tuple[types.Type, ...]) -> Callable[..., Any]:
     return codegen
 
 
+def make_read(kind: Any) -> Callable[..., Any]:
+    """``read(address)``: float64 numbers from an address on, as a named tuple of that kind.
+
+    They are values: what is written meanwhile cannot change them, and LLVM knows it.
+    """
+    result = types.NamedUniTuple(types.float64, len(kind._fields), kind)
+
+    @intrinsic
+    def read(tyctx, address):
+        def codegen(context, builder, sig, args):
+            first = builder.inttoptr(args[0], ir.PointerType())
+            places = [offset(builder, first, ir.Constant(I64, 8 * i)) for i in range(len(result))]
+            values = [builder.load(place, typ=FLOAT[8], align=8) for place in places]
+            return context.make_tuple(builder, sig.return_type, values)
+
+        return result(types.int64), codegen
+
+    return read
+
+
 def make_pointer(element: types.Type) -> Callable[..., Any]:
     """``pointer(address)``: a typed pointer to `element`, for ``carray``."""
 

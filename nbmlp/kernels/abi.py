@@ -175,12 +175,11 @@ loss = family(
 
 #: Update weights w (rows, panels) by their gradient g. Rows of both, and of the rule's slots, are
 #: `row` bytes apart; the next slot lies `stride` bytes on. rate: learning rate; decay: decoupled
-#: weight decay, both those of this block of parameters; power1, power2: beta1^t, beta2^t; h0...:
-#: the rule's own settings.
+#: weight decay, both those of this block of parameters; power1, power2: beta1^t, beta2^t; settings:
+#: the rule's own, as many float64 as it was registered with, by name.
 rule = family(
     "rule", w=int, g=int, slots=int, stride=int, rows=int, row=int, panels=int,
-    rate=float, decay=float, power1=float, power2=float,
-    h0=float, h1=float, h2=float, h3=float, h4=float, h5=float,
+    rate=float, decay=float, power1=float, power2=float, settings=int,
 )  # fmt: skip
 
 #: g (rows, panels) += l2*w + l1*sign(w).

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
@@ -13,36 +14,55 @@ import numpy as np
 from nbmlp import tuning
 from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner, piece
+from nbmlp.kernels._llvm import make_read
 from nbmlp.kernels._reduce import make_squares
 from nbmlp.kernels.vecmath import make_vector, vecmath
 from nbmlp.tuning import PANEL_BYTES
 
+__all__ = ["rule_settings"]
 
-def _rule(name: str) -> Callable[[Callable[[type], Any]], None]:
-    """Register ``update(x, d, s0, s1, s2, rate, decay, powers, h)`` as the piece of a rule.
+#: Settings of each rule: names of the optimizer's fields.
+_SETTINGS: dict[str, tuple[str, ...]] = {}
+
+
+def rule_settings(name: str) -> tuple[str, ...]:
+    """The optimizer's fields that a rule reads, in the order of the record `settings`.
+
+    Raises
+    ------
+    KeyError
+        There is no such rule.
+    """
+    return _SETTINGS[name]
+
+
+def _rule(name: str, *fields: str) -> Callable[[Callable[[type], Any]], None]:
+    """Register ``update(x, d, s0, s1, s2, rate, decay, powers, own)`` as the piece of a rule.
 
     x, d (n): weights and gradient; s0, s1, s2 (n): the rule's slots, as many as it has; rate:
-    learning rate; decay: decoupled weight decay; powers: beta1^t, beta2^t; h: six settings.
+    learning rate; decay: decoupled weight decay; powers: beta1^t, beta2^t; own: its settings.
     """
 
     def register(make_update: Callable[[type], Any]) -> None:
+        _SETTINGS[name] = fields
+
         @piece(f"{name}.rule", abi.rule)
         def make(T: type) -> Any:
             update, vector = make_update(T), make_vector(T)
             panel = PANEL_BYTES // np.dtype(T).itemsize
+            read = make_read(namedtuple("Settings", fields))
 
             def rule(
                 w: int, g: int, slots: int, stride: int, rows: int, row: int, panels: int,
-                rate: float, decay: float, power1: float, power2: float,
-                h0: float, h1: float, h2: float, h3: float, h4: float, h5: float,
+                rate: float, decay: float, power1: float, power2: float, settings: int,
             ) -> int:  # fmt: skip
-                n = panels * panel
+                n, own = panels * panel, read(settings)
                 for at in range(0, rows * row, row):
                     slot = slots + at
                     update(
                         vector(w + at, n), vector(g + at, n), vector(slot, n),
                         vector(slot + stride, n), vector(slot + 2 * stride, n),
-                        rate, decay, (power1, power2), (h0, h1, h2, h3, h4, h5),
+                        rate, decay, (power1, power2), own,
                     )  # fmt: skip
                 return 0
 
@@ -51,16 +71,15 @@ def _rule(name: str) -> Callable[[Callable[[type], Any]], None]:
     return register
 
 
-@_rule("sgd")
+@_rule("sgd", "momentum", "nesterov")
 def _sgd(T: type) -> Any:
     @inner
-    def update(x, d, v, s1, s2, rate, decay, powers, h):
-        """h: momentum, 1 for Nesterov."""
-        shrink, step, mu = T(1.0 - rate * decay), T(rate), T(h[0])
-        if h[0] == 0.0:
+    def update(x, d, v, s1, s2, rate, decay, powers, own):
+        shrink, step, mu = T(1.0 - rate * decay), T(rate), T(own.momentum)
+        if own.momentum == 0.0:
             for i in range(len(x)):
                 x[i] = x[i] * shrink - step * d[i]
-        elif h[1] == 0.0:
+        elif own.nesterov == 0.0:
             for i in range(len(x)):
                 v[i] = mu * v[i] + d[i]
                 x[i] = x[i] * shrink - step * v[i]
@@ -72,13 +91,12 @@ def _sgd(T: type) -> Any:
     return update
 
 
-@_rule("rmsprop")
+@_rule("rmsprop", "rho", "epsilon")
 def _rmsprop(T: type) -> Any:
     @inner
-    def update(x, d, s, s1, s2, rate, decay, powers, h):
-        """h: rho, epsilon."""
+    def update(x, d, s, s1, s2, rate, decay, powers, own):
         shrink, step = T(1.0 - rate * decay), T(rate)
-        rho, fresh, eps = T(h[0]), T(1.0 - h[0]), T(h[1])
+        rho, fresh, eps = T(own.rho), T(1.0 - own.rho), T(own.epsilon)
         for i in range(len(x)):
             s[i] = rho * s[i] + fresh * d[i] * d[i]
             x[i] = x[i] * shrink - step * d[i] / (math.sqrt(s[i]) + eps)
@@ -97,16 +115,16 @@ def _sign_of(T: type) -> Any:
     return sign_of
 
 
-@_rule("rmsprop_gains")
+@_rule("rmsprop_gains", "rho", "epsilon", "increase", "decrease", "min_gain", "max_gain")
 def _rmsprop_gains(T: type) -> Any:
     sign_of, zero, one = _sign_of(T), T(0), T(1)
 
     @inner
-    def update(x, d, s, gain, last, rate, decay, powers, h):
-        """h: rho, epsilon, increase, decrease, limits of the gain."""
+    def update(x, d, s, gain, last, rate, decay, powers, own):
         shrink, step = T(1.0 - rate * decay), T(rate)
-        rho, fresh, eps = T(h[0]), T(1.0 - h[0]), T(h[1])
-        up, down, least, most = T(h[2]), T(h[3]), T(h[4]), T(h[5])
+        rho, fresh, eps = T(own.rho), T(1.0 - own.rho), T(own.epsilon)
+        up, down = T(own.increase), T(own.decrease)
+        least, most = T(own.min_gain), T(own.max_gain)
         for i in range(len(x)):
             s[i] = rho * s[i] + fresh * d[i] * d[i]
             sign = sign_of(d[i])
@@ -120,15 +138,16 @@ def _rmsprop_gains(T: type) -> Any:
     return update
 
 
-@_rule("rprop")
+@_rule("rprop", "increase", "decrease", "min_step", "max_step", "learning_rate")
 def _rprop(T: type) -> Any:
     sign_of, zero, one = _sign_of(T), T(0), T(1)
 
     @inner
-    def update(x, d, length, last, s2, rate, decay, powers, h):
-        """h: increase, decrease, limits, first step; rate / first step is the schedule's factor."""
-        shrink, factor = T(1.0 - rate * decay), T(rate / h[4])
-        up, down, least, most = T(h[0]), T(h[1]), T(h[2]), T(h[3])
+    def update(x, d, length, last, s2, rate, decay, powers, own):
+        """rate / learning_rate, which is the first step, is the schedule's factor."""
+        shrink, factor = T(1.0 - rate * decay), T(rate / own.learning_rate)
+        up, down = T(own.increase), T(own.decrease)
+        least, most = T(own.min_step), T(own.max_step)
         for i in range(len(x)):
             sign = sign_of(d[i])
             agree = sign * last[i]
@@ -142,12 +161,11 @@ def _rprop(T: type) -> Any:
     return update
 
 
-@_rule("adagrad")
+@_rule("adagrad", "epsilon")
 def _adagrad(T: type) -> Any:
     @inner
-    def update(x, d, s, s1, s2, rate, decay, powers, h):
-        """h: epsilon."""
-        shrink, step, eps = T(1.0 - rate * decay), T(rate), T(h[0])
+    def update(x, d, s, s1, s2, rate, decay, powers, own):
+        shrink, step, eps = T(1.0 - rate * decay), T(rate), T(own.epsilon)
         for i in range(len(x)):
             s[i] += d[i] * d[i]
             x[i] = x[i] * shrink - step * d[i] / (math.sqrt(s[i]) + eps)
@@ -155,15 +173,14 @@ def _adagrad(T: type) -> Any:
     return update
 
 
-@_rule("adam")
+@_rule("adam", "beta1", "beta2", "epsilon", "epsilon_hat")
 def _adam(T: type) -> Any:
     @inner
-    def update(x, d, m, v, s2, rate, decay, powers, h):
-        """h: beta1, beta2, epsilon, 1 for epsilon before the bias correction."""
+    def update(x, d, m, v, s2, rate, decay, powers, own):
         shrink, step = T(1.0 - rate * decay), T(rate / (1.0 - powers[0]))
         correction = 1.0 / math.sqrt(1.0 - powers[1])
-        root, eps = T(correction), T(h[2] * correction if h[3] != 0.0 else h[2])
-        b1, b2, f1, f2 = T(h[0]), T(h[1]), T(1.0 - h[0]), T(1.0 - h[1])
+        root, eps = T(correction), T(own.epsilon * (correction if own.epsilon_hat != 0.0 else 1.0))
+        b1, b2, f1, f2 = T(own.beta1), T(own.beta2), T(1.0 - own.beta1), T(1.0 - own.beta2)
         for i in range(len(x)):
             m[i] = b1 * m[i] + f1 * d[i]
             v[i] = b2 * v[i] + f2 * d[i] * d[i]

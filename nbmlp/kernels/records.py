@@ -100,8 +100,8 @@ JOB = np.dtype(
         # l2 divided by the weight of each batch; sums of each batch of the epoch (updates, 3), or
         # 0; squares of W, block by block
         ("l2_shared", _i), ("batches", _i), ("squares", _i),
-        ("beta1", _f), ("beta2", _f), ("h0", _f), ("h1", _f), ("h2", _f), ("h3", _f), ("h4", _f),
-        ("h5", _f), ("slot_stride", _i), ("seed", _i),
+        ("beta1", _f), ("beta2", _f), ("settings", _i),  # the rule's own (optim.rule_settings)
+        ("slot_stride", _i), ("seed", _i),
         ("input_drops", _i), ("input_keep", _f), ("input_factor", _f),
         # prediction
         ("out", _i), ("out_row", _i), ("copy_rows", _i),

@@ -91,8 +91,7 @@ def _apply(job, layer, part, decay, pace):
     abi.rule(
         job.rule, w=layer.w + offset, g=layer.g + offset, slots=layer.slots + offset,
         stride=job.slot_stride, rows=rows, row=layer.w_row, panels=high - low, rate=rate,
-        decay=decay, power1=power1, power2=power2,
-        h0=job.h0, h1=job.h1, h2=job.h2, h3=job.h3, h4=job.h4, h5=job.h5,
+        decay=decay, power1=power1, power2=power2, settings=job.settings,
     )  # fmt: skip
 
 

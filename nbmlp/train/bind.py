@@ -8,21 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmlp.kernels.optim import rule_settings
 from nbmlp.optimizers import SGD, Optimizer
 from nbmlp.spec import TrainSpec
 from nbmlp.workspace import Workspace
 
 __all__ = ["bind_batches", "bind_dropout", "bind_training"]
-
-#: Settings of each rule in the order of its arguments h0, h1, ... (kernels/optim.py).
-_RULE_SETTINGS: dict[str, tuple[str, ...]] = {
-    "sgd": ("momentum", "nesterov"),
-    "rmsprop": ("rho", "epsilon"),
-    "rmsprop_gains": ("rho", "epsilon", "increase", "decrease", "min_gain", "max_gain"),
-    "rprop": ("increase", "decrease", "min_step", "max_step", "learning_rate"),
-    "adagrad": ("epsilon",),
-    "adam": ("beta1", "beta2", "epsilon", "epsilon_hat"),
-}
 
 
 def bind_training(work: Workspace, train: TrainSpec, batch: int, order: NDArray[np.int64]) -> None:
@@ -74,13 +65,15 @@ def _pieces(train: TrainSpec, layers: int) -> dict[str, Any]:
 
 
 def _bind_rule(work: Workspace, optimizer: Optimizer) -> None:
-    if optimizer.rule is None:  # gradients only
+    if optimizer.rule is None:  # gradients only: scipy updates
         return
     settings = asdict(optimizer)
-    for i, key in enumerate(_RULE_SETTINGS[optimizer.rule]):
-        work.set(**{f"h{i}": float(settings[key])})
+    work.settings = np.array([settings[key] for key in rule_settings(optimizer.rule)], np.float64)
     work.bind(rule=f"{optimizer.rule}.rule")
-    work.set(beta1=settings.get("beta1", 0.0), beta2=settings.get("beta2", 0.0))
+    work.set(
+        settings=work.settings.ctypes.data,
+        beta1=settings.get("beta1", 0.0), beta2=settings.get("beta2", 0.0),
+    )  # fmt: skip
 
 
 def bind_batches(
