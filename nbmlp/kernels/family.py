@@ -11,7 +11,7 @@ a float does not compile. Nothing is cast on the way and nothing depends on an o
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,10 +79,10 @@ class Family:
         TypeError
             One is missing or unknown.
         """
-        wrong = _names(self.parameters, arguments)
-        if wrong:
+        if arguments.keys() != self.parameters.keys():
+            wrong = _names(self.parameters, arguments)
             raise TypeError(f"A piece of family {self.name} cannot be called so: {wrong}.")
-        return tuple(arguments[name] for name in self.parameters)
+        return tuple(map(arguments.__getitem__, self.parameters))
 
     def why_not(self, unnamed: tuple[Any, ...], named: Mapping[str, Any]) -> str:
         """What is wrong with a call, told by the Numba types of its arguments; empty if nothing."""
@@ -100,10 +100,10 @@ def _written(parameter: inspect.Parameter) -> str:
     return "" if note is parameter.empty else getattr(note, "__name__", str(note))
 
 
-def _names(wanted: Iterable[str], given: Iterable[str]) -> str:
+def _names(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     """Which names are missing and which unknown; empty if none is."""
-    missing = [name for name in wanted if name not in set(given)]
-    unknown = [name for name in given if name not in set(wanted)]
+    missing = [name for name in wanted if name not in given]
+    unknown = [name for name in given if name not in wanted]
     said = f"missing: {', '.join(missing)}" if missing else ""
     return (
         said
