@@ -11,9 +11,9 @@ EXTRAS_bench := bench,cli,plot
 .DEFAULT_GOAL := help
 # What the dashboard shows: the last two commits, or any range of git's.
 COMMITS ?= HEAD~2..HEAD
-# Files of tests run side by side, one more than there are cores, as some wait for servers; PARALLEL=
-# runs them one after the other. Beyond eight the compiler's memory counts for more than time.
-PARALLEL ?= -n $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() + 1))')
+# Files of tests run side by side, one a core (with more than that each waits longer for the others);
+# PARALLEL= runs them one after the other. Beyond eight the compiler's memory counts for more than time.
+PARALLEL ?= -n logical --maxprocesses 8
 
 # Where Python is told to keep no compiled modules, every process would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE

@@ -224,10 +224,13 @@ def test_pause_resume_stop_cancel(timely: LocalService) -> None:
     with pytest.raises(ConflictError):
         timely.resume(job.id)
     process = process_of(timely, job.id)
+    promises = timely._files._promises
+    until(lambda: promises.open() > 0)  # the next checkpoint's
     timely.pause(job.id)
     paused = until(lambda: (j := timely.get_job(job.id)).state is JobState.PAUSED and j)
     assert paused.message.startswith("paused after epoch")
     until(lambda: not process.is_running())
+    until(lambda: promises.open() == 0)
     assert timely.resume(job.id).state in (JobState.QUEUED, JobState.COMPILING)
     until(lambda: timely.get_job(job.id).epoch > paused.epoch)
     timely.stop(job.id)

@@ -231,6 +231,9 @@ def test_what_is_being_written_is_not_free(tmp_path: Path) -> None:
     files.discard(first)
     first.with_name(f".tmp-1-{first.name}").unlink()
     files.promise(second, 6000)
+    files.expect(new_id(), 4000)  # a job is not ended by it, but others wait
+    with pytest.raises(NoSpaceError, match="quota"):
+        files.check_space(1)
     files.close()
 
 

@@ -255,6 +255,17 @@ class DataFolder:
             self.check_space(missing(path, size))
             self._promises.make(path, size)
 
+    def expect(self, job_id: str, size: int) -> None:
+        """Count so many bytes as taken that a running job is about to write; 0 when it has ended.
+
+        Never refused: a job is not ended by what others have been promised.
+        """
+        place = self.job_place(job_id) / "next"
+        with self._promising:
+            self._promises.end(place)
+            if size:
+                self._promises.make(place, size)
+
     def discard(self, upload: Path) -> None:
         """Remove a file on its way in, if it is still there, and what it was promised."""
         upload.unlink(missing_ok=True)

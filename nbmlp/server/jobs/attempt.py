@@ -60,6 +60,8 @@ class Attempt:
         self._used, self._deadline = used, self._began + left
         self.live: Live | None = None
         self.over = self.short_of_space = False
+        #: Bytes that it is about to write: a checkpoint beside those kept, as large as the last.
+        self.writes = 0
         self._pending: deque[dict[str, Any]] = deque()
         self._gone = self._settled = self._deaf = False
         self._exit: int | None = None
@@ -186,6 +188,7 @@ class Attempt:
     def _on_checkpoint(self, message: dict[str, Any]) -> None:
         values = {name: message[name] for name in ("epoch", "bytes", "sha256", "created")}
         info = CheckpointInfo(job_id=self.order.job_id, **values)
+        self.writes = info.bytes
         self._reports.checkpoint(info, self.order.fence, used_seconds=self._time())
 
     def _on_resumed(self, message: dict[str, Any]) -> None:

@@ -198,6 +198,7 @@ class LocalExecutor:
             with self.lock:
                 if self._attempts.get(attempt.order.job_id) is attempt:
                     changed = attempt.advance()
+                    self._files.expect(attempt.order.job_id, attempt.writes)
                     if attempt.over:
                         self._leave(attempt)
         except NoSpaceError as error:
@@ -222,6 +223,7 @@ class LocalExecutor:
 
     def _leave(self, attempt: Attempt) -> None:
         del self._attempts[attempt.order.job_id]
+        self._files.expect(attempt.order.job_id, 0)
         self._left[attempt.order.job_id] = attempt
 
     def _clean_up(self) -> None:
