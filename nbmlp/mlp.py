@@ -6,9 +6,11 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.data import Given, Mended
@@ -21,7 +23,7 @@ from nbmlp.diagnostics.why import Report, diagnose
 from nbmlp.errors import SpecError, TrainingWarning
 from nbmlp.io import model_file
 from nbmlp.model import Arrays, Model
-from nbmlp.net import Net
+from nbmlp.net import Net, converted
 from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Rows
 from nbmlp.rows import Names
@@ -135,7 +137,7 @@ class MLP(Model):
         with self._unchanged_by_errors():
             carried: Arrays = {}
             if resume is None:
-                self._build(given)
+                given = self._build(given)
             else:
                 carried = self._resume(resume, train)
             rows = self.net.rows_of(given)
@@ -183,7 +185,7 @@ class MLP(Model):
         given, done = self._given(X, y, sample_weight, row_numbers)
         with self._unchanged_by_errors():
             if self._net is None:
-                self._build(given, classes)
+                given = self._build(given, classes)
             rows = self.net.rows_of(given)
         self._tell(done)
         train = without_horizon(self.train_spec)
@@ -204,9 +206,12 @@ class MLP(Model):
             self.__dict__.update(before)
             raise
 
-    def _build(self, given: Given, classes: ArrayLike | None = None) -> None:
+    def _build(self, given: Given, classes: ArrayLike | None = None) -> Given:
+        """Make the net; returns the data as it has taken them."""
         with given.names.telling():
+            given = converted(given, self._settings)
             self.build(given.X, given.y, classes)
+        return given
 
     def _given(
         self, X: Any, y: Any, weights: Any, names: Any, validation: Any = None
@@ -231,6 +236,7 @@ class MLP(Model):
             held = Given.of(held.X, held.y, numbers=held.names)
             held, done = held.without_bad_rows(self.model_spec.dtype)
             self._tell(done, "validation data: ")
+        held = replace(held, y=np.asarray(held.y))
         rows, y = self.net.finite_rows(held), held.y
         return Validation(rows, lambda outputs: self.coding.score(y, outputs))
 
@@ -374,6 +380,7 @@ class MLP(Model):
         """
         given, aside = self._divide(Given.of(X, y), validation)
         with given.names.telling():
+            given = converted(given, self._settings)
             net = Net.learn(self._settings, given.X, given.y)
         rows, held = net.finite_rows(given), None if aside is None else net.finite_rows(aside)
         return scan_batch(net, self.train_spec, rows, held, self._threads, **options)

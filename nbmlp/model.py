@@ -65,7 +65,7 @@ class Model:
     @property
     def dtype(self) -> str:
         """Element type of its net, known before the net is."""
-        return str(self._settings.model.get("dtype", "float32"))
+        return self._settings.dtype
 
     @property
     def model_spec(self) -> ModelSpec:
@@ -175,6 +175,7 @@ class Model:
             ``accuracy`` as fractions; for numbers ``mean_squared_error``,
             ``mean_absolute_error`` and ``r2`` in the targets' units.
         """
+        y = np.asarray(y)
         outputs, loss = self.predictor.outputs_and_loss(self.net.rows(X, y, sample_weight))
         return {"loss": loss, **self.coding.evaluate(y, outputs, sample_weight)}
 

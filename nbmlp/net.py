@@ -18,7 +18,6 @@ from nbmlp.data import (
     check_finite,
     check_weights,
     check_X,
-    is_sparse,
 )
 from nbmlp.errors import RowError, SpecError
 from nbmlp.init import initialise
@@ -29,7 +28,24 @@ from nbmlp.settings import Settings
 from nbmlp.spec import ModelSpec
 from nbmlp.state import State, new_state
 
-__all__ = ["Net"]
+__all__ = ["Net", "converted"]
+
+
+def converted(given: Given, settings: Settings) -> Given:
+    """Data that :meth:`Net.learn` and then :meth:`Net.rows` take as they are.
+
+    Lists, data frames and whole numbers would else be converted by each of them.
+
+    Raises
+    ------
+    DataError
+        As :func:`~nbmlp.data.check_X`.
+    """
+    X: Any = as_table(given.X)
+    if X is None:
+        X = check_X(given.X, dtype="float64" if settings.standardise else settings.dtype)
+    return replace(given, X=X, y=np.asarray(given.y))
+
 
 #: Bytes are pictures: what a net learns from is their share of 255.
 _BYTE_SCALE = 1.0 / 255.0
@@ -75,8 +91,8 @@ class Net:
             columns = ColumnPlan.fit(X if table is None else table)
             n_inputs = len(columns.feature_names)
         else:
-            x = check_X(X, dtype=settings.model.get("dtype", "float32"))
-            given = X.dtype if is_sparse(X) else x.dtype
+            x = check_X(X, dtype=settings.dtype)
+            given = x.given if isinstance(x, SparseRows) else x.dtype
             n_inputs, scale = x.shape[1], _BYTE_SCALE if given == np.uint8 else 1.0
         softmax = settings.output_and_loss("classes", 2)[0] == "softmax"
         linear = settings.output_and_loss("regression", 0)[0] == "identity"

@@ -80,6 +80,11 @@ class Settings:
         given |= {"task": self.task, "standardise": self.standardise, **changes}
         return Settings.parse(given.pop("hidden"), given)
 
+    @property
+    def dtype(self) -> str:
+        """Element type of the net."""
+        return str(self.model.get("dtype", "float32"))
+
     def output_and_loss(self, task: str, n_classes: int) -> tuple[str, str]:
         """What ``"auto"`` means for a task."""
         return choose_output(task, n_classes, self.model["output"], self.model["loss"])

@@ -89,6 +89,15 @@ def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "getuid", lambda: 54321)
 
 
+def test_a_kernel_in_any_folder_counts(tmp_path: Path) -> None:
+    """Else changed kernels would run as they were compiled before."""
+    names = ["gemm.py", "layers/dense.py", "layers/inputs/sparse.py"]
+    for path in (tmp_path / name for name in [*names, "layers/notes.txt"]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    assert sorted(code_folder._sources(tmp_path)) == [tmp_path / name for name in names]
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o002, 0o000])
 def test_what_we_write_is_for_us_only_and_is_read_again(
     umask: int, base: Path, compile_it: Compile

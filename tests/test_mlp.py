@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
 import tracemalloc
+import types
 import weakref
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,14 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
-from nbmlp import MLP
+from nbmlp import MLP, mlp
 from nbmlp.data import Table
 from nbmlp.errors import DataError, ModelFileError, NbmlpError, NotFittedError, SpecError
+from nbmlp.net import Net
 from nbmlp.plan import make_plan
 from nbmlp.predict import Pace
+from nbmlp.train import loop
+from nbmlp.train.callbacks import Callback
 from nbmlp.train.engine import Engine
 from nbmlp.train.standard import EarlyStopping
 from tests import children
@@ -431,6 +436,75 @@ def test_history(data):
     assert history[-1].learning_rate < 0.6 * history[-2].learning_rate
     assert history.stop_reason == "epochs done"
     assert fitted.fit(X, y).history is not history
+
+
+class Counted:
+    """Something that can be made an array of, as a list can; counts how often it was."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.times = values, 0
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        self.times += 1
+        return np.array(self.values, dtype)
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+@pytest.mark.parametrize("task", ["auto", "classes", "regression"])
+@pytest.mark.parametrize("use", ["fit", "partial_fit", "fit and validate", "scan_batch"])
+def test_lists_become_arrays_once(data, use, task, standardise):
+    given = [Counted(values) for values in data]
+    if use == "scan_batch":
+        options = {"sizes": (10,), "seconds": 0.1}
+    else:
+        options = {"validation": tuple(map(Counted, data))} if "validate" in use else {}
+    fitted = model(task=task, standardise=standardise)
+    getattr(fitted, use.split()[0])(*given, **options)
+    given += options.get("validation", ())
+    assert [one.times for one in given] == [1] * len(given)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.bool_, "<U", scipy.sparse.csr_array])
+def test_other_numbers_are_converted_once(data, kind, monkeypatch):
+    """What the net learns its shape from is what it is trained on."""
+    X, y = (data[0] * 100).astype(np.int64), data[1]
+    if kind == "<U":
+        X = pd.DataFrame({"text": np.array(["a", "b"])[X[:, 0] % 2], "number": X[:, 1]})
+    else:
+        X = kind(X) if kind is scipy.sparse.csr_array else X.astype(kind)
+    seen = []
+    learn, rows = Net.learn.__func__, Net.rows
+    monkeypatch.setattr(Net, "learn", classmethod(lambda *a: (seen.append(a[2]), learn(*a))[1]))
+    monkeypatch.setattr(Net, "rows", lambda *a, **k: (seen.append(a[1]), rows(*a, **k))[1])
+    fitted = model().fit(X, y)
+    assert seen[0] is seen[1] is not X or kind is np.uint8
+    assert fitted.net.inputs(seen[1]) is seen[1] or kind == "<U"
+
+
+class Progresses(Callback):
+    def on_fit_begin(self, run):
+        self.seen = []
+
+    def on_progress(self, run, progress):
+        self.seen.append((run.phase, progress.loss_so_far))
+
+
+def test_loss_so_far_is_without_penalty(data):
+    told = Progresses()
+    fitted = model(epochs=1, l2=0.1).fit(*data, callbacks=[told])
+    assert told.seen[-1][1] == fitted.history[0].data_loss < fitted.history[0].train_loss
+
+
+def test_kernels_are_compiled_before_the_first_epoch_without_asserts_too(data, monkeypatch):
+    """As ``python -O`` runs it."""
+    source = Path(loop.__file__).read_text()
+    plain = types.ModuleType("plain_loop")
+    monkeypatch.setitem(sys.modules, plain.__name__, plain)
+    exec(compile(source, loop.__file__, "exec", optimize=1), plain.__dict__)
+    monkeypatch.setattr(mlp, "Loop", plain.Loop)
+    told = Progresses()
+    model().fit(*data, callbacks=[told])
+    assert [phase for phase, _ in told.seen[:2]] == ["compiling", "training"]
 
 
 def test_partial_fit_is_an_epoch(data):

@@ -105,6 +105,15 @@ class TestInputs:
             with pytest.raises(DataError, match=r"X has 1e\+39 at row 250, column 7"):
                 model.predict(bad)
 
+    @pytest.mark.parametrize("threads", [1, 2, 5])
+    def test_predict_names_the_first_row_whichever_thread_meets_one_first(self, threads):
+        X, y = children.rows(3000)
+        model = MLP(**{**SETTINGS, "threads": threads}).fit(X, y)
+        X[[17, 1200, 1201, 2999], 3] = np.nan
+        for _ in range(20):
+            with pytest.raises(DataError, match="X has nan at row 17, column 3"):
+                model.predict(X)
+
     def test_validation_rows(self):
         X, y = children.rows(100)
         bad = X.copy()

@@ -27,7 +27,7 @@ _MEND = ": mend it or leave that row out."
 
 
 def check_X(
-    X: ArrayLike,
+    X: ArrayLike | SparseRows,
     n_features: int | None = None,
     name: str = "X",
     dtype: DTypeLike = np.float32,
@@ -38,7 +38,7 @@ def check_X(
     ----------
     X : array-like or sparse matrix of shape (rows, columns)
         float32, float64 and uint8 arrays are returned without a copy, memory-mapped or strided
-        between rows, as long as each row is contiguous.
+        between rows, as long as each row is contiguous. What has been returned is so again.
     n_features : int, optional
         Columns that the model was fitted on.
     name : str
@@ -59,6 +59,9 @@ def check_X(
     """
     if _fits(X, n_features):
         return X
+    if isinstance(X, SparseRows):
+        _check_width(X.shape[1], n_features, name)
+        return X
     if is_sparse(X):
         return check_sparse(X, n_features, name, dtype)
     array = _as_numbers(X, name)
@@ -66,17 +69,19 @@ def check_X(
         raise DataError(f"{name} has shape {array.shape}: {_reshape_hint(array, name)}")
     if 0 in array.shape:
         raise DataError(f"{name} has shape {array.shape}: at least one row and column are needed.")
-    if n_features is not None and array.shape[1] != n_features:
-        raise DataError(
-            f"{name} has {array.shape[1]} columns: the model was fitted on {n_features}."
-        )
+    _check_width(array.shape[1], n_features, name)
     if array.dtype not in _NATIVE:
         swapped = array.dtype.newbyteorder("=")
         return np.ascontiguousarray(array, dtype=swapped if swapped in _NATIVE else dtype)
     return array if _readable(array) else array.copy(order="C")
 
 
-def _fits(X: ArrayLike, n_features: int | None) -> TypeGuard[NDArray[Any]]:
+def _check_width(width: int, n_features: int | None, name: str) -> None:
+    if n_features is not None and width != n_features:
+        raise DataError(f"{name} has {width} columns: the model was fitted on {n_features}.")
+
+
+def _fits(X: ArrayLike | SparseRows, n_features: int | None) -> TypeGuard[NDArray[Any]]:
     """The common case, told in half a microsecond: an array that the kernels read as it is."""
     return (
         type(X) is np.ndarray

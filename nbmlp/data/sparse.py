@@ -28,6 +28,8 @@ class SparseRows:
     matrix : scipy.sparse.csr_array or csr_matrix (rows, columns)
         In canonical form, values float32 or float64, indices and row starts both int32 or both
         int64; each array in one piece.
+    given : dtype, optional
+        What its values were before they were converted.
 
     Attributes
     ----------
@@ -42,8 +44,9 @@ class SparseRows:
     #: Rows are found by their starts, not by a distance.
     strides = (0, 0)
 
-    def __init__(self, matrix: Any) -> None:
+    def __init__(self, matrix: Any, given: np.dtype[Any] | None = None) -> None:
         self.matrix, self.shape, self.dtype = matrix, matrix.shape, matrix.dtype
+        self.given = given or self.dtype
         # Kept: the addresses hold even if the user gives his matrix other arrays meanwhile.
         self._parts = (matrix.data, matrix.indices, matrix.indptr)
         self.table = np.array([part.ctypes.data for part in self._parts], np.int64)
@@ -126,7 +129,7 @@ def check_sparse(X: Any, n_features: int | None, name: str, dtype: DTypeLike) ->
         parts = (matrix.data.copy(), matrix.indices.copy(), matrix.indptr.copy())
         matrix = type(matrix)(parts, shape=matrix.shape)
         matrix.sum_duplicates()
-    return SparseRows(matrix)
+    return SparseRows(matrix, X.dtype)
 
 
 def _rise_in_rows(matrix: Any) -> bool:

@@ -40,11 +40,15 @@ def cache_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     digest = hashlib.sha256(repr(tuning.detect()).encode())
-    files = [*Path(__file__).parent.glob("*.py")]
-    files += [Path(module.__file__ or "") for module in (tuning, activations)]
-    for file in sorted(files):
+    others = [Path(module.__file__ or "") for module in (tuning, activations)]
+    for file in sorted([*_sources(Path(__file__).parent), *others]):
         digest.update(file.read_bytes())
     return base / "nbmlp" / digest.hexdigest()[:16]
+
+
+def _sources(folder: Path) -> list[Path]:
+    """What is compiled: the Python files of a folder and of all folders in it."""
+    return [*folder.rglob("*.py")]
 
 
 # ------------------------------------------------------------------------------- whom to believe

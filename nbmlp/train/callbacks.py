@@ -41,7 +41,7 @@ class Progress:
     samples_per_second : float
         Rows per second in this epoch.
     loss_so_far : float
-        Mean training loss of the epoch's updates so far, penalty included.
+        Mean loss on the data of the epoch's updates so far, without penalty.
     between_batches : bool
         Within the epoch, and no batch is half done: the run can be saved.
     """

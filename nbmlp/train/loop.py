@@ -163,6 +163,9 @@ class Loop:
     @property
     def engine(self) -> Engine:
         """The bound engine; built on first use, which compiles what the spec needs."""
+        return self._bind()
+
+    def _bind(self) -> Engine:
         if self._engine is None:
             self._engine = self._build_engine()
             if self._validation:
@@ -204,7 +207,7 @@ class Loop:
 
     def _prepare(self) -> None:
         """Compile before the clock of the first epoch starts."""
-        assert self.engine
+        self._bind()
         if self._validation and self._predictor:
             self._predictor.outputs_and_loss(self._validation.rows.first(1))
 
