@@ -456,6 +456,23 @@ def test_nan_in_the_data_is_refused_unless_it_is_to_be_mended(policy):
 
 
 @quiet
+@pytest.mark.parametrize("bad", ["X", "y", "label"])
+def test_a_score_names_the_row(bad):
+    """As fit and predict do, and once."""
+    model = (MLPClassifier if bad == "label" else MLPRegressor)(**FEW)
+    y = LABELS.astype(object) if bad == "label" else Y[:, 0].copy()
+    rows = X.copy()
+    model.fit(X, y)
+    if bad == "X":
+        rows[17, 3] = np.inf
+    else:
+        y[17] = None if bad == "label" else np.nan
+    with pytest.raises(ValueError, match="at row 17") as told:
+        model.score(rows, y)
+    assert str(told.value).count("at row 17") == 1
+
+
+@quiet
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from nbmlp.estimators.convert import copy_fitted, fill_from_mlp, to_mlp
 from nbmlp.estimators.fitting import CompiledPerceptron
+from nbmlp.estimators.places import names_of, with_place
 from nbmlp.mlp import MLP
 
 __all__ = ["DropIn"]
@@ -47,6 +48,25 @@ class DropIn(CompiledPerceptron):
             return self._fit(X, y, sample_weight)
         finally:
             del self._given_validation
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The mean accuracy, or R².
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n, n_features)
+        y : array-like (n,) or (n, n_outputs)
+        sample_weight : array-like (n,), optional
+
+        Raises
+        ------
+        ValueError
+            Values that are none, with their row.
+        """
+        try:
+            return float(super().score(X, y, sample_weight=sample_weight))
+        except (TypeError, ValueError) as error:
+            raise with_place(error, names_of(X), X, y, sample_weight) from None
 
     @classmethod
     def from_sklearn(cls, model: Any) -> Self:

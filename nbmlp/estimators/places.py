@@ -14,8 +14,11 @@ from nbmlp.rows import PLAIN, Names
 
 __all__ = ["names_of", "with_place"]
 
-#: How scikit-learn begins: which of its arrays, and what is in it.
-_SAID = re.compile(r"Input ((?:X|y|sample_weight) )?contains (NaN|infinity[^\n]*?)\.?(\n|$)")
+#: How scikit-learn begins: which of its arrays, and what is in it; not where we have said so.
+_SAID = re.compile(
+    r"(?!.* at row )Input ((?:X|y|y_true|sample_weight) )?contains"
+    r" (NaN|infinity[^\n]*?)\.?(\n|$)"
+)
 
 
 def names_of(X: Any) -> Names:
@@ -46,7 +49,7 @@ def with_place(
     said = _SAID.match(str(error))
     if isinstance(error, RowError) or (said is None and not isinstance(error, TypeError)):
         return error
-    array = (said[1] or "y").strip() if said else "y"
+    array = (said[1] or "y").strip().removesuffix("_true") if said else "y"
     given = {"X": X, "y": y, "sample_weight": sample_weight}[array]
     place = None if given is None else _first_bad(array, given, names)
     if place is None:
