@@ -21,6 +21,7 @@ from nbmlp.diagnostics.scan_result import BatchScan
 from nbmlp.diagnostics.user_code import Function, FunctionReport, Problem
 from nbmlp.diagnostics.why import Report, diagnose
 from nbmlp.errors import SpecError, TrainingWarning
+from nbmlp.failures.explain import explain
 from nbmlp.io import model_file
 from nbmlp.model import Arrays, Model
 from nbmlp.net import Net, converted
@@ -246,7 +247,7 @@ class MLP(Model):
         if kept is None or kept.state is not net.state or not kept.rebind(train, rows):
             kept = self._engine = None  # its memory goes before the new one's comes
             full = isinstance(train.optimizer, LBFGS)
-            kept = Engine(net.spec, train, net.state, rows, self._threads, deterministic=full)
+            kept = Engine(net.spec, train, net.state, rows, self._threads, full, explain=explain)
         self._engine = kept
         return kept
 
@@ -287,7 +288,7 @@ class MLP(Model):
         """
         net, rows = self.net, self.net.rows(X, y, sample_weight)
         engine = Engine(
-            net.spec, self.train_spec, net.state, rows, self._threads, deterministic=True
+            net.spec, self.train_spec, net.state, rows, self._threads, True, explain=explain
         )
         loss, gradient = engine.loss_and_gradient()
         return loss, net.state.get_flat(gradient)

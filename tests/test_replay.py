@@ -14,8 +14,8 @@ import scipy.sparse as sp
 import nbmlp
 from nbmlp import MLP, ModelFileError, NonFiniteError
 from nbmlp.cli import run
+from nbmlp.failures.update import Step
 from nbmlp.rows import Names
-from nbmlp.train.step import Step
 from tests import children
 
 REGRESSION: dict[str, Any] = {"hidden": (30, 20), "task": "regression", "seed": 3}

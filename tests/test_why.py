@@ -16,7 +16,7 @@ from nbmlp.cli import run
 from nbmlp.diagnostics.why import CAUSES, Finding, Report, Trial, Where, rules_data
 from nbmlp.diagnostics.why.trials import log_losses
 from nbmlp.spec import ModelSpec
-from nbmlp.train.xray import take_xray
+from nbmlp.train.statistics import layer_statistics
 
 
 def cured_error(report: Report, data: tuple[Any, ...]) -> tuple[float, float]:
@@ -276,14 +276,14 @@ def test_log_losses_whatever_the_outputs() -> None:
 # -- looking at a net
 
 
-def test_xray_against_numpy() -> None:
+def test_statistics_against_numpy() -> None:
     rng = np.random.default_rng(2)
     X, y = rng.normal(size=(60, 5)), rng.normal(size=60)
     model = MLP(
         hidden=(7, 4), activation=("tanh", "relu"), task="regression", dtype="float64"
     ).build(X, y)
     net = model.net
-    view = take_xray(net.spec, model.train_spec, net.state, net.rows(X, y))
+    view = layer_statistics(net.spec, model.train_spec, net.state, net.rows(X, y))
     (W1, W2, W3), (b1, b2, b3) = model.weights, model.biases
     a1 = np.tanh(X @ W1 + b1)
     a2 = np.maximum(a1 @ W2 + b2, 0.0)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmlp.failures.explain import explain
 from nbmlp.plan import make_plan
 from nbmlp.predict import Rows
 from nbmlp.spec import ModelSpec, TrainSpec
@@ -192,7 +193,7 @@ class _Probe:
     def __init__(
         self, spec: ModelSpec, train: TrainSpec, state: State, rows: Rows, attempt: _Attempt
     ) -> None:
-        self._engine = Engine(spec, train, state, rows, 1, deterministic=True)
+        self._engine = Engine(spec, train, state, rows, 1, True, explain=explain)
         self._state, self._spec, self._rows, self._attempt = state, spec, rows, attempt
         self._flat, self._l1 = state.get_flat(), train.l1 > 0
         _, arena = self._engine.loss_and_gradient()

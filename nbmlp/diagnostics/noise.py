@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nbmlp.failures.explain import explain
 from nbmlp.predict import Rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State
@@ -95,7 +96,7 @@ def noise_scale(
         between()
         chunk = rows.take(places)
         if engine is None or not engine.rebind(engine.train, chunk):
-            engine = Engine(spec, train, state, chunk, threads, deterministic=True)
+            engine = Engine(spec, train, state, chunk, threads, True, explain=explain)
         gradient = state.get_flat(engine.loss_and_gradient()[1]).astype(np.float64)
         total += gradient
         squares += float(gradient @ gradient)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from nbmlp.train.anatomy import Look, examine, first_bad
-from nbmlp.train.forensics import operation
-from nbmlp.train.step import Step
+from nbmlp.failures.explain import operation
+from nbmlp.failures.trace import Look, examine, first_bad
+from nbmlp.failures.update import Step
 
 __all__ = ["ReplayReport", "replay"]
 

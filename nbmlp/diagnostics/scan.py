@@ -15,6 +15,7 @@ from nbmlp.checks import number, whole
 from nbmlp.diagnostics.noise import NoiseScale, noise_scale
 from nbmlp.diagnostics.scan_result import BatchPoint, BatchScan
 from nbmlp.errors import DataError, NonFiniteError, SpecError
+from nbmlp.failures.explain import explain
 from nbmlp.net import Net
 from nbmlp.plan import make_plan
 from nbmlp.predict import Predictor, Rows
@@ -60,7 +61,7 @@ class _Training:
     def __init__(
         self, net: Net, train: TrainSpec, state: State, rows: Rows, threads: int, rate: float
     ) -> None:
-        self.engine = Engine(net.spec, train, state, rows, threads)
+        self.engine = Engine(net.spec, train, state, rows, threads, explain=explain)
         self.state, self.samples = state, 0
         self._rates = np.full(self.engine.steps_per_epoch, rate)
         self._over, self._trial = True, self.engine.batch

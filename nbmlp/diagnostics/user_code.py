@@ -15,6 +15,7 @@ from nbmlp.diagnostics.formulas import Array
 from nbmlp.diagnostics.gradients import MOST_ROWS, BlockError
 from nbmlp.diagnostics.slips import Cost, Finding
 from nbmlp.errors import SpecError
+from nbmlp.failures.explain import explain
 from nbmlp.plan import make_plan
 from nbmlp.predict import Rows
 from nbmlp.spec import ModelSpec, TrainSpec
@@ -77,7 +78,7 @@ class Problem:
         train = self.train.with_(l1=0.0, l2=0.0, reduction="mean")
         state = new_state(make_plan(self.spec, 1), train.optimizer)
         state.set_flat(self.flat)
-        engine = Engine(self.spec, train, state, Rows(self.x, self.y), 1, deterministic=True)
+        engine = Engine(self.spec, train, state, Rows(self.x, self.y), 1, True, explain=explain)
         _, gradient = engine.loss_and_gradient()
         return split_flat(self.spec, state.get_flat(gradient))
 

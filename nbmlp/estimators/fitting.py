@@ -29,7 +29,7 @@ from nbmlp.estimators.weights import Weights
 from nbmlp.rows import PLAIN, Names
 from nbmlp.schedules import Constant
 from nbmlp.spec import ModelSpec, TrainSpec
-from nbmlp.train.forensics import describe_skipped
+from nbmlp.train.epochs import describe_skipped
 from nbmlp.tuning import available_threads
 
 __all__ = ["CompiledPerceptron"]

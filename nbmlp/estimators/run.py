@@ -16,7 +16,7 @@ from nbmlp.errors import SpecError
 from nbmlp.estimators.updates import Updates
 from nbmlp.train.callbacks import Callback, CallbackList, Progress, Run
 from nbmlp.train.history import EpochRecord, History
-from nbmlp.train.xray import Xray, take_xray
+from nbmlp.train.statistics import NetStatistics, layer_statistics
 
 __all__ = ["EstimatorRun", "as_callbacks"]
 
@@ -85,10 +85,12 @@ class EstimatorRun:
         """Put such a copy back."""
         self._updates.weights.state.set_flat(weights)
 
-    def look(self) -> Xray:
+    def look(self) -> NetStatistics:
         """What the net does with the first of the training rows, layer by layer."""
         engine = self._updates.engine
-        return take_xray(engine.spec, engine.train, engine.state, engine.rows)
+        return layer_statistics(
+            engine.spec, engine.train, engine.state, engine.rows, engine.explain
+        )  # fmt: skip
 
     def save_checkpoint(self, path: Path) -> None:
         """Refused: what resuming an estimator needs is not in the native model's files."""

@@ -11,6 +11,7 @@ from scipy.special import xlogy
 
 from nbmlp.errors import NonFiniteError
 from nbmlp.estimators.weights import Weights
+from nbmlp.failures.explain import explain
 from nbmlp.names import LOSSES, Function
 from nbmlp.predict import Rows
 from nbmlp.spec import ModelSpec, TrainSpec
@@ -75,8 +76,9 @@ class Updates:
         self.weights, self.train = weights, train
         self._given, self._constant = rows.weights, _constants(weights.spec, rows.y)
         self.engine = Engine(
-            weights.spec, train, weights.state, rows, weights.threads, whole, per_batch=True
-        )
+            weights.spec, train, weights.state, rows, weights.threads, whole, per_batch=True,
+            explain=explain,
+        )  # fmt: skip
         self.lost, self.stopped, self._spoils, self.penalty = False, "", spoils, 0.0
         self.failure: NonFiniteError | None = None
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nbmlp.errors import SpecError
 from nbmlp.train.history import EpochRecord, History
-from nbmlp.train.xray import Xray
+from nbmlp.train.statistics import NetStatistics
 
 __all__ = [
     "Callback",
@@ -90,7 +90,7 @@ class Run(Protocol):
     def set_weights(self, weights: NDArray[Any]) -> None:
         """Put such a copy back."""
 
-    def look(self) -> Xray:
+    def look(self) -> NetStatistics:
         """What the net does with some of the training rows, layer by layer."""
 
     def save_checkpoint(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One epoch after another over bound data: regions, snapshots, and what to say when they fail."""
+"""One epoch after another over bound data: regions, snapshots, and back to before a failure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nbmlp.train.crew import Crew
 from nbmlp.train.snapshot import Snapshot
 from nbmlp.workspace import Workspace
 
-__all__ = ["MOST_SKIPPED", "Engine"]
+__all__ = ["MOST_SKIPPED", "Engine", "Explain", "bare_fact"]
 
 #: Batches in a row that may be left out.
 MOST_SKIPPED = 10
@@ -31,6 +31,20 @@ MOST_SKIPPED = 10
 #: A trial of another number of threads is so much shorter than a region: some 3 ms of the
 #: faster, which is lost if the other is slower.
 _TRIALS = 64
+
+
+def bare_fact(engine: Engine) -> NonFiniteError:
+    """All that an engine knows of the update that it stands before: which, and of which rows."""
+    rows = engine.rows.names.row_numbers(engine.batch_places())
+    step = engine.state.step
+    return NonFiniteError(
+        f"a value became NaN or infinite in update {step + 1}; the weights are as before it.",
+        step=step, batch_rows=np.sort(rows),
+    )  # fmt: skip
+
+
+#: What went wrong in the batch that an engine stands before: to be raised.
+Explain = Callable[["Engine"], NonFiniteError]
 
 
 class Engine:
@@ -51,6 +65,9 @@ class Engine:
         the rows is theirs.
     per_batch : bool
         As scikit-learn: l2 is divided by the weight of each batch's rows, and `batches` is kept.
+    explain : callable
+        Makes the error that is raised when an update fails, e.g.
+        :func:`nbmlp.failures.explain.explain`.
 
     Attributes
     ----------
@@ -74,6 +91,7 @@ class Engine:
         threads: int,
         deterministic: bool = False,
         per_batch: bool = False,
+        explain: Explain = bare_fact,
     ) -> None:
         if deterministic:
             train = train.with_(
@@ -81,7 +99,7 @@ class Engine:
                 gradient_norms=False,
             )  # fmt: skip
         self.spec, self.train, self.state, self.rows = spec, train, state, rows
-        self.whole, self.per_batch = deterministic, per_batch
+        self.whole, self.per_batch, self.explain = deterministic, per_batch, explain
         if len(state.slots) != len(train.optimizer.slots):  # another optimizer's
             first_slots(state, train.optimizer)
         # partial_fit may come with fewer rows than a batch.
@@ -299,9 +317,9 @@ class Engine:
         work.set(cursor=work["batch_start"], accumulated=0.0)
         self._count_updates()
         if not self._may_skip():
-            raise self.failure()
+            raise self.explain(self)
         if self.first_skip is None:
-            self.first_skip = self.failure()
+            self.first_skip = self.explain(self)
         self._skip()
 
     def _rewind(self) -> None:
@@ -344,12 +362,6 @@ class Engine:
     def _count_updates(self) -> None:
         if self.work["rule"]:
             self.state.step = self.work["step"]
-
-    def failure(self) -> NonFiniteError:
-        """What goes wrong in the batch that the engine stands before."""
-        from nbmlp.train.forensics import explain  # builds engines of its own
-
-        return explain(self)
 
     def batch_places(self) -> NDArray[np.int64]:
         """Rows (of `rows`) of the batch that the engine stands before, in its order."""

@@ -22,11 +22,11 @@ from nbmlp.spec import TrainSpec
 from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList, Progress
 from nbmlp.train.engine import Engine
-from nbmlp.train.forensics import describe_skipped
+from nbmlp.train.epochs import describe_skipped
 from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.interrupt import Interrupt, Interrupted
 from nbmlp.train.lbfgs import minimise
-from nbmlp.train.xray import Xray, take_xray
+from nbmlp.train.statistics import NetStatistics, layer_statistics
 
 __all__ = ["Loop", "Validation", "check_rows", "without_horizon"]
 
@@ -113,9 +113,12 @@ class Loop:
         """Put such a copy back."""
         self._state.set_flat(weights)
 
-    def look(self) -> Xray:
+    def look(self) -> NetStatistics:
         """What the net does with the first of the training rows, layer by layer."""
-        return take_xray(self.engine.spec, self._train, self._state, self.engine.rows)
+        engine = self.engine
+        return layer_statistics(
+            engine.spec, self._train, self._state, engine.rows, engine.explain
+        )  # fmt: skip
 
     @property
     def rows_done(self) -> int:

@@ -14,7 +14,7 @@ from nbmlp.errors import NonFiniteError
 from nbmlp.plots import watched_layers
 from nbmlp.train.callbacks import Callback, Run
 from nbmlp.train.history import EpochRecord
-from nbmlp.train.xray import Xray
+from nbmlp.train.statistics import NetStatistics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,14 +37,14 @@ class Watch(Callback):
     ----------
     epochs : list of int
         After which it looked.
-    views : list of Xray
+    views : list of NetStatistics
         What it saw.
     """
 
     def __init__(self, share: float = 0.02) -> None:
         self.share = number("share", share, high=1.0, closed_low=False, closed_high=True)
         self.epochs: list[int] = []
-        self.views: list[Xray] = []
+        self.views: list[NetStatistics] = []
 
     def on_fit_begin(self, run: Run) -> None:
         """Forget the training before."""
@@ -74,7 +74,7 @@ class Watch(Callback):
         self._spent += self._last
 
     def column(self, name: str) -> NDArray[np.float64]:
-        """One value of :class:`~nbmlp.train.xray.LayerView` by look and layer, (looks, layers)."""
+        """One value of ``LayerStatistics`` by look and layer, (looks, layers)."""
         rows = [[getattr(layer, name) for layer in view.layers] for view in self.views]
         return np.array(rows, dtype=np.float64)
 

@@ -19,7 +19,7 @@ from nbmlp.optimizers import SGD
 from nbmlp.predict import Rows
 from nbmlp.settings import Settings
 from nbmlp.spec import ModelSpec, TrainSpec
-from nbmlp.train.xray import Xray, take_xray
+from nbmlp.train.statistics import NetStatistics, layer_statistics
 
 __all__ = ["Evidence", "InputFacts", "look_at_inputs"]
 
@@ -127,18 +127,18 @@ class Evidence:
         return look_at_inputs(self.rows)
 
     @cached_property
-    def first(self) -> Xray | None:
+    def first(self) -> NetStatistics | None:
         """The net at its first weights; None if even they give no finite output."""
-        return self._xray(self.before)
+        return self._statistics(self.before)
 
     @cached_property
-    def last(self) -> Xray | None:
+    def last(self) -> NetStatistics | None:
         """The net as trained."""
-        return self._xray(self.base.net)
+        return self._statistics(self.base.net)
 
-    def _xray(self, net: Net) -> Xray | None:
+    def _statistics(self, net: Net) -> NetStatistics | None:
         try:
-            return take_xray(net.spec, self.train, net.state, self.rows)
+            return layer_statistics(net.spec, self.train, net.state, self.rows)
         except NonFiniteError:
             return None
 

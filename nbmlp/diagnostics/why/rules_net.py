@@ -13,7 +13,7 @@ from nbmlp.diagnostics.why.report import Where
 from nbmlp.diagnostics.why.suspects import Cure, Suspect
 from nbmlp.init import usual_deviation
 from nbmlp.names import OUTPUTS, Flat
-from nbmlp.train.xray import LayerView
+from nbmlp.train.statistics import LayerStatistics
 
 __all__ = ["NET_RULES"]
 
@@ -132,7 +132,7 @@ class _Worst(NamedTuple):
         return Where(layer=self.k + 1, unit_share=self.share, step=step)
 
 
-def _worst(e: Evidence, share: Callable[[LayerView], float]) -> _Worst:
+def _worst(e: Evidence, share: Callable[[LayerStatistics], float]) -> _Worst:
     """The largest share in a hidden layer, at the first weights or after the training."""
     found = [
         _Worst(share(layer), k, late)
@@ -159,7 +159,7 @@ def saturated_units(e: Evidence) -> Suspect | None:
     )  # fmt: skip
 
 
-def _dead(layer: LayerView) -> float:
+def _dead(layer: LayerStatistics) -> float:
     """Share of the units that are relu and dead."""
     return layer.dead if OUTPUTS[layer.activation].flat is Flat.BELOW else 0.0
 

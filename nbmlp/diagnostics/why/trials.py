@@ -14,6 +14,7 @@ from nbmlp import tuning
 from nbmlp.coding import TargetCoding
 from nbmlp.data import Given
 from nbmlp.errors import DataError, NonFiniteError
+from nbmlp.failures.explain import explain
 from nbmlp.names import Loss
 from nbmlp.net import Net
 from nbmlp.optimizers import LBFGS
@@ -233,7 +234,7 @@ class Trainer:
         history, deadline = History(), _Deadline(seconds)
         loop = Loop(
             None, train, epochs, net.state, len(rows),
-            lambda: Engine(net.spec, train, net.state, rows, threads, deterministic=full),
+            lambda: Engine(net.spec, train, net.state, rows, threads, full, explain=explain),
             lambda: predictor, Validation(held, score), history, _no_checkpoint, {},
         )  # fmt: skip
         failure = None

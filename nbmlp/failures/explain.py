@@ -1,6 +1,6 @@
 """Why an update failed: the first value that is not finite, and whether data or dynamics made it.
 
-The batch is repeated operation by operation (`anatomy`); what it gives is compared with what is
+The batch is repeated operation by operation (`trace`); what it gives is compared with what is
 usual in the data (`data.outliers`).
 """
 
@@ -11,12 +11,12 @@ import numpy as np
 from nbmlp.data.outliers import Far, Usual
 from nbmlp.data.sparse import finite_in
 from nbmlp.errors import Cell, NonFiniteError, Place, listing
+from nbmlp.failures.trace import Look, examine, first_bad
+from nbmlp.failures.update import Step
 from nbmlp.predict import Rows
-from nbmlp.train.anatomy import Look, examine, first_bad
 from nbmlp.train.engine import Engine
-from nbmlp.train.step import Step
 
-__all__ = ["describe_skipped", "explain", "operation"]
+__all__ = ["explain", "operation"]
 
 #: Rows or columns that a sentence lists, and cells that an error keeps.
 _LISTED, _MOST_CELLS = 20, 100
@@ -30,14 +30,6 @@ def operation(look: Look) -> str:
         return f"{'product ' * (look.kind == 'z')}{look.kind} of layer {look.layer}"
     owner = "" if look.kind in ("gradient", "update") else "optimizer's "
     return f"{owner}{look.kind} of {'b' if look.in_bias else 'W'}{look.layer}"
-
-
-def describe_skipped(engine: Engine) -> str:
-    """What was left out of the training, in a sentence; empty if nothing was."""
-    if not engine.skipped:
-        return ""
-    batches = f"{engine.skipped} batch{'es' * (engine.skipped > 1)}"
-    return f"{batches} with NaN or infinite values left out; the first: {engine.first_skip}"
 
 
 def explain(engine: Engine) -> NonFiniteError:

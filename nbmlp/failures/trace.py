@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.data import SparseRows
+from nbmlp.failures.update import Step
 from nbmlp.kernels import records
 from nbmlp.kernels.run import run
 from nbmlp.optimizers import LBFGS
 from nbmlp.train.engine import Engine
-from nbmlp.train.step import Step
 
 __all__ = ["Look", "examine", "first_bad"]
 

@@ -12,6 +12,8 @@ import scipy.sparse as sp
 
 import nbmlp
 from nbmlp import MLP, DataError, MLPRegressor, NonFiniteError, SpecError, TrainingWarning
+from nbmlp.failures.explain import explain
+from nbmlp.rows import Names
 from nbmlp.train.engine import Engine
 from tests import children
 
@@ -379,11 +381,29 @@ def test_data_that_were_changed_meanwhile():
 
     model = MLP(**REGRESSION)
     rows = model.build(X, y).net.rows(X, y)
-    engine = Engine(model.model_spec, model.train_spec, model.net.state, rows, 1)
+    engine = Engine(
+        model.model_spec, model.train_spec, model.net.state, rows, 1, explain=explain
+    )  # fmt: skip
     engine.start_epoch(np.full(engine.steps_per_epoch, 0.01))
     engine._good = lambda: X.__setitem__(50, 0.0)  # type: ignore[method-assign]
     with pytest.raises(NonFiniteError, match="do not change the data while"):
         engine.region()
+
+
+def test_an_engine_alone_tells_the_bare_fact():
+    X, y = numbers(100)
+    X[50] = np.nan
+    model = MLP(**REGRESSION).build(X, y)
+    rows = model.net.rows(X, y, names=Names.of(np.arange(100) + 1000))
+    train = model.train_spec.with_(shuffle=False)
+    engine = Engine(model.model_spec, train, model.net.state, rows, 1)
+    engine.start_epoch(np.full(engine.steps_per_epoch, 0.01))
+    with pytest.raises(
+        NonFiniteError, match=r"in update 3; the weights are .* it\.$"
+    ) as told:
+        engine.region()
+    assert told.value.step == model.net.state.step == 2
+    np.testing.assert_array_equal(told.value.batch_rows, np.arange(1040, 1060))
 
 
 def test_an_update_that_spoils_the_weights_is_ignored_exactly():

@@ -12,9 +12,9 @@ from nbmlp.names import Activation, Flat, Function
 from nbmlp.predict import Rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State
-from nbmlp.train.engine import Engine
+from nbmlp.train.engine import Engine, Explain, bare_fact
 
-__all__ = ["LayerView", "Xray", "take_xray"]
+__all__ = ["LayerStatistics", "NetStatistics", "layer_statistics"]
 
 #: Rows looked at: all of them stay in one sub-batch.
 MOST_ROWS = 256
@@ -23,7 +23,7 @@ _FLAT = 0.04
 
 
 @dataclass(frozen=True)
-class LayerView:
+class LayerStatistics:
     """One layer over the rows looked at.
 
     Attributes
@@ -54,7 +54,7 @@ class LayerView:
 
 
 @dataclass(frozen=True)
-class Xray:
+class NetStatistics:
     """A net over some rows.
 
     Attributes
@@ -62,13 +62,13 @@ class Xray:
     n_rows : int
     loss : float
         Mean over the rows, without penalty.
-    layers : tuple of LayerView
+    layers : tuple of LayerStatistics
     outputs : ndarray (rows, n_outputs)
     """
 
     n_rows: int
     loss: float
-    layers: tuple[LayerView, ...]
+    layers: tuple[LayerStatistics, ...]
     outputs: NDArray[Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,7 +80,9 @@ class Xray:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def take_xray(spec: ModelSpec, train: TrainSpec, state: State, rows: Rows) -> Xray:
+def layer_statistics(
+    spec: ModelSpec, train: TrainSpec, state: State, rows: Rows, explain: Explain = bare_fact
+) -> NetStatistics:
     """Forward and backward over the first rows, without an update.
 
     Parameters
@@ -90,6 +92,8 @@ def take_xray(spec: ModelSpec, train: TrainSpec, state: State, rows: Rows) -> Xr
         Left as it is.
     rows : Rows
         With targets; the first 256 are looked at.
+    explain : callable
+        See :class:`~nbmlp.train.engine.Engine`.
 
     Raises
     ------
@@ -99,7 +103,7 @@ def take_xray(spec: ModelSpec, train: TrainSpec, state: State, rows: Rows) -> Xr
     few = replace(rows.first(MOST_ROWS), weights=None)
     n = len(few)
     plain = train.with_(l1=0.0, l2=0.0, reduction="mean")
-    engine = Engine(spec, plain, state, few, 1, deterministic=True)
+    engine = Engine(spec, plain, state, few, 1, deterministic=True, explain=explain)
     loss, gradient = engine.loss_and_gradient()
     outputs = [a[:n, :size] for a, size in _sized(engine.work.activations, spec)]
     deltas = [d[:n, :size] for d, size in _sized(engine.work.deltas, spec)]
@@ -107,7 +111,7 @@ def take_xray(spec: ModelSpec, train: TrainSpec, state: State, rows: Rows) -> Xr
         spec.functions, outputs, deltas, state.matrices(gradient), state.weights(), strict=True
     )  # fmt: skip
     layers = tuple(_view(*parts) for parts in views)
-    return Xray(n, loss, layers, outputs[-1].copy())
+    return NetStatistics(n, loss, layers, outputs[-1].copy())
 
 
 def _sized(arrays: list[NDArray[Any]], spec: ModelSpec) -> zip[tuple[NDArray[Any], int]]:
@@ -121,10 +125,10 @@ def _rms(values: NDArray[Any]) -> float:
 def _view(
     function: Function[Activation], a: NDArray[Any], delta: NDArray[Any], g: NDArray[Any],
     w: NDArray[Any],
-) -> LayerView:  # fmt: skip
+) -> LayerStatistics:  # fmt: skip
     flat = _flat(function, a)
     both = function.row.flat is Flat.BOTH
-    return LayerView(
+    return LayerStatistics(
         function.name, _rms(a), float(flat.mean()) if both else 0.0, float(flat.all(axis=0).mean()),
         _rms(delta), _rms(g[: len(w)]), _rms(w),
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Why an update failed: the update on its own, its trace, and what is said of it."""
