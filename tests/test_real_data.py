@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import nbmlp
 from nbmlp.plan import make_plan
@@ -18,12 +17,11 @@ GAINS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("l2", "bound"), [(2e-6, 0.1), (1e-3, 0.125)])
-def test_gains_optimizer_on_mnist(data_dir: Path, l2: float, bound: float) -> None:
+def test_gains_optimizer_on_mnist(data_dir: Path) -> None:
     """Per-weight gains, sigmoids and squared error on a third; tests/soak has all, 30 epochs."""
     data = nbmlp.read(data_dir / "mnist")
-    model = nbmlp.MLP(**GAINS, epochs=3, l2=l2).fit(data.X[:20_000], data.y[:20_000])
-    assert model.evaluate(data.test.X, data.test.y)["error"] <= bound
+    model = nbmlp.MLP(**GAINS, epochs=3, l2=2e-6).fit(data.X[:20_000], data.y[:20_000])
+    assert model.evaluate(data.test.X, data.test.y)["error"] <= 0.1
     assert model.check_gradients(data.X[:100], data.y[:100], entries=20).passed
 
 
