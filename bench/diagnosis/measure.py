@@ -12,7 +12,6 @@ import numpy as np
 from bench.diagnosis.recipe import Problem
 from nbmlp import MLP, NonFiniteError
 from nbmlp.errors import TrainingWarning
-from nbmlp.names import PROBABLE
 
 __all__ = ["Trained", "baseline", "lost", "median_loss", "train"]
 
@@ -42,7 +41,7 @@ def train(settings: dict[str, Any], problem: Problem, seed: int = 0) -> Trained:
 
 def probabilities(model: MLP, X: np.ndarray, n_classes: int) -> np.ndarray:
     """(rows, classes) in order of the class numbers, whatever the last layer is."""
-    if model.model_spec.output in PROBABLE:
+    if model.model_spec.output in ("logistic", "softmax"):
         found = np.asarray(model.predict_proba(X), np.float64)
     else:
         found = np.asarray(model.outputs(X), np.float64).clip(SMALLEST, 1 - SMALLEST)
