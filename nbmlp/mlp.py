@@ -32,7 +32,8 @@ from nbmlp.settings import MODEL_SETTINGS, TRAIN_SETTINGS, signature
 from nbmlp.spec import TrainSpec
 from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
-from nbmlp.train.loop import Loop, Validation, check_rows, without_horizon
+from nbmlp.train.loop import Loop, Validation, without_horizon
+from nbmlp.train.resume import check_rows
 
 __all__ = ["MLP"]
 
@@ -149,17 +150,9 @@ class MLP(Model):
         self._tell(done)
         self._train(train, train.epochs, rows, held, team, carried, replay)
         self._engine = None  # its buffers are not needed until the next fit
-        if resume is None and self.history.stalled:
-            warnings.warn(self._stalled(), TrainingWarning, stacklevel=2)
+        if resume is None and (sentence := self.history.describe_stall()):
+            warnings.warn(sentence, TrainingWarning, stacklevel=2)
         return self
-
-    def _stalled(self) -> str:
-        losses = self.history.train_loss
-        return (
-            f"the training loss has not moved in {len(losses)} epochs ({losses[0]:.4g} ->"
-            f" {losses[-1]:.4g}): why(X, y), or nbmlp why with the same data and settings, looks"
-            " for the cause."
-        )
 
     def partial_fit(
         self,
@@ -262,13 +255,10 @@ class MLP(Model):
         replay: str | os.PathLike[str] | None = None,
     ) -> None:
         self.history.score_name = "accuracy" if self.coding.labels is not None else "R2"
-
-        def save(path: str | os.PathLike[str], arrays: Arrays) -> None:
-            self._write(path, "checkpoint", arrays)
-
         loop = Loop(
             self, train, epochs, self.net.state, len(rows), lambda: self._bound(train, rows),
-            lambda: self.predictor, held, self.history, save, carried,
+            lambda: self.predictor, held, self.history,
+            lambda path, arrays: self._write(path, "checkpoint", arrays), carried,
         )  # fmt: skip
         try:
             loop.fit(callbacks)

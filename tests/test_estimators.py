@@ -427,6 +427,44 @@ def test_what_only_the_native_model_writes_is_refused(tmp_path):
         MLPClassifier(**FEW, callbacks=nbmlp.Checkpoint(tmp_path / "net")).fit(X, LABELS)
 
 
+class Told(nbmlp.train.callbacks.Callback):
+    """All that callbacks are told of a training, without what depends on the clock."""
+
+    def on_fit_begin(self, run):
+        self.seen = [("begin", run.epochs, run.n_samples, len(run.history))]
+
+    def on_progress(self, run, progress):
+        if run.phase == "training" and progress.rows_done:
+            done = (progress.epoch, progress.rows_done, progress.rows_total)
+            self.seen.append(("progress", *done, np.isfinite(progress.loss_so_far)))
+
+    def on_epoch_end(self, run, record):
+        skipped = run.history.batches_skipped
+        self.seen.append(("epoch", record.epoch, run.rows_done, skipped, record.learning_rate))
+
+    def on_fit_end(self, run):
+        self.seen.append(("end", run.history.stop_reason, len(run.history)))
+
+
+@quiet
+def test_callbacks_are_told_the_same_as_by_the_native_model():
+    X, y = np.random.default_rng(0).normal(size=(2, 100, 3))
+    X[30, 1] = 1e30
+    estimator, native = Told(), Told()
+    with pytest.warns(nbmlp.TrainingWarning, match="left out"):
+        MLPRegressor(
+            hidden_layer_sizes=5, solver="sgd", max_iter=3, batch_size=20, momentum=0.0,
+            callbacks=[estimator], on_nonfinite="ignore", shuffle=False,
+        ).fit(X.astype(np.float32), y)  # fmt: skip
+    with pytest.warns(nbmlp.TrainingWarning, match="left out"):
+        nbmlp.MLP(
+            5, task="regression", optimizer="sgd(0.001)", epochs=3, batch_size=20, shuffle=False,
+            schedule="constant", on_nonfinite="ignore",
+        ).fit(X.astype(np.float32), y, callbacks=[native])  # fmt: skip
+    assert estimator.seen == native.seen
+    assert [one[3] for one in native.seen if one[0] == "epoch"] == [1, 2, 3]
+
+
 @quiet
 def test_scikit_learns_callbacks():
     from sklearn.callback import ScoringMonitor

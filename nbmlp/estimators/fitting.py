@@ -23,13 +23,13 @@ from nbmlp.estimators.extensions import mended, score_by, threads_of
 from nbmlp.estimators.held import Held, compressed, own_rows, readable, rows_of, set_aside
 from nbmlp.estimators.places import names_of, with_place
 from nbmlp.estimators.rules import own_optimizer, rule_of, shown_optimizer
-from nbmlp.estimators.run import EstimatorRun, as_callbacks
+from nbmlp.estimators.run import as_callbacks, epochs_of
 from nbmlp.estimators.updates import Updates, loss_name
 from nbmlp.estimators.weights import Weights
 from nbmlp.rows import PLAIN, Names
 from nbmlp.schedules import Constant
 from nbmlp.spec import ModelSpec, TrainSpec
-from nbmlp.train.epochs import describe_skipped
+from nbmlp.train.epochs import Epochs
 from nbmlp.tuning import available_threads
 
 __all__ = ["CompiledPerceptron"]
@@ -201,15 +201,15 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             train, held = set_aside(self, *train)
         X, y, sample_weight, names = train
         updates = self._updates(X, y, sample_weight, self._batch(X.shape[0]), names=names)
-        run = EstimatorRun(self, updates, 1 if incremental else self.max_iter)
-        with run.around():
+        run = epochs_of(self, updates, 1 if incremental else self.max_iter)
+        with run.callbacks.around(run):
             try:
                 self._epochs(updates, held, run, incremental)
             except KeyboardInterrupt:
                 run.stop("interrupted")
                 warnings.warn("Training interrupted by user.", stacklevel=2)
-        if sentence := describe_skipped(updates.engine):
-            warnings.warn(sentence, TrainingWarning, stacklevel=2)
+            run.finish()
+        run.warn_of_skipped(stacklevel=2)
         if self.early_stopping:
             self.coefs_, self.intercepts_ = self._best_coefs, self._best_intercepts
             self._compiled()
@@ -228,9 +228,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             )
         return int(np.clip(self.batch_size, 1, n_rows))
 
-    def _epochs(
-        self, updates: Updates, held: Held | None, run: EstimatorRun, incremental: bool
-    ) -> None:
+    def _epochs(self, updates: Updates, held: Held | None, run: Epochs, incremental: bool) -> None:
         order, self.n_iter_ = np.arange(run.n_samples), 0
         for _ in range(run.epochs):
             if self.shuffle:
@@ -239,19 +237,19 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
                 self._random_state.shuffle(moved)
                 order = order[moved]
             task = self._begin_task()
-            self._epoch(run, order if self.shuffle else None)
+            self._epoch(updates, run, order if self.shuffle else None)
             self.t_ += run.n_samples
             val_loss = None if held is None else self._validate(updates, held)
             known = (None, None, None) if held is None else held[:3]
             self._update_no_improvement_count(self.early_stopping, *known)
             val_score = self.validation_scores_[-1] if self.early_stopping else None
-            run.after_epoch(val_loss, val_score)
+            run.record(self.loss_ - updates.penalty, updates.penalty, val_loss, val_score)
             self._end_epoch(updates, run)
             self._failure = updates.failure
             if updates.stopped:
                 run.stop(updates.stopped)
                 warnings.warn(f"Training stopped: {updates.stopped}", TrainingWarning, stacklevel=2)
-            if self._end_task(task) or run.stopped:
+            if self._end_task(task) or run.stop_reason:
                 return
             if self.n_iter_ == self.max_iter and not incremental:
                 warnings.warn(
@@ -261,11 +259,11 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
                     stacklevel=2,
                 )
 
-    def _epoch(self, run: EstimatorRun, order: Array | None) -> None:
+    def _epoch(self, updates: Updates, run: Epochs, order: Array | None) -> None:
         # scikit-learn's Adam shows another rate than the one that it is given.
         shown, keeps = self._optimizer, isinstance(self._optimizer, AdamOptimizer)
         rate = shown.learning_rate_init if keeps else shown.learning_rate
-        self.loss_ = run.train(rate, order)
+        self.loss_ = updates.epoch(run, rate, order)
         self.n_iter_ += 1
         self.loss_curve_.append(self.loss_)
         if self.verbose:
@@ -288,7 +286,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             return False
         return bool(task.call_on_fit_task_end(estimator=self, reconstruction_attributes={}))
 
-    def _end_epoch(self, updates: Updates, run: EstimatorRun) -> None:
+    def _end_epoch(self, updates: Updates, run: Epochs) -> None:
         """Let the learning rate follow, and stop where scikit-learn does."""
         optimizer = self._optimizer
         before = optimizer.learning_rate
@@ -302,7 +300,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             # the present one.
             updates.weights.scale_velocity(before / optimizer.learning_rate)
 
-    def _stop_or_slow_down(self, run: EstimatorRun) -> None:
+    def _stop_or_slow_down(self, run: Epochs) -> None:
         what = "Validation score" if self.early_stopping else "Training loss"
         message = (
             f"{what} did not improve more than tol={self.tol:f} for"

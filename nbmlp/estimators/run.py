@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import is_classifier
 
 from nbmlp.errors import SpecError
 from nbmlp.estimators.updates import Updates
-from nbmlp.train.callbacks import Callback, CallbackList, Progress, Run
+from nbmlp.train.callbacks import Callback, CallbackList, Run
+from nbmlp.train.epochs import Epochs
 from nbmlp.train.history import EpochRecord, History
-from nbmlp.train.statistics import NetStatistics, layer_statistics
 
-__all__ = ["EstimatorRun", "as_callbacks"]
+__all__ = ["as_callbacks", "epochs_of"]
 
 
 class _Function(Callback):
@@ -47,8 +44,8 @@ def as_callbacks(value: object) -> CallbackList:
     return CallbackList(own)
 
 
-class EstimatorRun:
-    """One call of `fit` or `partial_fit`; a :class:`~nbmlp.train.callbacks.Run`.
+def epochs_of(model: Any, updates: Updates, epochs: int) -> Epochs:
+    """The epochs of one call of `fit` or `partial_fit`, counted from 1.
 
     Parameters
     ----------
@@ -58,84 +55,19 @@ class EstimatorRun:
     epochs : int
         Planned at most.
     """
+    state, history = updates.weights.state, History()
+    state.epoch, history.score_name = 0, "accuracy" if is_classifier(model) else "R2"
+    run = Epochs(
+        model, state, history, epochs, updates.n_rows, as_callbacks(model.callbacks),
+        lambda: updates.engine, _refuse_checkpoint, lambda _: updates.loss_so_far,
+    )  # fmt: skip
+    run.bind()
+    return run
 
-    phase = "training"
 
-    def __init__(self, model: Any, updates: Updates, epochs: int) -> None:
-        self.model, self.epochs, self.n_samples = model, epochs, updates.n_rows
-        self.history = History(score_name="accuracy" if is_classifier(model) else "R2")
-        self._updates, self._callbacks = updates, as_callbacks(model.callbacks)
-
-    # -- what callbacks may do
-
-    @property
-    def rows_done(self) -> int:
-        """Rows of the epoch at hand that have been trained on."""
-        return self._updates.engine.rows_done
-
-    def stop(self, reason: str) -> None:
-        """End training after this epoch."""
-        self.history.stop_reason = reason
-
-    def get_weights(self) -> NDArray[Any]:
-        """A flat copy of all parameters."""
-        return self._updates.weights.state.get_flat()
-
-    def set_weights(self, weights: NDArray[Any]) -> None:
-        """Put such a copy back."""
-        self._updates.weights.state.set_flat(weights)
-
-    def look(self) -> NetStatistics:
-        """What the net does with the first of the training rows, layer by layer."""
-        engine = self._updates.engine
-        return layer_statistics(
-            engine.spec, engine.train, engine.state, engine.rows, engine.explain
-        )  # fmt: skip
-
-    def save_checkpoint(self, path: Path) -> None:
-        """Refused: what resuming an estimator needs is not in the native model's files."""
-        raise SpecError(
-            f"{path}: checkpoints are for nbmlp.MLP; keep an estimator with joblib.dump, from a"
-            " function given as a callback."
-        )
-
-    @property
-    def stopped(self) -> bool:
-        """Whether training ends after this epoch."""
-        return bool(self.history.stop_reason)
-
-    # -- what the estimator tells
-
-    @contextmanager
-    def around(self) -> Iterator[None]:
-        """Begin the callbacks, and end those that began."""
-        with self._callbacks.around(self):
-            yield
-
-    def train(self, rate: float, order: NDArray[Any] | None) -> float:
-        """One epoch's updates; returns their loss."""
-        self._began, self._rate = time.perf_counter(), rate
-        loss = self._updates.epoch(rate, order, self._within if self._callbacks.callbacks else None)
-        self._trained = time.perf_counter() - self._began
-        return loss
-
-    def _within(self) -> None:
-        engine, seconds = self._updates.engine, time.perf_counter() - self._began
-        speed = engine.rows_done / max(seconds, 1e-9)
-        epoch, loss = len(self.history) + 1, self._updates.loss_so_far
-        progress = Progress(epoch, engine.rows_done, self.n_samples, speed, loss)
-        self._callbacks.on_progress(self, progress)
-
-    def after_epoch(self, val_loss: float | None, val_score: float | None) -> None:
-        """Tell the callbacks."""
-        if not self._callbacks.callbacks:
-            return
-        penalty = self._updates.penalty
-        record = EpochRecord(
-            epoch=len(self.history) + 1, data_loss=self.model.loss_ - penalty, penalty=penalty,
-            val_loss=val_loss, val_score=val_score, learning_rate=self._rate,
-            samples_per_second=self.n_samples / max(self._trained, 1e-9),
-            seconds=time.perf_counter() - self._began, threads=self._updates.engine.joined,
-        )  # fmt: skip
-        self.history.append(record)
-        self._callbacks.on_epoch_end(self, record)
+def _refuse_checkpoint(run: Epochs, path: Path) -> None:
+    """What resuming an estimator needs is not in the native model's files."""
+    raise SpecError(
+        f"{path}: checkpoints are for nbmlp.MLP; keep an estimator with joblib.dump, from a"
+        " function given as a callback."
+    )

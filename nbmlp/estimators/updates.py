@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from nbmlp.names import LOSSES, Function
 from nbmlp.predict import Rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.train.engine import Engine
+from nbmlp.train.epochs import Epochs
 
 __all__ = ["Updates", "loss_name"]
 
@@ -83,11 +83,6 @@ class Updates:
         self.failure: NonFiniteError | None = None
 
     @property
-    def steps(self) -> int:
-        """Updates of one epoch."""
-        return self.engine.steps_per_epoch
-
-    @property
     def n_rows(self) -> int:
         """Rows of one epoch."""
         return len(self.engine.rows)
@@ -97,22 +92,18 @@ class Updates:
         """Mean loss of the epoch's rows so far, without penalty."""
         return self.engine.mean_loss / _share(self.weights.spec)
 
-    def epoch(
-        self, rate: float, order: Array | None, between: Callable[[], None] | None = None
-    ) -> float:
+    def epoch(self, run: Epochs, rate: float, order: Array | None) -> float:
         """Train one epoch; its loss, each batch's penalty included, weighted by the batch's rows.
 
-        `between`, if given, is called a few times a second. Once a weight has left the finite
-        numbers all weights and losses are NaN, and nothing is computed any more: so scikit-learn
-        would go on.
+        Once a weight has left the finite numbers all weights and losses are NaN, and nothing is
+        computed any more: so scikit-learn would go on.
         """
+        run.begin(np.full(self.engine.steps_per_epoch, rate))
         if self.lost:
             return np.nan
         try:
-            self.engine.start_epoch(np.full(self.steps, rate), order)
-            while not self.engine.region():
-                if between is not None:
-                    between()
+            run.start(order)
+            run.train()
         except NonFiniteError as error:
             self.lost, self.failure = True, error
             if self._spoils:

@@ -210,6 +210,17 @@ class History:
         losses = self.train_loss
         return len(losses) >= _LONG and bool(losses.min() > (1 - _MOVED) * losses[0] > 0)
 
+    def describe_stall(self) -> str:
+        """That it has :attr:`stalled`, in a sentence; empty if it has not."""
+        if not self.stalled:
+            return ""
+        losses = self.train_loss
+        return (
+            f"the training loss has not moved in {len(losses)} epochs ({losses[0]:.4g} ->"
+            f" {losses[-1]:.4g}): why(X, y), or nbmlp why with the same data and settings, looks"
+            " for the cause."
+        )
+
     @property
     def best_epoch(self) -> int | None:
         """Epoch with the best validation score, else validation loss, else training loss.
