@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,12 +98,21 @@ class TargetCoding:
                 )
             n = 1 if len(labels) == 2 and not softmax else len(labels)
             return cls(task, n, labels)
-        values = check_y(y, len(np.asarray(y)), dtype=np.float64)
+        y = np.asarray(y)
+        # Scales are computed in float64; else only the shape counts, for which nothing is copied.
+        kind = y.dtype if y.dtype.kind == "f" and not scaled else np.float64
+        values = check_y(y, len(y), dtype=kind)
         scale = TargetScale.fit(values) if scaled else None
         return cls(task, values.shape[1], None, scale, np.ndim(y) == 1)
 
-    def encode(self, y: ArrayLike, n_rows: int, dtype: str) -> NDArray[Any]:
-        """Class numbers (rows,) of int32, or numbers (rows, n_outputs) of `dtype`."""
+    def encode(
+        self, y: ArrayLike, n_rows: int, dtype: str,
+        known_finite: Callable[[NDArray[Any]], bool] | None = None,
+    ) -> NDArray[Any]:  # fmt: skip
+        """Class numbers (rows,) of int32, or numbers (rows, n_outputs) of `dtype`.
+
+        For `known_finite` see :func:`nbmlp.data.check_y`.
+        """
         if self.labels is not None:
             codes = self.labels.encode(y)
             check_length(codes, n_rows)
@@ -110,9 +120,9 @@ class TargetCoding:
                 return codes
             return codes.astype(dtype)[:, np.newaxis]
         if self.scale is None:
-            return check_y(y, n_rows, self.n_outputs, dtype=dtype)
+            return check_y(y, n_rows, self.n_outputs, dtype=dtype, known_finite=known_finite)
         values = check_y(y, n_rows, self.n_outputs, dtype=np.float64)
-        return np.ascontiguousarray(self.scale.transform(values), dtype)
+        return np.ascontiguousarray(self.scale.of(values), dtype)
 
     def decode(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Labels, or numbers in the targets' units."""

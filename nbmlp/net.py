@@ -26,7 +26,7 @@ from nbmlp.predict import Rows
 from nbmlp.rows import PLAIN, Names
 from nbmlp.settings import Settings
 from nbmlp.spec import ModelSpec
-from nbmlp.state import State, new_state
+from nbmlp.state import State, known_finite, new_state
 
 __all__ = ["Net", "converted"]
 
@@ -139,7 +139,8 @@ class Net:
         try:
             x = self.inputs(X if table is None else table)
             if y is not None:
-                targets = self.coding.encode(y, len(x), dtype or self.spec.dtype)
+                kind = dtype or self.spec.dtype
+                targets = self.coding.encode(y, len(x), kind, known_finite)
             if sample_weight is not None:
                 weights = check_weights(sample_weight, len(x), dtype=np.float64)
         except RowError as error:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.errors import DataError
+from nbmlp.kernels.pieces import in_order, piece_function
 from nbmlp.optimizers import Optimizer
 from nbmlp.plan import Plan
 from nbmlp.schedules import PlateauState
@@ -18,7 +19,7 @@ from nbmlp.tuning import ALIGN
 
 Arena = NDArray[Any]
 
-__all__ = ["State", "aligned", "first_slots", "new_state"]
+__all__ = ["State", "address", "aligned", "all_finite", "first_slots", "known_finite", "new_state"]
 
 
 def aligned(length: int, dtype: str | type) -> Arena:
@@ -35,6 +36,21 @@ def address(array: NDArray[Any]) -> int:
         return ctypes.addressof(ctypes.c_char.from_buffer(cast(Any, array)))
     except (TypeError, ValueError):  # read-only, or not in one piece
         return int(array.ctypes.data)
+
+
+def all_finite(array: NDArray[Any]) -> bool:
+    """Whether all values of an array in one piece are finite: compiled, in one pass."""
+    check = piece_function("all_finite", array.dtype)
+    return bool(check(*in_order("all_finite", x=array.ctypes.data, n=array.size)))
+
+
+#: From so many values on that is quicker than NumPy, which writes down what it finds of each.
+_MANY = 1 << 16
+
+
+def known_finite(array: NDArray[Any]) -> bool:
+    """Whether a large array is finite; of a small one it is not known."""
+    return array.size >= _MANY and all_finite(array)
 
 
 @dataclass

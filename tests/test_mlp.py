@@ -17,6 +17,7 @@ import pytest
 import scipy.sparse
 
 from nbmlp import MLP, mlp
+from nbmlp.coding import TargetCoding
 from nbmlp.data import Table
 from nbmlp.errors import DataError, ModelFileError, NbmlpError, NotFittedError, SpecError
 from nbmlp.net import Net
@@ -479,6 +480,32 @@ def test_other_numbers_are_converted_once(data, kind, monkeypatch):
     fitted = model().fit(X, y)
     assert seen[0] is seen[1] is not X or kind is np.uint8
     assert fitted.net.inputs(seen[1]) is seen[1] or kind == "<U"
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e39])
+@pytest.mark.parametrize("rows", [10, 2000])
+def test_a_bad_target_is_named_however_many_there_are(rows, value, kind):
+    """Many are looked through by compiled code first."""
+    X, Y = np.random.default_rng(0).normal(size=(rows, 3)), np.ones((rows, 40), kind)
+    fitted = model(task="regression").partial_fit(X, Y)
+    before = fitted.get_flat()
+    with np.errstate(over="ignore"):
+        Y[[rows - 2, rows - 1], 13] = value
+    with pytest.raises(DataError, match=f"^y has .* at row {rows - 2}, column 13 "):
+        fitted.partial_fit(X, Y)
+    np.testing.assert_array_equal(fitted.get_flat(), before)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_targets_are_not_copied_to_learn_their_shape(kind):
+    y = np.zeros((50_000, 4), kind)
+    tracemalloc.start()
+    coding = TargetCoding.fit(y, "auto", softmax=False, scaled=False)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert coding.n_outputs == 4
+    assert most < y.nbytes / 2
 
 
 class Progresses(Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -152,6 +153,7 @@ def check_y(
     n_outputs: int | None = None,
     name: str = "y",
     dtype: DTypeLike = np.float32,
+    known_finite: Callable[[NDArray[Any]], bool] | None = None,
 ) -> NDArray[Any]:
     """Numeric targets, one row for each row of X.
 
@@ -167,6 +169,9 @@ def check_y(
         What messages call it.
     dtype : dtype
         Kind of the result.
+    known_finite : callable, optional
+        Tells of the result, quicker than NumPy does, that it is finite; if it cannot, it is
+        looked through for the first value that is not.
 
     Returns
     -------
@@ -187,12 +192,19 @@ def check_y(
     check_length(array, n_rows, name)
     if n_outputs is not None and array.shape[1] != n_outputs:
         raise DataError(f"{name} has {array.shape[1]} columns: the model has {n_outputs} outputs.")
-    return _finite(array, name, np.dtype(dtype))
+    return _finite(array, name, np.dtype(dtype), known_finite)
 
 
-def _finite(array: NDArray[Any], name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _finite(
+    array: NDArray[Any],
+    name: str,
+    dtype: np.dtype[Any],
+    known_finite: Callable[[NDArray[Any]], bool] | None = None,
+) -> NDArray[Any]:
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, dtype=dtype)
+    if known_finite is not None and known_finite(converted):
+        return converted
     if (place := first_nonfinite(converted)) is not None:
         where = Place(place[0], place[1] if array.shape[1] > 1 else None)
         raise _not_finite(array[place], where, name, dtype)

@@ -93,7 +93,10 @@ class TargetScale:
 
     def transform(self, y: ArrayLike) -> NDArray[np.float64]:
         """Scaled targets of shape (rows, targets); raises as ``check_y``."""
-        Y = check_y(y, len(np.asarray(y)), len(self.mean), dtype=np.float64)
+        return self.of(check_y(y, len(np.asarray(y)), len(self.mean), dtype=np.float64))
+
+    def of(self, Y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same of targets that have been checked."""
         return (Y - self.mean) / self.scale
 
     def inverse(self, z: ArrayLike) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ from nbmlp.estimators.extensions import mended
 from nbmlp.estimators.places import with_place
 from nbmlp.predict import Rows
 from nbmlp.rows import Names
+from nbmlp.state import known_finite
 
 __all__ = ["Held", "compressed", "own_rows", "readable", "rows_of", "set_aside"]
 
@@ -73,7 +74,7 @@ def rows_of(model: Any, X: Any, y: Array, sample_weight: Array | None, names: Na
         if model.out_activation_ == "softmax":
             targets = np.argmax(y, axis=1).astype(np.int32)
         else:
-            targets = check_y(y, len(y), dtype=dtype)
+            targets = check_y(y, len(y), dtype=dtype, known_finite=known_finite)
     weights = None if sample_weight is None else np.asarray(sample_weight, np.float64)
     return Rows(readable(X, dtype.name), targets, weights, names=names)
 

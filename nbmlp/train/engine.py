@@ -17,7 +17,7 @@ from nbmlp.kernels.run import prepare, run
 from nbmlp.plan import choose_columns, choose_threads, make_plan
 from nbmlp.predict import Pace, Rows, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
-from nbmlp.state import State, first_slots
+from nbmlp.state import State, all_finite, first_slots
 from nbmlp.train.bind import bind_batches, bind_dropout, bind_training
 from nbmlp.train.crew import Crew
 from nbmlp.train.snapshot import Snapshot
@@ -303,11 +303,7 @@ class Engine:
     @property
     def finite(self) -> bool:
         """Whether all weights, and all that the optimizer keeps, are."""
-        check = piece_function("all_finite", self.work.dtype)
-        arenas = (self.state.theta, self.state.slots)
-        return all(
-            check(*in_order("all_finite", x=arena.ctypes.data, n=arena.size)) for arena in arenas
-        )
+        return all_finite(self.state.theta) and all_finite(self.state.slots)
 
     def _recover(self) -> None:
         """To the state right before the failed update; raise, or leave its batch out."""
