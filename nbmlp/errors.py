@@ -165,13 +165,13 @@ class NonFiniteError(NbmlpError, ArithmeticError):
         cells: tuple[Cell, ...] = (),
         columns: tuple[int, ...] = (),
         batch_rows: Any = None,
-        bundle: Any = None,
     ) -> None:
         super().__init__(message)
         self.step, self.operation, self.layer, self.blame = step, operation, layer, blame
         self.rows, self.units, self.cells, self.columns = rows, units, cells, columns
         self.row, self.column = row, column
-        self.batch_rows, self.bundle = batch_rows, bundle
+        self.batch_rows = batch_rows
+        self.bundle: Any = None
 
 
 class TrainingWarning(UserWarning):

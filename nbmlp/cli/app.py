@@ -14,7 +14,8 @@ import typer
 
 from nbmlp import __version__
 from nbmlp.cli import failures, files
-from nbmlp.cli.options import DATA, GRADIENTS, SCAN, TRAIN, WHY, Option, Source, pick
+from nbmlp.cli.groups import Source
+from nbmlp.cli.options import DATA, GRADIENTS, SCAN, TRAIN, WHY, Option, pick
 from nbmlp.errors import missing_package
 
 __all__ = ["app", "main", "run"]

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from nbmlp.cli.options import Outputs
+from nbmlp.cli.groups import Outputs
 from nbmlp.cli.rows import Rows
 from nbmlp.data.origin import Origin
 from nbmlp.io.metadata import without_special

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmlp.cli.options import Learning, Parts, Source
+from nbmlp.cli.groups import Learning, Parts, Source
 from nbmlp.data import (
     Dataset,
     Given,

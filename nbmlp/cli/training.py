@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nbmlp.cli import files, report
 from nbmlp.cli.failures import FAILED, say
-from nbmlp.cli.options import Diagnosing, Learning, Outputs, Parts, Scanning, Source
+from nbmlp.cli.groups import Diagnosing, Learning, Outputs, Parts, Scanning, Source
 from nbmlp.cli.rows import Rows, read_training
 from nbmlp.errors import SpecError
 

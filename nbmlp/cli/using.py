@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nbmlp.cli import files, prediction, report
 from nbmlp.cli.failures import FAILED
-from nbmlp.cli.options import Source
+from nbmlp.cli.groups import Source
 from nbmlp.cli.rows import read_again
 from nbmlp.diagnostics.replay import replay as repeat
 from nbmlp.errors import SpecError

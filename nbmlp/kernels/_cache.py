@@ -1,6 +1,5 @@
 """Numba's cache over our folder: what cannot be read, or not be trusted, is compiled again."""
 
-# mypy: disable-error-code="no-untyped-call, misc, no-any-return"
 from __future__ import annotations
 
 import contextlib

@@ -6,7 +6,6 @@ plan first asks for them, cached one by one on disk, and linked into nobody: a k
 forty of them is not forty times as long to compile, and a new topology compiles nothing.
 """
 
-# mypy: disable-error-code="no-untyped-call, misc, no-any-return"
 from __future__ import annotations
 
 from collections.abc import Callable

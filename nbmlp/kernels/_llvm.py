@@ -6,7 +6,6 @@ Addresses travel as int64 and every intrinsic turns them into pointers itself, s
 type system sees integers and floats only. Vector values never leave an intrinsic.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def, type-arg, no-any-return"
 from __future__ import annotations
 
 import platform

@@ -5,7 +5,6 @@ LLVM do otherwise, deletes checks for NaN. So whole vectors are folded into one,
 halves: always in the same order for the same length.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def, no-any-return"
 from __future__ import annotations
 
 import functools

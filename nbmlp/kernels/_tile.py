@@ -4,7 +4,6 @@ A is read as scalars, B and C in whole vectors. One accumulator per element and 
 the bits of an element depend neither on the tile that computed it nor on how A is read.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def, type-arg, no-any-return"
 from __future__ import annotations
 
 from collections.abc import Callable

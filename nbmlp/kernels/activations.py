@@ -1,6 +1,5 @@
 """Activations: forward beside derivative. To add one: a maker here, its row in names/."""
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
 
 import math

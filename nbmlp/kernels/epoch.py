@@ -8,7 +8,6 @@ addresses and counts only: whatever touches floats is a piece, so that one compi
 every topology, activation, loss, rule and element type.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def, misc"
 from __future__ import annotations
 
 from typing import Any

@@ -7,7 +7,6 @@ when its piece is made; a call that lacks an argument, names an unknown one or p
 a float does not compile. Nothing is cast on the way and nothing depends on an order kept by hand.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def, no-any-return"
 from __future__ import annotations
 
 import inspect

@@ -1,6 +1,5 @@
 """Rows of the user's arrays into the workspace: converted, scaled and checked on the way."""
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,6 +1,5 @@
 """Blocking and edges over the microkernel: C = alpha * A.B + beta * C without packing."""
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -6,7 +6,6 @@ at a time. Rows of other types are written out before. An element is the same ch
 in either case, the bias last: the same bits.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def, no-any-return"
 from __future__ import annotations
 
 from typing import Any

@@ -4,7 +4,6 @@ Its products run along the other axis: z as dot products with rows of W', the gr
 W' (one per unit) that are turned into columns at last.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
 
 from typing import Any

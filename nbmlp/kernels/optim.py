@@ -1,6 +1,5 @@
 """One update rule per piece, over flat vectors, and what goes before and after an update."""
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
 
 import functools

@@ -4,7 +4,6 @@ Orders and masks depend on (seed, epoch or step, layer, row, column) only, never
 them: that is why a resumed run and any number of threads draw the same.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
 
 from typing import Any

@@ -6,7 +6,6 @@ guards all parallel regions, and who does not get it (or has been forked) comput
 the same result.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-any-return"
 from __future__ import annotations
 
 import functools

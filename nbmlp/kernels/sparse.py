@@ -5,7 +5,6 @@ An element of a product is the same chain of multiply-adds as for dense rows, th
 zero left out: the same number.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
 
 from collections.abc import Callable

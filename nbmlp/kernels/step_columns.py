@@ -8,7 +8,6 @@ own units and their own rows of W, and only sums travel. Every thread gathers al
 copy of its own: a row read twice from memory costs less than one that travels.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def, misc"
 from __future__ import annotations
 
 from nbmlp.kernels import abi

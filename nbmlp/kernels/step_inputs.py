@@ -3,7 +3,6 @@
 Each thread reads for itself, into a copy of its own where it needs the rows of others, too.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
 
 from nbmlp.kernels import abi

@@ -4,7 +4,6 @@ What a thread computes of a layer is a rectangle: some rows of the batch by some
 Here it is its own rows by all panels, all layers deep; `step_columns` cuts the other way.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def, misc"
 from __future__ import annotations
 
 from nbmlp.kernels import abi

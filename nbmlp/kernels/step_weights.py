@@ -4,7 +4,6 @@ What a thread owns of a layer is a rectangle of W: some blocks of rows by all pa
 all blocks by some panels, in a step that is cut by columns.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def, misc"
 from __future__ import annotations
 
 from nbmlp.kernels import abi

@@ -6,7 +6,6 @@ joined when the first to arrive stops waiting; who comes later goes home. Nobody
 that might never come.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
 
 from nbmlp.kernels import _llvm

@@ -4,7 +4,6 @@ Numba ships no vector math library, and one scalar libm call keeps a loop scalar
 units in the last place against float64 (float32) and against mpmath-grade libm (float64).
 """
 
-# mypy: disable-error-code="no-untyped-call, no-untyped-def"
 from __future__ import annotations
 
 import functools

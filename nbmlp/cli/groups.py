@@ -1,0 +1,166 @@
+"""What may be set beside the specs, in groups: each field becomes an option, its line the help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nbmlp.checks import number, whole
+
+__all__ = ["Diagnosing", "Learning", "Outputs", "Parts", "Scanning", "Source"]
+
+#: One column or several, by name or number.
+Columns = str | int | list[str | int]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which data.
+
+    Attributes
+    ----------
+    data : path or name
+        A .csv or other text table (also .gz), .npy, .npz, .mat, .parquet or IDX file, a folder
+        with MNIST's files, ``digits`` or ``glyphs``.
+    target : columns
+        Target column, by name or number; several separated by commas.
+    columns : columns
+        Input columns, by name or number, e.g. ``0-4,7``; all but the target by default.
+    variables : names
+        Variables of an .npz or .mat file that hold X, y, X_test, y_test, in this order.
+    header : bool
+        Whether the first line of a text table holds names; guessed by default.
+    decimal : mark
+        Decimal mark of a text table's numbers, ``.`` or ``,``; by default all of its numbers
+        decide together. A column that is not all numbers then is text.
+    encoding : name
+        Of a text table, e.g. ``cp1252``; by default what its mark says, else UTF-8.
+    separator : character
+        Between the fields of a text table, or ``tab``; guessed by default.
+    """
+
+    data: str | None = None
+    target: Columns | None = None
+    columns: Columns | None = None
+    variables: Columns | None = None
+    header: bool | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    separator: str | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which rows are kept from training.
+
+    Attributes
+    ----------
+    test : path
+        Test data with the same columns.
+    test_fraction : float
+        Share of the rows set aside as test data, 0 for none. Unused where the data bring a test
+        part or --test names one.
+    validation : float
+        Share of the training rows to validate on after each epoch; none by default.
+    """
+
+    test: str | None = None
+    test_fraction: float = 0.2
+    validation: float | None = None
+
+    def __post_init__(self) -> None:
+        number("test_fraction", self.test_fraction, high=1.0)
+        if self.validation is not None:
+            number("validation", self.validation, high=1.0, closed_low=False)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How to learn, beside the specs.
+
+    Attributes
+    ----------
+    task : name
+        ``auto``, ``classes`` or ``regression``.
+    standardise : bool
+        Scale inputs and numeric targets to mean 0 and deviation 1. By default where it helps;
+        tables with text always are.
+    learning_rate : float
+        Instead of the optimizer's own.
+    early_stopping : int
+        Stop after so many epochs without improvement and go back to the best weights.
+    """
+
+    task: str = "auto"
+    standardise: bool | None = None
+    learning_rate: float | None = None
+    early_stopping: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.early_stopping is not None:
+            whole("early_stopping", self.early_stopping)
+
+
+@dataclass(frozen=True)
+class Scanning:
+    """What a scan of batch sizes tries.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        Batch sizes; powers of two by default, and always the one of --batch-size.
+    target_loss : float
+        Loss to reach, penalty excluded; chosen from a short training by default.
+    seconds : float
+        Time for the whole scan.
+    """
+
+    sizes: tuple[int, ...] | None = None
+    target_loss: float | None = None
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Diagnosing:
+    """How long a diagnosis may take.
+
+    Attributes
+    ----------
+    seconds : float
+        Time for all trials; large data are sampled to keep to it.
+    """
+
+    seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to write.
+
+    Attributes
+    ----------
+    out : path
+        Write the model here (safetensors).
+    plot : path
+        Draw the learning curve here (.png, .pdf or .svg).
+    log : path
+        Write a line per epoch here (CSV), while training.
+    checkpoint : path
+        After each epoch, write all that resuming needs here.
+    replay : path
+        When an update fails on NaN or infinity, write it here, for nbmlp replay.
+    resume : bool
+        Go on from the checkpoint.
+    json : bool
+        Print one JSON object instead of the summary.
+    quiet : bool
+        Print nothing but errors (and the JSON object).
+    """
+
+    out: str | None = None
+    plot: str | None = None
+    log: str | None = None
+    checkpoint: str | None = None
+    replay: str | None = None
+    resume: bool = False
+    json: bool = False
+    quiet: bool = False
