@@ -41,7 +41,7 @@ def address(array: NDArray[Any]) -> int:
 def all_finite(array: NDArray[Any]) -> bool:
     """Whether all values of an array in one piece are finite: compiled, in one pass."""
     check = piece_function("all_finite", array.dtype)
-    return bool(check(*in_order("all_finite", x=array.ctypes.data, n=array.size)))
+    return bool(check(*in_order("all_finite", x=address(array), n=array.size)))
 
 
 #: From so many values on that is quicker than NumPy, which writes down what it finds of each.

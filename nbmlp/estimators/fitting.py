@@ -243,7 +243,8 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             known = (None, None, None) if held is None else held[:3]
             self._update_no_improvement_count(self.early_stopping, *known)
             val_score = self.validation_scores_[-1] if self.early_stopping else None
-            run.record(self.loss_ - updates.penalty, updates.penalty, val_loss, val_score)
+            if run.callbacks.callbacks:  # nobody else sees the record
+                run.record(self.loss_ - updates.penalty, updates.penalty, val_loss, val_score)
             self._end_epoch(updates, run)
             self._failure = updates.failure
             if updates.stopped:

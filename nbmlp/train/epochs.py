@@ -162,7 +162,8 @@ class Epochs:
             over = engine.region()
             self.trained += time.perf_counter() - began
             self.history.batches_skipped = self._skipped_before + engine.skipped
-            self.callbacks.on_progress(self, self._progress(engine))
+            if self.callbacks.callbacks:  # else it would take longer than a small net's epoch
+                self.callbacks.on_progress(self, self._progress(engine))
 
     def record(
         self,
