@@ -15,7 +15,7 @@ from nbmlp.data import SparseRows, first_nonfinite
 from nbmlp.errors import DataError, Place, RowError
 from nbmlp.kernels import records
 from nbmlp.kernels.run import run
-from nbmlp.plan import Plan, choose_threads
+from nbmlp.plan import Plan, choose_threads, make_strategy
 from nbmlp.rows import PLAIN, Names
 from nbmlp.spec import ModelSpec
 from nbmlp.state import State, address
@@ -137,22 +137,13 @@ class Predictor:
         self._idle = [self._workspace()]
 
     def _workspace(self) -> Workspace:
-        work = Workspace(self.plan, self.spec, self.state, self.threads, training=False)
+        strategy = make_strategy(self.spec, self.plan, self.threads, training=False)
+        work = Workspace(self.spec, self.state, strategy)
         work.bind(copy_rows="copy_rows")
-        if self.spec.dropout_scale_at == "predict":
-            self._scale_kept(work)
+        # Units that were dropped at times while training count by their share of presence.
+        for i, drop in work.dropouts:
+            work.set_layer(i, keep=1.0, factor=1.0 - drop)
         return work
-
-    def _scale_kept(self, work: Workspace) -> None:
-        """Units that were dropped at times while training count by their share of presence."""
-        spec = self.spec
-        work.bind(dropout="dropout")
-        for k, drop in enumerate(spec.dropout):
-            work.set_layer(k, drops=int(drop > 0), factor=1.0 - drop)
-        work.set(
-            input_drops=int(spec.input_dropout > 0), input_keep=1.0,
-            input_factor=1.0 - spec.input_dropout,
-        )  # fmt: skip
 
     def outputs(self, rows: Rows) -> NDArray[Any]:
         """Outputs (n, n_outputs) of the last layer.

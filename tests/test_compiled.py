@@ -149,7 +149,8 @@ def added(report):
 #: The few small pieces that depend on the shape: outputs behind a wide layer, narrow ones, and long
 #: rows of inputs.
 SHAPES = {
-    "sum_chunks", "narrow_forward", "turn", "listed.places", "listed.product", "listed.copy",
+    "parts.forward", "narrow.forward", "narrow.gradient", "listed.write", "listed.point",
+    "listed.forward",
 }  # fmt: skip
 
 
@@ -172,14 +173,22 @@ def test_one_loop_serves_all(cold):
 
 
 #: Pieces that any training or prediction may need.
-ANY = {"gemm", "transpose", "train", "infer", "shuffle", "all_finite", "copy_rows"}
+ANY = {
+    "gemm", "transpose", "train", "infer", "shuffle", "all_finite", "copy_rows", "inputs.forward",
+    "dense.forward", "dense.gradient", "loss.forward", "activation.forward",
+}  # fmt: skip
+#: Pieces that hidden layers need.
+HIDDEN = {"dense.backward", "activation.backward"}
 #: Pieces that a setting needs.
 NEEDS = {
     "l1": {"penalise"}, "l2": {"penalise"}, "clip_value": {"clip_values"}, "max_norm": {"max_norm"},
     "clip_norm": {"sum_squares", "scale"}, "gradient_norms": {"sum_squares"},
-    "dropout": {"dropout"},
+    "dropout": {"dropout", "dropout.forward", "dropout.backward"},
 }  # fmt: skip
-SPEC_WITHOUT_TYPE = {"train", "infer", "shuffle", "listed.places"}
+#: Pieces that are the same for all element types: those that touch none.
+WITHOUT_TYPE = {
+    "train", "infer", "shuffle", *ANY, *HIDDEN, *NEEDS["dropout"], "listed.write", "listed.point",
+} - {"gemm", "transpose", "all_finite", "copy_rows", "dropout"}  # fmt: skip
 
 
 def used_by(settings):
@@ -190,9 +199,9 @@ def used_by(settings):
     names |= {settings.get("output", "exp" if loss == "poisson" else "identity")}
     names = names if settings["hidden"] else names - {activations}
     rule = settings["optimizer"].partition("(")[0].replace("adamw", "adam")
-    pieces = ANY | {f"{name}.{way}" for name in names for way in ("forward", "backward")}
+    pieces = ANY | SHAPES | (HIDDEN if settings["hidden"] else set())
+    pieces |= {f"{name}.{way}" for name in names for way in ("forward", "backward")}
     pieces |= {f"{loss}.loss", f"{rule}.rule", f"inputs.{settings.get('inputs', 'float64')}"}
-    pieces |= SHAPES
     pieces |= {f"targets.{settings.get('dtype', 'float32')}"}
     return pieces.union(*(NEEDS[name] for name in settings if name in NEEDS))
 
@@ -201,7 +210,7 @@ def test_a_spec_compiles_what_it_uses_and_no_more(cold):
     for name, pieces in added(cold).items():
         settings = SPECS[name]
         assert {piece for piece, _ in pieces} <= used_by(settings), name
-        kinds = {kind for piece, kind in pieces if piece not in SPEC_WITHOUT_TYPE}
+        kinds = {kind for piece, kind in pieces if piece not in WITHOUT_TYPE}
         assert kinds <= {settings.get("dtype", "float32")}, name
 
 

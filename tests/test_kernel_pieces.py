@@ -12,7 +12,7 @@ import math
 import numpy as np
 import pytest
 import reference as ref
-from buffers import SENTINEL, T32_T64, address, call, matrix, panel_of, panels_for
+from buffers import SENTINEL, T32_T64, Layer, address, call, matrix, panel_of, panels_for
 from engine_twin import kept_units, mix64, shuffled
 from scipy import special
 
@@ -398,51 +398,63 @@ def test_clip_values_and_scale(T):
 @pytest.mark.parametrize("add", [0, 1])
 def test_narrow_forward(T, n, units, add):
     rng, panels = np.random.default_rng(units), panels_for(T, units)
-    x, wt = matrix(T, 5, panels, 0.7), matrix(T, n, panels, 0.0)
-    x[:5, :units], wt[:n, :units] = rng.normal(size=(5, units)), rng.normal(size=(n, units))
-    bias, z = matrix(T, 1, 1), matrix(T, 5, 1, SENTINEL)
-    bias[0, :n] = rng.normal(size=n)
-    for offset in (bias[0, :n].astype(float), 0.0):
-        call(
-            "narrow_forward", T, x=address(x), x_row=x.strides[0], wt=address(wt),
-            wt_row=wt.strides[0], bias=address(bias) if np.any(offset) else 0,
-            z=address(z), z_row=z.strides[0], rows=5, n=n, panels=panels, add=add,
-        )  # fmt: skip
-        expected = x[:5, :units].astype(float) @ wt[:n, :units].astype(float).T + offset
-        expected += SENTINEL * add
-        np.testing.assert_allclose(z[:5, :n], expected, rtol=0, atol=99 * units * np.finfo(T).eps)
-        z[:5, :n] = SENTINEL
+    x, wt = matrix(T, 6, panels, 0.7), matrix(T, n, panels, 0.0)
+    x[:6, :units], wt[:n, :units] = rng.normal(size=(6, units)), rng.normal(size=(n, units))
+    w, z = matrix(T, units, 1), matrix(T, 6, 1, SENTINEL)
+    w[units, :n] = rng.normal(size=n)
+    layer = Layer(
+        T, x=address(x), x_row=x.strides[0], wt=address(wt), wt_row=wt.strides[0],
+        w=address(w), w_row=w.strides[0], a=address(z), a_row=z.strides[0], n=n, n_in=units,
+        beta=add,
+    )  # fmt: skip
+    for bias in (1, 0):
+        layer.set("layer", depth=units + bias)
+        assert layer.call("narrow.forward", first=1, rows=5, low=0, high=1) == -1
+        expected = x[1:6, :units].astype(float) @ wt[:n, :units].astype(float).T
+        expected += SENTINEL * add + w[units, :n] * bias
+        np.testing.assert_allclose(z[1:6, :n], expected, rtol=0, atol=99 * units * np.finfo(T).eps)
+        z[1:6, :n] = SENTINEL
         assert (z == SENTINEL).all()
 
 
 @T32_T64
-def test_sum_chunks_adds_from_the_first_on(T):
-    parts = np.random.default_rng(0).normal(size=(tuning.CHUNKS, 6, panel_of(T))).astype(T)
-    z = matrix(T, 6, 1, SENTINEL)
-    own, row = parts.strides[:2]
-    call(
-        "sum_chunks", T, part=address(parts), own=own, part_row=row, z=address(z),
-        z_row=z.strides[0], rows=6, n=3,
+def test_narrow_gradient(T):
+    rng, m, n, units = np.random.default_rng(0), 7, 3, 40
+    x, dz = matrix(T, m, panels_for(T, units)), matrix(T, m, 1)
+    x[:m], dz[:m, :n] = rng.normal(size=x[:m].shape), rng.normal(size=(m, n))
+    room, c = matrix(T, n, panels_for(T, units)), matrix(T, units, 1, SENTINEL)
+    layer = Layer(
+        T, x=address(x), x_row=x.strides[0], dz=address(dz), dz_row=dz.strides[0], n=n,
+        w_row=c.strides[0], room=address(room),
     )  # fmt: skip
-    expected = parts[0, :, :3].copy()
-    for part in parts[1:]:
-        expected += part[:, :3]
-    np.testing.assert_array_equal(z[:6, :3], expected)
-    z[:6, :3] = SENTINEL
-    assert (z == SENTINEL).all()
+    layer.bind("job", gemm="gemm")
+    expected = x[:m, :units].astype(float).T @ dz[:m, :n].astype(float)
+    for first, rows, alpha, beta in ((0, 16, 0.5, 0.0), (16, 24, 0.5, 0.0), (0, 40, 1.0, 2.0)):
+        before = c.copy()
+        layer.call(
+            "narrow.gradient", c=address(c), first=first, rows=rows, low=0, high=1, m=m,
+            alpha=alpha, beta=beta,
+        )  # fmt: skip
+        part = slice(first, first + rows)
+        wanted = alpha * expected[part] + (beta * before[part, :n] if beta else 0.0)
+        np.testing.assert_allclose(c[part, :n], wanted, rtol=0, atol=1e3 * np.finfo(T).eps)
+        before[part, :n] = c[part, :n]
+        np.testing.assert_array_equal(c, before)
 
 
 @T32_T64
-def test_turn(T):
-    s, c = matrix(T, 3, 2, 0.0), matrix(T, 20, 1, np.nan)
-    s[:3, :20] = np.arange(60).reshape(3, 20)
-    places = {"s": address(s), "s_row": s.strides[0], "c": address(c), "c_row": c.strides[0]}
-    call("turn", T, **places, rows=20, n=3, alpha=0.5, beta=0.0)
-    np.testing.assert_array_equal(c[:20, :3], s[:3, :20].T / 2)
-    call("turn", T, **places, rows=20, n=3, alpha=1.0, beta=2.0)
-    np.testing.assert_array_equal(c[:20, :3], 2 * s[:3, :20].T)
-    assert np.isnan(c[20:]).all()
-    assert np.isnan(c[:, 3:]).all()
+def test_parts_are_added_from_the_first_on(T):
+    parts = np.random.default_rng(0).normal(size=(tuning.CHUNKS, 8, panel_of(T))).astype(T)
+    z = matrix(T, 8, 1, SENTINEL)
+    own, row = parts.strides[:2]
+    layer = Layer(T, x=address(parts), x_row=row, own=own, a=address(z), a_row=z.strides[0], n=3)
+    assert layer.call("parts.forward", first=2, rows=6, low=0, high=1) == -1
+    expected = parts[0, 2:, :3].copy()
+    for part in parts[1:]:
+        expected += part[2:, :3]
+    np.testing.assert_array_equal(z[2:8, :3], expected)
+    z[2:8, :3] = SENTINEL
+    assert (z == SENTINEL).all()
 
 
 # ------------------------------------------------------------------------- around the update
@@ -471,9 +483,7 @@ def test_max_norm(T):
     w = matrix(T, 9, 1, SENTINEL)
     w[:9, :panel] = np.random.default_rng(0).normal(size=(9, panel)) * np.linspace(0, 2, panel)
     before, scratch = w.copy(), aligned(panel, T)
-    call(
-        "max_norm", T, w=address(w), row=w.strides[0], rows=9, scratch=address(scratch), bound=2.0
-    )
+    call("max_norm", T, w=address(w), row=w.strides[0], rows=9, scratch=address(scratch), bound=2.0)
     norms = np.linalg.norm(before[:9, :panel].astype(float), axis=0)
     small = norms <= 2.0
     assert small.any()

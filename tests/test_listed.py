@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from buffers import SENTINEL, T32_T64, address, call, matrix, panel_of
+from buffers import SENTINEL, T32_T64, Layer, address, call, matrix, panel_of
 
 from nbmlp import MLP, DataError, NonFiniteError, tuning
 
@@ -25,33 +25,34 @@ class Listed:
         self.x = np.column_stack([self.data[self.order, :n], np.ones((m, bias), T)]).astype(T)
         self.w = matrix(T, self.depth, panels)
         self.w[: self.depth, : self.wide] = rng.normal(size=(self.depth, self.wide))
-        self.places = np.full(m + tuning.LISTED_ROWS + 1, -1, np.int64)
-
-    def listed(self, start, rows, order=True):
-        """The list of rows `start`... of the epoch, and of eight behind them."""
-        call(
-            "listed.places", np.float64, x=address(self.data), x_row=self.data.strides[0],
-            order=address(self.order) if order else 0, start=start,
-            rows=rows + tuning.LISTED_ROWS, end=self.m, out=address(self.places),
+        self.places = np.full(2 * (m + tuning.LISTED_ROWS) + 1, -1, np.int64)
+        self.layer = Layer(
+            T, n=n, n_in=n, depth=n + bias, w=address(self.w), w_row=self.w.strides[0],
+            room=address(self.places), ahead=tuning.LISTED_ROWS,
         )  # fmt: skip
-        return address(self.places)
+        self.layer.set(
+            "job", x=address(self.data), x_row=self.data.strides[0], x_bytes=n * self.w.itemsize,
+            n_rows=m, order=address(self.order),
+        )  # fmt: skip
 
-    def run(self, z, start=0, rows=None, copy=None):
-        """Rows `start`... of the epoch into the same rows of z (and of copy); the first bad row."""
+    def listed(self, start, rows, after=None):
+        """List rows `start`... of the epoch, and those from `after` on that are read next."""
+        self.layer.set("thread", first=start, rows=rows, after=start if after is None else after)
+        self.layer.call("listed.point", first=start, rows=rows, low=0, high=self.panels)
+
+    def run(self, z, start=0, rows=None, copy=None, hand=None):
+        """Rows `start`... of the epoch into the same rows of z (and of copy); the first bad row.
+
+        hand: first and number of the rows at hand, if these are more.
+        """
         rows = self.m if rows is None else rows
-        w_row, bias = self.w.strides[0], self.depth - self.n
-        to = {"out": 0, "out_row": 0, "one": -1}
+        self.listed(*((start, rows) if hand is None else hand))
+        to = {"a": address(z), "a_row": z.strides[0], "copy": 0}
         if copy is not None:
-            row = copy.strides[0]
-            out = address(copy) + start * row
-            to = {"out": out, "out_row": row, "one": self.n if bias else -1}
-        places = self.listed(start, rows)
-        return call(
-            "listed.product", self.T, places=places, soon=places,
-            soon_bytes=self.n * self.w.itemsize, rows=rows, n=self.n, w=address(self.w),
-            w_row=w_row, bias=address(self.w) + self.n * w_row if bias else 0,
-            z=address(z) + start * z.strides[0], z_row=z.strides[0], panels=self.panels, **to,
-        )  # fmt: skip
+            one = self.n if self.depth > self.n else -1
+            to |= {"copy": address(copy), "copy_row": copy.strides[0], "copy_one": one}
+        self.layer.set("layer", **to)
+        return self.layer.call("listed.forward", first=start, rows=rows, low=0, high=self.panels)
 
     def product(self):
         """The same by the general product, over rows that were copied."""
@@ -101,29 +102,44 @@ def test_rows_are_copied_while_they_are_multiplied(T, bias):
         assert (copy[m] == SENTINEL).all()
 
 
+@T32_T64
+def test_rows_at_hand_that_others_multiply_are_copied_too(T):
+    p = Listed(T, 11, 37, 1, 1, np.random.default_rng(0))
+    for start, rows in ((0, 11), (3, 5), (0, 4), (8, 3)):
+        z, out = matrix(T, 11, 1), matrix(T, 11, -(-40 // panel_of(T)), SENTINEL)
+        p.run(z, start, rows, out, (0, 11))
+        np.testing.assert_array_equal(out[:11, :38], p.x)
+        assert (out[:, 38:] == SENTINEL).all()
+        assert (out[11] == SENTINEL).all()
+        np.testing.assert_array_equal(z[start : start + rows], p.product()[start : start + rows])
+        assert np.isnan(z[:start]).all()
+        assert np.isnan(z[start + rows :]).all()
+
+
 def test_the_list_names_rows_and_ends_with_the_epoch():
     p = Listed(np.float32, 20, 16, 1, 1, np.random.default_rng(0))
-    for order, numbers in ((True, p.order), (False, np.arange(20))):
+    for order, numbers in ((address(p.order), p.order), (0, np.arange(20))):
         p.places[:] = -1
-        p.listed(7, 9, order)
-        expected = numbers[[*range(7, 20), 19, 19, 19, 19]]
-        assert (p.places[:17] == address(p.data) + expected * p.data.strides[0]).all()
-        assert (p.places[17:] == -1).all()
+        p.layer.set("job", order=order)
+        p.listed(7, 9, after=16)
+        expected = numbers[[*range(7, 20), *[19] * 12]]
+        assert (p.places[:25] == address(p.data) + expected * p.data.strides[0]).all()
+        assert (p.places[25:] == -1).all()
 
 
 @T32_T64
-@pytest.mark.parametrize("bias", [0, 1], ids=["no bias", "bias"])
-def test_listed_rows_are_copied(T, bias):
-    p = Listed(T, 11, 37, 1, bias, np.random.default_rng(0))
-    out = np.full((12, 40), SENTINEL, T)
-    places = p.listed(0, 11)
-    call(
-        "listed.copy", T, places=places, rows=11, n=37, out=address(out), out_row=out.strides[0],
-        one=37 if bias else -1,
-    )  # fmt: skip
-    np.testing.assert_array_equal(out[:11, : p.depth], p.x)
-    assert (out[:, p.depth :] == SENTINEL).all()
-    assert (out[11] == SENTINEL).all()
+def test_rows_that_were_written_out_are_listed_where_they_lie_now(T):
+    p = Listed(T, 20, 16, 1, 1, np.random.default_rng(0))
+    out = matrix(T, 20, 2, SENTINEL)
+    p.layer.set("layer", a=address(out), a_row=out.strides[0], one=16)
+    p.layer.set("thread", start=5, first=2, rows=9, after=14)
+    p.layer.bind("job", inputs=f"inputs.{np.dtype(T).name}")
+    assert p.layer.call("listed.write", first=2, rows=9, low=0, high=1) == -1
+    np.testing.assert_array_equal(out[2:11, :17], p.x[7:16])
+    assert (p.places[:9] == address(out) + np.arange(2, 11) * out.strides[0]).all()
+    behind = p.order[[*range(14, 20), *[19] * 11]]
+    assert (p.places[9:26] == address(p.data) + behind * p.data.strides[0]).all()
+    assert (p.places[26:] == -1).all()
 
 
 @T32_T64

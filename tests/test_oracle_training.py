@@ -26,7 +26,7 @@ from engine_twin import (
 )
 
 from nbmlp import MLP
-from nbmlp.plan import make_plan
+from nbmlp.plan import make_plan, make_strategy
 from nbmlp.schedules import SCHEDULES
 from nbmlp.spec import ModelSpec, TrainSpec
 
@@ -216,7 +216,7 @@ def test_bounds_on_the_net_that_needs_many_update_blocks(name):
     """Norms are summed over blocks and columns are bounded across them."""
     spec = ModelSpec(300, 45, (300,), "tanh", dtype="float64")
     train = TRAIN.with_(epochs=3, **{name: 0.5})
-    assert make_plan(spec, 12).n_blocks > 4
+    assert make_strategy(spec, make_plan(spec, 12), 2).n_blocks > 4
     compare(spec, train, problem(spec, ROWS), threads=2)
     matters(spec, train, problem(spec, ROWS), **{name: None})
 

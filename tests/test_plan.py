@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from nbmlp.plan import choose_columns, make_plan
+from nbmlp.kernels.cuts import Share
+from nbmlp.plan import make_plan, make_strategy
+from nbmlp.plan.strategy import choose_columns
 from nbmlp.spec import ModelSpec
 
 
 def columns(sizes: tuple[int, ...], batch: int, threads: int) -> tuple[bool, ...]:
     spec = ModelSpec(sizes[0], sizes[-1], sizes[1:-1])
-    return choose_columns(spec, make_plan(spec, batch), threads)
+    return choose_columns(make_plan(spec, batch), threads)
 
 
 class TestColumns:
@@ -45,7 +47,8 @@ class TestShapes:
     def test_narrow_outputs(self):
         def narrow(*sizes):
             spec = ModelSpec(sizes[0], sizes[-1], sizes[1:-1])
-            return [layer.narrow for layer in make_plan(spec, 20).layers]
+            strategy = make_strategy(spec, make_plan(spec, 20), 1)
+            return [layer.product == "narrow" for layer in strategy.layers]
 
         assert narrow(784, 250, 1) == [False, True]
         assert narrow(5, 3, 2, 4) == [False, False, True]
@@ -54,4 +57,7 @@ class TestShapes:
 
     def test_flat_layers(self):
         spec = ModelSpec(5, 1, (50, 300))
-        assert [layer.flat for layer in make_plan(spec, 20).layers] == [True, False, False]
+        for whole_norm, first in ((False, Share.PANELS), (True, Share.ROWS)):
+            strategy = make_strategy(spec, make_plan(spec, 20), 1, whole_norm=whole_norm)
+            shares = [layer.blocks.share for layer in strategy.layers]
+            assert shares == [first, Share.ROWS, Share.ROWS]

@@ -74,7 +74,6 @@ def parameters_of(function: Function) -> int:
 #: The constructors have scikit-learn's parameters.
 ALLOWED = {
     "nbmlp.estimators.classifier.__init__", "nbmlp.estimators.regressor.__init__",
-    "nbmlp.kernels.listed.product", "nbmlp.kernels.sparse.gradient",
 }  # fmt: skip
 
 

@@ -103,7 +103,7 @@ def examine(step: Step) -> list[Look]:
     given = _inputs(step, engine)
     if given.bad:
         return [given]
-    products = [_product(engine, k) for k in range(len(engine.work.layers))]
+    products = [_product(engine, k) for k in range(len(engine.work.plan.layers))]
     activations, back = _forward_and_back(engine)
     forward = [look for pair in zip(products, activations, strict=True) for look in pair]
     if engine.work.plan.fused_output:
@@ -143,18 +143,16 @@ def _outputs(engine: Engine, k: int, rows: int) -> Array:
 def _product(engine: Engine, k: int) -> Look:
     """z of layer k (from 0)."""
     work, look = engine.work, Look("z", k + 1)
-    before = {name: work.layers[name][k] for name in ("forward", "drops")}
-    work.set_layer(k, drops=0)
-    work.bind_in_layer(k, forward="identity.forward")
+    before = work.bare_products(k)
     for start, rows in _sub_batches(engine):
         look.add(_outputs(engine, k, rows), start)
-    work.set_layer(k, **before)
+    work.layers[:] = before
     return look
 
 
 def _forward_and_back(engine: Engine) -> tuple[list[Look], list[Look]]:
     """Activations of all layers; then loss and, if that is finite, deltas and gradients."""
-    work, n = engine.work, len(engine.work.layers)
+    work, n = engine.work, len(engine.work.plan.layers)
     outputs = [Look("activation", k + 1) for k in range(n)]
     loss, deltas = Look("loss", n), [Look("delta", k + 1) for k in range(n)]
     failed = False

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numba.core import ccallback
+from numba.core.compiler_lock import global_compiler_lock
 
 from nbmlp.kernels._cache import CodeCache
 from nbmlp.kernels.family import Family
@@ -23,6 +24,7 @@ __all__ = [
     "in_order",
     "inner",
     "make",
+    "native_address",
     "parallel",
     "piece",
     "piece_address",
@@ -39,6 +41,8 @@ _OPTIONS: dict[str, Any] = {"error_model": "numpy"}
 _CONTRACT = {"contract"}
 
 _MAKERS: dict[str, tuple[Family, Maker]] = {}
+#: Names of pieces that are the same for all element types.
+_UNTYPED: set[str] = set()
 
 
 def inner(function: Callable[..., Any]) -> Any:
@@ -61,7 +65,7 @@ def spliced(function: Callable[..., Any]) -> Any:
     return njit(function, inline="always", fastmath=_CONTRACT, **_OPTIONS)
 
 
-def piece(name: str, family: Any) -> Callable[[Maker], Maker]:
+def piece(name: str, family: Any, typed: bool = True) -> Callable[[Maker], Maker]:
     """Register a maker: given np.float32 or np.float64 it returns the function to compile.
 
     Parameters
@@ -69,12 +73,17 @@ def piece(name: str, family: Any) -> Callable[[Maker], Maker]:
     name : str
     family : one of those in `abi`
         The function has its parameters, annotated ``int`` (int64) or ``float`` (float64).
+    typed : bool
+        Built for each element type; else once, as it touches no element but hands on to pieces
+        that do.
     """
 
     def register(maker: Maker) -> Maker:
         if name in _MAKERS:
             raise RuntimeError(f"two pieces are called {name}")
         _MAKERS[name] = family.family, maker
+        if not typed:
+            _UNTYPED.add(name)
         return maker
 
     return register
@@ -103,6 +112,11 @@ _KEEP: dict[tuple[str, str], Any] = {}
 _FUNCTIONS: dict[tuple[str, Any], Callable[..., Any]] = {}
 
 
+def _scalar(name: str, dtype: Any) -> type:
+    """The type that a piece is built for."""
+    return np.float64 if name in _UNTYPED else np.dtype(dtype).type
+
+
 def piece_address(name: str, dtype: Any, family: Any = None) -> int:
     """Address of a piece for an element type, compiled or loaded from the cache on first use.
 
@@ -111,21 +125,42 @@ def piece_address(name: str, dtype: Any, family: Any = None) -> int:
     TypeError
         It is not of the `family` that is wanted, if one is given.
     """
-    scalar = np.dtype(dtype).type
+    scalar = _scalar(name, dtype)
     key = (name, scalar.__name__)
     own = _MAKERS[name][0]
     if family is not None and own is not family.family:
         raise TypeError(f"Piece {name} is of family {own.name}, not {family.family.name}.")
     if key not in _KEEP:
-        function, sig = make(name, scalar), own.signature
-        compiled = ccallback.CFunc(
-            function, (sig.args, sig.return_type), {}, {"fastmath": _CONTRACT, **_OPTIONS}
-        )
-        compiled._cache = CodeCache(function, ".".join(key))
-        compiled.compile()
-        # Of two threads that compile at once the first wins: its address may be in use already.
-        _KEEP.setdefault(key, compiled)
-    return int(_KEEP[key].address)
+        with global_compiler_lock:  # of two threads that come at once, one compiles
+            if key not in _KEEP:
+                _KEEP[key] = _compile(name, scalar)
+    return int(_KEEP[key].at)
+
+
+def _compile(name: str, scalar: type) -> Any:
+    """The compiled function, which knows as ``at`` where compiled code calls it."""
+    function, sig, full = (
+        make(name, scalar),
+        _MAKERS[name][0].signature,
+        f"{name}.{scalar.__name__}",
+    )
+    # Else pieces that several processes have compiled may be one symbol to the linker.
+    function.__qualname__ = full
+    options = {"fastmath": _CONTRACT, **_OPTIONS}
+    compiled = ccallback.CFunc(function, (sig.args, sig.return_type), {}, options)
+    compiled._cache = CodeCache(function, full)
+    compiled.compile()
+    compiled.at = native_address(compiled)
+    return compiled
+
+
+def native_address(compiled: Any) -> int:
+    """Where compiled code calls a function, without its entry from C (a call and 20 instructions).
+
+    By Numba's own convention, which `_llvm.make_call` keeps.
+    """
+    name = compiled.native_name.removeprefix("cfunc.")
+    return int(compiled._library.get_pointer_to_function(name))
 
 
 def piece_function(name: str, dtype: Any) -> Callable[..., Any]:
@@ -133,7 +168,7 @@ def piece_function(name: str, dtype: Any) -> Callable[..., Any]:
     key = (name, dtype)
     if key not in _FUNCTIONS:
         piece_address(name, dtype)
-        _FUNCTIONS[key] = _KEEP[name, np.dtype(dtype).type.__name__].ctypes
+        _FUNCTIONS[key] = _KEEP[name, _scalar(name, dtype).__name__].ctypes
     return _FUNCTIONS[key]
 
 

@@ -70,13 +70,22 @@ def offset(builder, pointer, nbytes):
 
 
 def make_call(kinds: tuple[types.Type, ...]) -> Callable[..., Any]:
-    """What calls the function at an address with arguments of these kinds; it returns int64."""
+    """What calls the function at an address with arguments of these kinds; it returns int64.
+
+    By Numba's convention: the result, and an exception that is never raised, are stored at two
+    addresses that come first.
+    """
     known = {types.int64: I64, types.float64: FLOAT[8]}
-    signature = ir.FunctionType(I64, [known[kind] for kind in kinds])
+    places = [ir.PointerType(), ir.PointerType()]
+    signature = ir.FunctionType(ir.IntType(32), places + [known[kind] for kind in kinds])
 
     def codegen(context, builder, sig, args):
         address, *values = args
-        return builder.call(builder.inttoptr(address, signature.as_pointer()), values)
+        result = cgutils.alloca_once(builder, I64)
+        raised = cgutils.alloca_once(builder, ir.PointerType())
+        function = builder.inttoptr(address, signature.as_pointer())
+        builder.call(function, [result, raised, *values])
+        return builder.load(result, typ=I64)
 
     return codegen
 

@@ -21,31 +21,43 @@ __all__ = [
     "dropout",
     "forward",
     "inputs",
-    "list_rows",
-    "listed_copy",
-    "listed_product",
+    "layer_gradient",
+    "layer_pass",
     "loss",
     "max_norm",
-    "narrow_forward",
     "penalise",
     "product",
     "region",
     "rule",
     "scale",
     "shuffle",
-    "sparse_forward",
-    "sparse_gradient",
-    "sum_chunks",
     "sum_squares",
     "targets",
     "transpose",
-    "turn",
 ]
 
 # ------------------------------------------------------------------------------------ regions
 
 #: One thread's part of a parallel region. job_address: of a record JOB; tid: which thread.
 region = family("region", job_address=int, tid=int)
+
+# ------------------------------------------------------------------------------------- layers
+
+#: A layer's way forward or back, for a rectangle of what it computes: rows `first`... of the
+#: sub-batch by panels low..high (forward of its output, back of the delta of its input). All else
+#: is found in the records at the addresses job, layer, thread.
+#: Returns the first bad row, counted from `first`, or -1.
+layer_pass = family(
+    "layer_pass", job=int, layer=int, thread=int, first=int, rows=int, low=int, high=int
+)
+
+#: c <- alpha * gradient + beta * c, the gradient summed over the first m rows of the sub-batch, for
+#: rows `first`... by panels low..high of a block of parameters; with beta = 0 c is not read. c: the
+#: gradient's own place or the parameters', laid out alike.
+layer_gradient = family(
+    "layer_gradient", job=int, layer=int, thread=int, c=int, first=int, rows=int, low=int, high=int,
+    m=int, alpha=float, beta=float,
+)  # fmt: skip
 
 # --------------------------------------------------------------------------------- rows of data
 
@@ -96,55 +108,11 @@ transpose = family(
     "transpose", w=int, w_row=int, first=int, rows=int, panels=int, wt=int, wt_row=int
 )
 
-#: z (rows, n) = the sum of the parts (rows, n), `own` bytes apart, from the first on.
-sum_chunks = family(
-    "sum_chunks", part=int, own=int, part_row=int, z=int, z_row=int, rows=int, n=int
-)
-
-#: z (rows, n) = x (rows, panels) . wt' (n, panels) + bias (n), or + 0 if its address is 0. With
-#: `add` = 1 that is added to z. What lies in x behind the last unit must be finite; there wt is 0.
-narrow_forward = family(
-    "narrow_forward", x=int, x_row=int, wt=int, wt_row=int, bias=int, z=int, z_row=int,
-    rows=int, n=int, panels=int, add=int,
-)  # fmt: skip
-
-#: c (rows, n) = alpha * s' (n, rows) + beta * c; with beta = 0 c is not read.
-turn = family("turn", s=int, s_row=int, c=int, c_row=int, rows=int, n=int, alpha=float, beta=float)
-
-#: z (rows, panels) from W (depth, panels) and thin rows at x, with the bias if depth > n_in.
-sparse_forward = family(
-    "sparse_forward", x=int, x_row=int, w=int, w_row=int, n_in=int, depth=int,
-    z=int, z_row=int, rows=int, panels=int, scale=float,
-)  # fmt: skip
-
-#: c (rows, panels) = alpha * x'.dz + beta * c for inputs `first`..., of m thin rows at x. Input
-#: n_in is the bias's 1. block: room for as many elements as c has.
-sparse_gradient = family(
-    "sparse_gradient", x=int, x_row=int, dz=int, dz_row=int, c=int, c_row=int,
-    first=int, rows=int, n_in=int, panels=int, m=int,
-    scale=float, alpha=float, beta=float, block=int,
-)  # fmt: skip
-
-#: Addresses of rows `start`... of an epoch of `end` rows to `out`; behind its end, of the last.
-list_rows = family("list_rows", x=int, x_row=int, order=int, start=int, rows=int, end=int, out=int)
-
-#: z (rows, panels) = X.W + bias (0: none), X (rows, n) listed at `places`, W (n, panels).
-#: soon: list of as many rows and LISTED_ROWS more that are read soon, of `soon_bytes` each. out:
-#: where X is copied to, if not 0; column `one` (if >= 0) becomes 1 there.
-#: Returns the first row of X with a value that is not finite, or -1.
-listed_product = family(
-    "listed_product", places=int, soon=int, soon_bytes=int, rows=int, n=int, w=int, w_row=int,
-    bias=int, z=int, z_row=int, panels=int, out=int, out_row=int, one=int,
-)  # fmt: skip
-
-#: The rows (rows, n) that are listed at `places` to `out`; column `one` (if >= 0) becomes 1.
-listed_copy = family("listed_copy", places=int, rows=int, n=int, out=int, out_row=int, one=int)
-
 # ------------------------------------------------------------------- activations, dropout, losses
 
 #: z (rows, n) at `a` becomes its activation; column `one` (if >= 0) becomes 1. saved: where z is
 #: kept, by those whose derivative needs it. p: the activation's number.
-#: What has parameters to be learned is no activation but a layer, with a gradient of its own.
+#: What has parameters to be learned is a layer of its own kind, with a gradient.
 forward = family("forward", a=int, saved=int, row=int, rows=int, n=int, p=float, one=int)
 
 #: da (rows, n) at `dz` becomes dz = da * f'(saved).

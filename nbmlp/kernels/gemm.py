@@ -13,7 +13,7 @@ from nbmlp.kernels._jit import inner, piece, spliced
 from nbmlp.kernels._tile import make_tile_call
 from nbmlp.kernels.vecmath import make_vector
 
-__all__ = ["make_gemm", "make_strips", "make_sum_chunks", "make_transposed_copy"]
+__all__ = ["make_gemm", "make_strips", "make_transposed_copy"]
 
 
 @inner
@@ -112,23 +112,3 @@ def make_transposed_copy(scalar: type) -> Callable[..., Any]:
         return 0
 
     return transposed_copy
-
-
-@piece("sum_chunks", abi.sum_chunks)
-def make_sum_chunks(scalar: type) -> Callable[..., Any]:
-    """Sum of products over chunks of their inputs, for one element type."""
-    vector = make_vector(scalar)
-
-    def sum_chunks(
-        part: int, own: int, part_row: int, z: int, z_row: int, rows: int, n: int
-    ) -> int:
-        for r in range(rows):
-            out = vector(z + r * z_row, n)
-            for j in range(n):
-                total = vector(part + r * part_row, n)[j]
-                for c in range(1, tuning.CHUNKS):
-                    total += vector(part + c * own + r * part_row, n)[j]
-                out[j] = total
-        return 0
-
-    return sum_chunks

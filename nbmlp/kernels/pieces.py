@@ -7,12 +7,9 @@ from nbmlp.kernels import (
     epoch,
     gather,
     gemm,
-    listed,
     losses,
-    narrow,
     optim,
     rng,
-    sparse,
 )
 from nbmlp.kernels._jit import (
     compiled_pieces,
@@ -22,19 +19,36 @@ from nbmlp.kernels._jit import (
     registered_pieces,
 )
 from nbmlp.kernels.code_folder import cache_folder
+from nbmlp.kernels.layers import (
+    activation,
+    dense,
+    dropout,
+    inputs,
+    listed,
+    loss,
+    narrow,
+    parts,
+    sparse,
+)
 
 __all__ = [
+    "activation",
     "activations",
     "cache_folder",
     "compiled_pieces",
+    "dense",
+    "dropout",
     "epoch",
     "gather",
     "gemm",
     "in_order",
+    "inputs",
     "listed",
+    "loss",
     "losses",
     "narrow",
     "optim",
+    "parts",
     "piece_address",
     "piece_function",
     "registered_pieces",

@@ -1,4 +1,9 @@
-"""The tables that steer the fused epoch: one record per layer, one per job, both plain NumPy.
+"""The tables that steer the fused epoch: records of NumPy, read by compiled code.
+
+A net is a table of layers, each of which turns one buffer into another: rows of data that are read,
+a product, an activation, dropout, the loss. Beside it stands a table of parameters, what an update
+changes and how threads share it; a layer may have none, one or several. One record is for all
+layers (JOB), one is each thread's own (THREAD).
 
 Addresses and strides are in bytes, counts in elements or rows. `plan` computes the integers,
 `workspace` and `state` add the addresses, the kernel writes the fields under "out".
@@ -12,19 +17,16 @@ import numpy as np
 
 from nbmlp.kernels import abi
 
-__all__ = ["CLOSED", "FLAGS", "JOB", "LAYER", "LINE", "PIECES", "STATUS", "sync_words"]
+__all__ = [
+    "CLOSED", "JOB", "LAYER", "LINE", "PARAMETER", "PIECES", "STATUS", "SYNC_WORDS", "THREAD",
+]  # fmt: skip
 
 #: int64 words of one cache line: every word that threads write has a line of its own.
 LINE = 8
 #: Bit of the join counter that says: too late.
 CLOSED = 1 << 32
-#: First word of the per-thread flags in the sync area (join, start and barrier come before).
-FLAGS = 3 * LINE
-
-
-def sync_words(threads: int) -> int:
-    """Words of the sync area for so many threads."""
-    return FLAGS + threads * LINE
+#: Words of the area where threads meet: join, start and barrier.
+SYNC_WORDS = 3 * LINE
 
 
 class STATUS:
@@ -39,58 +41,85 @@ _i, _f = np.int64, np.float64
 
 LAYER = np.dtype(
     [
-        # shape
-        ("n_in", _i), ("n_out", _i), ("depth", _i),  # depth = n_in + 1 with a bias
-        ("panels_in", _i), ("panels_out", _i),
-        # parameters: W (depth, n_out), the bias its last row
-        ("w", _i), ("w_row", _i), ("g", _i), ("slots", _i),
-        ("wt", _i), ("wt_row", _i),  # transposed copy (n_out, n_in), 0 for the first layer
-        # activations of the sub-batch: input (rows, depth), output (rows, n_out)
-        ("x", _i), ("x_row", _i), ("a", _i), ("a_row", _i),
-        ("x_own", _i),  # bytes between the threads' copies of x, 0 where they share one
+        # its pieces, or 0: input -> output, delta of the output -> delta of the input
+        ("forward", _i), ("backward", _i),
+        # how each is cut, by how many panels, and whether all threads wait behind it
+        ("cut", _i), ("panels", _i), ("barrier", _i),  # cut: of `cuts`
+        ("back_cut", _i), ("back_panels", _i), ("back_barrier", _i),
+        ("turn", _i),  # of a part: which thread's it is
+        ("status", _i),  # what a bad row found here is
+        # buffers of the sub-batch: input and its delta, output (rows, n) and its delta
+        ("x", _i), ("x_row", _i), ("dx", _i), ("dx_row", _i),
+        ("a", _i), ("a_row", _i), ("dz", _i), ("dz_row", _i), ("n", _i),
+        ("own", _i),  # bytes between the threads' copies of the net's inputs, if it handles these
         ("saved", _i),  # what the derivative reads: a itself, z, or a before dropout
-        ("dz", _i), ("dz_row", _i),
-        ("narrow", _i),  # its few units are computed along the other axis
-        ("chunks", _i),  # its products are summed over so many parts of its inputs
-        ("flat", _i),  # its weights are always shared by panels
-        ("columns", _i),  # in a step cut by columns: each thread has its own panels of this layer
-        # functions
-        ("forward", _i), ("backward", _i), ("act", _f),
         ("one", _i),  # column of a that the next layer's bias multiplies, or -1
-        # dropout behind it: whether; whether it copies a to `saved`; share and factor of the kept
-        ("drops", _i), ("copies", _i), ("keep", _f), ("factor", _f),
-        # update blocks: rows of W that a rule takes at once; `group` of them are one product
-        ("block_rows", _i), ("blocks", _i), ("first_block", _i), ("group", _i),
+        # of a product: W (depth, n), the bias its last row if depth > n_in; its transposed copy
+        ("w", _i), ("w_row", _i), ("wt", _i), ("wt_row", _i), ("n_in", _i), ("depth", _i),
+        ("beta", _f),  # 1 adds to what is in a, 0 does not read it
+        # of a product: a room of its own for each thread, bytes between two of them
+        ("room", _i), ("room_own", _i),
+        # of a product over listed rows: entries from a row to the one that memory is asked for
+        # meanwhile (0: as many as there are rows); where rows are copied to, or 0
+        ("ahead", _i), ("copy", _i), ("copy_row", _i), ("copy_one", _i),
+        # of an activation, or of the loss behind one: its kernels and its number
+        ("activate", _i), ("derive", _i), ("act", _f),
+        # of dropout: which layer's masks; share and factor of the kept
+        ("stream", _i), ("keep", _f), ("factor", _f),
     ],
+    align=True,
+)  # fmt: skip
+
+PARAMETER = np.dtype(
+    [
+        ("gradient", _i), ("layer", _i),  # its piece, and the layer that it looks at
+        # w, gradient and slots (rows, panels) alike, so many bytes from row to row; rows behind
+        # the first `weights` are biases, which have no penalty, decay or bound
+        ("w", _i), ("g", _i), ("slots", _i), ("row", _i),
+        ("rows", _i), ("weights", _i), ("panels", _i),
+        ("wt", _i), ("wt_row", _i),  # transposed copy of the weights, or 0
+        # update blocks: rows that a rule takes at once; `group` of them are one gradient
+        ("block_rows", _i), ("blocks", _i), ("first_block", _i), ("group", _i),
+        ("share", _i),  # how threads share it, of `cuts`
+    ],
+    align=True,
+)  # fmt: skip
+
+_THREAD = (
+    "rank", "size", "passed",  # which of how many; barriers so far
+    "columns",  # threads work on the same rows, and each has a copy of the inputs
+    "copy",  # which copy it reads and writes
+    "key", "start", "place",  # of the sub-batch: key of its step, its row of epoch and of batch
+    "first", "rows", "after",  # rows of the sub-batch at hand; row of the epoch that is read next
+    # out: what it found first
+    "status", "bad_row",
+)  # fmt: skip
+#: Two lines each: what lies side by side is fetched together.
+THREAD = np.dtype(
+    {
+        "names": list(_THREAD), "formats": [_i] * len(_THREAD),
+        "offsets": [8 * i for i in range(len(_THREAD))], "itemsize": 16 * LINE,
+    },
     align=True,
 )  # fmt: skip
 
 JOB = np.dtype(
     [
-        ("layers", _i), ("n_layers", _i), ("size", _i),  # size: bytes of one element
+        ("layers", _i), ("n_layers", _i), ("parameters", _i), ("n_parameters", _i),
+        ("team", _i),  # the threads' records
+        ("size", _i), ("panel", _i),  # bytes of one element; elements of a panel
         # data
-        ("x", _i), ("x_row", _i), ("x_scale", _f), ("y", _i), ("y_row", _i),
+        ("x", _i), ("x_row", _i), ("x_bytes", _i), ("x_scale", _f), ("y", _i), ("y_row", _i),
         ("y_scale", _f), ("y_shift", _f), ("given", _i), ("order", _i), ("n_rows", _i),
-        ("n_inputs", _i), ("n_outputs", _i), ("n_targets", _i),
+        ("n_outputs", _i), ("n_targets", _i),
         # cuts
         ("batch", _i), ("sub_batch", _i), ("row_block", _i), ("rows_limit", _i),
         # workspace of the sub-batch
-        ("x_buffer", _i), ("x_buffer_row", _i), ("x_own", _i), ("x_one", _i),
         ("target", _i), ("target_row", _i), ("weights", _i), ("values", _i),
         ("norms", _i), ("n_blocks", _i), ("layer_norms", _i), ("scratch", _i),
         # pieces
         ("inputs", _i), ("targets", _i), ("gemm", _i), ("transpose", _i), ("loss", _i),
-        # of a first layer over listed rows: its product, or 0; whether they lie in the data, and
-        # the piece that copies them for a gradient, or 0; bytes of a row; each thread's list
-        ("listed", _i), ("list_rows", _i), ("in_place", _i), ("copy_listed", _i), ("x_bytes", _i),
-        ("places", _i), ("places_own", _i),
-        # of outputs summed over chunks: the sums of each chunk, bytes from one to the next
-        ("sum_chunks", _i), ("partial", _i), ("partial_own", _i),
-        # of a narrow output layer: its pieces, and where its gradient lies before it is turned
-        ("narrow_forward", _i), ("turn", _i), ("turned", _i), ("turned_row", _i),
-        # of thin sparse rows: products of the first layer, or 0; a block of its gradient per thread
-        ("sparse_forward", _i), ("sparse_gradient", _i), ("block", _i), ("block_own", _i),
-        ("fused_output", _i), ("loss_parameter", _f), ("dropout", _i), ("rule", _i),
+        ("loss_parameter", _f), ("dropout", _i), ("rule", _i),
         ("penalise", _i), ("clip_values", _i), ("scale", _i), ("sum_squares", _i), ("max_norm", _i),
         # training
         ("plain", _i),  # gradient descent without anything added: one product updates W
@@ -102,9 +131,8 @@ JOB = np.dtype(
         ("l2_shared", _i), ("batches", _i), ("squares", _i),
         ("beta1", _f), ("beta2", _f), ("settings", _i),  # the rule's own (optim.rule_settings)
         ("slot_stride", _i), ("seed", _i),
-        ("input_drops", _i), ("input_keep", _f), ("input_factor", _f),
-        # prediction
-        ("out", _i), ("out_row", _i), ("copy_rows", _i),
+        # prediction: outputs (rows, n_outputs)
+        ("a", _i), ("a_row", _i), ("out", _i), ("out_row", _i), ("copy_rows", _i),
         # threads
         ("sync", _i), ("threads", _i),
         # out: where it stands and what it found
@@ -118,14 +146,13 @@ JOB = np.dtype(
 #: Fields that hold the address of a piece (or 0), and the family that it must be of.
 PIECES: dict[str, Any] = {
     # of a layer
-    "forward": abi.forward, "backward": abi.backward,
+    "forward": abi.layer_pass, "backward": abi.layer_pass,
+    "activate": abi.forward, "derive": abi.backward,
+    # of parameters
+    "gradient": abi.layer_gradient,
     # of a job
     "inputs": abi.inputs, "targets": abi.targets, "gemm": abi.product,
-    "transpose": abi.transpose, "loss": abi.loss, "listed": abi.listed_product,
-    "list_rows": abi.list_rows, "copy_listed": abi.listed_copy, "sum_chunks": abi.sum_chunks,
-    "narrow_forward": abi.narrow_forward, "turn": abi.turn,
-    "sparse_forward": abi.sparse_forward, "sparse_gradient": abi.sparse_gradient,
-    "dropout": abi.dropout, "rule": abi.rule, "penalise": abi.penalise,
-    "clip_values": abi.clip_values, "scale": abi.scale, "sum_squares": abi.sum_squares,
-    "max_norm": abi.max_norm, "copy_rows": abi.copy_rows,
+    "transpose": abi.transpose, "loss": abi.loss, "dropout": abi.dropout, "rule": abi.rule,
+    "penalise": abi.penalise, "clip_values": abi.clip_values, "scale": abi.scale,
+    "sum_squares": abi.sum_squares, "max_norm": abi.max_norm, "copy_rows": abi.copy_rows,
 }  # fmt: skip

@@ -47,17 +47,16 @@ def join(sync, expected):
 
 
 @inner
-def barrier(sync, size, passed):
-    """Wait for all of the team; `passed` counts this thread's barriers so far."""
-    passed += 1
-    if size == 1:
-        return passed
+def barrier(sync, thread):
+    """Wait for all of the team; the thread's record counts its barriers."""
+    if thread.size == 1:
+        return
+    thread.passed += 1
     _llvm.atomic_add(sync + _BARRIER, 1)
     waited = 0
-    while _llvm.atomic_load(sync + _BARRIER) < size * passed:
+    while _llvm.atomic_load(sync + _BARRIER) < thread.size * thread.passed:
         _wait(waited)
         waited += 1
-    return passed
 
 
 @inner

@@ -40,11 +40,11 @@ def bind_training(work: Workspace, train: TrainSpec, batch: int, order: NDArray[
     )  # fmt: skip
     for k, layer in enumerate(state.plan.layers):
         slots = state.slots.ctypes.data + layer.offset * state.plan.itemsize
-        work.set_layer(k, slots=slots)
+        work.set_parameters(k, slots=slots)
     _bind_rule(work, train.optimizer)
     plain = isinstance(train.optimizer, SGD) and not train.optimizer.momentum
     work.set(plain=plain and not touched)
-    for piece, wanted in _pieces(train, len(work.layers)).items():
+    for piece, wanted in _pieces(train, len(work.parameters)).items():
         if wanted:
             work.bind(**{piece: piece})
 
@@ -97,8 +97,7 @@ def bind_batches(
 
 def bind_dropout(work: Workspace, deterministic: bool) -> None:
     """Set shares and factors of the units and inputs that are kept; all, if `deterministic`."""
-    spec, plan = work.spec, work.state.plan
-    inverted = spec.dropout_scale_at == "training"
+    inverted = work.spec.dropout_scale_at == "training"
 
     def settings(drop: float) -> tuple[float, float]:
         """Share kept and factor on the kept."""
@@ -106,10 +105,6 @@ def bind_dropout(work: Workspace, deterministic: bool) -> None:
             return 1.0, 1.0 if inverted else 1.0 - drop
         return 1.0 - drop, 1.0 / (1.0 - drop) if inverted else 1.0
 
-    work.bind(dropout="dropout")
-    for k, drop in enumerate(spec.dropout):
+    for i, drop in work.dropouts:
         keep, factor = settings(drop)
-        copies = int(plan.layers[k].copies)
-        work.set_layer(k, drops=int(drop > 0), copies=copies, keep=keep, factor=factor)
-    keep, factor = settings(spec.input_dropout)
-    work.set(input_drops=int(spec.input_dropout > 0), input_keep=keep, input_factor=factor)
+        work.set_layer(i, keep=keep, factor=factor)

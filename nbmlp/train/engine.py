@@ -14,7 +14,7 @@ from nbmlp.errors import NonFiniteError
 from nbmlp.kernels import records
 from nbmlp.kernels.pieces import in_order, piece_function
 from nbmlp.kernels.run import prepare, run
-from nbmlp.plan import choose_columns, choose_threads, make_plan
+from nbmlp.plan import choose_threads, make_plan, make_strategy
 from nbmlp.predict import Pace, Rows, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, all_finite, first_slots
@@ -108,8 +108,8 @@ class Engine:
         self.threads = choose_threads(spec, plan.sub_batch, threads)
         squares = per_batch and train.l2 > 0
         whole_norm = train.clip_norm is not None or train.gradient_norms or squares
-        columns = () if whole_norm else choose_columns(spec, plan, self.threads)
-        self.work = Workspace(plan, spec, state, self.threads, training=True, columns=columns)
+        strategy = make_strategy(spec, plan, self.threads, whole_norm=whole_norm)
+        self.work = Workspace(spec, state, strategy)
         self.joined = self.skipped = self._skipped_in_a_row = 0
         self._skipped_last = -1
         self.first_skip: NonFiniteError | None = None
@@ -123,7 +123,7 @@ class Engine:
         bind_rows(self.work, rows)
         bind_training(self.work, train, self.batch, self._order)
         self.batches = np.zeros((self.steps_per_epoch if per_batch else 0, 3))
-        self._squares = np.zeros(plan.n_blocks if squares else 0)
+        self._squares = np.zeros(strategy.n_blocks if squares else 0)
         if per_batch:
             bind_batches(self.work, self.batches, self._squares)
         if any(spec.dropout) or spec.input_dropout:
@@ -150,10 +150,10 @@ class Engine:
     def refresh(self) -> None:
         """Renew the transposed copies after the weights were changed from outside."""
         transpose = piece_function("transpose", self.work.dtype)
-        for layer in self.work.layers[1:]:
-            places = {name: int(layer[name]) for name in ("w", "w_row", "wt", "wt_row")}
-            rows, panels = int(layer["n_in"]), int(layer["panels_out"])
-            transpose(*in_order("transpose", first=0, rows=rows, panels=panels, **places))
+        for own in self.work.parameters[self.work.parameters["wt"] != 0]:
+            places = {name: int(own[name]) for name in ("w", "wt", "wt_row", "panels")}
+            rows, row = int(own["weights"]), int(own["row"])
+            transpose(*in_order("transpose", first=0, rows=rows, w_row=row, **places))
 
     # -- epochs
 

@@ -1,0 +1,233 @@
+"""Second half of a step: each thread's part of all parameters, from gradient to transposed copy.
+
+What a thread owns of a block of parameters is a rectangle: some update blocks of its rows by all
+panels of columns, or all of its rows by some panels.
+"""
+
+from __future__ import annotations
+
+from nbmlp.kernels import abi
+from nbmlp.kernels._jit import inner
+from nbmlp.kernels.cuts import Share
+from nbmlp.kernels.team import barrier, share
+from nbmlp.kernels.vecmath import vector_of
+from nbmlp.tuning import PANEL_BYTES
+
+__all__ = ["update_parameters"]
+
+_doubles = vector_of("float64")
+_PANELS, _UNITS = int(Share.PANELS), int(Share.UNITS)
+
+
+@inner
+def _sum_gradient(own, at, c, part, m, alpha, beta):
+    """c <- alpha * gradient + beta * c for a part (first row, rows, first panel, behind the last).
+
+    at: addresses of job and thread; m: rows of the sub-batch.
+    """
+    first, rows, low, high = part
+    abi.layer_gradient(
+        own.gradient, job=at[0], layer=own.layer, thread=at[1], c=c, first=first, rows=rows,
+        low=low, high=high, m=m, alpha=alpha, beta=beta,
+    )  # fmt: skip
+
+
+@inner
+def _penalise(job, own, part, scale):
+    """Penalty and clipping by value; a bias row, the last, is clipped but not penalised.
+
+    scale: 1 over the weight of the batch, which shares out the penalty if `l2_shared`.
+    """
+    first, rows, low, high = part
+    offset = first * own.row + low * PANEL_BYTES
+    w, g, panels = own.w + offset, own.g + offset, high - low
+    weights = min(rows, own.weights - first)
+    if job.l1 != 0.0 or job.l2 != 0.0:
+        l2 = job.l2 * scale if job.l2_shared else job.l2
+        abi.penalise(
+            job.penalise, w=w, g=g, rows=weights, row=own.row, panels=panels, l1=job.l1, l2=l2
+        )
+    if job.clip_value > 0.0:
+        abi.clip_values(
+            job.clip_values, g=g, rows=rows, row=own.row, panels=panels, bound=job.clip_value
+        )
+
+
+@inner
+def _apply(job, own, part, decay, pace):
+    """The update rule on a part of a block of parameters."""
+    first, rows, low, high = part
+    rate, power1, power2 = pace
+    offset = first * own.row + low * PANEL_BYTES
+    abi.rule(
+        job.rule, w=own.w + offset, g=own.g + offset, slots=own.slots + offset,
+        stride=job.slot_stride, rows=rows, row=own.row, panels=high - low, rate=rate,
+        decay=decay, power1=power1, power2=power2, settings=job.settings,
+    )  # fmt: skip
+
+
+@inner
+def _update(job, own, part, pace):
+    """Update a part (a bias without decay), then its transposed copy."""
+    first, rows, low, high = part
+    weights = min(rows, own.weights - first)
+    if weights == rows or job.decay == 0.0:
+        _apply(job, own, part, job.decay, pace)
+    else:
+        bias = first + weights, rows - weights, low, high
+        _apply(job, own, (first, weights, low, high), job.decay, pace)
+        _apply(job, own, bias, 0.0, pace)
+    _transpose(job, own, part)
+
+
+@inner
+def _transpose(job, own, part):
+    """Refresh the transposed copy, which has no bias; max-norm does it later, once for all."""
+    first, rows, low, high = part
+    weights = min(rows, own.weights - first)
+    if own.wt != 0 and weights > 0 and job.norm_bound == 0.0:
+        wt = own.wt + low * job.panel * own.wt_row
+        abi.transpose(
+            job.transpose, w=own.w + low * PANEL_BYTES, w_row=own.row, first=first,
+            rows=weights, panels=high - low, wt=wt, wt_row=own.wt_row,
+        )  # fmt: skip
+
+
+@inner
+def _block(own, low, high):
+    """First row and number of rows of the update blocks low..high."""
+    first = low * own.block_rows
+    return first, min(high * own.block_rows, own.rows) - first
+
+
+@inner
+def _rectangle(own, thread):
+    """One thread's part: first block, behind the last, first panel, behind the last."""
+    rank, size = thread.rank, thread.size
+    if own.share == _PANELS:
+        low, high = share(own.panels, 1, rank, size)
+        return 0, own.blocks, low, high
+    if own.share == _UNITS:  # as many blocks as the units have panels; the last has the bias, too
+        units = (own.weights + own.block_rows - 1) // own.block_rows
+        low, high = share(units, 1, rank, size)
+        return low, high if rank < size - 1 else own.blocks, 0, own.panels
+    low, high = share(own.blocks, 1, rank, size)
+    return low, high, 0, own.panels
+
+
+@inner
+def _sum_norms(job, parameters, thread):
+    """Squared gradient norm of all parameters, block by block into `layer_norms`; the total's root.
+
+    Every thread adds all blocks in the same order, so all agree to the last bit.
+    """
+    norms, sums = _doubles(job.norms, job.n_blocks), _doubles(job.layer_norms, len(parameters))
+    total = 0.0
+    for k in range(len(parameters)):
+        part = 0.0
+        for b in range(parameters[k].blocks):
+            part += norms[parameters[k].first_block + b]
+        if thread.rank == 0 and job.want_norms:
+            sums[k] += part
+        total += part
+    return total**0.5
+
+
+@inner
+def _square(job, own, b, first, rows):
+    """Sum of squares of a block of W, its bias excluded, into `squares`."""
+    n = max(0, min(rows, own.weights - first)) * own.row // job.size
+    at = job.squares + (own.first_block + b) * 8
+    abi.sum_squares(job.sum_squares, g=own.w + first * own.row, n=n, out=at)
+
+
+@inner
+def _finish(job, own, b, low, high, scale, waits, pace):
+    """Penalty and update of a block whose gradient is complete; or its norm, if all must wait."""
+    first, rows = _block(own, b, b + 1)
+    part = first, rows, low, high
+    if job.squares != 0:
+        _square(job, own, b, first, rows)
+    _penalise(job, own, part, scale)
+    if waits:
+        n = rows * own.row // job.size
+        at = job.norms + (own.first_block + b) * 8
+        abi.sum_squares(job.sum_squares, g=own.g + first * own.row, n=n, out=at)
+    elif job.rule != 0:
+        _update(job, own, part, pace)
+
+
+@inner
+def _scale_and_update(job, own, b, factor, pace):
+    first, rows = _block(own, b, b + 1)
+    panels = own.panels
+    if factor != 1.0:
+        g = own.g + first * own.row
+        abi.scale(job.scale, g=g, rows=rows, row=own.row, panels=panels, factor=factor)
+    if job.rule != 0:
+        _update(job, own, (first, rows, 0, panels), pace)
+
+
+@inner
+def _gather(job, own, at, thread, m, scale, carry, last, waits, pace):
+    """One thread's part of one block of parameters: its gradient and, if nobody must wait, update.
+
+    Plain gradient descent is one product: W <- W - rate * scale * x'.dz.
+    """
+    start, stop, low, high = _rectangle(own, thread)
+    at_once = last and job.plain and not carry
+    for block in range(start, stop, own.group):
+        end = min(block + own.group, stop)
+        first, rows = _block(own, block, end)
+        part = first, rows, low, high
+        if at_once:
+            _sum_gradient(own, at, own.w, part, m, -scale * pace[0], 1.0)
+            _transpose(job, own, part)
+            continue
+        _sum_gradient(own, at, own.g, part, m, scale, scale if carry else 0.0)
+        if last:
+            for b in range(block, end):
+                _finish(job, own, b, low, high, scale, waits, pace)
+
+
+@inner
+def update_parameters(job, parameters, thread, at, m, scale, carry, last, pace):
+    """Second half of a step: this thread's part of all parameters. `last`: the batch is complete.
+
+    at: addresses of job and thread; m: rows of the sub-batch; carry: others of its batch came
+    before; pace: learning rate, beta1^t, beta2^t.
+    """
+    waits = last and (job.clip_norm > 0.0 or job.want_norms)
+    for k in range(len(parameters)):
+        _gather(job, parameters[k], at, thread, m, scale, carry, last, waits, pace)
+    if waits:
+        barrier(job.sync, thread)
+        norm = _sum_norms(job, parameters, thread)
+        factor = job.clip_norm / norm if job.clip_norm > 0.0 and norm > job.clip_norm else 1.0
+        for k in range(len(parameters)):
+            start, stop = share(parameters[k].blocks, 1, thread.rank, thread.size)
+            for b in range(start, stop):
+                _scale_and_update(job, parameters[k], b, factor, pace)
+    if last and job.rule != 0 and job.norm_bound > 0.0:
+        barrier(job.sync, thread)
+        _bound_norms(job, parameters, thread)
+
+
+@inner
+def _bound_norms(job, parameters, thread):
+    """Max-norm: whole columns, so whole panels are shared instead of rows."""
+    for k in range(len(parameters)):
+        own = parameters[k]
+        low, high = share(own.panels, 1, thread.rank, thread.size)
+        for p in range(low, high):
+            w = own.w + p * PANEL_BYTES
+            scratch = job.scratch + thread.rank * 2 * PANEL_BYTES
+            abi.max_norm(
+                job.max_norm, w=w, row=own.row, rows=own.weights, scratch=scratch,
+                bound=job.norm_bound,
+            )  # fmt: skip
+            if own.wt != 0:
+                abi.transpose(
+                    job.transpose, w=w, w_row=own.row, first=0, rows=own.weights, panels=1,
+                    wt=own.wt + p * job.panel * own.wt_row, wt_row=own.wt_row,
+                )  # fmt: skip

@@ -1,0 +1,6 @@
+"""Spec and batch -> how memory is laid out, and how a step is computed: integers only."""
+
+from nbmlp.plan.layout import LayerPlan, Plan, make_plan
+from nbmlp.plan.strategy import Strategy, choose_threads, make_strategy
+
+__all__ = ["LayerPlan", "Plan", "Strategy", "choose_threads", "make_plan", "make_strategy"]

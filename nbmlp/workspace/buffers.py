@@ -1,0 +1,109 @@
+"""The memory of one plan: activations, deltas, gradients, scratch. No step allocates anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp import tuning
+from nbmlp.kernels import records
+from nbmlp.plan.strategy import Product, Strategy
+from nbmlp.state import aligned
+
+__all__ = ["Buffers"]
+
+
+class Buffers:
+    """All arrays, sized once and allocated once.
+
+    Parameters
+    ----------
+    strategy : Strategy
+    dtype : type
+        Of the elements.
+
+    Attributes
+    ----------
+    rows : int
+        Of the sub-batch; of a prediction, a block for each thread.
+    x : ndarray
+        Inputs (copies, rows, stride): one copy, or one for each thread.
+    activations, saved, deltas : list of ndarray (rows, stride)
+        Output of each layer for the rows at hand, what its derivative reads, and its delta; of a
+        prediction only the last layer's delta.
+    """
+
+    def __init__(self, strategy: Strategy, dtype: type) -> None:
+        plan, training, threads = strategy.plan, strategy.training, strategy.threads
+        self.strategy, self.dtype = strategy, dtype
+        # Prediction: each thread has its own block of rows; training: the sub-batch's rows.
+        self.rows = plan.sub_batch if training else threads * plan.row_block
+        self._kept: list[NDArray[Any]] = []
+        self.x = self.new((threads if strategy.columns else 1) * self.rows * plan.x_row)
+        self.target = self.new(self.rows * plan.target_row)
+        #: Weight, and weighted loss, of the rows at hand.
+        self.row_weights, self.losses = (self.new(self.rows, np.float64) for _ in range(2))
+        self.activations: list[NDArray[Any]] = []
+        self.saved: list[NDArray[Any]] = []
+        self.deltas: list[NDArray[Any]] = []
+        for k, layer in enumerate(plan.layers):
+            a = self._rows_of(layer.a_row)
+            self.activations.append(a)
+            # A prediction has no use for z: a piece that keeps it may do so over a.
+            own = training and (layer.needs_z or layer.copies)
+            self.saved.append(self._rows_of(layer.a_row) if own else a)
+            if training or k == len(plan.layers) - 1:  # a loss writes the last delta
+                self.deltas.append(self._rows_of(layer.row))
+        self.gradient = self.new(plan.n_parameters if training else 0)
+        self.transposed = self.new(plan.n_transposed if training else 0)
+        self.scratch = self.new(threads * 32)
+        self.sync = self.new(records.SYNC_WORDS, np.int64)
+        self.team = self.new(threads * records.THREAD.itemsize // 8, np.int64)
+        self.norms = self.new(strategy.n_blocks, np.float64)
+        self.layer_norms = self.new(len(plan.layers), np.float64)
+        own_layer, below = strategy.layers[-1], len(plan.layers) - 2
+        #: Products of each part of the last layer's inputs (parts, rows, panel).
+        self.parts = self.new(
+            own_layer.parts * self.rows * tuning.PANEL_BYTES // plan.itemsize
+            if own_layer.spread else 0
+        )  # fmt: skip
+        #: Rows of a narrow gradient before they are turned.
+        self.turned = self.new(
+            plan.layers[-1].n_out * plan.layers[below].a_row
+            if own_layer.product is Product.NARROW else 0
+        )  # fmt: skip
+        #: A list of rows for each thread; a block of the first layer's gradient for each.
+        self.places = self.blocks = self.new(0)
+
+    def new(self, length: int, dtype: Any = None) -> NDArray[Any]:
+        """Zeros of so many elements, aligned."""
+        array = aligned(length, self.dtype if dtype is None else dtype)
+        self._kept.append(array)
+        return array
+
+    def _rows_of(self, stride: int) -> NDArray[Any]:
+        return self.new(self.rows * stride).reshape(self.rows, stride)
+
+    def need_places(self) -> int:
+        """Make room for lists of rows, if there is none; entries of each thread's."""
+        strategy = self.strategy
+        most = self.rows if strategy.columns else min(self.rows, strategy.plan.row_block)
+        room = 2 * (most + tuning.LISTED_ROWS)
+        if not len(self.places):
+            self.places = self.new(strategy.threads * room, np.int64)
+        return room
+
+    def need_blocks(self) -> int:
+        """Make room for blocks of a gradient, if there is none; elements of each thread's."""
+        first = self.strategy.layers[0].blocks
+        length = first.group * first.rows * self.strategy.plan.layers[0].row
+        if not len(self.blocks):
+            self.blocks = self.new(self.strategy.threads * length)
+        return length
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all, the gradient and the transposed copies included."""
+        return sum(a.nbytes for a in self._kept)

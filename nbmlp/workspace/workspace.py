@@ -1,0 +1,214 @@
+"""The tables that steer a step, over buffers that may be discarded.
+
+Sized once from a plan, allocated once, handed out as addresses. No step allocates anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp import tuning
+from nbmlp.kernels import records
+from nbmlp.kernels.pieces import piece_address
+from nbmlp.kernels.run import Task
+from nbmlp.plan import Strategy
+from nbmlp.plan.strategy import Kind, Reading, choose_reading
+from nbmlp.spec import ModelSpec
+from nbmlp.state import State
+from nbmlp.workspace.buffers import Buffers
+from nbmlp.workspace.layers import describe, describe_parameters
+
+__all__ = ["Workspace"]
+
+
+def _places(record: NDArray[Any]) -> dict[str, tuple[memoryview, int]]:
+    """Where each field of a record (1,) lies, all of 8 bytes: a view of the memory, and an index.
+
+    Writing there takes a tenth of the time that NumPy takes for a field of a structured array.
+    """
+    views = {kind: record.view(kind).data for kind in (np.int64, np.float64)}
+    fields: Any = record.dtype.fields
+    return {name: (views[kind.type], at // 8) for name, (kind, at, *_) in fields.items()}
+
+
+class Workspace:
+    """Buffers of one plan, and the records over them.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    state : State
+        Whose parameters the job reads (and, when training, updates).
+    strategy : Strategy
+    """
+
+    def __init__(self, spec: ModelSpec, state: State, strategy: Strategy) -> None:
+        self.plan, self.spec, self.state, self.strategy = strategy.plan, spec, state, strategy
+        self.threads, self.training = strategy.threads, strategy.training
+        self.dtype = state.theta.dtype.type
+        self.buffers = buffers = Buffers(strategy, self.dtype)
+        self.rows, self.sync = buffers.rows, buffers.sync
+        #: Output and delta of each layer for the rows at hand (rows, stride).
+        self.activations, self.deltas = buffers.activations, buffers.deltas
+        self.row_weights, self.losses = buffers.row_weights, buffers.losses
+        self.gradient, self.transposed = buffers.gradient, buffers.transposed
+        self.norms, self.layer_norms = buffers.norms, buffers.layer_norms
+        #: Kind, thinness and scale of the rows that are read, and how.
+        self._reads: tuple[np.dtype[Any] | str, bool, float] | None = None
+        self.reading: Reading | None = None
+        self.job = np.zeros(1, records.JOB)
+        self._places = _places(self.job)
+        self.layers = np.zeros(len(strategy.stages), records.LAYER)
+        self.parameters = np.zeros(len(self.plan.layers), records.PARAMETER)
+        #: Of the optimizer's rule, in its order.
+        self.settings = np.zeros(0)
+        self.task = Task(self.job, self.sync, self.job.ctypes.data)
+        self._bind_job()
+        self._bind_layers()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buffers, the gradient and the transposed copies included."""
+        return self.buffers.nbytes
+
+    # -- tables
+
+    def _bind_job(self) -> None:
+        plan, spec, size, buffers = self.plan, self.spec, self.plan.itemsize, self.buffers
+        loss = spec.loss_function
+        self.set(
+            layers=self.layers.ctypes.data, n_layers=len(self.layers),
+            parameters=self.parameters.ctypes.data, n_parameters=len(self.parameters),
+            team=buffers.team.ctypes.data, size=size, panel=tuning.PANEL_BYTES // size,
+            n_outputs=spec.n_outputs, n_targets=spec.n_outputs,
+            sub_batch=plan.sub_batch, row_block=plan.row_block, columns=self.strategy.columns,
+            target=buffers.target.ctypes.data, target_row=plan.target_row * size,
+            weights=self.row_weights.ctypes.data, values=self.losses.ctypes.data,
+            norms=self.norms.ctypes.data, n_blocks=self.strategy.n_blocks,
+            layer_norms=self.layer_norms.ctypes.data, scratch=buffers.scratch.ctypes.data,
+            a=self.activations[-1].ctypes.data, a_row=plan.layers[-1].a_row * size,
+            sync=self.sync.ctypes.data, loss_parameter=loss.parameter, y_scale=1.0, x_scale=1.0,
+        )  # fmt: skip
+        self.bind(gemm="gemm", loss=f"{loss.name}.loss")
+        if spec.label_smoothing:
+            scale, shift = spec.smoothing
+            self.set(y_scale=scale, y_shift=shift)
+
+    def _bind_layers(self) -> None:
+        for i, stage in enumerate(self.strategy.stages):
+            if stage.kind is Kind.DROPOUT:
+                self.bind(dropout="dropout")
+            fields, pieces = describe(self.spec, self.state, self.buffers, stage)
+            self.set_layer(i, **fields)
+            self.bind_in_layer(i, **pieces)
+        if not self.training:
+            return
+        for k in range(len(self.parameters)):
+            fields, pieces = describe_parameters(self.state, self.buffers, k)
+            at = self.layers.ctypes.data + self.layers.itemsize * self._product(k)
+            self.set_parameters(k, **fields, layer=at, **self._addresses(pieces))
+
+    def _product(self, k: int) -> int:
+        """Which layer of the tables is the (first) product of the plan's layer k."""
+        kinds = [(stage.kind, stage.layer) for stage in self.strategy.stages]
+        return kinds.index((Kind.PRODUCT, k))
+
+    # -- rows of data
+
+    def bind_inputs(self, kind: np.dtype[Any] | str, thin: bool, scale: float) -> None:
+        """How rows are read: sparse and `thin` ones, and dense ones that need no change, in place.
+
+        Others are written out times `scale`.
+        """
+        if self._reads == (kind, thin, scale):  # as in the last prediction: it may take 7 us in all
+            return
+        dtype = kind.name if isinstance(kind, np.dtype) else None
+        reading = choose_reading(self.strategy, self.spec, dtype, thin, scale)
+        self.bind(inputs=f"{kind}.at" if reading is Reading.THIN else f"inputs.{dtype or kind}")
+        if isinstance(kind, np.dtype):
+            self.set(x_bytes=self.spec.n_inputs * kind.itemsize)
+        self._bind_first(reading, str(kind))
+        self._reads, self.reading = (kind, thin, scale), reading
+
+    def _bind_first(self, reading: Reading, kind: str) -> None:
+        """Inputs and the product over them."""
+        product, name = self._product(0), "dense"
+        room = {"room": 0, "room_own": 0}
+        if reading is Reading.THIN:
+            name = kind
+            if self.training:
+                length = self.buffers.need_blocks() * self.plan.itemsize
+                room = {"room": self.buffers.blocks.ctypes.data, "room_own": length}
+        listed = reading in (Reading.LISTED, Reading.IN_PLACE)
+        if listed:
+            length = self.buffers.need_places() * 8
+            room = {"room": self.buffers.places.ctypes.data, "room_own": length}
+        in_place = reading is Reading.IN_PLACE
+        inputs = ("listed.point" if in_place else "listed.write") if listed else "inputs.forward"
+        self.set_layer(0, **room)
+        self.bind_in_layer(0, forward=inputs)
+        copied = self.buffers.x.ctypes.data if in_place and self.training else 0
+        self.set_layer(product, **room, ahead=tuning.LISTED_ROWS if in_place else 0, copy=copied)
+        self.bind_in_layer(product, forward=f"{'listed' if listed else name}.forward")
+        if self.training:
+            self.set_parameters(0, **self._addresses({"gradient": f"{name}.gradient"}))
+
+    # -- what is set from outside
+
+    @property
+    def dropouts(self) -> Iterator[tuple[int, float]]:
+        """Layers of the tables that drop units or inputs, and the share that they drop."""
+        for i, stage in enumerate(self.strategy.stages):
+            if stage.kind is Kind.DROPOUT:
+                drop = self.spec.dropout[stage.layer] if stage.layer >= 0 else None
+                yield i, self.spec.input_dropout if drop is None else drop
+
+    def bare_products(self, k: int) -> NDArray[Any]:
+        """Let the plan's layer k put out z; returns the table as it was."""
+        before = self.layers.copy()
+        for i, stage in enumerate(self.strategy.stages):
+            if stage.layer == k and stage.kind is Kind.DROPOUT:
+                self.set_layer(i, keep=1.0, factor=1.0)
+            if stage.layer == k and stage.kind is Kind.ACTIVATION:
+                self.bind_in_layer(i, activate="identity.forward")
+        return before
+
+    def _addresses(self, pieces: dict[str, str]) -> dict[str, int]:
+        """Addresses of pieces for this element type, each of the family that its field asks for."""
+        return {
+            field: piece_address(name, self.dtype, records.PIECES[field])
+            for field, name in pieces.items()
+        }
+
+    def bind(self, **pieces: str) -> None:
+        """Let fields of the job call the pieces that are named."""
+        self.set(**self._addresses(pieces))
+
+    def bind_in_layer(self, i: int, **pieces: str) -> None:
+        """Let fields of one layer of the tables call the pieces that are named."""
+        self.set_layer(i, **self._addresses(pieces))
+
+    def set(self, **fields: Any) -> None:
+        """Set fields of the job record."""
+        places = self._places
+        for name, value in fields.items():
+            view, index = places[name]
+            view[index] = value
+
+    def set_layer(self, i: int, **fields: Any) -> None:
+        """Set fields of one layer of the tables."""
+        for name, value in fields.items():
+            self.layers[name][i] = value
+
+    def set_parameters(self, k: int, **fields: Any) -> None:
+        """Set fields of one block of parameters."""
+        for name, value in fields.items():
+            self.parameters[name][k] = value
+
+    def __getitem__(self, name: str) -> Any:
+        view, index = self._places[name]
+        return view[index]
