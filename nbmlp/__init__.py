@@ -16,7 +16,7 @@ _HOMES = {
     "nbmlp.estimators": ("MLPClassifier", "MLPRegressor"),
     "nbmlp.spec": ("ModelSpec", "TrainSpec"),
     "nbmlp.optimizers": (
-        "LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "RMSpropGains", "Rprop",
+        "LAMB", "LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "RMSpropGains", "Rprop",
     ),
     "nbmlp.schedules": (
         "Constant", "Cosine", "Exponential", "InverseScaling", "OnPlateau", "OneCycle", "Step",

@@ -10,6 +10,7 @@ from nbmlp.errors import SpecError
 from nbmlp.names import build
 
 __all__ = [
+    "LAMB",
     "LBFGS",
     "LEAST_EPSILON",
     "OPTIMIZERS",
@@ -48,6 +49,8 @@ class Optimizer:
     #: the size of past gradients (Malladi et al. 2022), 1 where they are not (Goyal et al. 2017), 0
     #: where full batches are meant.
     batch_power: ClassVar[float] = 0.5
+    #: The rule tells directions; a step along one is as long as the weights of its block are.
+    by_block: ClassVar[bool] = False
     #: Fields that must lie in [0, 1).
     _fractions: ClassVar[tuple[str, ...]] = ()
     #: Fields that must be positive.
@@ -236,6 +239,22 @@ class AdamW(Adam):
 
 
 @dataclass(frozen=True)
+class LAMB(AdamW):
+    """AdamW's direction u, as far as each layer's weights are long (You et al. 2020, algorithm 2):
+    w <- w - lr*|w|/|u| * u. Biases, and weights that are all zero, move by lr*u.
+
+    For batches of thousands of rows, whose rates suit some layers and overshoot in others.
+    """
+
+    learning_rate: float = 2e-3
+    epsilon: float = 1e-6
+
+    name: ClassVar[str] = "lamb"
+    rule: ClassVar[str | None] = "lamb"
+    by_block: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
 class LBFGS(Optimizer):
     """Limited-memory BFGS over the full batch, by scipy; one epoch is one iteration.
 
@@ -252,7 +271,7 @@ class LBFGS(Optimizer):
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
-    c.name: c for c in (SGD, RMSprop, RMSpropGains, Rprop, Adagrad, Adam, AdamW, LBFGS)
+    c.name: c for c in (SGD, RMSprop, RMSpropGains, Rprop, Adagrad, Adam, AdamW, LAMB, LBFGS)
 }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -340,6 +341,17 @@ def adam(o: Any, w: Array, g: Array, slots: Slots, factor: float, t: int) -> Arr
     return w - o.learning_rate * factor * m_hat / (np.sqrt(v_hat) + epsilon)
 
 
+def lamb(o: Any, w: Array, g: Array, slots: Slots, factor: float, t: int, decay: float) -> Array:
+    """Biases (n,) have neither decay nor a length."""
+    m = slots["mean"] = o.beta1 * slots["mean"] + (1 - o.beta1) * g
+    v = slots["mean_square"] = o.beta2 * slots["mean_square"] + (1 - o.beta2) * g**2
+    u = m / (1 - o.beta1**t) / (np.sqrt(v / (1 - o.beta2**t)) + o.epsilon)
+    u = u + decay * w if w.ndim == 2 else u
+    long = w.ndim == 2 and np.any(w) and np.any(u)
+    reach = np.linalg.norm(w) / np.linalg.norm(u) if long else 1.0
+    return w - o.learning_rate * factor * reach * u
+
+
 RULES: dict[str, Callable[..., Array]] = {
     "sgd": sgd,
     "rmsprop": rmsprop,
@@ -348,6 +360,7 @@ RULES: dict[str, Callable[..., Array]] = {
     "adagrad": adagrad,
     "adam": adam,
     "adamw": adam,  # its decay is decoupled: see `update`
+    "lamb": lamb,
 }
 
 
@@ -389,6 +402,8 @@ def update(
     optimizer = train.optimizer
     rule = RULES[optimizer.name]
     shrink = 1.0 - optimizer.learning_rate * factor * train.decay
+    if optimizer.by_block:  # there decay is part of the direction
+        rule, shrink = partial(rule, decay=train.decay), 1.0
     decayed = Params([W * shrink for W in params.W], params.b)
     grads = clip(train, gradient).blocks()
     new = [

@@ -27,7 +27,7 @@ def trained(**settings):
     [
         ("sgd(0.1)", 9.0), ("sgd(0.1, momentum=0.9)", 9.0), ("rmsprop(0.1)", 3.0),
         ("rmsprop_gains(0.1)", 3.0), ("adagrad(0.1)", 3.0), ("adam(0.1)", 3.0),
-        ("adamw(0.1)", 3.0), ("rprop(0.1)", 1.0),
+        ("adamw(0.1)", 3.0), ("lamb(0.1)", 3.0), ("rprop(0.1)", 1.0),
     ],
 )  # fmt: skip
 def test_the_rate_follows_the_stated_rule(optimizer, factor):

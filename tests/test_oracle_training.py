@@ -84,6 +84,8 @@ OPTIMIZERS = [
     "adam(0.01)",
     "adam(0.01, beta1=0.5, beta2=0.9, epsilon=1e-3)",
     "adamw(0.01, weight_decay=0.3)",
+    "lamb(0.01)",
+    "lamb(0.01, weight_decay=0.3, beta1=0.5, beta2=0.9, epsilon=1e-3)",
 ]
 
 
@@ -99,6 +101,19 @@ def test_optimizer_with_decay_of_weights_but_not_biases(optimizer):
     train = TRAIN.with_(optimizer=optimizer, weight_decay=0.2)
     compare(SPEC, train, problem(SPEC, ROWS))
     matters(SPEC, train, problem(SPEC, ROWS), weight_decay=0.0)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"clip_norm": 0.05}, {"max_norm": 0.5}, {"clip_value": 0.01, "l1": 0.01, "l2": 0.1},
+        {"clip_norm": 0.05, "max_norm": 0.5, "gradient_norms": True},
+    ],
+)  # fmt: skip
+def test_steps_as_long_as_their_block_with_what_else_waits(more, threads):
+    train = TRAIN.with_(optimizer="lamb(0.01)", **more)
+    compare(SPEC, train, problem(SPEC, ROWS), threads)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

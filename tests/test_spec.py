@@ -333,6 +333,7 @@ OPTIMIZER_SLOTS = {
     "adagrad": {"sum_square": 0.0},
     "adam": {"mean": 0.0, "mean_square": 0.0},
     "adamw": {"mean": 0.0, "mean_square": 0.0},
+    "lamb": {"mean": 0.0, "mean_square": 0.0},
     "lbfgs": {},
 }
 

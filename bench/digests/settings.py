@@ -102,7 +102,7 @@ _RULES = (
     "rmsprop_gains(0.01, increase=1.5, decrease=0.7, min_gain=0.5, max_gain=2.0)", "rprop",
     "rprop(0.02, increase=1.4, decrease=0.6, min_step=0.001, max_step=0.1)", "adagrad",
     "adagrad(0.1, epsilon=1e-6)", "adam", "adam(0.01, beta1=0.8, beta2=0.99, epsilon=1e-6)",
-    "adam(0.01, epsilon_hat=True)", "adamw", "adamw(0.01, weight_decay=0.1)", "lbfgs",
+    "adam(0.01, epsilon_hat=True)", "adamw", "adamw(0.01, weight_decay=0.1)", "lamb(0.01)", "lbfgs",
     "lbfgs(history=1, tolerance=0.001)",
 )  # fmt: skip
 

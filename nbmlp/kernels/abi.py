@@ -18,6 +18,7 @@ __all__ = [
     "backward",
     "clip_values",
     "copy_rows",
+    "descend",
     "dropout",
     "forward",
     "inputs",
@@ -149,6 +150,9 @@ rule = family(
     "rule", w=int, g=int, slots=int, stride=int, rows=int, row=int, panels=int,
     rate=float, decay=float, power1=float, power2=float, settings=int,
 )  # fmt: skip
+
+#: w (rows, panels) -= step * g, where a rule has left its direction in g.
+descend = family("descend", w=int, g=int, rows=int, row=int, panels=int, step=float)
 
 #: g (rows, panels) += l2*w + l1*sign(w).
 penalise = family("penalise", w=int, g=int, rows=int, row=int, panels=int, l1=float, l2=float)

@@ -188,7 +188,38 @@ def _adam(T: type) -> Any:
     return update
 
 
+@_rule("lamb", "beta1", "beta2", "epsilon")
+def _lamb(T: type) -> Any:
+    @inner
+    def update(x, d, m, v, s2, rate, decay, powers, own):
+        """The direction takes the gradient's place: how far to go is known when all of it is."""
+        grow, root = T(1.0 / (1.0 - powers[0])), T(1.0 / math.sqrt(1.0 - powers[1]))
+        eps, pull = T(own.epsilon), T(decay)
+        b1, b2, f1, f2 = T(own.beta1), T(own.beta2), T(1.0 - own.beta1), T(1.0 - own.beta2)
+        for i in range(len(x)):
+            m[i] = b1 * m[i] + f1 * d[i]
+            v[i] = b2 * v[i] + f2 * d[i] * d[i]
+            d[i] = grow * m[i] / (math.sqrt(v[i]) * root + eps) + pull * x[i]
+
+    return update
+
+
 # --------------------------------------------------------------------- around the rule
+
+
+@piece("descend", abi.descend)
+def _descend(T: type) -> Any:
+    vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
+
+    def descend(w: int, g: int, rows: int, row: int, panels: int, step: float) -> int:
+        s, n = T(step), panels * panel
+        for at in range(0, rows * row, row):
+            x, d = vector(w + at, n), vector(g + at, n)
+            for i in range(n):
+                x[i] -= s * d[i]
+        return 0
+
+    return descend
 
 
 @piece("penalise", abi.penalise)

@@ -121,6 +121,8 @@ JOB = np.dtype(
         ("inputs", _i), ("targets", _i), ("gemm", _i), ("transpose", _i), ("loss", _i),
         ("loss_parameter", _f), ("dropout", _i), ("rule", _i),
         ("penalise", _i), ("clip_values", _i), ("scale", _i), ("sum_squares", _i), ("max_norm", _i),
+        # steps as long as their block: or 0; squares of weights and direction (blocks, 2) float64
+        ("descend", _i), ("lengths", _i),
         # training
         ("plain", _i),  # gradient descent without anything added: one product updates W
         ("columns", _i),  # several threads cut a step by columns, not by rows
@@ -154,5 +156,6 @@ PIECES: dict[str, Any] = {
     "inputs": abi.inputs, "targets": abi.targets, "gemm": abi.product,
     "transpose": abi.transpose, "loss": abi.loss, "dropout": abi.dropout, "rule": abi.rule,
     "penalise": abi.penalise, "clip_values": abi.clip_values, "scale": abi.scale,
-    "sum_squares": abi.sum_squares, "max_norm": abi.max_norm, "copy_rows": abi.copy_rows,
+    "sum_squares": abi.sum_squares, "descend": abi.descend,
+    "max_norm": abi.max_norm, "copy_rows": abi.copy_rows,
 }  # fmt: skip

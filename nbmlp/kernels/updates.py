@@ -68,7 +68,7 @@ def _apply(job, own, part, decay, pace):
 
 @inner
 def _update(job, own, part, pace):
-    """Update a part (a bias without decay), then its transposed copy."""
+    """Update a part (a bias without decay), then its transposed copy, unless all must wait."""
     first, rows, low, high = part
     weights = min(rows, own.weights - first)
     if weights == rows or job.decay == 0.0:
@@ -77,7 +77,44 @@ def _update(job, own, part, pace):
         bias = first + weights, rows - weights, low, high
         _apply(job, own, (first, weights, low, high), job.decay, pace)
         _apply(job, own, bias, 0.0, pace)
-    _transpose(job, own, part)
+    if job.descend == 0:
+        _transpose(job, own, part)
+    elif weights > 0:
+        _measure(job, own, first, weights)
+
+
+@inner
+def _measure(job, own, first, rows):
+    """Squares of the weights of an update block, and of the direction that they are to take."""
+    n, offset = rows * own.row // job.size, first * own.row
+    at = job.lengths + (own.first_block + first // own.block_rows) * 16
+    abi.sum_squares(job.sum_squares, g=own.w + offset, n=n, out=at)
+    abi.sum_squares(job.sum_squares, g=own.g + offset, n=n, out=at + 8)
+
+
+@inner
+def _descend(job, own, thread, rate):
+    """Along the rule's direction, as far as the weights are long; biases take the rate alone."""
+    lengths = _doubles(job.lengths, 2 * job.n_blocks)
+    weight = direction = 0.0
+    for b in range(own.first_block, own.first_block + own.blocks):
+        weight += lengths[2 * b]
+        direction += lengths[2 * b + 1]
+    reach = rate * (weight / direction) ** 0.5 if weight > 0.0 and direction > 0.0 else rate
+    start, stop = share(own.blocks, 1, thread.rank, thread.size)
+    for b in range(start, stop):
+        first, rows = _block(own, b, b + 1)
+        weights = max(0, min(rows, own.weights - first))
+        _step(job, own, first, weights, reach)
+        _step(job, own, first + weights, rows - weights, rate)
+        _transpose(job, own, (first, rows, 0, own.panels))
+
+
+@inner
+def _step(job, own, first, rows, step):
+    if rows > 0:
+        w, g = own.w + first * own.row, own.g + first * own.row
+        abi.descend(job.descend, w=w, g=g, rows=rows, row=own.row, panels=own.panels, step=step)
 
 
 @inner
@@ -208,6 +245,10 @@ def update_parameters(job, parameters, thread, at, m, scale, carry, last, pace):
             start, stop = share(parameters[k].blocks, 1, thread.rank, thread.size)
             for b in range(start, stop):
                 _scale_and_update(job, parameters[k], b, factor, pace)
+    if last and job.rule != 0 and job.descend != 0:
+        barrier(job.sync, thread)
+        for k in range(len(parameters)):
+            _descend(job, parameters[k], thread, pace[0])
     if last and job.rule != 0 and job.norm_bound > 0.0:
         barrier(job.sync, thread)
         _bound_norms(job, parameters, thread)

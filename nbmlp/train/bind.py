@@ -59,7 +59,8 @@ def _pieces(train: TrainSpec, layers: int) -> dict[str, Any]:
     """Pieces by the job's field, and whether they are needed."""
     return {
         "penalise": train.l1 > 0 or train.l2 > 0, "clip_values": train.clip_value,
-        "scale": train.clip_norm, "sum_squares": train.clip_norm or train.gradient_norms,
+        "scale": train.clip_norm, "descend": train.optimizer.by_block,
+        "sum_squares": train.clip_norm or train.gradient_norms or train.optimizer.by_block,
         "max_norm": train.max_norm, "transpose": layers > 1,
     }  # fmt: skip
 
@@ -73,6 +74,7 @@ def _bind_rule(work: Workspace, optimizer: Optimizer) -> None:
     work.set(
         settings=work.settings.ctypes.data,
         beta1=settings.get("beta1", 0.0), beta2=settings.get("beta2", 0.0),
+        lengths=work.lengths.ctypes.data,
     )  # fmt: skip
 
 

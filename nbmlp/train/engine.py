@@ -108,6 +108,7 @@ class Engine:
         self.threads = choose_threads(spec, plan.sub_batch, threads)
         squares = per_batch and train.l2 > 0
         whole_norm = train.clip_norm is not None or train.gradient_norms or squares
+        whole_norm |= train.optimizer.by_block
         strategy = make_strategy(spec, plan, self.threads, whole_norm=whole_norm)
         self.work = Workspace(spec, state, strategy)
         self.joined = self.skipped = self._skipped_in_a_row = 0

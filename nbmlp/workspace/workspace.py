@@ -56,6 +56,7 @@ class Workspace:
         self.activations, self.deltas = buffers.activations, buffers.deltas
         self.row_weights, self.losses = buffers.row_weights, buffers.losses
         self.gradient, self.transposed = buffers.gradient, buffers.transposed
+        self.lengths = buffers.lengths
         self.norms, self.layer_norms = buffers.norms, buffers.layer_norms
         #: Kind, thinness and scale of the rows that are read, and how.
         self._reads: tuple[np.dtype[Any] | str, bool, float] | None = None
