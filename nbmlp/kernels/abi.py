@@ -20,6 +20,7 @@ __all__ = [
     "copy_rows",
     "descend",
     "dropout",
+    "exchange",
     "forward",
     "inputs",
     "layer_gradient",
@@ -141,6 +142,12 @@ loss = family(
 )  # fmt: skip
 
 # ------------------------------------------------------------------------ gradients and updates
+
+#: Sum the gradient (n, all parameters with their padding) and `sums` (2) float64 over all who train
+#: together, in place; called once an update, by one thread while the others wait. sums: weight of
+#: the batch; how many cannot go on. Whoever cannot calls, too, and then the update is nobody's.
+#: context: what the exchange was bound with.
+exchange = family("exchange", context=int, gradient=int, n=int, sums=int)
 
 #: Update weights w (rows, panels) by their gradient g. Rows of both, and of the rule's slots, are
 #: `row` bytes apart; the next slot lies `stride` bytes on. rate: learning rate; decay: decoupled

@@ -22,12 +22,13 @@ from nbmlp.kernels.records import STATUS, THREAD
 from nbmlp.kernels.rng import step_key
 from nbmlp.kernels.tables import job_at, layers_at, parameters_at, threads_at
 from nbmlp.kernels.team import barrier, join, share
-from nbmlp.kernels.updates import update_parameters
+from nbmlp.kernels.updates import exchange_sums, update_parameters
 from nbmlp.kernels.vecmath import vector_of
 
 __all__ = ["run_parallel"]
 
-_doubles, _OK, _RECORD = vector_of("float64"), STATUS.OK, THREAD.itemsize
+_doubles, _RECORD = vector_of("float64"), THREAD.itemsize
+_OK, _ELSEWHERE = STATUS.OK, STATUS.ELSEWHERE
 
 
 @inner
@@ -121,16 +122,21 @@ def _make_train(_: type) -> Any:
             thread.place = cursor - batch_start
             status, row = _first_half(job, layers, thread, at, m)
             if status != _OK:
+                if job.exchange != 0 and rank == 0:
+                    exchange_sums(job, 0.0, 1.0)
                 break
             loss, weight = _add_up(job, m)
             loss_sum += loss
             weight_sum += weight
             accumulated += weight
             last = cursor + m == batch_end
-            scale = 1.0 / accumulated if last and job.mean and accumulated > 0.0 else 1.0
+            whole = last and job.mean and job.exchange == 0 and accumulated > 0.0
+            scale = 1.0 / accumulated if whole else 1.0
             pace = _pace(job, step) if last and job.rule != 0 else (0.0, 0.0, 0.0)
-            carry = cursor > batch_start
-            update_parameters(job, parameters, thread, at, m, scale, carry, last, pace)
+            batch = m, scale, cursor > batch_start, last
+            if not update_parameters(job, parameters, thread, at, batch, accumulated, pace):
+                status = _ELSEWHERE
+                break
             barrier(job.sync, thread)
             if rank == 0:
                 _account(job, step, loss, weight, last)

@@ -35,6 +35,7 @@ class STATUS:
     OK = 0
     BAD_INPUT = 1
     BAD_OUTPUT = 2
+    ELSEWHERE = 3  # another of those who train together cannot go on
 
 
 _i, _f = np.int64, np.float64
@@ -121,6 +122,10 @@ JOB = np.dtype(
         ("inputs", _i), ("targets", _i), ("gemm", _i), ("transpose", _i), ("loss", _i),
         ("loss_parameter", _f), ("dropout", _i), ("rule", _i),
         ("penalise", _i), ("clip_values", _i), ("scale", _i), ("sum_squares", _i), ("max_norm", _i),
+        # sums over those who train together: or 0; what it is given besides; its two sums float64;
+        # the gradient of all parameters, and its elements
+        ("exchange", _i), ("exchange_context", _i), ("sums", _i),
+        ("gradient", _i), ("n_gradient", _i),
         # steps as long as their block: or 0; squares of weights and direction (blocks, 2) float64
         ("descend", _i), ("lengths", _i),
         # training
@@ -157,5 +162,6 @@ PIECES: dict[str, Any] = {
     "transpose": abi.transpose, "loss": abi.loss, "dropout": abi.dropout, "rule": abi.rule,
     "penalise": abi.penalise, "clip_values": abi.clip_values, "scale": abi.scale,
     "sum_squares": abi.sum_squares, "descend": abi.descend,
+    "exchange": abi.exchange,
     "max_norm": abi.max_norm, "copy_rows": abi.copy_rows,
 }  # fmt: skip

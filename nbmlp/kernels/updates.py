@@ -13,7 +13,7 @@ from nbmlp.kernels.team import barrier, share
 from nbmlp.kernels.vecmath import vector_of
 from nbmlp.tuning import PANEL_BYTES
 
-__all__ = ["update_parameters"]
+__all__ = ["exchange_sums", "update_parameters"]
 
 _doubles = vector_of("float64")
 _PANELS, _UNITS = int(Share.PANELS), int(Share.UNITS)
@@ -206,11 +206,12 @@ def _scale_and_update(job, own, b, factor, pace):
 
 
 @inner
-def _gather(job, own, at, thread, m, scale, carry, last, waits, pace):
+def _sum(job, own, at, thread, batch, waits, pace):
     """One thread's part of one block of parameters: its gradient and, if nobody must wait, update.
 
     Plain gradient descent is one product: W <- W - rate * scale * x'.dz.
     """
+    m, scale, carry, last = batch
     start, stop, low, high = _rectangle(own, thread)
     at_once = last and job.plain and not carry
     for block in range(start, stop, own.group):
@@ -222,21 +223,59 @@ def _gather(job, own, at, thread, m, scale, carry, last, waits, pace):
             _transpose(job, own, part)
             continue
         _sum_gradient(own, at, own.g, part, m, scale, scale if carry else 0.0)
-        if last:
+        if last and job.exchange == 0:
             for b in range(block, end):
                 _finish(job, own, b, low, high, scale, waits, pace)
 
 
 @inner
-def update_parameters(job, parameters, thread, at, m, scale, carry, last, pace):
-    """Second half of a step: this thread's part of all parameters. `last`: the batch is complete.
+def exchange_sums(job, weight, lost):
+    """Sum gradient and weight over all who train together. lost: 1 of one who cannot go on."""
+    sums = _doubles(job.sums, 2)
+    sums[0], sums[1] = weight, lost
+    abi.exchange(
+        job.exchange, context=job.exchange_context, gradient=job.gradient, n=job.n_gradient,
+        sums=job.sums,
+    )  # fmt: skip
 
-    at: addresses of job and thread; m: rows of the sub-batch; carry: others of its batch came
-    before; pace: learning rate, beta1^t, beta2^t.
+
+@inner
+def _exchange(job, parameters, thread, weight, waits, pace):
+    """What all have summed takes the gradient's place; returns whether all can go on."""
+    barrier(job.sync, thread)
+    if thread.rank == 0:
+        exchange_sums(job, weight, 0.0)
+    barrier(job.sync, thread)
+    sums = _doubles(job.sums, 2)
+    if sums[1] > 0.0:
+        return False
+    scale = 1.0 / sums[0] if job.mean and sums[0] > 0.0 else 1.0
+    for k in range(len(parameters)):
+        own = parameters[k]
+        start, stop, low, high = _rectangle(own, thread)
+        for b in range(start, stop):
+            first, rows = _block(own, b, b + 1)
+            g = own.g + first * own.row + low * PANEL_BYTES
+            abi.scale(job.scale, g=g, rows=rows, row=own.row, panels=high - low, factor=scale)
+            _finish(job, own, b, low, high, scale, waits, pace)
+    return True
+
+
+@inner
+def update_parameters(job, parameters, thread, at, batch, weight, pace):
+    """Second half of a step: sum, exchange, update; this thread's part of all parameters.
+
+    at: addresses of job and thread; batch: rows of the sub-batch, factor on their gradient, whether
+    others of its batch came before, whether it is complete; weight: of the batch so far; pace:
+    learning rate, beta1^t, beta2^t. Returns whether all who train together can go on.
     """
+    last = batch[3]
     waits = last and (job.clip_norm > 0.0 or job.want_norms)
     for k in range(len(parameters)):
-        _gather(job, parameters[k], at, thread, m, scale, carry, last, waits, pace)
+        _sum(job, parameters[k], at, thread, batch, waits, pace)
+    together = last and job.exchange != 0
+    if together and not _exchange(job, parameters, thread, weight, waits, pace):
+        return False
     if waits:
         barrier(job.sync, thread)
         norm = _sum_norms(job, parameters, thread)
@@ -252,6 +291,7 @@ def update_parameters(job, parameters, thread, at, m, scale, carry, last, pace):
     if last and job.rule != 0 and job.norm_bound > 0.0:
         barrier(job.sync, thread)
         _bound_norms(job, parameters, thread)
+    return True
 
 
 @inner

@@ -20,6 +20,7 @@ from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, all_finite, first_slots
 from nbmlp.train.bind import bind_batches, bind_dropout, bind_training
 from nbmlp.train.crew import Crew
+from nbmlp.train.exchange import Exchange
 from nbmlp.train.snapshot import Snapshot
 from nbmlp.workspace import Workspace
 
@@ -69,6 +70,10 @@ class Engine:
         Makes the error that is raised when an update fails, e.g.
         :func:`nbmlp.failures.explain.explain`.
 
+    exchange : Exchange, optional
+        Sums gradients with those of other engines before each update. A batch that fails ends the
+        training of all: none is left out.
+
     Attributes
     ----------
     batches : ndarray (updates, 3)
@@ -92,6 +97,7 @@ class Engine:
         deterministic: bool = False,
         per_batch: bool = False,
         explain: Explain = bare_fact,
+        exchange: Exchange | None = None,
     ) -> None:
         if deterministic:
             train = train.with_(
@@ -120,7 +126,8 @@ class Engine:
         per_row = spec.n_parameters * (6 + 60 / self.batch)
         self._pace = Pace(per_row, tuning.REGION_SECONDS)
         kind = (spec.layer_sizes, spec.dtype, self.batch)
-        self._crew = Crew.of(self.threads, train.threads is not None, kind)
+        fixed = train.threads is not None or exchange is not None
+        self._crew = Crew.of(self.threads, fixed, kind)
         bind_rows(self.work, rows)
         bind_training(self.work, train, self.batch, self._order)
         self.batches = np.zeros((self.steps_per_epoch if per_batch else 0, 3))
@@ -132,6 +139,9 @@ class Engine:
         if deterministic:
             self.work.set(rule=0, plain=0)
         prepare("train", self.threads)
+        self._exchange = exchange
+        if exchange is not None:
+            exchange.bind(self.work)
         self._snapshot = Snapshot(self.work, self.batches)
         for name in ("shuffle", "all_finite", "transpose"):
             piece_function(name, np.float64 if name == "shuffle" else self.work.dtype)
@@ -219,8 +229,9 @@ class Engine:
         threads = self._crew.threads
         run("train", work.task, threads)
         rows, seconds = work["cursor"] - before, time.perf_counter() - start
-        self._pace.measure(rows, seconds)
-        self._crew.measure(threads, rows, seconds)
+        if self._exchange is None:  # else regions would be of other lengths than those of others
+            self._pace.measure(rows, seconds)
+            self._crew.measure(threads, rows, seconds)
         self.joined = work["joined"]
         self._count_updates()
         if not self._good():
@@ -313,7 +324,12 @@ class Engine:
             self._rewind()
         work.set(cursor=work["batch_start"], accumulated=0.0)
         self._count_updates()
-        if not self._may_skip():
+        if self._exchange is not None and work["status"] == records.STATUS.ELSEWHERE:
+            raise self._exchange.error or NonFiniteError(
+                f"update {self.state.step + 1} was not made: another of those who train together"
+                " has met a value that is not finite, and says where.", step=self.state.step,
+            )  # fmt: skip
+        if self._exchange is not None or not self._may_skip():
             raise self.explain(self)
         if self.first_skip is None:
             self.first_skip = self.explain(self)

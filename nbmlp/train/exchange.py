@@ -1,0 +1,71 @@
+"""Training together: what lies between the sum of a gradient and its update.
+
+Each of several engines, in threads, processes or hosts, has rows of its own of every batch, and the
+same weights. Before each update all sum their gradients; as every update is then the same, so are
+the weights behind it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.kernels import abi
+from nbmlp.workspace import Workspace
+
+__all__ = ["Exchange"]
+
+Add = Callable[[NDArray[Any], NDArray[np.float64]], None]
+
+_PARAMETERS = len(abi.exchange.family.parameters)
+_SIGNATURE = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * _PARAMETERS)
+
+
+class Exchange:
+    """A sum over all who train together, as engines call it.
+
+    Every engine calls its own once an update, so all must make as many updates, and in regions as
+    long: with the same net, batch and number of rows.
+
+    Parameters
+    ----------
+    add : callable
+        ``add(gradient, sums)``: replaces both arrays by their sums over all. gradient (parameters
+        with their padding,): of the net's element type. sums (2,) float64: weight of the batch, how
+        many cannot go on. It is called from any thread; what it raises ends the training of all
+        whose `add` still returns, and is raised by its own engine.
+
+    Attributes
+    ----------
+    error : Exception or None
+        What `add` has raised.
+    """
+
+    def __init__(self, add: Add) -> None:
+        self._add = add
+        self.error: Exception | None = None
+        self._sums = np.zeros(2)
+        self._gradient: NDArray[Any] = np.zeros(0)
+        self._called = _SIGNATURE(self._call)
+
+    def _call(self, *_: int) -> int:
+        try:
+            self._add(self._gradient, self._sums)
+        except Exception as error:
+            self.error = error
+            self._sums[1] = 1.0
+        return 0
+
+    def bind(self, work: Workspace) -> None:
+        """Let an engine's updates wait for the sums of all."""
+        self._gradient = work.gradient
+        address = ctypes.cast(self._called, ctypes.c_void_p).value
+        work.bind(scale="scale")
+        work.set(
+            exchange=address, sums=self._sums.ctypes.data, gradient=work.gradient.ctypes.data,
+            n_gradient=work.gradient.size, plain=0,
+        )  # fmt: skip
