@@ -30,8 +30,6 @@ from nbmlp.plan import make_plan, make_strategy
 from nbmlp.schedules import SCHEDULES
 from nbmlp.spec import ModelSpec, TrainSpec
 
-pytestmark = pytest.mark.kernels
-
 TOLERANCE = 1e-10
 ROWS = 50
 SPEC = ModelSpec(7, 3, (17, 5), ("tanh", "gelu"), dtype="float64")
@@ -89,6 +87,7 @@ OPTIMIZERS = [
 ]
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("spec", [SPEC, CLASSES], ids=["numbers", "classes"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -10,7 +10,6 @@ from nbmlp.spec import ModelSpec, TrainSpec
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: peer skipped")
 
-pytestmark = pytest.mark.kernels
 
 STEPS, BATCH = 50, 32
 SPEC = ModelSpec(20, 5, (45, 17), ("relu", "tanh"), "softmax", "cross_entropy")
