@@ -364,6 +364,20 @@ def test_info(nbmlp: Call, table: Path) -> None:
         assert words in text
 
 
+def test_info_shows_how_a_step_is_computed(nbmlp: Call, table: Path) -> None:
+    found = json.loads(nbmlp("info", "m.safetensors", "--plan", "--threads", "1", "--json").out)
+    assert found["net"].split("-")[1] == "16"
+    assert found["threads"] == 1
+    done = nbmlp("info", "m.safetensors", "--plan", "--batch", "5000")
+    assert done.code == 0
+    assert "updates of 5000 rows, 512 at once" in done.out
+    assert f"{found['net'].split('-')[0]} x 16" in done.out
+    for wrong in (("--batch", "5"), ("--plan", "--batch", "0"), ("--plan", "--threads", "-1")):
+        refused = nbmlp("info", "m.safetensors", *wrong)
+        assert refused.code == 2
+        assert refused.err
+
+
 def test_a_model_saved_by_code_is_used_too(nbmlp: Call) -> None:
     X = np.random.default_rng(0).normal(size=(50, 2))
     MLP(hidden=4, epochs=1).fit(X, X[:, 0]).save("m.safetensors")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbmlp.kernels.cuts import Share
-from nbmlp.plan import make_plan, make_strategy
+from nbmlp.plan import Outline, make_plan, make_strategy
 from nbmlp.plan.strategy import choose_columns
 from nbmlp.spec import ModelSpec
 
@@ -61,3 +61,47 @@ class TestShapes:
             strategy = make_strategy(spec, make_plan(spec, 20), 1, whole_norm=whole_norm)
             shares = [layer.blocks.share for layer in strategy.layers]
             assert shares == [first, Share.ROWS, Share.ROWS]
+
+
+class TestOutline:
+    def test_columns(self):
+        outline = Outline.of(ModelSpec(784, 10, (300,)), 20, 2)
+        first, last = outline.layers
+        assert outline.threads == 2
+        assert outline.columns
+        assert (first.cut, first.waits, first.share) == ("columns", False, "columns")
+        assert (last.product, last.cut, last.share) == ("dense, 2 parts", "parts", "units below")
+        assert last.waits
+        assert outline.rows["float32"] == "multiplied where they lie"
+        assert str(outline).splitlines()[0].endswith("updates of 20 rows, 2 threads")
+
+    def test_rows(self):
+        outline = Outline.of(ModelSpec(784, 1, (300, 50)), 1000, 2)
+        assert not outline.columns
+        assert [layer.product for layer in outline.layers] == ["dense", "dense", "narrow"]
+        assert {layer.cut for layer in outline.layers} == {"rows"}
+        assert not any(layer.waits for layer in outline.layers)
+        assert "updates of 1000 rows, 512 at once" in str(outline)
+        assert "blocks of 96 rows" in str(outline)
+
+    def test_one_thread_shares_nothing(self):
+        outline = Outline.of(ModelSpec(30, 10, (16,)), 20, 2)
+        assert outline.threads == 1
+        assert "shared" not in str(outline)
+        assert "1 thread\n" in str(outline)
+
+    def test_a_norm_of_the_whole_gradient_is_shared_by_rows(self):
+        outline = Outline.of(ModelSpec(784, 10, (300,)), 20, 2, whole_norm=True)
+        assert not outline.columns
+        assert {layer.share for layer in outline.layers} == {"rows"}
+
+    def test_it_is_what_a_training_does(self):
+        """The outline's decisions are those of the engine's strategy."""
+        spec = ModelSpec(100, 5, (200, 30))
+        for batch in (20, 1000):
+            outline, plan = Outline.of(spec, batch, 2), make_plan(spec, batch)
+            strategy = make_strategy(spec, plan, outline.threads)
+            assert outline.columns == strategy.columns
+            for told, own in zip(outline.layers, strategy.layers, strict=True):
+                assert (told.blocks, told.block_rows) == (own.blocks.count, own.blocks.rows)
+                assert told.product.startswith(own.product)

@@ -16,7 +16,7 @@ from nbmlp import __version__
 from nbmlp.cli import failures, files
 from nbmlp.cli.groups import Source
 from nbmlp.cli.options import DATA, GRADIENTS, SCAN, TRAIN, WHY, Option, pick
-from nbmlp.errors import missing_package
+from nbmlp.errors import SpecError, missing_package
 
 __all__ = ["app", "main", "run"]
 
@@ -135,10 +135,28 @@ def evaluate(
 
 
 @app.command()
-def info(model: ModelPath, json: Json = False) -> int:
-    """Show what a model is and how it was trained."""
+def info(
+    model: ModelPath,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show how a step of its training is computed instead.")
+    ] = False,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="With --plan: rows of an update, instead of its own.", metavar="ROWS"),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="With --plan: most threads, instead of its own.", metavar="N"),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Show what a model is and how it was trained, or how a step of that is computed."""
     from nbmlp.cli import using
 
+    if plan:
+        return using.plan(model, batch, threads, json)
+    if batch is not None or threads is not None:
+        raise SpecError("--batch and --threads go with --plan.")
     return using.info(model, json)
 
 

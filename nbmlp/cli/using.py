@@ -9,8 +9,10 @@ from nbmlp.cli.rows import read_again
 from nbmlp.diagnostics.replay import replay as repeat
 from nbmlp.errors import SpecError
 from nbmlp.mlp import MLP
+from nbmlp.plan import Outline
+from nbmlp.tuning import SUB_BATCH, available_threads
 
-__all__ = ["evaluate", "info", "predict", "replay"]
+__all__ = ["evaluate", "info", "plan", "predict", "replay"]
 
 
 def predict(
@@ -48,6 +50,25 @@ def evaluate(path: str, source: Source, part: str | None, as_json: bool) -> int:
 def info(path: str, as_json: bool) -> int:
     """Show a model."""
     report.print_info(MLP.load(path), path, as_json)
+    return 0
+
+
+def plan(path: str, batch: int | None, threads: int | None, as_json: bool) -> int:
+    """Show how a step of a model's training is computed, with another batch or threads if given."""
+    model = MLP.load(path)
+    train = model.train_spec
+    train = train.with_(
+        batch_size=train.batch_size if batch is None else batch,
+        threads=train.threads if threads is None else threads,
+    )
+    outline = Outline.of(
+        model.model_spec, train.batch_size or SUB_BATCH, train.threads or available_threads(),
+        train.clip_norm is not None or train.gradient_norms,
+    )  # fmt: skip
+    if as_json:
+        report.print_json(outline.to_dict())
+    else:
+        print(outline)
     return 0
 
 

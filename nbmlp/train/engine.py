@@ -161,10 +161,8 @@ class Engine:
     def refresh(self) -> None:
         """Renew the transposed copies after the weights were changed from outside."""
         transpose = piece_function("transpose", self.work.dtype)
-        for own in self.work.parameters[self.work.parameters["wt"] != 0]:
-            places = {name: int(own[name]) for name in ("w", "wt", "wt_row", "panels")}
-            rows, row = int(own["weights"]), int(own["row"])
-            transpose(*in_order("transpose", first=0, rows=rows, w_row=row, **places))
+        for copy in self.work.transposes:
+            transpose(*copy)
 
     # -- epochs
 

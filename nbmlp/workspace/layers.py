@@ -9,23 +9,24 @@ from nbmlp import tuning
 from nbmlp.kernels.records import STATUS
 from nbmlp.plan.strategy import Kind, Stage
 from nbmlp.spec import ModelSpec
-from nbmlp.state import State
+from nbmlp.state import State, address
 from nbmlp.workspace.buffers import Buffers
 
-__all__ = ["describe", "describe_parameters"]
+__all__ = ["Places", "describe", "describe_parameters"]
 
 #: Fields of a record, and names of the pieces that other fields call.
 Record = tuple[dict[str, Any], dict[str, str]]
 
 
-class _Net:
-    """Where things lie."""
+class Places:
+    """Where everything lies."""
 
     def __init__(self, spec: ModelSpec, state: State, buffers: Buffers) -> None:
         self.spec, self.state, self.buffers = spec, state, buffers
         self.plan, self.strategy = buffers.strategy.plan, buffers.strategy
         self.size, self.training = self.plan.itemsize, self.strategy.training
         self.last = len(self.plan.layers) - 1
+        self.theta, self.transposed = address(state.theta), address(buffers.transposed)
         #: Bytes between the threads' copies of the inputs.
         self.own = buffers.rows * self.plan.x_row * self.size if self.strategy.columns else 0
 
@@ -33,7 +34,7 @@ class _Net:
         """The net's inputs, as an output."""
         plan, n = self.plan, self.spec.n_inputs
         return {
-            "a": self.buffers.x.ctypes.data, "a_row": plan.x_row * self.size, "own": self.own,
+            "a": address(self.buffers.x), "a_row": plan.x_row * self.size, "own": self.own,
             "n": n, "panels": plan.layers[0].panels_in, "one": plan.x_one,
         }  # fmt: skip
 
@@ -41,7 +42,7 @@ class _Net:
         """Output of a layer of the plan, with its delta."""
         layer = self.plan.layers[k]
         found = {
-            "a": self.buffers.activations[k].ctypes.data, "a_row": layer.a_row * self.size,
+            "a": address(self.buffers.activations[k]), "a_row": layer.a_row * self.size,
             "n": layer.n_out, "panels": layer.panels_out, "one": layer.one,
         }  # fmt: skip
         return found | self.delta(k, "dz")
@@ -51,14 +52,14 @@ class _Net:
         if not self.training and k < self.last:
             return {}
         delta = self.buffers.deltas[k if self.training else -1]
-        return {name: delta.ctypes.data, f"{name}_row": self.plan.layers[k].row * self.size}
+        return {name: address(delta), f"{name}_row": self.plan.layers[k].row * self.size}
 
 
-def _inputs(net: _Net, stage: Stage) -> Record:
+def _inputs(net: Places, stage: Stage) -> Record:
     return net.inputs() | {"status": STATUS.BAD_INPUT}, {}  # its piece comes with the rows
 
 
-def _product(net: _Net, stage: Stage) -> Record:
+def _product(net: Places, stage: Stage) -> Record:
     k, c, size = stage.layer, stage.part, net.size
     layer, own = net.plan.layers[k], net.strategy.layers[k]
     panel = tuning.PANEL_BYTES // size
@@ -67,23 +68,23 @@ def _product(net: _Net, stage: Stage) -> Record:
     n_in = (layer.n_in if whole else end * panel) - start * panel
     fields = net.output(k) | {
         "n_in": n_in, "depth": n_in + (layer.depth - layer.n_in if whole else 0),
-        "w": net.state.theta.ctypes.data + (layer.offset + start * panel * layer.row) * size,
+        "w": net.theta + (layer.offset + start * panel * layer.row) * size,
         "w_row": layer.row * size, "beta": 1.0 if c and not own.spread else 0.0, "turn": c,
         "status": STATUS.BAD_INPUT,
     }  # fmt: skip
     if own.spread:
         part = net.buffers.rows * tuning.PANEL_BYTES
-        a = net.buffers.parts.ctypes.data + c * part
+        a = address(net.buffers.parts) + c * part
         fields |= {"a": a, "a_row": tuning.PANEL_BYTES}
     if k == 0:
         fields |= {
-            "x": net.buffers.x.ctypes.data, "x_row": net.plan.x_row * size, "own": net.own,
+            "x": address(net.buffers.x), "x_row": net.plan.x_row * size, "own": net.own,
             "copy_row": net.plan.x_row * size, "copy_one": net.plan.x_one,
         }  # fmt: skip
     else:
         below = net.plan.layers[k - 1]
         fields |= net.delta(k - 1, "dx") | {
-            "x": net.buffers.activations[k - 1].ctypes.data, "x_row": below.a_row * size,
+            "x": address(net.buffers.activations[k - 1]), "x_row": below.a_row * size,
             "back_panels": below.panels_out,
         }  # fmt: skip
     fields["x"] += start * tuning.PANEL_BYTES
@@ -92,26 +93,26 @@ def _product(net: _Net, stage: Stage) -> Record:
     if net.training and k:
         wt = layer.transposed_offset + start * panel
         fields |= {
-            "wt": net.buffers.transposed.ctypes.data + wt * size,
-            "wt_row": layer.transposed_row * size, "room": net.buffers.turned.ctypes.data,
+            "wt": net.transposed + wt * size,
+            "wt_row": layer.transposed_row * size, "room": address(net.buffers.turned),
         }  # fmt: skip
         if c == 0:  # the way back through all parts is one product
             pieces["backward"] = "dense.backward"
     return fields, pieces
 
 
-def _parts(net: _Net, stage: Stage) -> Record:
+def _parts(net: Places, stage: Stage) -> Record:
     fields = net.output(stage.layer) | {
-        "x": net.buffers.parts.ctypes.data, "x_row": tuning.PANEL_BYTES,
+        "x": address(net.buffers.parts), "x_row": tuning.PANEL_BYTES,
         "own": net.buffers.rows * tuning.PANEL_BYTES,
     }  # fmt: skip
     return fields, {"forward": "parts.forward"}
 
 
-def _activation(net: _Net, stage: Stage) -> Record:
+def _activation(net: Places, stage: Stage) -> Record:
     k, function = stage.layer, net.spec.functions[stage.layer]
     fields = net.output(k) | {
-        "saved": net.buffers.saved[k].ctypes.data, "act": function.parameter,
+        "saved": address(net.buffers.saved[k]), "act": function.parameter,
         "back_panels": net.plan.layers[k].panels_out,
     }  # fmt: skip
     pieces = {"forward": "activation.forward", "activate": f"{function.name}.forward"}
@@ -120,7 +121,7 @@ def _activation(net: _Net, stage: Stage) -> Record:
     return fields, pieces
 
 
-def _dropout(net: _Net, stage: Stage) -> Record:
+def _dropout(net: Places, stage: Stage) -> Record:
     k = stage.layer
     fields: dict[str, Any] = {"stream": k + 1, "keep": 1.0, "factor": 1.0}
     pieces = {"forward": "dropout.forward"}
@@ -130,29 +131,29 @@ def _dropout(net: _Net, stage: Stage) -> Record:
     if net.training:
         pieces["backward"] = "dropout.backward"
         if net.plan.layers[k].copies:
-            fields["saved"] = net.buffers.saved[k].ctypes.data
+            fields["saved"] = address(net.buffers.saved[k])
     return fields, pieces
 
 
-def _loss(net: _Net, stage: Stage) -> Record:
+def _loss(net: Places, stage: Stage) -> Record:
     k, function = stage.layer, net.spec.functions[stage.layer]
     fields = net.output(k) | {"status": STATUS.BAD_OUTPUT}
     pieces = {"forward": "loss.forward"}
     if net.training and not net.plan.fused_output:
-        fields |= {"saved": net.buffers.saved[k].ctypes.data, "act": function.parameter}
+        fields |= {"saved": address(net.buffers.saved[k]), "act": function.parameter}
         pieces["derive"] = f"{function.name}.backward"
     return fields, pieces
 
 
-_KINDS: dict[Kind, Callable[[_Net, Stage], Record]] = {
+_KINDS: dict[Kind, Callable[[Places, Stage], Record]] = {
     Kind.INPUTS: _inputs, Kind.PRODUCT: _product, Kind.PARTS: _parts,
     Kind.ACTIVATION: _activation, Kind.DROPOUT: _dropout, Kind.LOSS: _loss,
 }  # fmt: skip
 
 
-def describe(spec: ModelSpec, state: State, buffers: Buffers, stage: Stage) -> Record:
+def describe(net: Places, stage: Stage) -> Record:
     """Fields and pieces of one layer of the tables."""
-    fields, pieces = _KINDS[stage.kind](_Net(spec, state, buffers), stage)
+    fields, pieces = _KINDS[stage.kind](net, stage)
     cuts = {
         "cut": int(stage.cut), "back_cut": int(stage.back_cut), "barrier": stage.barrier,
         "back_barrier": stage.back_barrier,
@@ -160,21 +161,20 @@ def describe(spec: ModelSpec, state: State, buffers: Buffers, stage: Stage) -> R
     return fields | cuts, pieces
 
 
-def describe_parameters(state: State, buffers: Buffers, k: int) -> Record:
+def describe_parameters(net: Places, k: int) -> Record:
     """Fields and pieces of the parameters of the plan's layer k, but for the layer's address."""
-    strategy, size = buffers.strategy, buffers.strategy.plan.itemsize
-    layer, own = strategy.plan.layers[k], strategy.layers[k]
+    size, layer, own = net.size, net.plan.layers[k], net.strategy.layers[k]
     blocks = own.blocks
     fields = {
-        "w": state.theta.ctypes.data + layer.offset * size, "row": layer.row * size,
-        "g": buffers.gradient.ctypes.data + layer.offset * size,
+        "w": net.theta + layer.offset * size, "row": layer.row * size,
+        "g": address(net.buffers.gradient) + layer.offset * size,
         "rows": layer.depth, "weights": layer.n_in, "panels": layer.panels_out,
         "block_rows": blocks.rows, "blocks": blocks.count, "first_block": blocks.first,
         "group": blocks.group, "share": int(blocks.share),
     }  # fmt: skip
     if k:
         fields |= {
-            "wt": buffers.transposed.ctypes.data + layer.transposed_offset * size,
+            "wt": net.transposed + layer.transposed_offset * size,
             "wt_row": layer.transposed_row * size,
         }  # fmt: skip
     return fields, {"gradient": f"{own.product}.gradient"}

@@ -13,26 +13,17 @@ from numpy.typing import NDArray
 
 from nbmlp import tuning
 from nbmlp.kernels import records
-from nbmlp.kernels.pieces import piece_address
+from nbmlp.kernels.pieces import in_order, piece_address
 from nbmlp.kernels.run import Task
 from nbmlp.plan import Strategy
 from nbmlp.plan.strategy import Kind, Reading, choose_reading
 from nbmlp.spec import ModelSpec
 from nbmlp.state import State
 from nbmlp.workspace.buffers import Buffers
-from nbmlp.workspace.layers import describe, describe_parameters
+from nbmlp.workspace.layers import Places, describe, describe_parameters
+from nbmlp.workspace.table import Table
 
 __all__ = ["Workspace"]
-
-
-def _places(record: NDArray[Any]) -> dict[str, tuple[memoryview, int]]:
-    """Where each field of a record (1,) lies, all of 8 bytes: a view of the memory, and an index.
-
-    Writing there takes a tenth of the time that NumPy takes for a field of a structured array.
-    """
-    views = {kind: record.view(kind).data for kind in (np.int64, np.float64)}
-    fields: Any = record.dtype.fields
-    return {name: (views[kind.type], at // 8) for name, (kind, at, *_) in fields.items()}
 
 
 class Workspace:
@@ -61,13 +52,16 @@ class Workspace:
         #: Kind, thinness and scale of the rows that are read, and how.
         self._reads: tuple[np.dtype[Any] | str, bool, float] | None = None
         self.reading: Reading | None = None
-        self.job = np.zeros(1, records.JOB)
-        self._places = _places(self.job)
-        self.layers = np.zeros(len(strategy.stages), records.LAYER)
-        self.parameters = np.zeros(len(self.plan.layers), records.PARAMETER)
+        self._job = Table(records.JOB, 1)
+        self._layers = Table(records.LAYER, len(strategy.stages))
+        self._parameters = Table(records.PARAMETER, len(self.plan.layers))
+        self.job, self.layers = self._job.records, self._layers.records
+        self.parameters = self._parameters.records
+        #: Arguments of the piece that renews a transposed copy, for each that there is.
+        self.transposes: list[tuple[float, ...]] = []
         #: Of the optimizer's rule, in its order.
         self.settings = np.zeros(0)
-        self.task = Task(self.job, self.sync, self.job.ctypes.data)
+        self.task = Task(self.job, self.sync, self._job.address)
         self._bind_job()
         self._bind_layers()
 
@@ -82,8 +76,8 @@ class Workspace:
         plan, spec, size, buffers = self.plan, self.spec, self.plan.itemsize, self.buffers
         loss = spec.loss_function
         self.set(
-            layers=self.layers.ctypes.data, n_layers=len(self.layers),
-            parameters=self.parameters.ctypes.data, n_parameters=len(self.parameters),
+            layers=self._layers.address, n_layers=len(self.layers),
+            parameters=self._parameters.address, n_parameters=len(self.parameters),
             team=buffers.team.ctypes.data, size=size, panel=tuning.PANEL_BYTES // size,
             n_outputs=spec.n_outputs, n_targets=spec.n_outputs,
             sub_batch=plan.sub_batch, row_block=plan.row_block, columns=self.strategy.columns,
@@ -100,18 +94,24 @@ class Workspace:
             self.set(y_scale=scale, y_shift=shift)
 
     def _bind_layers(self) -> None:
+        net = Places(self.spec, self.state, self.buffers)
         for i, stage in enumerate(self.strategy.stages):
             if stage.kind is Kind.DROPOUT:
                 self.bind(dropout="dropout")
-            fields, pieces = describe(self.spec, self.state, self.buffers, stage)
+            fields, pieces = describe(net, stage)
             self.set_layer(i, **fields)
             self.bind_in_layer(i, **pieces)
         if not self.training:
             return
         for k in range(len(self.parameters)):
-            fields, pieces = describe_parameters(self.state, self.buffers, k)
-            at = self.layers.ctypes.data + self.layers.itemsize * self._product(k)
+            fields, pieces = describe_parameters(net, k)
+            at = self._layers.address_of(self._product(k))
             self.set_parameters(k, **fields, layer=at, **self._addresses(pieces))
+            if "wt" in fields:
+                same = {name: fields[name] for name in ("w", "wt", "wt_row", "panels")}
+                rows, row = fields["weights"], fields["row"]
+                copy = in_order("transpose", first=0, rows=rows, w_row=row, **same)
+                self.transposes.append(copy)
 
     def _product(self, k: int) -> int:
         """Which layer of the tables is the (first) product of the plan's layer k."""
@@ -195,21 +195,15 @@ class Workspace:
 
     def set(self, **fields: Any) -> None:
         """Set fields of the job record."""
-        places = self._places
-        for name, value in fields.items():
-            view, index = places[name]
-            view[index] = value
+        self._job.set(0, fields)
 
     def set_layer(self, i: int, **fields: Any) -> None:
         """Set fields of one layer of the tables."""
-        for name, value in fields.items():
-            self.layers[name][i] = value
+        self._layers.set(i, fields)
 
     def set_parameters(self, k: int, **fields: Any) -> None:
         """Set fields of one block of parameters."""
-        for name, value in fields.items():
-            self.parameters[name][k] = value
+        self._parameters.set(k, fields)
 
     def __getitem__(self, name: str) -> Any:
-        view, index = self._places[name]
-        return view[index]
+        return self._job.get(0, name)

@@ -1,0 +1,176 @@
+"""How a step of a net is computed, in words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nbmlp.kernels.cuts import Cut, Share
+from nbmlp.plan.layout import make_plan
+from nbmlp.plan.strategy import (
+    LayerStrategy,
+    Reading,
+    Strategy,
+    choose_reading,
+    choose_threads,
+    make_strategy,
+)
+from nbmlp.spec import ModelSpec
+
+__all__ = ["LayerOutline", "Outline"]
+
+_CUTS = {Cut.WHOLE: "rows", Cut.COLUMNS: "columns", Cut.ROWS: "rows"}
+_SHARES = {Share.ROWS: "rows", Share.PANELS: "columns", Share.UNITS: "units below"}
+_READINGS = {
+    Reading.WRITTEN: "written out first",
+    Reading.LISTED: "written out, then multiplied by a list that asks memory for the next ones",
+    Reading.IN_PLACE: "multiplied where they lie",
+    Reading.THIN: "multiplied value by value",
+}
+
+
+@dataclass(frozen=True)
+class LayerOutline:
+    """What is decided for one layer.
+
+    Attributes
+    ----------
+    weights : str
+        Inputs x units.
+    product : str
+        ``"dense"``, or ``"narrow"``: so few units that it runs along the other axis; and in how
+        many parts.
+    cut : str
+        What threads share of it: ``"rows"``, ``"columns"`` or ``"parts"``.
+    waits : bool
+        All threads wait behind it on the way forward.
+    blocks, block_rows, group : int
+        Update blocks, rows of a block, and blocks whose gradient is one product.
+    share : str
+        How threads share the update: ``"rows"``, ``"columns"``, or rows of those ``"units below"``
+        that they have computed.
+    """
+
+    weights: str
+    product: str
+    cut: str
+    waits: bool
+    blocks: int
+    block_rows: int
+    group: int
+    share: str
+
+
+@dataclass(frozen=True)
+class Outline:
+    """How a step is computed; `print` shows it.
+
+    Attributes
+    ----------
+    net : str
+        Sizes of its layers.
+    dtype : str
+    batch, sub_batch, block : int
+        Rows of an update, of those whose gradient is summed at once, and of those that a thread
+        takes through all layers at once, if it has rows of its own.
+    threads : int
+        That are worth their barriers.
+    columns : bool
+        Threads work on the same rows, each on units of its own; else on rows of their own.
+    rows : dict of str to str
+        What happens to rows of the net's own element type, of others, and to thin sparse ones.
+    layers : tuple of LayerOutline
+    """
+
+    net: str
+    dtype: str
+    batch: int
+    sub_batch: int
+    block: int
+    threads: int
+    columns: bool
+    rows: dict[str, str]
+    layers: tuple[LayerOutline, ...]
+
+    @classmethod
+    def of(cls, spec: ModelSpec, batch: int, most: int, whole_norm: bool = False) -> Outline:
+        """Decide for updates of `batch` rows on `most` threads, as a training does.
+
+        Parameters
+        ----------
+        spec : ModelSpec
+        batch : int
+        most : int
+            Threads at most.
+        whole_norm : bool
+            The norm of the whole gradient is asked for: by clipping, or to be shown.
+        """
+        plan = make_plan(spec, batch)
+        threads = choose_threads(spec, plan.sub_batch, most)
+        strategy = make_strategy(spec, plan, threads, whole_norm=whole_norm)
+        other = "float64" if spec.dtype == "float32" else "float32"
+        rows = {
+            spec.dtype: choose_reading(strategy, spec, spec.dtype, False, 1.0),
+            f"{other}, uint8": choose_reading(strategy, spec, other, False, 1.0),
+            "thin sparse": choose_reading(strategy, spec, None, True, 1.0),
+        }
+        return cls(
+            net="-".join(map(str, spec.layer_sizes)), dtype=spec.dtype, batch=batch,
+            sub_batch=plan.sub_batch, block=plan.row_block, threads=threads,
+            columns=strategy.columns,
+            rows={kind: _READINGS[reading] for kind, reading in rows.items()},
+            layers=tuple(_layer(strategy, k) for k in range(len(strategy.layers))),
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        rows = f"{self.batch} rows"
+        if self.sub_batch < self.batch:
+            rows += f", {self.sub_batch} at once"
+        threads = f"{self.threads} threads" if self.threads > 1 else "1 thread"
+        own = f"blocks of {self.block} rows, each through all layers and back"
+        how = "all rows, each thread units of its own" if self.columns else own
+        lines = [f"{self.net} in {self.dtype}, updates of {rows}, {threads}"]
+        pairs = {"taken": how} | {f"{kind} rows": how for kind, how in self.rows.items()}
+        width = max(map(len, pairs))
+        lines += [f"  {name:<{width}}  {how}" for name, how in pairs.items()]
+        table = [_HEADS, *(_cells(layer) for layer in self.layers)]
+        cells = table if self.threads > 1 else [row[:3] for row in table]
+        return "\n".join([*lines, *_table(cells)])
+
+
+_HEADS = ("layer", "product", "update", "cut by", "all wait", "update shared by")
+
+
+def _layer(strategy: Strategy, k: int) -> LayerOutline:
+    own, layer = strategy.layers[k], strategy.plan.layers[k]
+    waits = any(stage.barrier for stage in strategy.stages if stage.layer == k)
+    return LayerOutline(
+        weights=f"{layer.n_in} x {layer.n_out}", product=_product(own),
+        cut="parts" if own.spread else _CUTS[own.cut], waits=waits, blocks=own.blocks.count,
+        block_rows=own.blocks.rows, group=min(own.blocks.group, own.blocks.count),
+        share=_SHARES[own.blocks.share],
+    )  # fmt: skip
+
+
+def _product(own: LayerStrategy) -> str:
+    return f"{own.product}, {own.parts} parts" if own.parts > 1 else str(own.product)
+
+
+def _cells(layer: LayerOutline) -> tuple[str, ...]:
+    update = f"{layer.blocks} x {layer.block_rows} rows, {layer.group} at once"
+    return (
+        layer.weights, layer.product, update, layer.cut, "yes" if layer.waits else "no",
+        layer.share,
+    )  # fmt: skip
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
