@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from nbmlp.errors import DataError
 from nbmlp.kernels.pieces import in_order, piece_function
 from nbmlp.optimizers import Optimizer
-from nbmlp.plan import Plan
+from nbmlp.plan import ParameterBlock, Part, Plan
 from nbmlp.schedules import PlateauState
 from nbmlp.tuning import ALIGN
 
@@ -86,24 +86,31 @@ class State:
         self.theta[:], self.slots[:] = theta, slots
 
     def matrices(self, arena: Arena | None = None) -> Iterator[Arena]:
-        """Stored matrix of each layer (depth, n_out): weights and, as last row, the bias.
+        """Stored matrix of each block (rows, columns): weights and, as last row, the bias.
 
         Of the parameters, or of an `arena` laid out like them (a slot, a gradient).
         """
         arena = self.theta if arena is None else arena
-        for layer in self.plan.layers:
-            flat = arena[layer.offset : layer.offset + layer.depth * layer.row]
-            yield flat.reshape(layer.depth, layer.row)[:, : layer.n_out]
+        for block in self.plan.blocks:
+            flat = arena[block.offset : block.end]
+            yield flat.reshape(block.rows, block.row)[:, : block.columns]
 
-    def weights(self) -> list[Arena]:
+    def parts(self, arena: Arena | None = None) -> Iterator[tuple[ParameterBlock, Part, Arena]]:
+        """Each part that has a name, with its block and a view: (rows, columns) or (columns,)."""
+        for block, matrix in zip(self.plan.blocks, self.matrices(arena), strict=True):
+            first = 0
+            for part in block.parts:
+                rows = matrix[first] if part.vector else matrix[first : first + part.rows]
+                yield block, part, rows
+                first += part.rows
+
+    def weights(self, arena: Arena | None = None) -> list[Arena]:
         """Views W (n_in, n_out) of each layer."""
-        pairs = zip(self.matrices(), self.plan.layers, strict=True)
-        return [m[: layer.n_in] for m, layer in pairs]
+        return [view for _, part, view in self.parts(arena) if part.name == "weight"]
 
-    def biases(self) -> list[Arena]:
+    def biases(self, arena: Arena | None = None) -> list[Arena]:
         """Views b (n_out,) of each layer; an empty list without biases."""
-        pairs = zip(self.matrices(), self.plan.layers, strict=True)
-        return [m[layer.n_in] for m, layer in pairs if layer.depth > layer.n_in]
+        return [view for _, part, view in self.parts(arena) if part.name == "bias"]
 
     def get_flat(self, arena: Arena | None = None) -> Arena:
         """Copy of all parameters: W1 row by row, b1, W2, b2, ...; without padding."""
@@ -121,7 +128,7 @@ class State:
             flat = np.asarray(values, self.theta.dtype).ravel()
         except (TypeError, ValueError):
             raise DataError("the parameters given are not one vector of numbers.") from None
-        total = sum(layer.depth * layer.n_out for layer in self.plan.layers)
+        total = sum(block.size for block in self.plan.blocks)
         if flat.size != total:
             raise DataError(f"{flat.size} numbers were given; this net has {total} parameters.")
         if not np.isfinite(flat).all():

@@ -152,13 +152,11 @@ def check_gradients(
 
     rng = np.random.Generator(np.random.Philox(seed))
     blocks, start = [], 0
-    for k, layer in enumerate(state.plan.layers, start=1):
-        parts = [(f"W{k}", layer.n_in * layer.n_out)]
-        parts += [(f"b{k}", layer.n_out)] if layer.depth > layer.n_in else []
-        for name, size in parts:
-            places = start + rng.permutation(size)
-            blocks.append(_check_block(name, places, entries, probe))
-            start += size
+    for block, part, values in state.parts():
+        places = start + rng.permutation(values.size)
+        name = f"{part.symbol}{block.layer + 1}"
+        blocks.append(_check_block(name, places, entries, probe))
+        start += values.size
     return GradientReport(tuple(blocks), tolerance)
 
 

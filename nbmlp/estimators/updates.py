@@ -126,10 +126,8 @@ class Updates:
     def loss_and_gradient(self) -> tuple[float, list[Array], list[Array]]:
         """Loss of all rows with penalty; its gradient by each W and by each b."""
         _, arena = self.engine.loss_and_gradient()
-        layers = self.weights.state.plan.layers
-        pairs = list(zip(self.weights.state.matrices(arena), layers, strict=True))
-        loss = self._mean_loss(None)
-        return loss, [g[: p.n_in] for g, p in pairs], [g[p.n_in] for g, p in pairs]
+        state, loss = self.weights.state, self._mean_loss(None)
+        return loss, state.weights(arena), state.biases(arena)
 
     def _mean_loss(self, order: Array | None) -> float:
         losses, weights, squares = self.engine.batches.T

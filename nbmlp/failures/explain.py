@@ -29,7 +29,7 @@ def operation(look: Look) -> str:
     if look.kind in ("z", "activation", "delta"):
         return f"{'product ' * (look.kind == 'z')}{look.kind} of layer {look.layer}"
     owner = "" if look.kind in ("gradient", "update") else "optimizer's "
-    return f"{owner}{look.kind} of {'b' if look.in_bias else 'W'}{look.layer}"
+    return f"{owner}{look.kind} of {look.symbol}{look.layer}"
 
 
 def explain(engine: Engine) -> NonFiniteError:

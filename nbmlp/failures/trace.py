@@ -20,6 +20,7 @@ from nbmlp.failures.update import Step
 from nbmlp.kernels import records
 from nbmlp.kernels.run import run
 from nbmlp.optimizers import LBFGS
+from nbmlp.plan import ParameterBlock
 from nbmlp.train.engine import Engine
 
 __all__ = ["Look", "examine", "first_bad"]
@@ -48,8 +49,8 @@ class Look:
         Columns that hold one, rising: of the data, or units of the layer.
     nan : bool
         One of the bad values is NaN.
-    in_bias : bool
-        Of gradients and updates: only biases are bad.
+    symbol : str
+        Of gradients and updates: what the first bad part is called, e.g. ``"b"``.
     digest : str
         SHA-256 over all values, sub-batch after sub-batch; every NaN counts as the same.
     """
@@ -61,7 +62,7 @@ class Look:
     rows: list[int] = field(default_factory=list)
     units: list[int] = field(default_factory=list)
     nan: bool = False
-    in_bias: bool = False
+    symbol: str = ""
     digest: str = ""
 
     def add(self, values: Array, start: int = 0) -> None:
@@ -169,16 +170,24 @@ def _forward_and_back(engine: Engine) -> tuple[list[Look], list[Look]]:
 
 
 def _of_weights(kind: str, engine: Engine, arena: Array) -> list[Look]:
-    """One look at each layer's part of an arena."""
-    looks = []
-    layers = engine.work.plan.layers
-    for k, (matrix, layer) in enumerate(zip(engine.state.matrices(arena), layers, strict=True)):
-        look = Look(kind, k + 1)
+    """One look at each block's part of an arena."""
+    looks, state = [], engine.state
+    for block, matrix in zip(state.plan.blocks, state.matrices(arena), strict=True):
+        look = Look(kind, block.layer + 1, symbol=_symbol(block, matrix))
         look.add(matrix)
-        look.in_bias = bool(look.bad and np.isfinite(matrix[: layer.n_in]).all())
         look.rows = []
         looks.append(look)
     return looks
+
+
+def _symbol(block: ParameterBlock, matrix: Array) -> str:
+    """What the first part is called in which a value is not finite, or the first of all."""
+    first = 0
+    for part in block.parts:
+        if not np.isfinite(matrix[first : first + part.rows]).all():
+            return part.symbol
+        first += part.rows
+    return block.parts[0].symbol
 
 
 def _updates(step: Step) -> list[Look]:

@@ -56,10 +56,8 @@ def save(path: _Path, stored: Stored, kind: str) -> None:
     """
     state, train = stored.state, stored.train
     arrays: dict[str, NDArray[Any]] = {}
-    for k, (W, layer) in enumerate(zip(state.weights(), state.plan.layers, strict=True), start=1):
-        arrays[f"layer{k}.weight"] = np.ascontiguousarray(W)
-        if layer.depth > layer.n_in:
-            arrays[f"layer{k}.bias"] = np.ascontiguousarray(state.biases()[k - 1])
+    for block, part, values in state.parts():
+        arrays[f"layer{block.layer + 1}.{part.name}"] = np.ascontiguousarray(values)
     if kind != "model":
         for (name, _), slot in zip(train.optimizer.slots, state.slots, strict=True):
             arrays[f"slot.{name}"] = state.get_flat(slot)
@@ -84,12 +82,8 @@ def load(path: _Path, kind: str) -> Stored:
         spec = ModelSpec.from_dict(metadata["model"])
         train = TrainSpec.from_dict(metadata["training"])
         state = new_state(make_plan(spec, 1), train.optimizer)
-        for k, (W, layer) in enumerate(
-            zip(state.weights(), state.plan.layers, strict=True), start=1
-        ):
-            W[:] = arrays[f"layer{k}.weight"]
-            if layer.depth > layer.n_in:
-                state.biases()[k - 1][:] = arrays[f"layer{k}.bias"]
+        for block, part, values in state.parts():
+            values[:] = arrays[f"layer{block.layer + 1}.{part.name}"]
         if kind != "model":
             for (name, _), slot in zip(train.optimizer.slots, state.slots, strict=True):
                 state.set_flat(arrays[f"slot.{name}"], slot)

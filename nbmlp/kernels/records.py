@@ -82,6 +82,7 @@ PARAMETER = np.dtype(
         # update blocks: rows that a rule takes at once; `group` of them are one gradient
         ("block_rows", _i), ("blocks", _i), ("first_block", _i), ("group", _i),
         ("share", _i),  # how threads share it, of `cuts`
+        ("rate", _f), ("decay", _f), ("clip", _f),  # factors on rate, decay and penalty, bounds
     ],
     align=True,
 )  # fmt: skip
@@ -117,7 +118,7 @@ JOB = np.dtype(
         ("batch", _i), ("sub_batch", _i), ("row_block", _i), ("rows_limit", _i),
         # workspace of the sub-batch
         ("target", _i), ("target_row", _i), ("weights", _i), ("values", _i),
-        ("norms", _i), ("n_blocks", _i), ("layer_norms", _i), ("scratch", _i),
+        ("norms", _i), ("n_blocks", _i), ("block_norms", _i), ("scratch", _i),
         # pieces
         ("inputs", _i), ("targets", _i), ("gemm", _i), ("transpose", _i), ("loss", _i),
         ("loss_parameter", _f), ("dropout", _i), ("rule", _i),

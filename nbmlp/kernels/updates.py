@@ -45,12 +45,12 @@ def _penalise(job, own, part, scale):
     if job.l1 != 0.0 or job.l2 != 0.0:
         l2 = job.l2 * scale if job.l2_shared else job.l2
         abi.penalise(
-            job.penalise, w=w, g=g, rows=weights, row=own.row, panels=panels, l1=job.l1, l2=l2
-        )
+            job.penalise, w=w, g=g, rows=weights, row=own.row, panels=panels,
+            l1=job.l1 * own.decay, l2=l2 * own.decay,
+        )  # fmt: skip
     if job.clip_value > 0.0:
-        abi.clip_values(
-            job.clip_values, g=g, rows=rows, row=own.row, panels=panels, bound=job.clip_value
-        )
+        bound = job.clip_value * own.clip
+        abi.clip_values(job.clip_values, g=g, rows=rows, row=own.row, panels=panels, bound=bound)
 
 
 @inner
@@ -61,7 +61,7 @@ def _apply(job, own, part, decay, pace):
     offset = first * own.row + low * PANEL_BYTES
     abi.rule(
         job.rule, w=own.w + offset, g=own.g + offset, slots=own.slots + offset,
-        stride=job.slot_stride, rows=rows, row=own.row, panels=high - low, rate=rate,
+        stride=job.slot_stride, rows=rows, row=own.row, panels=high - low, rate=rate * own.rate,
         decay=decay, power1=power1, power2=power2, settings=job.settings,
     )  # fmt: skip
 
@@ -72,10 +72,10 @@ def _update(job, own, part, pace):
     first, rows, low, high = part
     weights = min(rows, own.weights - first)
     if weights == rows or job.decay == 0.0:
-        _apply(job, own, part, job.decay, pace)
+        _apply(job, own, part, job.decay * own.decay, pace)
     else:
         bias = first + weights, rows - weights, low, high
-        _apply(job, own, (first, weights, low, high), job.decay, pace)
+        _apply(job, own, (first, weights, low, high), job.decay * own.decay, pace)
         _apply(job, own, bias, 0.0, pace)
     if job.descend == 0:
         _transpose(job, own, part)
@@ -100,6 +100,7 @@ def _descend(job, own, thread, rate):
     for b in range(own.first_block, own.first_block + own.blocks):
         weight += lengths[2 * b]
         direction += lengths[2 * b + 1]
+    rate *= own.rate
     reach = rate * (weight / direction) ** 0.5 if weight > 0.0 and direction > 0.0 else rate
     start, stop = share(own.blocks, 1, thread.rank, thread.size)
     for b in range(start, stop):
@@ -154,11 +155,11 @@ def _rectangle(own, thread):
 
 @inner
 def _sum_norms(job, parameters, thread):
-    """Squared gradient norm of all parameters, block by block into `layer_norms`; the total's root.
+    """Squared gradient norm of all parameters, block by block into `block_norms`; the total's root.
 
     Every thread adds all blocks in the same order, so all agree to the last bit.
     """
-    norms, sums = _doubles(job.norms, job.n_blocks), _doubles(job.layer_norms, len(parameters))
+    norms, sums = _doubles(job.norms, job.n_blocks), _doubles(job.block_norms, len(parameters))
     total = 0.0
     for k in range(len(parameters)):
         part = 0.0
@@ -219,7 +220,7 @@ def _sum(job, own, at, thread, batch, waits, pace):
         first, rows = _block(own, block, end)
         part = first, rows, low, high
         if at_once:
-            _sum_gradient(own, at, own.w, part, m, -scale * pace[0], 1.0)
+            _sum_gradient(own, at, own.w, part, m, -scale * pace[0] * own.rate, 1.0)
             _transpose(job, own, part)
             continue
         _sum_gradient(own, at, own.g, part, m, scale, scale if carry else 0.0)
@@ -279,8 +280,9 @@ def update_parameters(job, parameters, thread, at, batch, weight, pace):
     if waits:
         barrier(job.sync, thread)
         norm = _sum_norms(job, parameters, thread)
-        factor = job.clip_norm / norm if job.clip_norm > 0.0 and norm > job.clip_norm else 1.0
         for k in range(len(parameters)):
+            bound = job.clip_norm * parameters[k].clip
+            factor = bound / norm if 0.0 < bound < norm else 1.0
             start, stop = share(parameters[k].blocks, 1, thread.rank, thread.size)
             for b in range(start, stop):
                 _scale_and_update(job, parameters[k], b, factor, pace)

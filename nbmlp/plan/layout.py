@@ -12,12 +12,82 @@ from itertools import pairwise
 from nbmlp import tuning
 from nbmlp.spec import ModelSpec
 
-__all__ = ["LayerPlan", "Plan", "make_plan"]
+__all__ = ["LayerPlan", "ParameterBlock", "Part", "Plan", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a block of parameters that have a name.
+
+    Attributes
+    ----------
+    name : str
+        In files, behind that of the layer: ``"weight"``.
+    symbol : str
+        In messages, before the number of the layer: ``"W"``.
+    rows : int
+    vector : bool
+        One row, known as (columns,); it has no penalty, decay or bound on its norm.
+    """
+
+    name: str
+    symbol: str
+    rows: int
+    vector: bool = False
+
+
+@dataclass(frozen=True)
+class ParameterBlock:
+    """Parameters (rows, columns) that are stored, updated and measured together.
+
+    Attributes
+    ----------
+    layer : int
+        Which of the plan's layers they belong to, from 0.
+    parts : tuple of Part
+        In the order of the rows, vectors last.
+    columns : int
+    row : int
+        Elements from one row to the next.
+    offset : int
+        First element in the parameter arena.
+    rate, decay, clip : float
+        Factors on learning rate, decay and penalties, and bounds of clipping.
+    """
+
+    layer: int
+    parts: tuple[Part, ...]
+    columns: int
+    row: int
+    offset: int
+    rate: float = 1.0
+    decay: float = 1.0
+    clip: float = 1.0
+
+    @property
+    def rows(self) -> int:
+        """Of all parts."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def weights(self) -> int:
+        """Rows of the parts that are no vectors."""
+        return sum(part.rows for part in self.parts if not part.vector)
+
+    @property
+    def size(self) -> int:
+        """Number of parameters, without padding."""
+        return self.rows * self.columns
+
+    @property
+    def end(self) -> int:
+        """Element behind the last in the arena."""
+        return self.offset + self.rows * self.row
 
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One weight matrix and the activations behind it; sizes and offsets in elements.
+    """A product and the activations behind it; sizes and offsets in elements.
 
     Attributes
     ----------
@@ -28,7 +98,7 @@ class LayerPlan:
     row : int
         Stride of W, and of dz behind it.
     offset : int
-        First element in the parameter arena.
+        First element of W in the parameter arena.
     panels_in, panels_out : int
         Whole 64-byte panels that hold n_in and n_out columns.
     transposed_row, transposed_offset : int
@@ -65,6 +135,8 @@ class Plan:
     itemsize : int
         Bytes of one element.
     layers : tuple of LayerPlan
+    blocks : tuple of ParameterBlock
+        All parameters, in the order of the arena.
     n_parameters : int
         Elements of the parameter arena, padding included; a gradient and each optimizer slot
         are as long.
@@ -82,6 +154,7 @@ class Plan:
 
     itemsize: int
     layers: tuple[LayerPlan, ...]
+    blocks: tuple[ParameterBlock, ...]
     n_parameters: int
     n_transposed: int
     x_row: int
@@ -131,6 +204,7 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
     sizes = spec.layer_sizes
     drops = (*spec.dropout, 0.0)
     layers: list[LayerPlan] = []
+    blocks: list[ParameterBlock] = []
     offset = transposed = 0
     for k, (n_in, n_out) in enumerate(pairwise(sizes)):
         depth, row = n_in + spec.bias, _stride(n_out, panel)
@@ -146,10 +220,13 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
                 needs_z=needs_z, copies=drops[k] > 0 and not needs_z,
             )
         )  # fmt: skip
-        offset += depth * row
+        parts = Part("weight", "W", n_in), Part("bias", "b", 1, vector=True)
+        blocks.append(ParameterBlock(k, parts[: 1 + spec.bias], n_out, row, offset))
+        offset = blocks[-1].end
         transposed += _panels(n_out, panel) * panel * transposed_row
     return Plan(
-        itemsize=itemsize, layers=tuple(layers), n_parameters=offset, n_transposed=transposed,
+        itemsize=itemsize, layers=tuple(layers), blocks=tuple(blocks),
+        n_parameters=offset, n_transposed=transposed,
         x_row=_stride(sizes[0] + 1, panel), x_one=sizes[0] if spec.bias else -1,
         target_row=_stride(sizes[-1], panel),
         sub_batch=max(1, min(batch, _most_rows(sizes))), row_block=tuning.ROW_BLOCK,

@@ -36,10 +36,10 @@ def bind_training(work: Workspace, train: TrainSpec, batch: int, order: NDArray[
         want_norms=train.gradient_norms, seed=train.seed,
         slot_stride=state.plan.n_parameters * state.plan.itemsize,
         order=order.ctypes.data if train.shuffle else 0,
-        layer_norms=work.layer_norms.ctypes.data,
+        block_norms=work.block_norms.ctypes.data,
     )  # fmt: skip
-    for k, layer in enumerate(state.plan.layers):
-        slots = state.slots.ctypes.data + layer.offset * state.plan.itemsize
+    for k, block in enumerate(state.plan.blocks):
+        slots = state.slots.ctypes.data + block.offset * state.plan.itemsize
         work.set_parameters(k, slots=slots)
     _bind_rule(work, train.optimizer)
     plain = isinstance(train.optimizer, SGD) and not train.optimizer.momentum

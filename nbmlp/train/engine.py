@@ -203,7 +203,7 @@ class Engine:
             at, n, seed = self._order.ctypes.data, len(self._order), self.train.seed
             shuffle(*in_order("shuffle", order=at, n=n, seed=seed, epoch=state.epoch))
         self._rates = np.ascontiguousarray(rates, np.float64)
-        work.layer_norms[:] = self.batches[:] = 0.0
+        work.block_norms[:] = self.batches[:] = 0.0
         work.set(
             rates=self._rates.ctypes.data, first_step=state.step, step=state.step, cursor=0,
             batch_start=0, accumulated=0.0, loss_sum=0.0, weight_sum=0.0,
@@ -266,7 +266,10 @@ class Engine:
         """Root mean square over the epoch's updates of each layer's gradient norm."""
         if not self.train.gradient_norms:
             return None
-        return tuple(float(v) for v in np.sqrt(self.work.layer_norms / self.steps_per_epoch))
+        squares = np.zeros(len(self.work.plan.layers))
+        for block, square in zip(self.work.plan.blocks, self.work.block_norms, strict=True):
+            squares[block.layer] += square
+        return tuple(float(v) for v in np.sqrt(squares / self.steps_per_epoch))
 
     def loss_and_gradient(
         self, between: Callable[[], None] = lambda: None
@@ -298,10 +301,11 @@ class Engine:
         """l2/2 * |W|^2 + l1 * |W|_1 of the weights as they are."""
         train, total = self.train, 0.0
         if train.l1 or train.l2:
-            for W in self.state.weights():
-                wide = W.astype(np.float64)
-                total += 0.5 * train.l2 * float(np.sum(wide * wide))
-                total += train.l1 * float(np.sum(np.abs(wide)))
+            for block, part, values in self.state.parts():
+                if not part.vector:
+                    wide = values.astype(np.float64)
+                    total += block.decay * 0.5 * train.l2 * float(np.sum(wide * wide))
+                    total += block.decay * train.l1 * float(np.sum(np.abs(wide)))
         return total
 
     # -- failures

@@ -29,7 +29,7 @@ class Snapshot:
 
     def __init__(self, work: Workspace, batches: NDArray[np.float64]) -> None:
         self._work, self._batches = work, batches
-        self._live = [work.state.theta, work.state.slots, work.layer_norms]
+        self._live = [work.state.theta, work.state.slots, work.block_norms]
         self._kept = [np.empty_like(array) for array in self._live]
         self._fields: dict[str, Any] = {}
         self._gradient: NDArray[Any] | None = None
@@ -73,7 +73,7 @@ class Snapshot:
         return {
             "rows": np.array([work["cursor"], work["n_rows"]]),
             "sums": np.array([work["loss_sum"], work["weight_sum"]]),
-            "squared_norms": work.layer_norms.copy(),
+            "squared_norms": work.block_norms.copy(),
             "batches": self._batches.copy(),
         }
 
@@ -85,5 +85,5 @@ class Snapshot:
             cursor=rows, batch_start=rows, step=work["first_step"] + rows // work["batch"],
             loss_sum=loss_sum, weight_sum=weight_sum,
         )  # fmt: skip
-        work.layer_norms[:] = arrays["squared_norms"]
+        work.block_norms[:] = arrays["squared_norms"]
         self._batches[:] = arrays["batches"]

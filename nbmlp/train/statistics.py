@@ -108,7 +108,7 @@ def layer_statistics(
     outputs = [a[:n, :size] for a, size in _sized(engine.work.activations, spec)]
     deltas = [d[:n, :size] for d, size in _sized(engine.work.deltas, spec)]
     views = zip(
-        spec.functions, outputs, deltas, state.matrices(gradient), state.weights(), strict=True
+        spec.functions, outputs, deltas, state.weights(gradient), state.weights(), strict=True
     )  # fmt: skip
     layers = tuple(_view(*parts) for parts in views)
     return NetStatistics(n, loss, layers, outputs[-1].copy())
@@ -130,7 +130,7 @@ def _view(
     both = function.row.flat is Flat.BOTH
     return LayerStatistics(
         function.name, _rms(a), float(flat.mean()) if both else 0.0, float(flat.all(axis=0).mean()),
-        _rms(delta), _rms(g[: len(w)]), _rms(w),
+        _rms(delta), _rms(g), _rms(w),
     )  # fmt: skip
 
 

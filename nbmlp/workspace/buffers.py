@@ -62,7 +62,7 @@ class Buffers:
         self.sync = self.new(records.SYNC_WORDS, np.int64)
         self.team = self.new(threads * records.THREAD.itemsize // 8, np.int64)
         self.norms = self.new(strategy.n_blocks, np.float64)
-        self.layer_norms = self.new(len(plan.layers), np.float64)
+        self.block_norms = self.new(len(plan.blocks), np.float64)
         #: Squares of the weights of an update block, and of their direction (blocks, 2).
         self.lengths = self.new(2 * strategy.n_blocks if training else 0, np.float64)
         own_layer, below = strategy.layers[-1], len(plan.layers) - 2

@@ -162,17 +162,19 @@ def describe(net: Places, stage: Stage) -> Record:
 
 
 def describe_parameters(net: Places, k: int) -> Record:
-    """Fields and pieces of the parameters of the plan's layer k, but for the layer's address."""
-    size, layer, own = net.size, net.plan.layers[k], net.strategy.layers[k]
+    """Fields and pieces of the plan's block k of parameters, but for the layer's address."""
+    size, block = net.size, net.plan.blocks[k]
+    layer, own = net.plan.layers[block.layer], net.strategy.layers[block.layer]
     blocks = own.blocks
     fields = {
-        "w": net.theta + layer.offset * size, "row": layer.row * size,
-        "g": address(net.buffers.gradient) + layer.offset * size,
-        "rows": layer.depth, "weights": layer.n_in, "panels": layer.panels_out,
+        "w": net.theta + block.offset * size, "row": block.row * size,
+        "g": address(net.buffers.gradient) + block.offset * size,
+        "rows": block.rows, "weights": block.weights, "panels": layer.panels_out,
+        "rate": block.rate, "decay": block.decay, "clip": block.clip,
         "block_rows": blocks.rows, "blocks": blocks.count, "first_block": blocks.first,
         "group": blocks.group, "share": int(blocks.share),
     }  # fmt: skip
-    if k:
+    if block.layer:
         fields |= {
             "wt": net.transposed + layer.transposed_offset * size,
             "wt_row": layer.transposed_row * size,

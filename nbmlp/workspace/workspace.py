@@ -48,13 +48,13 @@ class Workspace:
         self.row_weights, self.losses = buffers.row_weights, buffers.losses
         self.gradient, self.transposed = buffers.gradient, buffers.transposed
         self.lengths = buffers.lengths
-        self.norms, self.layer_norms = buffers.norms, buffers.layer_norms
+        self.norms, self.block_norms = buffers.norms, buffers.block_norms
         #: Kind, thinness and scale of the rows that are read, and how.
         self._reads: tuple[np.dtype[Any] | str, bool, float] | None = None
         self.reading: Reading | None = None
         self._job = Table(records.JOB, 1)
         self._layers = Table(records.LAYER, len(strategy.stages))
-        self._parameters = Table(records.PARAMETER, len(self.plan.layers))
+        self._parameters = Table(records.PARAMETER, len(self.plan.blocks))
         self.job, self.layers = self._job.records, self._layers.records
         self.parameters = self._parameters.records
         #: Arguments of the piece that renews a transposed copy, for each that there is.
@@ -84,7 +84,7 @@ class Workspace:
             target=buffers.target.ctypes.data, target_row=plan.target_row * size,
             weights=self.row_weights.ctypes.data, values=self.losses.ctypes.data,
             norms=self.norms.ctypes.data, n_blocks=self.strategy.n_blocks,
-            layer_norms=self.layer_norms.ctypes.data, scratch=buffers.scratch.ctypes.data,
+            block_norms=self.block_norms.ctypes.data, scratch=buffers.scratch.ctypes.data,
             a=self.activations[-1].ctypes.data, a_row=plan.layers[-1].a_row * size,
             sync=self.sync.ctypes.data, loss_parameter=loss.parameter, y_scale=1.0, x_scale=1.0,
         )  # fmt: skip
@@ -103,9 +103,9 @@ class Workspace:
             self.bind_in_layer(i, **pieces)
         if not self.training:
             return
-        for k in range(len(self.parameters)):
+        for k, block in enumerate(self.plan.blocks):
             fields, pieces = describe_parameters(net, k)
-            at = self._layers.address_of(self._product(k))
+            at = self._layers.address_of(self._product(block.layer))
             self.set_parameters(k, **fields, layer=at, **self._addresses(pieces))
             if "wt" in fields:
                 same = {name: fields[name] for name in ("w", "wt", "wt_row", "panels")}
