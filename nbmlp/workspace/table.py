@@ -57,7 +57,6 @@ class Table:
             kind, at = places[name]
             views[kind][start + at] = value
 
-    def get(self, i: int, name: str) -> Any:
-        """A field of record i."""
-        kind, at = self._places[name]
-        return self._views[kind][i * self._width + at]
+    def fields(self) -> dict[str, tuple[memoryview, int]]:
+        """Where to read and write each field of the first record: a view, and an index."""
+        return {name: (self._views[kind], at) for name, (kind, at) in self._places.items()}

@@ -53,6 +53,7 @@ class Workspace:
         self._reads: tuple[np.dtype[Any] | str, bool, float] | None = None
         self.reading: Reading | None = None
         self._job = Table(records.JOB, 1)
+        self._fields = self._job.fields()  # at once: a prediction may take 7 us in all
         self._layers = Table(records.LAYER, len(strategy.stages))
         self._parameters = Table(records.PARAMETER, len(self.plan.blocks))
         self.job, self.layers = self._job.records, self._layers.records
@@ -195,7 +196,10 @@ class Workspace:
 
     def set(self, **fields: Any) -> None:
         """Set fields of the job record."""
-        self._job.set(0, fields)
+        places = self._fields
+        for name, value in fields.items():
+            view, at = places[name]
+            view[at] = value
 
     def set_layer(self, i: int, **fields: Any) -> None:
         """Set fields of one layer of the tables."""
@@ -206,4 +210,5 @@ class Workspace:
         self._parameters.set(k, fields)
 
     def __getitem__(self, name: str) -> Any:
-        return self._job.get(0, name)
+        view, at = self._fields[name]
+        return view[at]
