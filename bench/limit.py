@@ -109,10 +109,10 @@ def _together(work: Callable[[float], int], threads: int, seconds: float) -> flo
         done[i] = work(begin + seconds)
         clocks[i] = begin, time.perf_counter()
 
-    team = [threading.Thread(target=body, args=(i,)) for i in range(threads)]
-    for thread in team:
+    workers = [threading.Thread(target=body, args=(i,)) for i in range(threads)]
+    for thread in workers:
         thread.start()
-    for thread in team:
+    for thread in workers:
         thread.join()
     return sum(done) / (max(end for _, end in clocks) - min(begin for begin, _ in clocks))
 

@@ -133,7 +133,7 @@ class MLP(Model):
             The data or the loss became NaN or infinite; the model has the last good weights.
         """
         train = self.train_spec if epochs is None else self.train_spec.with_(epochs=epochs)
-        team = CallbackList(callbacks)
+        called = CallbackList(callbacks)
         given, done = self._given(X, y, sample_weight, row_numbers, validation)
         given, aside = self._divide(given, validation)
         with self._unchanged_by_errors():
@@ -148,7 +148,7 @@ class MLP(Model):
             train.batch_rows(len(rows))
             self._settings.train = train
         self._tell(done)
-        self._train(train, train.epochs, rows, held, team, carried, replay)
+        self._train(train, train.epochs, rows, held, called, carried, replay)
         self._engine = None  # its buffers are not needed until the next fit
         if resume is None and (sentence := self.history.describe_stall()):
             warnings.warn(sentence, TrainingWarning, stacklevel=2)

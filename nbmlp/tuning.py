@@ -41,9 +41,9 @@ NARROW = 4
 #: by value.
 THIN_COLUMNS, THIN_SHARE = 64, 16
 #: Panels of inputs from which rows are multiplied where they lie.
-LISTED_PANELS = 8
+ADDRESSED_PANELS = 8
 #: Most rows of a tile that reads rows by their addresses; it asks memory for as many behind it.
-LISTED_ROWS = 8
+ADDRESSED_ROWS = 8
 #: Rows of the first layer's W that threads share out as one: those of a tile.
 BLOCK_ROWS = 8
 #: Elements of weights whose gradient is computed in one product before they are updated.

@@ -131,24 +131,24 @@ class TestList:
     @pytest.mark.parametrize("occasion", ["progress 50", "epoch 1", "end"])
     def test_who_raises_does_not_keep_the_others_from_their_end(self, occasion):
         pages: list[str] = []
-        team = [Diary("a", pages), Diary("b", pages, raise_at=occasion), Diary("c", pages)]
+        callbacks = [Diary("a", pages), Diary("b", pages, raise_at=occasion), Diary("c", pages)]
         with pytest.raises(RuntimeError, match=f"b at {occasion}"):
-            FakeRun().play(team, [record(1), record(2)])
+            FakeRun().play(callbacks, [record(1), record(2)])
         assert pages[-3:] == ["a end", "b end", "c end"]
         assert "a epoch 2" not in pages or occasion == "end"
 
     def test_only_those_end_that_began(self):
         pages: list[str] = []
-        team = [Diary("a", pages), Diary("b", pages, raise_at="begin"), Diary("c", pages)]
+        callbacks = [Diary("a", pages), Diary("b", pages, raise_at="begin"), Diary("c", pages)]
         with pytest.raises(RuntimeError, match="b at begin"):
-            FakeRun().play(team, [record(1)])
+            FakeRun().play(callbacks, [record(1)])
         assert pages == ["a begin", "b begin", "a end"]
 
     def test_all_end_even_if_two_raise_there(self):
         pages: list[str] = []
-        team = [Diary(n, pages, raise_at="end") for n in "ab"] + [Diary("c", pages)]
+        callbacks = [Diary(n, pages, raise_at="end") for n in "ab"] + [Diary("c", pages)]
         with pytest.raises(RuntimeError):
-            FakeRun().play(team, [])
+            FakeRun().play(callbacks, [])
         assert pages[-3:] == ["a end", "b end", "c end"]
 
     def test_interrupt_goes_on_after_the_end(self):
@@ -297,8 +297,8 @@ class TestEarlyStopping:
 
     def test_the_second_of_two_gets_its_own(self):
         rows = [record(i + 1, val_loss=v, data_loss=1.0 / (i + 1)) for i, v in enumerate([1.0, 2])]
-        team = [EarlyStopping("train_loss"), Diary("a", []), EarlyStopping("val_loss")]
-        first = FakeRun(carry_at=2).play(team, rows)
+        callbacks = [EarlyStopping("train_loss"), Diary("a", []), EarlyStopping("val_loss")]
+        first = FakeRun(carry_at=2).play(callbacks, rows)
         assert first.carried["EarlyStopping1.weights"] == [1.0]
         assert first.carried["EarlyStopping0.weights"] == [2.0]
 

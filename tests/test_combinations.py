@@ -36,7 +36,7 @@ CUTS: dict[str, dict[str, Any]] = {
     "rows": {"batch_size": 40},
     "columns": {"batch_size": 7, "hidden": (208, 17, 208), "rows": 60},
 }
-#: Gathered, converted, listed by their addresses, thin.
+#: Gathered, converted, read by their addresses, thin.
 INPUTS: dict[str, dict[str, Any]] = {
     "dense": {"columns": 20},
     "long": {"columns": 150},

@@ -149,8 +149,8 @@ def added(report):
 #: The few small pieces that depend on the shape: outputs behind a wide layer, narrow ones, and long
 #: rows of inputs.
 SHAPES = {
-    "parts.forward", "narrow.forward", "narrow.gradient", "listed.write", "listed.point",
-    "listed.forward",
+    "parts.forward", "narrow.forward", "narrow.gradient", "by_address.write", "by_address.point",
+    "by_address.forward",
 }  # fmt: skip
 
 
@@ -187,7 +187,8 @@ NEEDS = {
 }  # fmt: skip
 #: Pieces that are the same for all element types: those that touch none.
 WITHOUT_TYPE = {
-    "train", "infer", "shuffle", *ANY, *HIDDEN, *NEEDS["dropout"], "listed.write", "listed.point",
+    "train", "infer", "shuffle", *ANY, *HIDDEN, *NEEDS["dropout"],
+    "by_address.write", "by_address.point",
 } - {"gemm", "transpose", "all_finite", "copy_rows", "dropout"}  # fmt: skip
 
 

@@ -120,19 +120,19 @@ class TestResume:
         settings |= {"dropout": 0.0, "input_dropout": 0.0}
         validation = children.rows(40)
 
-        def team(*more: Callback) -> list[Callback]:
+        def callbacks(*more: Callback) -> list[Callback]:
             stop = EarlyStopping("val_loss", patience=6)
             return [stop, *more] if keeps_after else [*more, stop]
 
         whole = MLP(**settings)
-        whole.fit(X, y, validation=validation, callbacks=team(keep_all(tmp_path)))
+        whole.fit(X, y, validation=validation, callbacks=callbacks(keep_all(tmp_path)))
         best = min(whole.history, key=lambda r: r.val_loss).epoch
         last = whole.history[-1].epoch
         assert 1 < best < best + 6 == last < 60
         for epoch in (best - 1, best, best + 1, last):
             resumed = MLP(**settings)
             path = tmp_path / f"{epoch}.ckpt"
-            resumed.fit(X, y, validation=validation, callbacks=team(), resume=path)
+            resumed.fit(X, y, validation=validation, callbacks=callbacks(), resume=path)
             np.testing.assert_array_equal(resumed.get_flat(), whole.get_flat())
             assert resumed.history.stop_reason == whole.history.stop_reason
             assert losses(resumed) == losses(whole)

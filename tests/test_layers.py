@@ -23,8 +23,8 @@ from nbmlp.kernels.pieces import registered_pieces
 from nbmlp.plan.strategy import Kind, Reading
 from nbmlp.predict import Predictor, Rows
 from nbmlp.spec import ModelSpec
-from nbmlp.train.crew import Crew
 from nbmlp.train.engine import Engine
+from nbmlp.train.threads import ThreadChoice
 
 pytestmark = pytest.mark.kernels
 
@@ -47,7 +47,7 @@ WALKS: dict[str, tuple[ModelSpec, str, int, int, set[Any]]] = {
     "not fused": (NOT_FUSED, "float64", 30, 2, {Kind.ACTIVATION}),
     "no hidden layer": (LINEAR, "float64", 30, 2, {Reading.WRITTEN}),
     "in place": (LONG, "float64", 130, 1, {Reading.IN_PLACE}),
-    "listed": (LONG, "float32", 130, 2, {Reading.LISTED}),
+    "by_address": (LONG, "float32", 130, 2, {Reading.BY_ADDRESS}),
     "columns": (WIDE, "float64", 20, 2, {Cut.COLUMNS, Cut.PART, Cut.ROWS, Share.UNITS, Kind.PARTS}),
     "columns, written": (replace(WIDE, n_inputs=30), "float32", 20, 2, {Reading.WRITTEN}),
     "columns, not all": (MIXED, "float64", 20, 3, {Cut.COLUMNS, Cut.ROWS, Reading.IN_PLACE}),
@@ -109,7 +109,7 @@ def test_any_number_of_threads_has_the_same_bits(name):
     engine, *_ = walk(name)
     first = engine.work.gradient.copy()
     for threads in range(1, engine.threads + 1):
-        engine._crew = Crew(threads, fixed=True)
+        engine._thread_choice = ThreadChoice(threads, fixed=True)
         engine.work.gradient[:] = 0.0
         engine.loss_and_gradient()
         np.testing.assert_array_equal(engine.work.gradient, first)

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import nbmlp
 from nbmlp import MLP, ModelFileError, NonFiniteError
 from nbmlp.cli import run
-from nbmlp.failures.update import Step
+from nbmlp.failures.update import Update
 from nbmlp.rows import Names
 from tests import children
 
@@ -48,8 +48,8 @@ def test_the_update_is_repeated_bit_for_bit(name: str, tmp_path: Path) -> None:
     error, report = caught.value, nbmlp.replay(path)
     assert report.same, report.differs
     assert (report.first, report.step, report.message) == (error.operation, error.step, str(error))
-    np.testing.assert_array_equal(Step.load(path).state.get_flat(), model.get_flat())
-    numbers = Step.load(path).rows.names.rows
+    np.testing.assert_array_equal(Update.load(path).state.get_flat(), model.get_flat())
+    numbers = Update.load(path).rows.names.rows
     assert numbers is not None
     np.testing.assert_array_equal(np.sort(numbers), error.batch_rows)
 
@@ -82,7 +82,7 @@ def test_deltas_and_gradients_are_shown(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteError):
         model.fit(X, y, replay=path)
     report = nbmlp.replay(path)
-    engine = Step.load(path).engine(updates=False)
+    engine = Update.load(path).engine(updates=False)
     engine.region()
     for k, gradient in enumerate(engine.state.matrices(engine.work.gradient), start=1):
         assert report.largest("gradient", k) == np.abs(gradient).max() > 0
@@ -149,9 +149,9 @@ def test_other_files_are_refused(failed: Path) -> None:
 
 
 def test_other_bits_are_told(failed: Path) -> None:
-    step = Step.load(failed)
-    step.state.theta[0] = 0.125
-    step.save(failed)
+    update = Update.load(failed)
+    update.state.theta[0] = 0.125
+    update.save(failed)
     report = nbmlp.replay(failed)
     assert not report.same
     assert report.differs[0] == "product z of layer 1"
@@ -160,8 +160,8 @@ def test_other_bits_are_told(failed: Path) -> None:
 
 @pytest.mark.parametrize("spoil", ["labels", "rows", "numbers", "columns"])
 def test_arrays_that_do_not_fit_are_refused(failed: Path, spoil: str) -> None:
-    step = Step.load(failed)
-    rows = step.rows
+    update = Update.load(failed)
+    rows = update.rows
     assert rows.y is not None
     if spoil == "labels":
         rows.y[0] = 1000
@@ -171,8 +171,8 @@ def test_arrays_that_do_not_fit_are_refused(failed: Path, spoil: str) -> None:
         rows.names = Names(np.arange(len(rows) - 1))
     else:
         rows.x = rows.x[:, :3]
-    step.save(failed)
-    with pytest.raises(ModelFileError, match="is no step that fits together"):
+    update.save(failed)
+    with pytest.raises(ModelFileError, match="is no update that fits together"):
         nbmlp.replay(failed)
 
 

@@ -155,8 +155,8 @@ def test_early_stopping_goes_back_to_the_same_weights(tmp_path: Path) -> None:
     settings = {"hidden": (19, 7), "batch_size": 7, "epochs": 60, "optimizer": "adam(0.01)"}
 
     def fit(*more: Callback, resume: Path | None = None) -> MLP:
-        team = [EarlyStopping("val_loss", patience=6), *more]
-        return MLP(**settings).fit(X, y, validation=held, callbacks=team, resume=resume)
+        callbacks = [EarlyStopping("val_loss", patience=6), *more]
+        return MLP(**settings).fit(X, y, validation=held, callbacks=callbacks, resume=resume)
 
     keep = KeepAll(tmp_path)
     whole = fit(keep)

@@ -521,7 +521,7 @@ def test_an_update_is_repeated_with_the_users_numbers(tmp_path: Path) -> None:
         )
     assert error.value.rows == (112, 113)
     report = replay(tmp_path / "step")
-    assert (report.looks[0].rows, report.looks[0].units) == ([112, 113], [3])
+    assert (report.operations[0].rows, report.operations[0].units) == ([112, 113], [3])
 
 
 # -- the mechanism

@@ -14,4 +14,4 @@ def test_warm_up_compiles_and_says_what() -> None:
     for line, net in zip(lines, COMMON, strict=False):
         assert net.name in line
     pieces = {name for name, _ in compiled_pieces()}
-    assert {"train", "infer", "gemm", "inputs.uint8", "relu.forward", "listed.point"} <= pieces
+    assert {"train", "infer", "gemm", "inputs.uint8", "relu.forward", "by_address.point"} <= pieces

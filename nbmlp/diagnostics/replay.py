@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nbmlp.failures.explain import operation
-from nbmlp.failures.trace import Look, examine, first_bad
-from nbmlp.failures.update import Step
+from nbmlp.failures.trace import Operation, examine, first_bad
+from nbmlp.failures.update import Update
 
 __all__ = ["ReplayReport", "replay"]
 
@@ -27,7 +26,7 @@ class ReplayReport:
         Updates before it.
     message : str
         What the training said when it failed.
-    looks : tuple of Look
+    operations : tuple of Operation
         Each operation in the order of computation, up to the last one reached; rows, and columns
         of the input, by their numbers in the user's data.
     differs : tuple of str
@@ -37,7 +36,7 @@ class ReplayReport:
 
     step: int
     message: str
-    looks: tuple[Look, ...]
+    operations: tuple[Operation, ...]
     differs: tuple[str, ...]
 
     @property
@@ -48,32 +47,32 @@ class ReplayReport:
     @property
     def first(self) -> str | None:
         """The first operation that gave a NaN or an infinity."""
-        bad = first_bad(list(self.looks))
-        return None if bad is None else operation(bad)
+        bad = first_bad(list(self.operations))
+        return None if bad is None else bad.name
 
     def largest(self, kind: str, layer: int) -> float | None:
         """Largest size of a finite value; None where the operation was not reached."""
-        found = [one for one in self.looks if (one.kind, one.layer) == (kind, layer)]
+        found = [one for one in self.operations if (one.kind, one.layer) == (kind, layer)]
         return found[0].largest if found else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
-        looks = [
+        operations = [
             {
-                "operation": operation(one), "layer": one.layer, "largest": one.largest,
+                "operation": one.name, "layer": one.layer, "largest": one.largest,
                 "bad": one.bad, "rows": one.rows, "units": one.units,
             }
-            for one in self.looks
+            for one in self.operations
         ]  # fmt: skip
         return {
             "step": self.step, "message": self.message, "first": self.first, "same": self.same,
-            "differs": list(self.differs), "operations": looks,
+            "differs": list(self.differs), "operations": operations,
         }  # fmt: skip
 
     def __str__(self) -> str:
         lines = [f"update {self.step + 1}: {self.message}", ""]
         lines.append("layer" + "".join(f"{title:>14}" for title, _ in _COLUMNS))
-        for layer in range(1, max(one.layer for one in self.looks) + 1):
+        for layer in range(1, max(one.layer for one in self.operations) + 1):
             cells = [self._cell(kind, layer) for _, kind in _COLUMNS]
             lines.append(f"{layer:5d}" + "".join(f"{cell:>14}" for cell in cells))
         lines += ["(largest finite values; * some are NaN or infinite; - not reached)", ""]
@@ -87,7 +86,7 @@ class ReplayReport:
         return "\n".join(lines)
 
     def _cell(self, kind: str, layer: int) -> str:
-        found = [one for one in self.looks if (one.kind, one.layer) == (kind, layer)]
+        found = [one for one in self.operations if (one.kind, one.layer) == (kind, layer)]
         return f"{found[0].largest:.4g}{'*' * bool(found[0].bad)}" if found else "-"
 
 
@@ -108,18 +107,18 @@ def replay(path: str | os.PathLike[str]) -> ReplayReport:
     ModelFileError
         The file is missing, damaged, newer than this version, or something else.
     """
-    step = Step.load(path)
-    looks = [_called(look, step) for look in examine(step)]
-    known: dict[str, str] = step.notes["digests"]
-    found = {operation(look): look.digest for look in looks}
+    update = Update.load(path)
+    operations = [_called(operation, update) for operation in examine(update)]
+    known: dict[str, str] = update.notes["digests"]
+    found = {operation.name: operation.digest for operation in operations}
     names = dict.fromkeys([*known, *found])
     differs = tuple(name for name in names if known.get(name) != found.get(name))
-    return ReplayReport(step.state.step, step.notes["message"], tuple(looks), differs)
+    return ReplayReport(update.state.step, update.notes["message"], tuple(operations), differs)
 
 
-def _called(look: Look, step: Step) -> Look:
-    names = step.rows.names
-    rows = np.sort(names.row_numbers(np.array(look.rows, np.int64))).tolist()
-    if look.kind != "input":
-        return replace(look, rows=rows)
-    return replace(look, rows=rows, units=sorted(names.column_numbers(look.units)))
+def _called(operation: Operation, update: Update) -> Operation:
+    names = update.rows.names
+    rows = np.sort(names.row_numbers(np.array(operation.rows, np.int64))).tolist()
+    if operation.kind != "input":
+        return replace(operation, rows=rows)
+    return replace(operation, rows=rows, units=sorted(names.column_numbers(operation.units)))

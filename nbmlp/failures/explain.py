@@ -11,25 +11,15 @@ import numpy as np
 from nbmlp.data.outliers import Far, Usual
 from nbmlp.data.sparse import finite_in
 from nbmlp.errors import Cell, NonFiniteError, Place, listing
-from nbmlp.failures.trace import Look, examine, first_bad
-from nbmlp.failures.update import Step
+from nbmlp.failures.trace import Operation, examine, first_bad
+from nbmlp.failures.update import Update
 from nbmlp.predict import Rows
 from nbmlp.train.engine import Engine
 
-__all__ = ["explain", "operation"]
+__all__ = ["explain"]
 
 #: Rows or columns that a sentence lists, and cells that an error keeps.
 _LISTED, _MOST_CELLS = 20, 100
-
-
-def operation(look: Look) -> str:
-    """An operation in words, e.g. ``"product z of layer 2"`` or ``"update of W2"``."""
-    if look.kind in ("input", "loss"):
-        return look.kind
-    if look.kind in ("z", "activation", "delta"):
-        return f"{'product ' * (look.kind == 'z')}{look.kind} of layer {look.layer}"
-    owner = "" if look.kind in ("gradient", "update") else "optimizer's "
-    return f"{owner}{look.kind} of {look.symbol}{look.layer}"
 
 
 def explain(engine: Engine) -> NonFiniteError:
@@ -45,40 +35,40 @@ def explain(engine: Engine) -> NonFiniteError:
     NonFiniteError
         To be raised.
     """
-    step = Step.of(engine)
-    looks = examine(step)
-    look = first_bad(looks)
-    if look is None:
-        error = _on_nothing(step)
-    elif look.kind == "input":
-        error = _on_input(step, look)
+    update = Update.of(engine)
+    operations = examine(update)
+    operation = first_bad(operations)
+    if operation is None:
+        error = _on_nothing(update)
+    elif operation.kind == "input":
+        error = _on_input(update, operation)
     else:
-        error = _on_values(engine, step, look)
-    error.bundle = step
-    step.notes = {
+        error = _on_values(engine, update, operation)
+    error.bundle = update
+    update.notes = {
         "message": str(error),
-        "digests": {operation(one): one.digest for one in looks},
+        "digests": {one.name: one.digest for one in operations},
     }
     return error
 
 
-def _on_nothing(step: Step) -> NonFiniteError:
+def _on_nothing(update: Update) -> NonFiniteError:
     return NonFiniteError(
-        f"a value became infinite or NaN in update {step.state.step + 1}, and none does when it is"
-        " repeated: do not change the data while a net is trained on them.",
-        step=step.state.step, batch_rows=_sorted_numbers(step.rows),
+        f"a value became infinite or NaN in update {update.state.step + 1}, and none does when it"
+        " is repeated: do not change the data while a net is trained on them.",
+        step=update.state.step, batch_rows=_sorted_numbers(update.rows),
     )  # fmt: skip
 
 
-def _on_input(step: Step, look: Look) -> NonFiniteError:
+def _on_input(update: Update, operation: Operation) -> NonFiniteError:
     """NaN, infinities, and values that are too large for the net's type."""
-    rows, names = step.rows, step.rows.names
-    places = np.array(look.rows)
+    rows, names = update.rows, update.rows.names
+    places = np.array(operation.rows)
     places = places[np.argsort(names.row_numbers(places))]
     found = []
     for place in places[:_MOST_CELLS].tolist():
         values = rows.x[place]
-        bad = np.flatnonzero(~finite_in(values, step.spec.dtype)).tolist()
+        bad = np.flatnonzero(~finite_in(values, update.spec.dtype)).tolist()
         found += [(place, column, values[column]) for column in bad]
     cells = [_cell(rows, "X", *one) for one in found[:_MOST_CELLS]]
     numbers = names.row_numbers(places).tolist()
@@ -87,12 +77,12 @@ def _on_input(step: Step, look: Look) -> NonFiniteError:
     where = names.place("X", *found[0][:2])
     message = (
         f"{names.title('X')} has {cells[0].value} at {where}{more if several else ''}: training"
-        f" stopped before update {step.state.step + 1}, the weights are as before it; mend or drop"
-        f" {'those rows' if several else 'that row'}, e.g. with on_nonfinite='drop_rows'."
+        f" stopped before update {update.state.step + 1}, the weights are as before it; mend or"
+        f" drop {'those rows' if several else 'that row'}, e.g. with on_nonfinite='drop_rows'."
     )
-    columns = tuple(sorted(names.column_numbers(look.units)))
+    columns = tuple(sorted(names.column_numbers(operation.units)))
     return NonFiniteError(
-        message, step=step.state.step, operation="input", blame="data",
+        message, step=update.state.step, operation="input", blame="data",
         row=cells[0].row, column=cells[0].column, rows=tuple(numbers),
         units=columns, columns=columns,
         cells=tuple(cells), batch_rows=_sorted_numbers(rows),
@@ -110,15 +100,15 @@ def _sorted_numbers(rows: Rows) -> np.ndarray:
     return np.sort(rows.names.row_numbers(np.arange(len(rows))))
 
 
-def _on_values(engine: Engine, step: Step, look: Look) -> NonFiniteError:
+def _on_values(engine: Engine, update: Update, operation: Operation) -> NonFiniteError:
     """Numbers that were all finite on the way in."""
-    bad = np.array(look.rows, np.int64)
-    rows = tuple(np.sort(step.rows.names.row_numbers(bad)).tolist())
+    bad = np.array(operation.rows, np.int64)
+    rows = tuple(np.sort(update.rows.names.row_numbers(bad)).tolist())
     suspects = _suspects(engine, engine.batch_places()[bad])
     cells = [_cell(engine.rows, name, far.place, far.column, far.value) for name, far in suspects]
-    what = f"the {operation(look)} became {'NaN' if look.nan else 'infinite'}"
+    what = f"the {operation.name} became {'NaN' if operation.nan else 'infinite'}"
     message = (
-        f"{what}{_where(rows, len(step.rows))} in update {step.state.step + 1};"
+        f"{what}{_where(rows, len(update.rows))} in update {update.state.step + 1};"
         " the weights are as before it: "
     )
     row, column = rows[0] if rows else None, None
@@ -128,11 +118,11 @@ def _on_values(engine: Engine, step: Step, look: Look) -> NonFiniteError:
     else:
         message += "the data look sound, so lower the learning rate or set clip_norm."
     return NonFiniteError(
-        message, step=step.state.step, operation=operation(look), layer=look.layer,
+        message, step=update.state.step, operation=operation.name, layer=operation.layer,
         blame="data" if cells else "dynamics", row=row, column=column,
-        rows=rows, units=tuple(look.units), cells=tuple(cells[:_MOST_CELLS]),
+        rows=rows, units=tuple(operation.units), cells=tuple(cells[:_MOST_CELLS]),
         columns=tuple(sorted({cell.column for cell in cells})),
-        batch_rows=_sorted_numbers(step.rows),
+        batch_rows=_sorted_numbers(update.rows),
     )  # fmt: skip
 
 

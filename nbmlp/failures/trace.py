@@ -1,7 +1,7 @@
 """One update looked at operation by operation: sizes, bits, and where a value is not finite.
 
-Activations, deltas and gradients lie in the workspace after a step. The products z do not: they
-are seen by repeating the step with one layer's activation exchanged for the identity, so that
+Activations, deltas and gradients lie in the workspace after an update. The products z do not: they
+are seen by repeating the update with one layer's activation exchanged for the identity, so that
 every number is the very one that the kernels compute.
 """
 
@@ -16,20 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.data import SparseRows
-from nbmlp.failures.update import Step
+from nbmlp.failures.update import Update
 from nbmlp.kernels import records
 from nbmlp.kernels.run import run
 from nbmlp.optimizers import LBFGS
 from nbmlp.plan import ParameterBlock
 from nbmlp.train.engine import Engine
 
-__all__ = ["Look", "examine", "first_bad"]
+__all__ = ["Operation", "examine", "first_bad"]
 
 Array = NDArray[Any]
 
 
 @dataclass
-class Look:
+class Operation:
     """What one operation gave.
 
     Attributes
@@ -65,6 +65,16 @@ class Look:
     symbol: str = ""
     digest: str = ""
 
+    @property
+    def name(self) -> str:
+        """In words, e.g. ``"product z of layer 2"`` or ``"update of W2"``."""
+        if self.kind in ("input", "loss"):
+            return self.kind
+        if self.kind in ("z", "activation", "delta"):
+            return f"{'product ' * (self.kind == 'z')}{self.kind} of layer {self.layer}"
+        owner = "" if self.kind in ("gradient", "update") else "optimizer's "
+        return f"{owner}{self.kind} of {self.symbol}{self.layer}"
+
     def add(self, values: Array, start: int = 0) -> None:
         """Look at values (rows, units), whose first row has place `start` in the batch."""
         finite = np.isfinite(values)
@@ -81,50 +91,50 @@ class Look:
         self.units = sorted({*self.units, *np.flatnonzero(~finite.all(axis=0)).tolist()})
 
 
-def first_bad(looks: list[Look]) -> Look | None:
+def first_bad(operations: list[Operation]) -> Operation | None:
     """The first operation that gave a value that is not finite."""
-    return next((look for look in looks if look.bad), None)
+    return next((one for one in operations if one.bad), None)
 
 
-def examine(step: Step) -> list[Look]:
-    """Repeat a step on one thread and look at every operation, in the order of computation.
+def examine(update: Update) -> list[Operation]:
+    """Repeat an update on one thread and look at every operation, in the order of computation.
 
     Parameters
     ----------
-    step : Step
+    update : Update
         Not changed.
 
     Returns
     -------
-    list of Look
+    list of Operation
         Up to the last operation that is reached: a bad input ends it at once, a bad output or
         loss before the deltas, a bad gradient before the update.
     """
-    engine = step.engine(updates=False)
-    given = _inputs(step, engine)
+    engine = update.engine(updates=False)
+    given = _inputs(update, engine)
     if given.bad:
         return [given]
     products = [_product(engine, k) for k in range(len(engine.work.plan.layers))]
     activations, back = _forward_and_back(engine)
-    forward = [look for pair in zip(products, activations, strict=True) for look in pair]
+    forward = [one for pair in zip(products, activations, strict=True) for one in pair]
     if engine.work.plan.fused_output:
         forward.pop(-1)  # the loss reads the products themselves
-    looks = [given, *forward, *back]
-    makes_update = not (step.whole or isinstance(step.train.optimizer, LBFGS))
+    operations = [given, *forward, *back]
+    makes_update = not (update.whole or isinstance(update.train.optimizer, LBFGS))
     if makes_update and back[-1].kind == "gradient" and first_bad(back) is None:
-        looks += _updates(step)
-    return looks
+        operations += _updates(update)
+    return operations
 
 
-def _inputs(step: Step, engine: Engine) -> Look:
+def _inputs(update: Update, engine: Engine) -> Operation:
     """The batch's inputs as the net takes them, unscaled."""
-    look, x, block = Look("input", 0), step.rows.x, engine.work.rows
-    for start in range(0, len(step.rows), block):
+    operation, x, block = Operation("input", 0), update.rows.x, engine.work.rows
+    for start in range(0, len(update.rows), block):
         few = x[start : start + block]
         dense = few.matrix.toarray() if isinstance(few, SparseRows) else few
         with np.errstate(over="ignore"):
-            look.add(np.asarray(dense, engine.work.dtype), start)
-    return look
+            operation.add(np.asarray(dense, engine.work.dtype), start)
+    return operation
 
 
 def _sub_batches(engine: Engine) -> Iterator[tuple[int, int]]:
@@ -141,21 +151,21 @@ def _outputs(engine: Engine, k: int, rows: int) -> Array:
     return engine.work.activations[k][:rows, : engine.work.plan.layers[k].n_out]
 
 
-def _product(engine: Engine, k: int) -> Look:
+def _product(engine: Engine, k: int) -> Operation:
     """z of layer k (from 0)."""
-    work, look = engine.work, Look("z", k + 1)
+    work, operation = engine.work, Operation("z", k + 1)
     before = work.bare_products(k)
     for start, rows in _sub_batches(engine):
-        look.add(_outputs(engine, k, rows), start)
+        operation.add(_outputs(engine, k, rows), start)
     work.layers[:] = before
-    return look
+    return operation
 
 
-def _forward_and_back(engine: Engine) -> tuple[list[Look], list[Look]]:
+def _forward_and_back(engine: Engine) -> tuple[list[Operation], list[Operation]]:
     """Activations of all layers; then loss and, if that is finite, deltas and gradients."""
     work, n = engine.work, len(engine.work.plan.layers)
-    outputs = [Look("activation", k + 1) for k in range(n)]
-    loss, deltas = Look("loss", n), [Look("delta", k + 1) for k in range(n)]
+    outputs = [Operation("activation", k + 1) for k in range(n)]
+    loss, deltas = Operation("loss", n), [Operation("delta", k + 1) for k in range(n)]
     failed = False
     for start, rows in _sub_batches(engine):
         failed = failed or work["status"] != records.STATUS.OK
@@ -169,15 +179,15 @@ def _forward_and_back(engine: Engine) -> tuple[list[Look], list[Look]]:
     return outputs, [loss, *deltas[::-1], *_of_weights("gradient", engine, work.gradient)]
 
 
-def _of_weights(kind: str, engine: Engine, arena: Array) -> list[Look]:
-    """One look at each block's part of an arena."""
-    looks, state = [], engine.state
+def _of_weights(kind: str, engine: Engine, arena: Array) -> list[Operation]:
+    """One operation for each block's part of an arena."""
+    operations, state = [], engine.state
     for block, matrix in zip(state.plan.blocks, state.matrices(arena), strict=True):
-        look = Look(kind, block.layer + 1, symbol=_symbol(block, matrix))
-        look.add(matrix)
-        look.rows = []
-        looks.append(look)
-    return looks
+        operation = Operation(kind, block.layer + 1, symbol=_symbol(block, matrix))
+        operation.add(matrix)
+        operation.rows = []
+        operations.append(operation)
+    return operations
 
 
 def _symbol(block: ParameterBlock, matrix: Array) -> str:
@@ -190,12 +200,12 @@ def _symbol(block: ParameterBlock, matrix: Array) -> str:
     return block.parts[0].symbol
 
 
-def _updates(step: Step) -> list[Look]:
+def _updates(update: Update) -> list[Operation]:
     """What the optimizer makes of the gradient: its vectors, then the weights."""
-    engine = step.engine(updates=True)
+    engine = update.engine(updates=True)
     for _ in _sub_batches(engine):
         pass
-    state, names = engine.state, [name for name, _ in step.train.optimizer.slots]
-    looks = [_of_weights(n, engine, slot) for n, slot in zip(names, state.slots, strict=True)]
-    looks.append(_of_weights("update", engine, state.theta))
-    return [look for layer in zip(*looks, strict=True) for look in layer]
+    state, names = engine.state, [name for name, _ in update.train.optimizer.slots]
+    operations = [_of_weights(n, engine, slot) for n, slot in zip(names, state.slots, strict=True)]
+    operations.append(_of_weights("update", engine, state.theta))
+    return [one for layer in zip(*operations, strict=True) for one in layer]

@@ -19,11 +19,11 @@ from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State
 from nbmlp.train.engine import Engine
 
-__all__ = ["Step"]
+__all__ = ["Update"]
 
 
 @dataclass
-class Step:
+class Update:
     """An update before it is made.
 
     Attributes
@@ -51,7 +51,7 @@ class Step:
     notes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, engine: Engine) -> Step:
+    def of(cls, engine: Engine) -> Update:
         """A copy of what an engine stands before."""
         return cls(
             engine.spec, engine.train, copy.copy(engine.state),
@@ -94,7 +94,7 @@ class Step:
         model_file.save(path, stored, "replay")
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Step:
+    def load(cls, path: str | os.PathLike[str]) -> Update:
         """Read what :meth:`save` wrote.
 
         Raises
@@ -113,7 +113,7 @@ class Step:
                 bool(extra["whole"]), bool(extra["per_batch"]), notes,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
-            reason = f"{os.fspath(path)} is no step that fits together: {error}"
+            reason = f"{os.fspath(path)} is no update that fits together: {error}"
             raise ModelFileError(reason) from error
 
 

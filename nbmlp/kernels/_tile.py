@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from nbmlp.kernels._llvm import FLOAT, I64, NUMBA_FLOAT, ask_for, fuse, offset, splat
-from nbmlp.tuning import LINE_BYTES, LISTED_ROWS, Target
+from nbmlp.tuning import ADDRESSED_ROWS, LINE_BYTES, Target
 
 __all__ = ["make_tile_call"]
 
@@ -60,7 +60,7 @@ class _Strided:
         return list(zip(self.fours, self.start, moved, strict=True))
 
 
-class _Listed:
+class _ByAddress:
     """A[r, k] is element k of the row whose address is in place r of a list.
 
     Beside that, at every eighth byte, two cache lines are moved, of one row after the other.
@@ -102,8 +102,8 @@ class _Listed:
         return [(self.at, _number(0), builder.add(self.at, _number(self.size)))]
 
     def _move(self, builder):
-        """Line `at // LINE_BYTES` of row `at // 8 % LISTED_ROWS`."""
-        entry = builder.and_(self.at, _number(8 * (LISTED_ROWS - 1)))
+        """Line `at // LINE_BYTES` of row `at // 8 % ADDRESSED_ROWS`."""
+        entry = builder.and_(self.at, _number(8 * (ADDRESSED_ROWS - 1)))
         line = builder.and_(self.at, _number(-LINE_BYTES))
         with builder.if_then(builder.icmp_unsigned("<", self.at, self.soon_bytes)):
             ask_for(builder, offset(builder, self._entry(builder, self.soon, entry), line))
@@ -118,7 +118,7 @@ class _Listed:
 
 
 #: How A is read: through two strides, or row by row from a list of their addresses.
-_READERS: dict[str, Any] = {"strided": _Strided, "listed": _Listed}
+_READERS: dict[str, Any] = {"strided": _Strided, "by_address": _ByAddress}
 
 
 def _merge(builder, sums, c, alpha, beta, fused: bool):

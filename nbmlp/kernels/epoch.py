@@ -21,7 +21,7 @@ from nbmlp.kernels.passes import pass_back, pass_blocks, pass_forward, take_rows
 from nbmlp.kernels.records import STATUS, THREAD
 from nbmlp.kernels.rng import step_key
 from nbmlp.kernels.tables import job_at, layers_at, parameters_at, threads_at
-from nbmlp.kernels.team import barrier, join, share
+from nbmlp.kernels.threads import barrier, join, share
 from nbmlp.kernels.updates import exchange_sums, update_parameters
 from nbmlp.kernels.vecmath import vector_of
 
@@ -60,10 +60,10 @@ def _account(job, step, loss, weight, last):
 def _worst(job, size):
     """Status and row of the first bad row that any thread has met."""
     status, row = _OK, -1
-    team = threads_at(job.team, size)
+    threads = threads_at(job.thread_records, size)
     for t in range(size):
-        if team[t].status != _OK and (status == _OK or team[t].bad_row < row):
-            status, row = team[t].status, team[t].bad_row
+        if threads[t].status != _OK and (status == _OK or threads[t].bad_row < row):
+            status, row = threads[t].status, threads[t].bad_row
     return status, row
 
 
@@ -108,7 +108,7 @@ def _make_train(_: type) -> Any:
         rank, size = join(job.sync, job.threads)
         if rank < 0:
             return 0
-        at = job_address, job.team + rank * _RECORD
+        at = job_address, job.thread_records + rank * _RECORD
         thread = threads_at(at[1], 1)[0]
         _begin(job, thread, rank, size)
         cursor, batch_start, step = job.cursor, job.batch_start, job.step
@@ -191,7 +191,7 @@ def _make_infer(_: type) -> Any:
         rank, size = join(job.sync, job.threads)
         if rank < 0:
             return 0
-        at = job_address, job.team + rank * _RECORD
+        at = job_address, job.thread_records + rank * _RECORD
         thread = threads_at(at[1], 1)[0]
         _begin(job, thread, rank, size)
         thread.key = thread.place = 0

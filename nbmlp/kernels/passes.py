@@ -20,7 +20,7 @@ from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner
 from nbmlp.kernels.cuts import Cut
 from nbmlp.kernels.records import LAYER, STATUS
-from nbmlp.kernels.team import barrier, share
+from nbmlp.kernels.threads import barrier, share
 
 __all__ = ["pass_back", "pass_blocks", "pass_forward", "take_rows"]
 

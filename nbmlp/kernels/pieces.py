@@ -21,10 +21,10 @@ from nbmlp.kernels._jit import (
 from nbmlp.kernels.code_folder import cache_folder
 from nbmlp.kernels.layers import (
     activation,
+    by_address,
     dense,
     dropout,
     inputs,
-    listed,
     loss,
     narrow,
     parts,
@@ -34,6 +34,7 @@ from nbmlp.kernels.layers import (
 __all__ = [
     "activation",
     "activations",
+    "by_address",
     "cache_folder",
     "compiled_pieces",
     "dense",
@@ -43,7 +44,6 @@ __all__ = [
     "gemm",
     "in_order",
     "inputs",
-    "listed",
     "loss",
     "losses",
     "narrow",

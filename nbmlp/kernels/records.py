@@ -60,7 +60,7 @@ LAYER = np.dtype(
         ("beta", _f),  # 1 adds to what is in a, 0 does not read it
         # of a product: a room of its own for each thread, bytes between two of them
         ("room", _i), ("room_own", _i),
-        # of a product over listed rows: entries from a row to the one that memory is asked for
+        # of a product over rows by address: entries from a row to the one that memory is asked for
         # meanwhile (0: as many as there are rows); where rows are copied to, or 0
         ("ahead", _i), ("copy", _i), ("copy_row", _i), ("copy_one", _i),
         # of an activation, or of the loss behind one: its kernels and its number
@@ -108,7 +108,7 @@ THREAD = np.dtype(
 JOB = np.dtype(
     [
         ("layers", _i), ("n_layers", _i), ("parameters", _i), ("n_parameters", _i),
-        ("team", _i),  # the threads' records
+        ("thread_records", _i),
         ("size", _i), ("panel", _i),  # bytes of one element; elements of a panel
         # data
         ("x", _i), ("x_row", _i), ("x_bytes", _i), ("x_scale", _f), ("y", _i), ("y_row", _i),

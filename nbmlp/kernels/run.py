@@ -102,7 +102,7 @@ class Task:
     job : ndarray of JOB, shape (1,)
         Its fields under "out" say afterwards what happened; ``joined`` how many threads took part.
     sync : ndarray of int64
-        The team's area, with room for as many threads as will ever run.
+        Where threads meet, with room for as many threads as will ever run.
     address : int
         Of the job.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner
 from nbmlp.kernels.cuts import Share
-from nbmlp.kernels.team import barrier, share
+from nbmlp.kernels.threads import barrier, share
 from nbmlp.kernels.vecmath import vector_of
 from nbmlp.tuning import PANEL_BYTES
 

@@ -23,7 +23,7 @@ _CUTS = {Cut.WHOLE: "rows", Cut.COLUMNS: "columns", Cut.ROWS: "rows"}
 _SHARES = {Share.ROWS: "rows", Share.PANELS: "columns", Share.UNITS: "units below"}
 _READINGS = {
     Reading.WRITTEN: "written out first",
-    Reading.LISTED: "written out, then multiplied by a list that asks memory for the next ones",
+    Reading.BY_ADDRESS: "written out, then multiplied by a list that asks memory for the next ones",
     Reading.IN_PLACE: "multiplied where they lie",
     Reading.THIN: "multiplied value by value",
 }

@@ -37,7 +37,7 @@ class Reading(StrEnum):
     """How rows of data reach the first product."""
 
     WRITTEN = "rows written out"
-    LISTED = "rows written out, then multiplied by a list that asks memory for the next"
+    BY_ADDRESS = "rows written out, then multiplied by a list that asks memory for the next"
     IN_PLACE = "rows multiplied where they lie"
     THIN = "sparse rows multiplied value by value"
 
@@ -163,7 +163,7 @@ def choose_threads(spec: ModelSpec, rows: int, most: int, training: bool = True)
     """Threads for steps of so many rows: one when a barrier would cost more than it shares out.
 
     `tuning.FLOPS_PER_THREAD` is an estimate of what two barriers and the exchange of cache lines
-    cost; long trainings measure instead (train/crew.py).
+    cost; long trainings measure instead (train/threads.py).
     """
     flops = (6 if training else 2) * rows * spec.n_weights
     return max(1, min(most, flops // tuning.FLOPS_PER_THREAD))
@@ -210,10 +210,10 @@ def choose_reading(
     changed = spec.input_dropout > 0
     if thin:
         return Reading.WRITTEN if changed else Reading.THIN
-    if dtype is None or strategy.plan.layers[0].panels_in < tuning.LISTED_PANELS:
+    if dtype is None or strategy.plan.layers[0].panels_in < tuning.ADDRESSED_PANELS:
         return Reading.WRITTEN
     as_they_are = dtype == spec.dtype and scale == 1.0 and not changed
-    return Reading.IN_PLACE if as_they_are else Reading.LISTED
+    return Reading.IN_PLACE if as_they_are else Reading.BY_ADDRESS
 
 
 def make_strategy(

@@ -19,9 +19,9 @@ from nbmlp.predict import Pace, Rows, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, all_finite, first_slots
 from nbmlp.train.bind import bind_batches, bind_dropout, bind_training
-from nbmlp.train.crew import Crew
 from nbmlp.train.exchange import Exchange
 from nbmlp.train.snapshot import Snapshot
+from nbmlp.train.threads import ThreadChoice
 from nbmlp.workspace import Workspace
 
 __all__ = ["MOST_SKIPPED", "Engine", "Explain", "bare_fact"]
@@ -127,7 +127,7 @@ class Engine:
         self._pace = Pace(per_row, tuning.REGION_SECONDS)
         kind = (spec.layer_sizes, spec.dtype, self.batch)
         fixed = train.threads is not None or exchange is not None
-        self._crew = Crew.of(self.threads, fixed, kind)
+        self._thread_choice = ThreadChoice.of(self.threads, fixed, kind)
         bind_rows(self.work, rows)
         bind_training(self.work, train, self.batch, self._order)
         self.batches = np.zeros((self.steps_per_epoch if per_batch else 0, 3))
@@ -224,12 +224,12 @@ class Engine:
         self._snapshot.take()
         before, start = work["cursor"], time.perf_counter()
         work.set(rows_limit=self._limit(most))
-        threads = self._crew.threads
+        threads = self._thread_choice.threads
         run("train", work.task, threads)
         rows, seconds = work["cursor"] - before, time.perf_counter() - start
         if self._exchange is None:  # else regions would be of other lengths than those of others
             self._pace.measure(rows, seconds)
-            self._crew.measure(threads, rows, seconds)
+            self._thread_choice.measure(threads, rows, seconds)
         self.joined = work["joined"]
         self._count_updates()
         if not self._good():
@@ -238,7 +238,7 @@ class Engine:
 
     def _limit(self, most: int | None) -> int:
         """Rows of the next region."""
-        limit = -(-self._pace.rows // _TRIALS) if self._crew.trying else self._pace.rows
+        limit = -(-self._pace.rows // _TRIALS) if self._thread_choice.trying else self._pace.rows
         limit = min(limit, len(self.rows) - self.rows_done, limit if most is None else most)
         end = self.rows_done + limit
         beyond = 0 if end == len(self.rows) else end % self.batch
@@ -356,7 +356,7 @@ class Engine:
         self._snapshot.restore()
         self.refresh()
         self.work.set(rows_limit=rows)
-        run("train", self.work.task, self._crew.threads)
+        run("train", self.work.task, self._thread_choice.threads)
 
     def _may_skip(self) -> bool:
         if self.train.on_nonfinite != "ignore" or self.whole:

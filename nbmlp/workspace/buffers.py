@@ -60,7 +60,7 @@ class Buffers:
         self.transposed = self.new(plan.n_transposed if training else 0)
         self.scratch = self.new(threads * 32)
         self.sync = self.new(records.SYNC_WORDS, np.int64)
-        self.team = self.new(threads * records.THREAD.itemsize // 8, np.int64)
+        self.thread_records = self.new(threads * records.THREAD.itemsize // 8, np.int64)
         self.norms = self.new(strategy.n_blocks, np.float64)
         self.block_norms = self.new(len(plan.blocks), np.float64)
         #: Squares of the weights of an update block, and of their direction (blocks, 2).
@@ -92,7 +92,7 @@ class Buffers:
         """Make room for lists of rows, if there is none; entries of each thread's."""
         strategy = self.strategy
         most = self.rows if strategy.columns else min(self.rows, strategy.plan.row_block)
-        room = 2 * (most + tuning.LISTED_ROWS)
+        room = 2 * (most + tuning.ADDRESSED_ROWS)
         if not len(self.places):
             self.places = self.new(strategy.threads * room, np.int64)
         return room

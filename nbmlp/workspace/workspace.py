@@ -79,7 +79,8 @@ class Workspace:
         self.set(
             layers=self._layers.address, n_layers=len(self.layers),
             parameters=self._parameters.address, n_parameters=len(self.parameters),
-            team=buffers.team.ctypes.data, size=size, panel=tuning.PANEL_BYTES // size,
+            thread_records=buffers.thread_records.ctypes.data, size=size,
+            panel=tuning.PANEL_BYTES // size,
             n_outputs=spec.n_outputs, n_targets=spec.n_outputs,
             sub_batch=plan.sub_batch, row_block=plan.row_block, columns=self.strategy.columns,
             target=buffers.target.ctypes.data, target_row=plan.target_row * size,
@@ -145,17 +146,17 @@ class Workspace:
             if self.training:
                 length = self.buffers.need_blocks() * self.plan.itemsize
                 room = {"room": self.buffers.blocks.ctypes.data, "room_own": length}
-        listed = reading in (Reading.LISTED, Reading.IN_PLACE)
-        if listed:
+        by_address = reading in (Reading.BY_ADDRESS, Reading.IN_PLACE)
+        if by_address:
             length = self.buffers.need_places() * 8
             room = {"room": self.buffers.places.ctypes.data, "room_own": length}
         in_place = reading is Reading.IN_PLACE
-        inputs = ("listed.point" if in_place else "listed.write") if listed else "inputs.forward"
+        own = "by_address.point" if in_place else "by_address.write"
         self.set_layer(0, **room)
-        self.bind_in_layer(0, forward=inputs)
+        self.bind_in_layer(0, forward=own if by_address else "inputs.forward")
         copied = self.buffers.x.ctypes.data if in_place and self.training else 0
-        self.set_layer(product, **room, ahead=tuning.LISTED_ROWS if in_place else 0, copy=copied)
-        self.bind_in_layer(product, forward=f"{'listed' if listed else name}.forward")
+        self.set_layer(product, **room, ahead=tuning.ADDRESSED_ROWS if in_place else 0, copy=copied)
+        self.bind_in_layer(product, forward=f"{'by_address' if by_address else name}.forward")
         if self.training:
             self.set_parameters(0, **self._addresses({"gradient": f"{name}.gradient"}))
 

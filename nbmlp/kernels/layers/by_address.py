@@ -1,4 +1,4 @@
-"""A product over rows of data that a list names, while memory is asked for the next ones.
+"""A product over rows of data by their addresses, while memory is asked for the next ones.
 
 Rows of the net's own element type are multiplied where they lie in the user's array: to copy them
 first would be to wait for memory first. What the gradient needs of them is copied meanwhile, a line
@@ -20,7 +20,7 @@ from nbmlp.kernels.gemm import make_strips
 from nbmlp.kernels.layers.inputs import write_rows
 from nbmlp.kernels.tables import records_at
 from nbmlp.kernels.vecmath import make_vector, vecmath, vector_of
-from nbmlp.tuning import LISTED_ROWS, PANEL_BYTES
+from nbmlp.tuning import ADDRESSED_ROWS, PANEL_BYTES
 
 __all__: list[str] = []
 
@@ -47,7 +47,7 @@ def _list_data(job, start, rows, out):
     _list_rows(job.x, job.x_row, job.order, start, rows, job.n_rows, out)
 
 
-@piece("listed.write", abi.layer_pass, typed=False)
+@piece("by_address.write", abi.layer_pass, typed=False)
 def _make_write(_: type) -> Any:
     def write(job: int, layer: int, thread: int, first: int, rows: int, low: int, high: int) -> int:
         """Inputs that are written out: their list is that of the copies."""
@@ -55,20 +55,20 @@ def _make_write(_: type) -> Any:
         bad = write_rows(j, s, t, first, rows)
         places, copies = s.room + t.rank * s.room_own, s.a + t.copy * s.own
         _list_rows(copies, s.a_row, 0, first, rows, first + rows, places)
-        _list_data(j, t.after, rows + LISTED_ROWS, places + rows * 8)
+        _list_data(j, t.after, rows + ADDRESSED_ROWS, places + rows * 8)
         return bad
 
     return write
 
 
-@piece("listed.point", abi.layer_pass, typed=False)
+@piece("by_address.point", abi.layer_pass, typed=False)
 def _make_point(_: type) -> Any:
     def point(job: int, layer: int, thread: int, first: int, rows: int, low: int, high: int) -> int:
         """Inputs that need no change: they are left where they lie until they are multiplied."""
         j, s, t = records_at(job, layer, thread)
         places = s.room + t.rank * s.room_own
         _list_data(j, t.start + first, rows, places)
-        _list_data(j, t.after, 2 * LISTED_ROWS, places + rows * 8)
+        _list_data(j, t.after, 2 * ADDRESSED_ROWS, places + rows * 8)
         return -1
 
     return point
@@ -79,10 +79,10 @@ def _make_copy_from(T: type) -> Any:
 
     @inner
     def copy_from(first, places, rows, n, out, out_row, one):
-        """Columns `first` to n of the rows that are listed; column `one` (if >= 0) becomes 1."""
-        listed = _words(places, rows)
+        """Columns `first` to n of the rows at these addresses; column `one` (if >= 0) becomes 1."""
+        addresses = _words(places, rows)
         for r in range(rows):
-            s, d = vector(listed[r], n), vector(out + r * out_row, n + 1)
+            s, d = vector(addresses[r], n), vector(out + r * out_row, n + 1)
             for j in range(first, n):
                 d[j] = s[j]
             if one >= 0:
@@ -91,11 +91,11 @@ def _make_copy_from(T: type) -> Any:
     return copy_from
 
 
-@piece("listed.forward", abi.layer_pass)
+@piece("by_address.forward", abi.layer_pass)
 def _make_forward(T: type) -> Any:
     size, vector, finite = np.dtype(T).itemsize, make_vector(T), vecmath(T).is_finite
     width, per_panel = tuning.detect().vector_bytes, PANEL_BYTES // size
-    width_of, strip = make_strips(T, "listed", LISTED_ROWS, _advance)
+    width_of, strip = make_strips(T, "by_address", ADDRESSED_ROWS, _advance)
     copy_from = _make_copy_from(T)
 
     @inner
@@ -109,10 +109,10 @@ def _make_forward(T: type) -> Any:
     @inner
     def first_bad(places, z, z_row, rows, n):
         """What is not finite in a row makes all its products so; theirs may have other reasons."""
-        listed = _words(places, rows)
+        addresses = _words(places, rows)
         for r in range(rows):
             if not finite(vector(z + r * z_row, 1)[0]):
-                row = vector(listed[r], n)
+                row = vector(addresses[r], n)
                 for j in range(n):
                     if not finite(row[j]):
                         return r
@@ -146,8 +146,8 @@ def _make_forward(T: type) -> Any:
     ) -> int:
         """Rows are copied meanwhile, if there is a gradient to compute; see `abi.layer_pass`."""
         j, s, t = records_at(job, layer, thread)
-        listed, before = s.room + t.rank * s.room_own, first - t.first
-        places, z = listed + before * 8, s.a + first * s.a_row + low * PANEL_BYTES
+        addresses, before = s.room + t.rank * s.room_own, first - t.first
+        places, z = addresses + before * 8, s.a + first * s.a_row + low * PANEL_BYTES
         soon = places + (s.ahead if s.ahead > 0 else t.rows) * 8
         copied = s.n_in * size // tuning.LINE_BYTES * tuning.LINE_BYTES if s.copy != 0 else 0
         out = s.copy + t.copy * s.own + t.first * s.copy_row
@@ -156,7 +156,7 @@ def _make_forward(T: type) -> Any:
         product(x, s, rows, z, low, high)
         if s.copy != 0:
             copy_from(copied // size, places, rows, s.n_in, own, s.copy_row, s.copy_one)
-            copy_others(s, listed, out, before, rows, t.rows)
+            copy_others(s, addresses, out, before, rows, t.rows)
         return first_bad(places, z, s.a_row, rows, s.n_in)
 
     return forward

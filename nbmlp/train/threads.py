@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable
 
-__all__ = ["Crew"]
+__all__ = ["ThreadChoice"]
 
 _FIRST_LOOK = 0.02  # seconds of work before the other number of threads is tried
 _LATEST_LOOK = 4.0  # seconds between two trials when they never change anything
@@ -22,7 +22,7 @@ _REMEMBERED = 256  # kinds of training
 _CLEARLY = 1.05
 
 
-class Crew:
+class ThreadChoice:
     """Chooses between one thread and `most` by their measured speed.
 
     Parameters
@@ -40,7 +40,7 @@ class Crew:
         The next region is a trial and should be short.
     """
 
-    _known: dict[Hashable, Crew] = {}  # noqa: RUF012 - shared on purpose
+    _known: dict[Hashable, ThreadChoice] = {}  # noqa: RUF012 - shared on purpose
 
     def __init__(self, most: int, fixed: bool) -> None:
         self.most, self.threads, self.trying = most, most, False
@@ -51,21 +51,21 @@ class Crew:
         self._looked = time.monotonic()
 
     @classmethod
-    def of(cls, most: int, fixed: bool, kind: Hashable) -> Crew:
-        """The crew of all trainings of this kind; what it found long ago it soon looks at again."""
+    def of(cls, most: int, fixed: bool, kind: Hashable) -> ThreadChoice:
+        """The choice of all trainings of this kind; what was found long ago is soon tried again."""
         if fixed or most == 1:
             return cls(most, fixed)
         if len(cls._known) >= _REMEMBERED:
             cls._known.clear()
-        crew = cls._known.setdefault((most, kind), cls(most, fixed))
-        if time.monotonic() - crew._looked > _LATEST_LOOK:
-            crew._span = min(crew._span, _FIRST_LOOK)
-        return crew
+        choice = cls._known.setdefault((most, kind), cls(most, fixed))
+        if time.monotonic() - choice._looked > _LATEST_LOOK:
+            choice._span = min(choice._span, _FIRST_LOOK)
+        return choice
 
     def measure(self, threads: int, rows: int, seconds: float) -> None:
         """Learn from a region that so many threads took so many rows and seconds for.
 
-        Another training may have moved the crew on meanwhile; then there is nothing to learn.
+        Another training may have chosen again meanwhile; then there is nothing to learn.
         """
         if self._fixed or threads != self.threads:
             return

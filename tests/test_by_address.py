@@ -13,7 +13,7 @@ from nbmlp import MLP, DataError, NonFiniteError, tuning
 pytestmark = pytest.mark.kernels
 
 
-class Listed:
+class Addressed:
     """An epoch of rows (m, n) in a random order among NaN, and weights with a bias or without."""
 
     def __init__(self, T, m, n, panels, bias, rng):
@@ -25,34 +25,35 @@ class Listed:
         self.x = np.column_stack([self.data[self.order, :n], np.ones((m, bias), T)]).astype(T)
         self.w = matrix(T, self.depth, panels)
         self.w[: self.depth, : self.wide] = rng.normal(size=(self.depth, self.wide))
-        self.places = np.full(2 * (m + tuning.LISTED_ROWS) + 1, -1, np.int64)
+        self.places = np.full(2 * (m + tuning.ADDRESSED_ROWS) + 1, -1, np.int64)
         self.layer = Layer(
             T, n=n, n_in=n, depth=n + bias, w=address(self.w), w_row=self.w.strides[0],
-            room=address(self.places), ahead=tuning.LISTED_ROWS,
+            room=address(self.places), ahead=tuning.ADDRESSED_ROWS,
         )  # fmt: skip
         self.layer.set(
             "job", x=address(self.data), x_row=self.data.strides[0], x_bytes=n * self.w.itemsize,
             n_rows=m, order=address(self.order),
         )  # fmt: skip
 
-    def listed(self, start, rows, after=None):
-        """List rows `start`... of the epoch, and those from `after` on that are read next."""
+    def point(self, start, rows, after=None):
+        """Point at rows `start`... of the epoch, and at those from `after` on, read next."""
         self.layer.set("thread", first=start, rows=rows, after=start if after is None else after)
-        self.layer.call("listed.point", first=start, rows=rows, low=0, high=self.panels)
+        self.layer.call("by_address.point", first=start, rows=rows, low=0, high=self.panels)
 
-    def run(self, z, start=0, rows=None, copy=None, hand=None):
+    def run(self, z, start=0, rows=None, copy=None, block=None):
         """Rows `start`... of the epoch into the same rows of z (and of copy); the first bad row.
 
-        hand: first and number of the rows at hand, if these are more.
+        block: first and number of the rows at hand, if these are more.
         """
         rows = self.m if rows is None else rows
-        self.listed(*((start, rows) if hand is None else hand))
+        self.point(*((start, rows) if block is None else block))
         to = {"a": address(z), "a_row": z.strides[0], "copy": 0}
         if copy is not None:
             one = self.n if self.depth > self.n else -1
             to |= {"copy": address(copy), "copy_row": copy.strides[0], "copy_one": one}
         self.layer.set("layer", **to)
-        return self.layer.call("listed.forward", first=start, rows=rows, low=0, high=self.panels)
+        part = {"first": start, "rows": rows, "low": 0, "high": self.panels}
+        return self.layer.call("by_address.forward", **part)
 
     def product(self):
         """The same by the general product, over rows that were copied."""
@@ -76,7 +77,7 @@ SHAPES = [
 def test_products_have_the_bits_of_copied_rows(T, bias):
     rng = np.random.default_rng(5)
     for m, n, panels in SHAPES:
-        p = Listed(T, m, n, panels, bias, rng)
+        p = Addressed(T, m, n, panels, bias, rng)
         whole, parts, cut = matrix(T, m, panels), matrix(T, m, panels), max(1, m // 3)
         assert p.run(whole) == -1
         np.testing.assert_array_equal(whole, p.product())
@@ -90,7 +91,7 @@ def test_products_have_the_bits_of_copied_rows(T, bias):
 def test_rows_are_copied_while_they_are_multiplied(T, bias):
     rng = np.random.default_rng(6)
     for m, n, panels in [*SHAPES, (9, 63, 4), (9, 64, 1), (17, 65, 3), (12, 129, 2)]:
-        p = Listed(T, m, n, panels, bias, rng)
+        p = Addressed(T, m, n, panels, bias, rng)
         z, cut = matrix(T, m, panels), m // 2
         copy = matrix(T, m + 1, -(-(n + 1) // panel_of(T)), SENTINEL)
         p.run(z, 0, cut, copy)
@@ -104,7 +105,7 @@ def test_rows_are_copied_while_they_are_multiplied(T, bias):
 
 @T32_T64
 def test_rows_at_hand_that_others_multiply_are_copied_too(T):
-    p = Listed(T, 11, 37, 1, 1, np.random.default_rng(0))
+    p = Addressed(T, 11, 37, 1, 1, np.random.default_rng(0))
     for start, rows in ((0, 11), (3, 5), (0, 4), (8, 3)):
         z, out = matrix(T, 11, 1), matrix(T, 11, -(-40 // panel_of(T)), SENTINEL)
         p.run(z, start, rows, out, (0, 11))
@@ -117,24 +118,24 @@ def test_rows_at_hand_that_others_multiply_are_copied_too(T):
 
 
 def test_the_list_names_rows_and_ends_with_the_epoch():
-    p = Listed(np.float32, 20, 16, 1, 1, np.random.default_rng(0))
+    p = Addressed(np.float32, 20, 16, 1, 1, np.random.default_rng(0))
     for order, numbers in ((address(p.order), p.order), (0, np.arange(20))):
         p.places[:] = -1
         p.layer.set("job", order=order)
-        p.listed(7, 9, after=16)
+        p.point(7, 9, after=16)
         expected = numbers[[*range(7, 20), *[19] * 12]]
         assert (p.places[:25] == address(p.data) + expected * p.data.strides[0]).all()
         assert (p.places[25:] == -1).all()
 
 
 @T32_T64
-def test_rows_that_were_written_out_are_listed_where_they_lie_now(T):
-    p = Listed(T, 20, 16, 1, 1, np.random.default_rng(0))
+def test_rows_that_were_written_out_are_found_where_they_lie_now(T):
+    p = Addressed(T, 20, 16, 1, 1, np.random.default_rng(0))
     out = matrix(T, 20, 2, SENTINEL)
     p.layer.set("layer", a=address(out), a_row=out.strides[0], one=16)
     p.layer.set("thread", start=5, first=2, rows=9, after=14)
     p.layer.bind("job", inputs=f"inputs.{np.dtype(T).name}")
-    assert p.layer.call("listed.write", first=2, rows=9, low=0, high=1) == -1
+    assert p.layer.call("by_address.write", first=2, rows=9, low=0, high=1) == -1
     np.testing.assert_array_equal(out[2:11, :17], p.x[7:16])
     assert (p.places[:9] == address(out) + np.arange(2, 11) * out.strides[0]).all()
     behind = p.order[[*range(14, 20), *[19] * 11]]
@@ -144,7 +145,7 @@ def test_rows_that_were_written_out_are_listed_where_they_lie_now(T):
 
 @T32_T64
 def test_the_first_row_that_is_not_finite_is_found(T):
-    p = Listed(T, 30, 40, 3, 1, np.random.default_rng(0))
+    p = Addressed(T, 30, 40, 3, 1, np.random.default_rng(0))
     z = matrix(T, 30, 3)
     p.data[p.order[21], 39], p.data[p.order[9], 0], p.data[p.order[11], 5] = np.inf, -np.inf, np.nan
     assert p.run(z, 0, 9) == -1
@@ -154,7 +155,7 @@ def test_the_first_row_that_is_not_finite_is_found(T):
 
 
 def test_products_that_overflow_are_no_fault_of_the_rows():
-    p = Listed(np.float32, 9, 16, 1, 0, np.random.default_rng(0))
+    p = Addressed(np.float32, 9, 16, 1, 0, np.random.default_rng(0))
     p.data[p.order[4], :16], p.w[:16, :16] = 3e38, 3e38
     z = matrix(np.float32, 9, 1)
     assert p.run(z) == -1

@@ -22,9 +22,9 @@ _PATIENCE = 20000  # yields before the first to arrive closes the door
 
 @inner
 def join(sync, expected):
-    """Join the team; returns (rank, size), rank -1 for who came too late.
+    """Join the threads of a region; returns (rank, size), rank -1 for who came too late.
 
-    A team of one touches nothing.
+    Who is alone touches nothing.
     """
     if expected == 1:
         return 0, 1
@@ -48,7 +48,7 @@ def join(sync, expected):
 
 @inner
 def barrier(sync, thread):
-    """Wait for all of the team; the thread's record counts its barriers."""
+    """Wait for all who have joined; the thread's record counts its barriers."""
     if thread.size == 1:
         return
     thread.passed += 1
