@@ -12,9 +12,12 @@ from nbmlp.checks import flag, number, whole
 from nbmlp.errors import SpecError, unknown_name
 from nbmlp.names import (
     ACTIVATIONS,
+    DTYPES,
+    ELEMENTS,
     LOSSES,
     OUTPUTS,
     Activation,
+    Element,
     Function,
     Loss,
     read_function,
@@ -120,7 +123,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         hidden = self.hidden if _several(self.hidden) else (self.hidden,)
         _assign(self, hidden=tuple(whole("hidden", h) for h in hidden))
-        _choice("dtype", self.dtype, ("float32", "float64"))
+        _choice("dtype", self.dtype, DTYPES)
         _choice("dropout_scale_at", self.dropout_scale_at, ("training", "predict"))
         _assign(
             self,
@@ -162,6 +165,11 @@ class ModelSpec:
     def __getstate__(self) -> dict[str, Any]:
         """The settings alone; what follows from them is found again by whoever reads them."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @property
+    def element(self) -> Element:
+        """What its numbers are kept in."""
+        return ELEMENTS[self.dtype]
 
     @cached_property
     def functions(self) -> tuple[Function[Activation], ...]:

@@ -151,7 +151,7 @@ def first_slots(state: State, optimizer: Optimizer) -> None:
 
 def new_state(plan: Plan, optimizer: Optimizer) -> State:
     """Zero parameters and fresh slots."""
-    dtype = np.float32 if plan.itemsize == 4 else np.float64
+    dtype = plan.element.compute
     state = State(plan, aligned(plan.n_parameters, dtype), np.empty((0, 0), dtype))
     first_slots(state, optimizer)
     return state

@@ -133,7 +133,7 @@ def _inputs(update: Update, engine: Engine) -> Operation:
         few = x[start : start + block]
         dense = few.matrix.toarray() if isinstance(few, SparseRows) else few
         with np.errstate(over="ignore"):
-            operation.add(np.asarray(dense, engine.work.dtype), start)
+            operation.add(np.asarray(dense, engine.state.theta.dtype), start)
     return operation
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from nbmlp import tuning
 from nbmlp.errors import TrainingWarning
-from nbmlp.names import activations
+from nbmlp.names import activations, elements
 
 __all__ = ["cache_folder", "make", "usable_folder", "why_not"]
 
@@ -40,7 +40,7 @@ def cache_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     digest = hashlib.sha256(repr(tuning.detect()).encode())
-    others = [Path(module.__file__ or "") for module in (tuning, activations)]
+    others = [Path(module.__file__ or "") for module in (tuning, activations, elements)]
     for file in sorted([*_sources(Path(__file__).parent), *others]):
         digest.update(file.read_bytes())
     return base / "nbmlp" / digest.hexdigest()[:16]

@@ -168,4 +168,4 @@ for _kind in INPUT_KINDS:
 for _kind, _index in SPARSE_KINDS:
     piece(f"inputs.csr_{_kind}_{_index}", abi.inputs)(_make_sparse_inputs(_kind, _index))
 for _kind in TARGET_KINDS:
-    piece(f"targets.{_kind}", abi.targets)(_make_targets(_kind))
+    piece(f"targets.{_kind}", abi.targets, masters=True)(_make_targets(_kind))

@@ -45,7 +45,7 @@ def _rule(name: str, *fields: str) -> Callable[[Callable[[type], Any]], None]:
     def register(make_update: Callable[[type], Any]) -> None:
         _SETTINGS[name] = fields
 
-        @piece(f"{name}.rule", abi.rule)
+        @piece(f"{name}.rule", abi.rule, masters=True)
         def make(T: type) -> Any:
             update, vector = make_update(T), make_vector(T)
             panel = PANEL_BYTES // np.dtype(T).itemsize
@@ -207,7 +207,7 @@ def _lamb(T: type) -> Any:
 # --------------------------------------------------------------------- around the rule
 
 
-@piece("descend", abi.descend)
+@piece("descend", abi.descend, masters=True)
 def _descend(T: type) -> Any:
     vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
 
@@ -222,7 +222,7 @@ def _descend(T: type) -> Any:
     return descend
 
 
-@piece("penalise", abi.penalise)
+@piece("penalise", abi.penalise, masters=True)
 def _penalise(T: type) -> Any:
     vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
 
@@ -238,7 +238,7 @@ def _penalise(T: type) -> Any:
     return penalise
 
 
-@piece("clip_values", abi.clip_values)
+@piece("clip_values", abi.clip_values, masters=True)
 def _clip_values(T: type) -> Any:
     vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
 
@@ -253,7 +253,7 @@ def _clip_values(T: type) -> Any:
     return clip_values
 
 
-@piece("scale", abi.scale)
+@piece("scale", abi.scale, masters=True)
 def _scale(T: type) -> Any:
     vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
 
@@ -268,7 +268,7 @@ def _scale(T: type) -> Any:
     return scale
 
 
-@piece("sum_squares", abi.sum_squares)
+@piece("sum_squares", abi.sum_squares, masters=True)
 def _sum_squares(T: type) -> Any:
     doubles, itemsize = make_vector(np.float64), np.dtype(T).itemsize
     squares = make_squares(tuning.detect(), itemsize)
@@ -281,7 +281,7 @@ def _sum_squares(T: type) -> Any:
     return sum_squares
 
 
-@piece("max_norm", abi.max_norm)
+@piece("max_norm", abi.max_norm, masters=True)
 def _max_norm(T: type) -> Any:
     vector = make_vector(T)
     panel = PANEL_BYTES // np.dtype(T).itemsize
@@ -307,7 +307,7 @@ def _max_norm(T: type) -> Any:
     return max_norm
 
 
-@piece("all_finite", abi.all_finite)
+@piece("all_finite", abi.all_finite, masters=True)
 def _all_finite(T: type) -> Any:
     vector, finite = make_vector(T), vecmath(T).is_finite
 

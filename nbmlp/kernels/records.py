@@ -109,7 +109,7 @@ JOB = np.dtype(
     [
         ("layers", _i), ("n_layers", _i), ("parameters", _i), ("n_parameters", _i),
         ("thread_records", _i),
-        ("size", _i), ("panel", _i),  # bytes of one element; elements of a panel
+        ("size", _i), ("panel", _i),  # bytes of one parameter; how many are a panel
         # data
         ("x", _i), ("x_row", _i), ("x_bytes", _i), ("x_scale", _f), ("y", _i), ("y_row", _i),
         ("y_scale", _f), ("y_shift", _f), ("given", _i), ("order", _i), ("n_rows", _i),

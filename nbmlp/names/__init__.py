@@ -4,10 +4,12 @@ A row has no defaults for what others ask about it: a question without an answer
 row is made, not where it is asked. The tables are append-only: model files hold names.
 
 :mod:`grammar` reads ``name(1, key=2)``, :mod:`function` an activation or a loss with its
-parameter; :mod:`activations`, :mod:`losses` and :mod:`initialisers` are the tables.
+parameter; :mod:`activations`, :mod:`losses`, :mod:`initialisers` and :mod:`elements` are the
+tables.
 """
 
 from nbmlp.names.activations import ACTIVATIONS, OUTPUTS, Activation, Flat
+from nbmlp.names.elements import DTYPES, ELEMENTS, Element, element_of
 from nbmlp.names.function import Function, Parameter, read_function
 from nbmlp.names.grammar import Call, Row, build, parse_call, resolve, spellings
 from nbmlp.names.initialisers import (
@@ -21,12 +23,15 @@ from nbmlp.names.losses import LOSSES, PROBABLE, Loss
 
 __all__ = [
     "ACTIVATIONS",
+    "DTYPES",
+    "ELEMENTS",
     "INITIALISERS",
     "LOSSES",
     "OUTPUTS",
     "PROBABLE",
     "Activation",
     "Call",
+    "Element",
     "Flat",
     "Function",
     "Initialiser",
@@ -36,6 +41,7 @@ __all__ = [
     "Start",
     "build",
     "deviation",
+    "element_of",
     "parse_call",
     "read_function",
     "read_initialiser",

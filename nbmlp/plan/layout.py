@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from nbmlp import tuning
+from nbmlp.names import Element
 from nbmlp.spec import ModelSpec
 
 __all__ = ["LayerPlan", "ParameterBlock", "Part", "Plan", "make_plan"]
@@ -95,12 +96,12 @@ class LayerPlan:
         Shape of W without the bias.
     depth : int
         Rows of the stored matrix: n_in, and one more for the bias.
-    row : int
+    row, dz_row : int
         Stride of W, and of dz behind it.
     offset : int
         First element of W in the parameter arena.
     panels_in, panels_out : int
-        Whole 64-byte panels that hold n_in and n_out columns.
+        Whole panels that hold n_in and n_out columns.
     transposed_row, transposed_offset : int
         The transposed copy that deltas are sent back through; the first layer has none.
     a_row : int
@@ -115,6 +116,7 @@ class LayerPlan:
     n_out: int
     depth: int
     row: int
+    dz_row: int
     offset: int
     panels_in: int
     panels_out: int
@@ -130,10 +132,13 @@ class LayerPlan:
 class Plan:
     """Everything that has to be known before memory is allocated.
 
+    Parameters, slots, gradient and targets are of the type that elements are computed in, rows,
+    activations, deltas and transposed copies of the type that they are stored in. Rows of either
+    are padded to whole lines of 64 bytes; a panel is the columns that one holds of a parameter.
+
     Attributes
     ----------
-    itemsize : int
-        Bytes of one element.
+    element : Element
     layers : tuple of LayerPlan
     blocks : tuple of ParameterBlock
         All parameters, in the order of the arena.
@@ -152,7 +157,7 @@ class Plan:
         The loss reads logits.
     """
 
-    itemsize: int
+    element: Element
     layers: tuple[LayerPlan, ...]
     blocks: tuple[ParameterBlock, ...]
     n_parameters: int
@@ -167,11 +172,12 @@ class Plan:
     @property
     def workspace_bytes(self) -> int:
         """Bytes of activations, deltas and gathered rows of one sub-batch."""
-        per_row = self.x_row + self.target_row
+        per_row = self.x_row
         for layer in self.layers:
             own = layer.needs_z or layer.copies
-            per_row += layer.a_row * (2 if own else 1) + layer.row
-        return self.sub_batch * per_row * self.itemsize
+            per_row += layer.a_row * (2 if own else 1) + layer.dz_row
+        nbytes, target = per_row * self.element.storage_bytes, self.element.compute_bytes
+        return self.sub_batch * (nbytes + self.target_row * target)
 
 
 def _panels(n: int, panel: int) -> int:
@@ -179,7 +185,7 @@ def _panels(n: int, panel: int) -> int:
 
 
 def _stride(n: int, panel: int) -> int:
-    """Elements of a row of n, padded to an odd number of panels: strides that are powers of two
+    """Elements of a row of n, padded to an odd number of lines: strides that are powers of two
     make the rows of a block fight for the same cache sets."""
     return (_panels(n, panel) | 1) * panel
 
@@ -199,8 +205,9 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
     batch : int
         Rows of the largest batch (or of the largest block of rows, for prediction).
     """
-    itemsize = 4 if spec.dtype == "float32" else 8
-    panel = tuning.PANEL_BYTES // itemsize
+    element = spec.element
+    panel = tuning.PANEL_BYTES // element.compute_bytes
+    line = tuning.PANEL_BYTES // element.storage_bytes
     sizes = spec.layer_sizes
     drops = (*spec.dropout, 0.0)
     layers: list[LayerPlan] = []
@@ -210,13 +217,14 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
         depth, row = n_in + spec.bias, _stride(n_out, panel)
         hidden = k < len(sizes) - 2
         needs_z = spec.functions[k].row.needs_z
-        transposed_row = _stride(n_in, panel) if k else 0
+        transposed_row = _stride(n_in, line) if k else 0
         layers.append(
             LayerPlan(
-                n_in=n_in, n_out=n_out, depth=depth, row=row, offset=offset,
+                n_in=n_in, n_out=n_out, depth=depth, row=row, dz_row=_stride(n_out, line),
+                offset=offset,
                 panels_in=_panels(n_in, panel), panels_out=_panels(n_out, panel),
                 transposed_row=transposed_row, transposed_offset=transposed,
-                a_row=_stride(n_out + 1, panel), one=n_out if hidden and spec.bias else -1,
+                a_row=_stride(n_out + 1, line), one=n_out if hidden and spec.bias else -1,
                 needs_z=needs_z, copies=drops[k] > 0 and not needs_z,
             )
         )  # fmt: skip
@@ -225,9 +233,9 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
         offset = blocks[-1].end
         transposed += _panels(n_out, panel) * panel * transposed_row
     return Plan(
-        itemsize=itemsize, layers=tuple(layers), blocks=tuple(blocks),
+        element=element, layers=tuple(layers), blocks=tuple(blocks),
         n_parameters=offset, n_transposed=transposed,
-        x_row=_stride(sizes[0] + 1, panel), x_one=sizes[0] if spec.bias else -1,
+        x_row=_stride(sizes[0] + 1, line), x_one=sizes[0] if spec.bias else -1,
         target_row=_stride(sizes[-1], panel),
         sub_batch=max(1, min(batch, _most_rows(sizes))), row_block=tuning.ROW_BLOCK,
         fused_output=spec.loss_function.row.canonical == spec.output,

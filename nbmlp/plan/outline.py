@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nbmlp.kernels.cuts import Cut, Share
+from nbmlp.kernels.gather import INPUT_KINDS
 from nbmlp.plan.layout import make_plan
 from nbmlp.plan.strategy import (
     LayerStrategy,
@@ -108,10 +109,10 @@ class Outline:
         plan = make_plan(spec, batch)
         threads = choose_threads(spec, plan.sub_batch, most)
         strategy = make_strategy(spec, plan, threads, whole_norm=whole_norm)
-        other = "float64" if spec.dtype == "float32" else "float32"
+        others = [kind for kind in INPUT_KINDS if kind != spec.dtype]
         rows = {
             spec.dtype: choose_reading(strategy, spec, spec.dtype, False, 1.0),
-            f"{other}, uint8": choose_reading(strategy, spec, other, False, 1.0),
+            ", ".join(others): choose_reading(strategy, spec, others[0], False, 1.0),
             "thin sparse": choose_reading(strategy, spec, None, True, 1.0),
         }
         return cls(

@@ -199,7 +199,7 @@ def choose_reading(
     strategy : Strategy
     spec : ModelSpec
     dtype : str or None
-        Element type of dense rows; None for sparse ones.
+        Type of dense rows; None for sparse ones.
     thin : bool
         Sparse rows with few values.
     scale : float
@@ -212,7 +212,8 @@ def choose_reading(
         return Reading.WRITTEN if changed else Reading.THIN
     if dtype is None or strategy.plan.layers[0].panels_in < tuning.ADDRESSED_PANELS:
         return Reading.WRITTEN
-    as_they_are = dtype == spec.dtype and scale == 1.0 and not changed
+    stored = strategy.plan.element.storage.__name__
+    as_they_are = dtype == stored and scale == 1.0 and not changed
     return Reading.IN_PLACE if as_they_are else Reading.BY_ADDRESS
 
 
@@ -259,7 +260,7 @@ def _parts(layer: LayerPlan, plan: Plan) -> int:
 
 
 def _blocks(plan: Plan, k: int, first: int, cut: Cut, spread: bool, whole_norm: bool) -> Blocks:
-    layer, panel = plan.layers[k], tuning.PANEL_BYTES // plan.itemsize
+    layer, panel = plan.layers[k], tuning.PANEL_BYTES // plan.element.compute_bytes
     rows = panel if k else min(panel, tuning.BLOCK_ROWS)  # panels of rows are transposed
     flat = -(-layer.depth // panel) < min(_FLAT, layer.panels_out)
     if cut is Cut.COLUMNS or (flat and not spread and not whole_norm):

@@ -34,12 +34,12 @@ def bind_training(work: Workspace, train: TrainSpec, batch: int, order: NDArray[
         decay=train.decay, clip_value=train.clip_value or 0.0,
         clip_norm=train.clip_norm or 0.0, norm_bound=train.max_norm or 0.0,
         want_norms=train.gradient_norms, seed=train.seed,
-        slot_stride=state.plan.n_parameters * state.plan.itemsize,
+        slot_stride=state.plan.n_parameters * state.plan.element.compute_bytes,
         order=order.ctypes.data if train.shuffle else 0,
         block_norms=work.block_norms.ctypes.data,
     )  # fmt: skip
     for k, block in enumerate(state.plan.blocks):
-        slots = state.slots.ctypes.data + block.offset * state.plan.itemsize
+        slots = state.slots.ctypes.data + block.offset * state.plan.element.compute_bytes
         work.set_parameters(k, slots=slots)
     _bind_rule(work, train.optimizer)
     plain = isinstance(train.optimizer, SGD) and not train.optimizer.momentum

@@ -144,7 +144,7 @@ class Engine:
             exchange.bind(self.work)
         self._snapshot = Snapshot(self.work, self.batches)
         for name in ("shuffle", "all_finite", "transpose"):
-            piece_function(name, np.float64 if name == "shuffle" else self.work.dtype)
+            piece_function(name, np.float64 if name == "shuffle" else self.work.element)
 
     # -- tables
 
@@ -160,7 +160,7 @@ class Engine:
 
     def refresh(self) -> None:
         """Renew the transposed copies after the weights were changed from outside."""
-        transpose = piece_function("transpose", self.work.dtype)
+        transpose = piece_function("transpose", self.work.element)
         for copy in self.work.transposes:
             transpose(*copy)
 

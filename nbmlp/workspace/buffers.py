@@ -21,8 +21,6 @@ class Buffers:
     Parameters
     ----------
     strategy : Strategy
-    dtype : type
-        Of the elements.
 
     Attributes
     ----------
@@ -35,14 +33,14 @@ class Buffers:
         prediction only the last layer's delta.
     """
 
-    def __init__(self, strategy: Strategy, dtype: type) -> None:
+    def __init__(self, strategy: Strategy) -> None:
         plan, training, threads = strategy.plan, strategy.training, strategy.threads
-        self.strategy, self.dtype = strategy, dtype
+        self.strategy, self.element = strategy, plan.element
         # Prediction: each thread has its own block of rows; training: the sub-batch's rows.
         self.rows = plan.sub_batch if training else threads * plan.row_block
         self._kept: list[NDArray[Any]] = []
         self.x = self.new((threads if strategy.columns else 1) * self.rows * plan.x_row)
-        self.target = self.new(self.rows * plan.target_row)
+        self.target = self.masters(self.rows * plan.target_row)
         #: Weight, and weighted loss, of the rows at hand.
         self.row_weights, self.losses = (self.new(self.rows, np.float64) for _ in range(2))
         self.activations: list[NDArray[Any]] = []
@@ -55,10 +53,10 @@ class Buffers:
             own = training and (layer.needs_z or layer.copies)
             self.saved.append(self._rows_of(layer.a_row) if own else a)
             if training or k == len(plan.layers) - 1:  # a loss writes the last delta
-                self.deltas.append(self._rows_of(layer.row))
-        self.gradient = self.new(plan.n_parameters if training else 0)
+                self.deltas.append(self._rows_of(layer.dz_row))
+        self.gradient = self.masters(plan.n_parameters if training else 0)
         self.transposed = self.new(plan.n_transposed if training else 0)
-        self.scratch = self.new(threads * 32)
+        self.scratch = self.masters(threads * 32)
         self.sync = self.new(records.SYNC_WORDS, np.int64)
         self.thread_records = self.new(threads * records.THREAD.itemsize // 8, np.int64)
         self.norms = self.new(strategy.n_blocks, np.float64)
@@ -67,12 +65,12 @@ class Buffers:
         self.lengths = self.new(2 * strategy.n_blocks if training else 0, np.float64)
         own_layer, below = strategy.layers[-1], len(plan.layers) - 2
         #: Products of each part of the last layer's inputs (parts, rows, panel).
-        self.parts = self.new(
-            own_layer.parts * self.rows * tuning.PANEL_BYTES // plan.itemsize
+        self.parts = self.masters(
+            own_layer.parts * self.rows * tuning.PANEL_BYTES // plan.element.compute_bytes
             if own_layer.spread else 0
         )  # fmt: skip
         #: Rows of a narrow gradient before they are turned.
-        self.turned = self.new(
+        self.turned = self.masters(
             plan.layers[-1].n_out * plan.layers[below].a_row
             if own_layer.product is Product.NARROW else 0
         )  # fmt: skip
@@ -80,10 +78,14 @@ class Buffers:
         self.places = self.blocks = self.new(0)
 
     def new(self, length: int, dtype: Any = None) -> NDArray[Any]:
-        """Zeros of so many elements, aligned."""
-        array = aligned(length, self.dtype if dtype is None else dtype)
+        """Zeros of so many elements, aligned; of the type that is stored if none is given."""
+        array = aligned(length, self.element.storage if dtype is None else dtype)
         self._kept.append(array)
         return array
+
+    def masters(self, length: int) -> NDArray[Any]:
+        """Zeros of the type that parameters have, and what is made of them alone."""
+        return self.new(length, self.element.compute)
 
     def _rows_of(self, stride: int) -> NDArray[Any]:
         return self.new(self.rows * stride).reshape(self.rows, stride)
@@ -102,7 +104,7 @@ class Buffers:
         first = self.strategy.layers[0].blocks
         length = first.group * first.rows * self.strategy.plan.layers[0].row
         if not len(self.blocks):
-            self.blocks = self.new(self.strategy.threads * length)
+            self.blocks = self.masters(self.strategy.threads * length)
         return length
 
     @property

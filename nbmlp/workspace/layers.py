@@ -24,17 +24,19 @@ class Places:
     def __init__(self, spec: ModelSpec, state: State, buffers: Buffers) -> None:
         self.spec, self.state, self.buffers = spec, state, buffers
         self.plan, self.strategy = buffers.strategy.plan, buffers.strategy
-        self.size, self.training = self.plan.itemsize, self.strategy.training
+        self.training, element = self.strategy.training, self.plan.element
+        #: Bytes of one element of the masters, and of what products read.
+        self.size, self.stored = element.compute_bytes, element.storage_bytes
         self.last = len(self.plan.layers) - 1
         self.theta, self.transposed = address(state.theta), address(buffers.transposed)
         #: Bytes between the threads' copies of the inputs.
-        self.own = buffers.rows * self.plan.x_row * self.size if self.strategy.columns else 0
+        self.own = buffers.rows * self.plan.x_row * self.stored if self.strategy.columns else 0
 
     def inputs(self) -> dict[str, Any]:
         """The net's inputs, as an output."""
         plan, n = self.plan, self.spec.n_inputs
         return {
-            "a": address(self.buffers.x), "a_row": plan.x_row * self.size, "own": self.own,
+            "a": address(self.buffers.x), "a_row": plan.x_row * self.stored, "own": self.own,
             "n": n, "panels": plan.layers[0].panels_in, "one": plan.x_one,
         }  # fmt: skip
 
@@ -42,7 +44,7 @@ class Places:
         """Output of a layer of the plan, with its delta."""
         layer = self.plan.layers[k]
         found = {
-            "a": address(self.buffers.activations[k]), "a_row": layer.a_row * self.size,
+            "a": address(self.buffers.activations[k]), "a_row": layer.a_row * self.stored,
             "n": layer.n_out, "panels": layer.panels_out, "one": layer.one,
         }  # fmt: skip
         return found | self.delta(k, "dz")
@@ -52,7 +54,7 @@ class Places:
         if not self.training and k < self.last:
             return {}
         delta = self.buffers.deltas[k if self.training else -1]
-        return {name: address(delta), f"{name}_row": self.plan.layers[k].row * self.size}
+        return {name: address(delta), f"{name}_row": self.plan.layers[k].dz_row * self.stored}
 
 
 def _inputs(net: Places, stage: Stage) -> Record:
@@ -60,7 +62,7 @@ def _inputs(net: Places, stage: Stage) -> Record:
 
 
 def _product(net: Places, stage: Stage) -> Record:
-    k, c, size = stage.layer, stage.part, net.size
+    k, c, size, stored = stage.layer, stage.part, net.size, net.stored
     layer, own = net.plan.layers[k], net.strategy.layers[k]
     panel = tuning.PANEL_BYTES // size
     start = c * layer.panels_in // own.parts
@@ -78,23 +80,23 @@ def _product(net: Places, stage: Stage) -> Record:
         fields |= {"a": a, "a_row": tuning.PANEL_BYTES}
     if k == 0:
         fields |= {
-            "x": address(net.buffers.x), "x_row": net.plan.x_row * size, "own": net.own,
-            "copy_row": net.plan.x_row * size, "copy_one": net.plan.x_one,
+            "x": address(net.buffers.x), "x_row": net.plan.x_row * stored, "own": net.own,
+            "copy_row": net.plan.x_row * stored, "copy_one": net.plan.x_one,
         }  # fmt: skip
     else:
         below = net.plan.layers[k - 1]
         fields |= net.delta(k - 1, "dx") | {
-            "x": address(net.buffers.activations[k - 1]), "x_row": below.a_row * size,
+            "x": address(net.buffers.activations[k - 1]), "x_row": below.a_row * stored,
             "back_panels": below.panels_out,
         }  # fmt: skip
-    fields["x"] += start * tuning.PANEL_BYTES
+    fields["x"] += start * panel * stored
     # What multiplies rows of data depends on how these are read.
     pieces = {"forward": f"{own.product}.forward"} if k or c else {}
     if net.training and k:
         wt = layer.transposed_offset + start * panel
         fields |= {
-            "wt": net.transposed + wt * size,
-            "wt_row": layer.transposed_row * size, "room": address(net.buffers.turned),
+            "wt": net.transposed + wt * stored,
+            "wt_row": layer.transposed_row * stored, "room": address(net.buffers.turned),
         }  # fmt: skip
         if c == 0:  # the way back through all parts is one product
             pieces["backward"] = "dense.backward"
@@ -163,7 +165,7 @@ def describe(net: Places, stage: Stage) -> Record:
 
 def describe_parameters(net: Places, k: int) -> Record:
     """Fields and pieces of the plan's block k of parameters, but for the layer's address."""
-    size, block = net.size, net.plan.blocks[k]
+    size, stored, block = net.size, net.stored, net.plan.blocks[k]
     layer, own = net.plan.layers[block.layer], net.strategy.layers[block.layer]
     blocks = own.blocks
     fields = {
@@ -176,7 +178,7 @@ def describe_parameters(net: Places, k: int) -> Record:
     }  # fmt: skip
     if block.layer:
         fields |= {
-            "wt": net.transposed + layer.transposed_offset * size,
-            "wt_row": layer.transposed_row * size,
+            "wt": net.transposed + layer.transposed_offset * stored,
+            "wt_row": layer.transposed_row * stored,
         }  # fmt: skip
     return fields, {"gradient": f"{own.product}.gradient"}

@@ -40,8 +40,8 @@ class Workspace:
     def __init__(self, spec: ModelSpec, state: State, strategy: Strategy) -> None:
         self.plan, self.spec, self.state, self.strategy = strategy.plan, spec, state, strategy
         self.threads, self.training = strategy.threads, strategy.training
-        self.dtype = state.theta.dtype.type
-        self.buffers = buffers = Buffers(strategy, self.dtype)
+        self.element = self.plan.element
+        self.buffers = buffers = Buffers(strategy)
         self.rows, self.sync = buffers.rows, buffers.sync
         #: Output and delta of each layer for the rows at hand (rows, stride).
         self.activations, self.deltas = buffers.activations, buffers.deltas
@@ -74,7 +74,8 @@ class Workspace:
     # -- tables
 
     def _bind_job(self) -> None:
-        plan, spec, size, buffers = self.plan, self.spec, self.plan.itemsize, self.buffers
+        plan, spec, buffers = self.plan, self.spec, self.buffers
+        size, stored = self.element.compute_bytes, self.element.storage_bytes
         loss = spec.loss_function
         self.set(
             layers=self._layers.address, n_layers=len(self.layers),
@@ -87,7 +88,7 @@ class Workspace:
             weights=self.row_weights.ctypes.data, values=self.losses.ctypes.data,
             norms=self.norms.ctypes.data, n_blocks=self.strategy.n_blocks,
             block_norms=self.block_norms.ctypes.data, scratch=buffers.scratch.ctypes.data,
-            a=self.activations[-1].ctypes.data, a_row=plan.layers[-1].a_row * size,
+            a=self.activations[-1].ctypes.data, a_row=plan.layers[-1].a_row * stored,
             sync=self.sync.ctypes.data, loss_parameter=loss.parameter, y_scale=1.0, x_scale=1.0,
         )  # fmt: skip
         self.bind(gemm="gemm", loss=f"{loss.name}.loss")
@@ -144,7 +145,7 @@ class Workspace:
         if reading is Reading.THIN:
             name = kind
             if self.training:
-                length = self.buffers.need_blocks() * self.plan.itemsize
+                length = self.buffers.need_blocks() * self.element.compute_bytes
                 room = {"room": self.buffers.blocks.ctypes.data, "room_own": length}
         by_address = reading in (Reading.BY_ADDRESS, Reading.IN_PLACE)
         if by_address:
@@ -181,9 +182,9 @@ class Workspace:
         return before
 
     def _addresses(self, pieces: dict[str, str]) -> dict[str, int]:
-        """Addresses of pieces for this element type, each of the family that its field asks for."""
+        """Addresses of pieces for these elements, each of the family that its field asks for."""
         return {
-            field: piece_address(name, self.dtype, records.PIECES[field])
+            field: piece_address(name, self.element, records.PIECES[field])
             for field, name in pieces.items()
         }
 
