@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from nbmlp import tuning
 from nbmlp.data import SparseRows, first_nonfinite
 from nbmlp.errors import DataError, Place, RowError
-from nbmlp.kernels import records
+from nbmlp.kernels.records import STATUS
 from nbmlp.kernels.run import run
 from nbmlp.plan import Plan, choose_threads, make_strategy
 from nbmlp.rows import PLAIN, Names
 from nbmlp.spec import ModelSpec
-from nbmlp.state import State, address
-from nbmlp.workspace import Workspace
+from nbmlp.state import State
+from nbmlp.workspace import Job, Workspace
 
 __all__ = ["Pace", "Predictor", "Rows", "bind_rows"]
 
@@ -76,15 +76,10 @@ def bind_rows(work: Workspace, rows: Rows) -> None:
     """Point a job at data."""
     x, y = rows.x, rows.y
     table, thin = (x.table, x.thin) if isinstance(x, SparseRows) else (x, False)
-    work.bind_inputs(rows.kind, thin, rows.scale)
-    work.set(
-        x=address(table), x_row=x.strides[0], n_rows=len(x), x_scale=rows.scale,
-        given=0 if rows.weights is None else rows.weights.ctypes.data,
-    )  # fmt: skip
+    work.read_rows(rows.kind, thin, rows.scale)
+    work.job.point_at(table, x.strides[0], len(x), rows.weights)
     if y is not None:
-        kind = "labels" if y.dtype == np.int32 else y.dtype.name
-        work.set(y=y.ctypes.data, y_row=y.strides[0])
-        work.bind(targets=f"targets.{kind}")
+        work.job.compare_with(y)
 
 
 #: Floating-point operations of a first region, of which nothing is known yet: 20 ms or less.
@@ -139,10 +134,9 @@ class Predictor:
     def _workspace(self) -> Workspace:
         strategy = make_strategy(self.spec, self.plan, self.threads, training=False)
         work = Workspace(self.spec, self.state, strategy)
-        work.bind(copy_rows="copy_rows")
         # Units that were dropped at times while training count by their share of presence.
         for i, drop in work.dropouts:
-            work.set_layer(i, keep=1.0, factor=1.0 - drop)
+            work.keep(i, 1.0, 1.0 - drop)
         return work
 
     def outputs(self, rows: Rows) -> NDArray[Any]:
@@ -193,34 +187,34 @@ class Predictor:
         loss: bool,
         between: Callable[[], None],
     ) -> tuple[float, ...]:
+        job = work.job
         bind_rows(work, rows)
-        work.set(out=address(out), out_row=out.strides[0], loss=0, cursor=0)
-        sums = self._bind_loss(work, len(rows)) if loss else None
+        job.predict_into(out)
+        sums = self._add_losses(job, len(rows)) if loss else None
         blocks = -(-len(rows) // self.plan.row_block)  # the least that a thread takes
         most = min(blocks, self.threads)
         threads = choose_threads(self.spec, len(rows), most, training=False)
-        while work["cursor"] < len(rows):
+        while job.rows_done < len(rows):
             between()
-            self._region(work, rows, threads)
+            self._region(job, rows, threads)
         return (0.0, 0.0) if sums is None else tuple(sums.sum(axis=0))
 
-    def _bind_loss(self, work: Workspace, n_rows: int) -> NDArray[np.float64]:
+    def _add_losses(self, job: Job, n_rows: int) -> NDArray[np.float64]:
         """Where each block's sums of losses and weights go, (blocks, 2)."""
-        sums = np.zeros((-(-n_rows // work.plan.row_block), 2))
-        work.set(norms=sums.ctypes.data, n_blocks=len(sums))
-        work.bind(loss=f"{work.spec.loss_function.name}.loss")
+        sums = np.zeros((-(-n_rows // self.plan.row_block), 2))
+        job.add_losses(sums)
         return sums
 
-    def _region(self, work: Workspace, rows: Rows, threads: int) -> None:
+    def _region(self, job: Job, rows: Rows, threads: int) -> None:
         """Some rows, for a moment."""
         block = self.plan.row_block
-        before, start = work["cursor"], time.perf_counter()
-        work.set(rows_limit=-(-self._pace.rows // block) * block)
-        run("infer", work.task, threads)
-        if work["status"] == records.STATUS.BAD_INPUT:
+        before, start = job.rows_done, time.perf_counter()
+        job.limit(-(-self._pace.rows // block) * block)
+        run("infer", job, threads)
+        if job.status == STATUS.BAD_INPUT:
             raise self._refused(rows, before)
-        if before or work["cursor"] < len(rows):  # a few rows tell nothing of the pace of many
-            self._pace.measure(work["cursor"] - before, time.perf_counter() - start)
+        if before or job.rows_done < len(rows):  # a few rows tell nothing of the pace of many
+            self._pace.measure(job.rows_done - before, time.perf_counter() - start)
 
     def _refused(self, rows: Rows, start: int) -> DataError:
         """The first bad value from row `start` on, whichever thread has met one first."""

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from nbmlp.data import SparseRows
 from nbmlp.failures.update import Update
-from nbmlp.kernels import records
+from nbmlp.kernels.records import STATUS
 from nbmlp.kernels.run import run
 from nbmlp.optimizers import LBFGS
 from nbmlp.plan import ParameterBlock
 from nbmlp.train.engine import Engine
+from nbmlp.workspace import Cursor
 
 __all__ = ["Operation", "examine", "first_bad"]
 
@@ -139,11 +140,12 @@ def _inputs(update: Update, engine: Engine) -> Operation:
 
 def _sub_batches(engine: Engine) -> Iterator[tuple[int, int]]:
     """Take the batch through the kernel, one sub-batch after the other: first place, rows."""
-    work = engine.work
-    work.set(batch_start=0, step=work["first_step"], accumulated=0.0, rows_limit=1)
+    work, job = engine.work, engine.work.job
+    job.take_up(Cursor(step=job.first_step))
+    job.limit(1)
     for start in range(0, len(engine.rows), work.rows):
-        work.set(cursor=start)
-        run("train", work.task, 1)
+        job.take_up(job.cursor._replace(row=start))  # also where the one before has failed
+        run("train", job, 1)
         yield start, min(work.rows, len(engine.rows) - start)
 
 
@@ -153,11 +155,10 @@ def _outputs(engine: Engine, k: int, rows: int) -> Array:
 
 def _product(engine: Engine, k: int) -> Operation:
     """z of layer k (from 0)."""
-    work, operation = engine.work, Operation("z", k + 1)
-    before = work.bare_products(k)
-    for start, rows in _sub_batches(engine):
-        operation.add(_outputs(engine, k, rows), start)
-    work.layers[:] = before
+    operation = Operation("z", k + 1)
+    with engine.work.bare_products(k):
+        for start, rows in _sub_batches(engine):
+            operation.add(_outputs(engine, k, rows), start)
     return operation
 
 
@@ -168,7 +169,7 @@ def _forward_and_back(engine: Engine) -> tuple[list[Operation], list[Operation]]
     loss, deltas = Operation("loss", n), [Operation("delta", k + 1) for k in range(n)]
     failed = False
     for start, rows in _sub_batches(engine):
-        failed = failed or work["status"] != records.STATUS.OK
+        failed = failed or work.job.status != STATUS.OK
         loss.add(work.losses[:rows, None], start)
         for k, layer in enumerate(work.plan.layers):
             outputs[k].add(_outputs(engine, k, rows), start)

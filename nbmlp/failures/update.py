@@ -72,7 +72,7 @@ class Update:
         )
         engine.start_epoch(np.array([self.rate]))
         if not updates:
-            engine.work.set(rule=0, plain=0, clip_norm=0.0, clip_value=0.0)
+            engine.work.job.gradient_only()
         return engine
 
     # -- files

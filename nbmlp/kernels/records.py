@@ -5,8 +5,8 @@ a product, an activation, dropout, the loss. Beside it stands a table of paramet
 changes and how threads share it; a layer may have none, one or several. One record is for all
 layers (JOB), one is each thread's own (THREAD).
 
-Addresses and strides are in bytes, counts in elements or rows. `plan` computes the integers,
-`workspace` and `state` add the addresses, the kernel writes the fields under "out".
+Addresses and strides are in bytes, counts in elements or rows. `workspace` is the only one who
+writes them; compiled code writes a job's "cursor" and "out".
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 from nbmlp.kernels import abi
 
 __all__ = [
-    "CLOSED", "JOB", "LAYER", "LINE", "PARAMETER", "PIECES", "STATUS", "SYNC_WORDS", "THREAD",
+    "CLOSED", "JOB", "JOB_GROUPS", "LAYER", "LINE", "PARAMETER", "PIECES", "STATUS", "SYNC_WORDS",
+    "THREAD",
 ]  # fmt: skip
 
 #: int64 words of one cache line: every word that threads write has a line of its own.
@@ -105,51 +106,57 @@ THREAD = np.dtype(
     align=True,
 )  # fmt: skip
 
-JOB = np.dtype(
-    [
-        ("layers", _i), ("n_layers", _i), ("parameters", _i), ("n_parameters", _i),
-        ("thread_records", _i),
-        ("size", _i), ("panel", _i),  # bytes of one parameter; how many are a panel
-        # data
+#: Fields of the job by what they tell; one name is in one group only.
+JOB_GROUPS: dict[str, list[tuple[str, Any]]] = {
+    "data": [
         ("x", _i), ("x_row", _i), ("x_bytes", _i), ("x_scale", _f), ("y", _i), ("y_row", _i),
         ("y_scale", _f), ("y_shift", _f), ("given", _i), ("order", _i), ("n_rows", _i),
         ("n_outputs", _i), ("n_targets", _i),
-        # cuts
-        ("batch", _i), ("sub_batch", _i), ("row_block", _i), ("rows_limit", _i),
-        # workspace of the sub-batch
-        ("target", _i), ("target_row", _i), ("weights", _i), ("values", _i),
-        ("norms", _i), ("n_blocks", _i), ("block_norms", _i), ("scratch", _i),
+        # prediction: outputs (rows, n_outputs)
+        ("out", _i), ("out_row", _i),
         # pieces
-        ("inputs", _i), ("targets", _i), ("gemm", _i), ("transpose", _i), ("loss", _i),
-        ("loss_parameter", _f), ("dropout", _i), ("rule", _i),
-        ("penalise", _i), ("clip_values", _i), ("scale", _i), ("sum_squares", _i), ("max_norm", _i),
-        # sums over those who train together: or 0; what it is given besides; its two sums float64;
-        # the gradient of all parameters, and its elements
-        ("exchange", _i), ("exchange_context", _i), ("sums", _i),
-        ("gradient", _i), ("n_gradient", _i),
-        # steps as long as their block: or 0; squares of weights and direction (blocks, 2) float64
-        ("descend", _i), ("lengths", _i),
-        # training
-        ("plain", _i),  # gradient descent without anything added: one product updates W
+        ("inputs", _i), ("targets", _i), ("copy_rows", _i),
+    ],
+    "cuts": [
+        ("batch", _i), ("sub_batch", _i), ("row_block", _i), ("rows_limit", _i), ("threads", _i),
         ("columns", _i),  # several threads cut a step by columns, not by rows
+        ("size", _i), ("panel", _i),  # bytes of one parameter; how many are a panel
+    ],
+    "buffers": [
+        ("layers", _i), ("n_layers", _i), ("parameters", _i), ("n_parameters", _i),
+        ("thread_records", _i), ("sync", _i),  # sync: where threads meet
+        # of the sub-batch
+        ("target", _i), ("target_row", _i), ("weights", _i), ("values", _i),
+        ("a", _i), ("a_row", _i),  # the last layer's output
+        ("norms", _i), ("n_blocks", _i), ("block_norms", _i), ("scratch", _i),
+        ("gradient", _i), ("n_gradient", _i),  # of all parameters, and its elements
+        ("lengths", _i),  # squares of weights and direction (blocks, 2) float64
+    ],
+    "update": [
+        # pieces
+        ("gemm", _i), ("dropout", _i), ("loss", _i), ("loss_parameter", _f), ("transpose", _i),
+        ("rule", _i), ("penalise", _i), ("clip_values", _i), ("scale", _i), ("sum_squares", _i),
+        ("max_norm", _i), ("descend", _i),  # descend: steps as long as their block; or 0
+        # sums over those who train together: or 0; what it is given besides; its two sums float64
+        ("exchange", _i), ("exchange_context", _i), ("sums", _i),
+        ("plain", _i),  # gradient descent without anything added: one product updates W
         ("mean", _i), ("l1", _f), ("l2", _f), ("decay", _f), ("clip_value", _f), ("clip_norm", _f),
-        ("norm_bound", _f), ("want_norms", _i), ("rates", _i), ("first_step", _i),
+        ("norm_bound", _f), ("want_norms", _i), ("seed", _i), ("rates", _i), ("first_step", _i),
         # l2 divided by the weight of each batch; sums of each batch of the epoch (updates, 3), or
         # 0; squares of W, block by block
         ("l2_shared", _i), ("batches", _i), ("squares", _i),
         ("beta1", _f), ("beta2", _f), ("settings", _i),  # the rule's own (optim.rule_settings)
-        ("slot_stride", _i), ("seed", _i),
-        # prediction: outputs (rows, n_outputs)
-        ("a", _i), ("a_row", _i), ("out", _i), ("out_row", _i), ("copy_rows", _i),
-        # threads
-        ("sync", _i), ("threads", _i),
-        # out: where it stands and what it found
-        ("cursor", _i), ("batch_start", _i), ("step", _i), ("accumulated", _f),
-        ("loss_sum", _f), ("weight_sum", _f), ("joined", _i),
-        ("status", _i), ("bad_row", _i),
+        ("slot_stride", _i),
     ],
-    align=True,
-)  # fmt: skip
+    # where it stands: read when a region begins, written when it ends
+    "cursor": [
+        ("cursor", _i), ("batch_start", _i), ("step", _i),
+        ("accumulated", _f), ("loss_sum", _f), ("weight_sum", _f),
+    ],
+    # what a region has found
+    "out": [("joined", _i), ("status", _i), ("bad_row", _i)],
+}  # fmt: skip
+JOB = np.dtype([field for group in JOB_GROUPS.values() for field in group], align=True)
 
 #: Fields that hold the address of a piece (or 0), and the family that it must be of.
 PIECES: dict[str, Any] = {

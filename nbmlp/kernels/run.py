@@ -11,8 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numba
 import numpy as np
@@ -93,23 +92,22 @@ def prepare(piece: str, threads: int) -> None:
         run_parallel.compile((numba.int64, numba.int64, numba.int64))
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a region works on.
+class Task(Protocol):
+    """What a region works on: a record JOB, which says afterwards what happened.
 
     Attributes
     ----------
-    job : ndarray of JOB, shape (1,)
-        Its fields under "out" say afterwards what happened; ``joined`` how many threads took part.
-    sync : ndarray of int64
-        Where threads meet, with room for as many threads as will ever run.
     address : int
-        Of the job.
+        Of the record.
+    sync : ndarray of int64
+        Where threads meet, with room for as many as will ever run.
     """
 
-    job: NDArray[Any]
-    sync: NDArray[np.int64]
     address: int
+    sync: NDArray[np.int64]
+
+    def share_among(self, threads: int) -> None:
+        """How many threads may take part."""
 
 
 def run(piece: str, task: Task, threads: int) -> None:
@@ -129,7 +127,7 @@ def run(piece: str, task: Task, threads: int) -> None:
         try:
             _prefer_omp()
             task.sync[:] = 0
-            task.job["threads"] = threads
+            task.share_among(threads)
             before = numba.get_num_threads()
             numba.set_num_threads(threads)
             try:
@@ -140,5 +138,5 @@ def run(piece: str, task: Task, threads: int) -> None:
         finally:
             _lock.release()
         return
-    task.job["threads"] = 1
+    task.share_among(1)
     piece_function(piece, np.float64)(task.address, 0)

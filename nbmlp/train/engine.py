@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from nbmlp import tuning
 from nbmlp.errors import NonFiniteError
-from nbmlp.kernels import records
 from nbmlp.kernels.pieces import in_order, piece_function
+from nbmlp.kernels.records import STATUS
 from nbmlp.kernels.run import prepare, run
 from nbmlp.plan import choose_threads, make_plan, make_strategy
 from nbmlp.predict import Pace, Rows, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, all_finite, first_slots
-from nbmlp.train.bind import bind_batches, bind_dropout, bind_training
+from nbmlp.train.bind import bind_dropout, bind_training
 from nbmlp.train.exchange import Exchange
 from nbmlp.train.snapshot import Snapshot
 from nbmlp.train.threads import ThreadChoice
-from nbmlp.workspace import Workspace
+from nbmlp.workspace import Cursor, Workspace
 
 __all__ = ["MOST_SKIPPED", "Engine", "Explain", "bare_fact"]
 
@@ -117,10 +117,10 @@ class Engine:
         whole_norm |= train.optimizer.by_block
         strategy = make_strategy(spec, plan, self.threads, whole_norm=whole_norm)
         self.work = Workspace(spec, state, strategy)
+        self._job = self.work.job
         self.joined = self.skipped = self._skipped_in_a_row = 0
         self._skipped_last = -1
         self.first_skip: NonFiniteError | None = None
-        self._rates = np.zeros(1)
         self._order = np.arange(len(rows), dtype=np.int64)
         # Two products back, one forth; an update moves some 30 bytes per parameter.
         per_row = spec.n_parameters * (6 + 60 / self.batch)
@@ -133,11 +133,11 @@ class Engine:
         self.batches = np.zeros((self.steps_per_epoch if per_batch else 0, 3))
         self._squares = np.zeros(strategy.n_blocks if squares else 0)
         if per_batch:
-            bind_batches(self.work, self.batches, self._squares)
+            self.work.job.sum_batches(self.batches, self._squares)
         if any(spec.dropout) or spec.input_dropout:
             bind_dropout(self.work, deterministic)
         if deterministic:
-            self.work.set(rule=0, plain=0)
+            self.work.job.gradient_only()
         prepare("train", self.threads)
         self._exchange = exchange
         if exchange is not None:
@@ -174,13 +174,13 @@ class Engine:
     @property
     def rows_done(self) -> int:
         """Rows of the current epoch that have been trained on."""
-        return int(self.work["cursor"])
+        return self._job.rows_done
 
     @property
     def mean_loss(self) -> float:
         """Weighted mean of the current epoch's losses so far."""
-        weight = self.work["weight_sum"]
-        return float(self.work["loss_sum"] / weight) if weight else float("nan")
+        now = self._job.cursor
+        return now.loss / now.weight if now.weight else float("nan")
 
     def start_epoch(
         self, rates: NDArray[np.float64], order: NDArray[np.int64] | None = None
@@ -189,7 +189,7 @@ class Engine:
 
         A given order holds the number of each row once.
         """
-        work, state = self.work, self.state
+        state = self.state
         if not self.finite:
             raise NonFiniteError(
                 "the weights have NaN or infinite values before any update: set finite ones.",
@@ -202,12 +202,8 @@ class Engine:
             shuffle = piece_function("shuffle", np.float64)
             at, n, seed = self._order.ctypes.data, len(self._order), self.train.seed
             shuffle(*in_order("shuffle", order=at, n=n, seed=seed, epoch=state.epoch))
-        self._rates = np.ascontiguousarray(rates, np.float64)
-        work.block_norms[:] = self.batches[:] = 0.0
-        work.set(
-            rates=self._rates.ctypes.data, first_step=state.step, step=state.step, cursor=0,
-            batch_start=0, accumulated=0.0, loss_sum=0.0, weight_sum=0.0,
-        )  # fmt: skip
+        self.work.block_norms[:] = self.batches[:] = 0.0
+        self._job.start_epoch(rates, state.step)
         self.refresh()
 
     def region(self, most: int | None = None) -> bool:
@@ -220,21 +216,21 @@ class Engine:
         NonFiniteError
             The state then holds the last good weights.
         """
-        work = self.work
+        job = self._job
         self._snapshot.take()
-        before, start = work["cursor"], time.perf_counter()
-        work.set(rows_limit=self._limit(most))
+        before, start = job.rows_done, time.perf_counter()
+        job.limit(self._limit(most))
         threads = self._thread_choice.threads
-        run("train", work.task, threads)
-        rows, seconds = work["cursor"] - before, time.perf_counter() - start
+        run("train", job, threads)
+        rows, seconds = job.rows_done - before, time.perf_counter() - start
         if self._exchange is None:  # else regions would be of other lengths than those of others
             self._pace.measure(rows, seconds)
             self._thread_choice.measure(threads, rows, seconds)
-        self.joined = work["joined"]
+        self.joined = job.joined
         self._count_updates()
         if not self._good():
             self._recover()
-        return bool(work["cursor"] >= len(self.rows))
+        return job.rows_done >= len(self.rows)
 
     def _limit(self, most: int | None) -> int:
         """Rows of the next region."""
@@ -247,8 +243,8 @@ class Engine:
     @property
     def between_batches(self) -> bool:
         """Whether the epoch has begun, is not over, and no batch is half done."""
-        work = self.work
-        return bool(0 < work["cursor"] == work["batch_start"] < len(self.rows))
+        now = self._job.cursor
+        return not now.within_batch and 0 < now.row < len(self.rows)
 
     def carry(self) -> dict[str, NDArray[Any]]:
         """What going on later takes beside the state; within an epoch only between batches."""
@@ -285,17 +281,17 @@ class Engine:
         gradient : ndarray (n_parameters of the plan,)
             A view of the workspace, padding included.
         """
-        work = self.work
-        work.set(cursor=0, batch_start=0, accumulated=0.0, loss_sum=0.0, weight_sum=0.0, step=0)
+        self._job.take_up(Cursor())
         self.batches[:] = 0.0
         self.refresh()
         over = False
         while not over:
             between()
             over = self.region()
-        weight = work["weight_sum"] if self.train.reduction == "mean" else 1.0
-        loss = work["loss_sum"] / (weight or 1.0)  # rows without weight have no loss
-        return float(loss) + self.penalty(), work.gradient
+        sums = self._job.cursor
+        weight = sums.weight if self.train.reduction == "mean" else 1.0
+        loss = sums.loss / (weight or 1.0)  # rows without weight have no loss
+        return loss + self.penalty(), self.work.gradient
 
     def penalty(self) -> float:
         """l2/2 * |W|^2 + l1 * |W|_1 of the weights as they are."""
@@ -312,7 +308,7 @@ class Engine:
 
     def _good(self) -> bool:
         # Weights first: a bad row may come after the update that spoiled them.
-        return self.finite and self.work["status"] == records.STATUS.OK
+        return self.finite and self._job.status == STATUS.OK
 
     @property
     def finite(self) -> bool:
@@ -321,12 +317,12 @@ class Engine:
 
     def _recover(self) -> None:
         """To the state right before the failed update; raise, or leave its batch out."""
-        work = self.work
+        job = self._job
         if not self.finite:
             self._rewind()
-        work.set(cursor=work["batch_start"], accumulated=0.0)
+        job.take_up(job.cursor.before_batch())
         self._count_updates()
-        if self._exchange is not None and work["status"] == records.STATUS.ELSEWHERE:
+        if self._exchange is not None and job.status == STATUS.ELSEWHERE:
             raise self._exchange.error or NonFiniteError(
                 f"update {self.state.step + 1} was not made: another of those who train together"
                 " has met a value that is not finite, and says where.", step=self.state.step,
@@ -339,13 +335,13 @@ class Engine:
 
     def _rewind(self) -> None:
         """Repeat the region, halving it, up to right before the update that spoiled the weights."""
-        work, start = self.work, self._snapshot
-        rows = work["cursor"] - start["cursor"]  # that many are known to spoil them
+        job, start = self._job, self._snapshot
+        rows = job.rows_done - start.cursor.row  # that many are known to spoil them
         while rows > 1:
             half = rows // 2
             self._repeat(half)
             if self.finite:
-                rows -= work["cursor"] - start["cursor"]
+                rows -= job.rows_done - start.cursor.row
                 start.take()
             else:
                 rows = half
@@ -355,42 +351,41 @@ class Engine:
     def _repeat(self, rows: int) -> None:
         self._snapshot.restore()
         self.refresh()
-        self.work.set(rows_limit=rows)
-        run("train", self.work.task, self._thread_choice.threads)
+        self._job.limit(rows)
+        run("train", self._job, self._thread_choice.threads)
 
     def _may_skip(self) -> bool:
         if self.train.on_nonfinite != "ignore" or self.whole:
             return False
-        follows = self.work["step"] == self._skipped_last + 1
+        follows = self._job.cursor.step == self._skipped_last + 1
         self._skipped_in_a_row = self._skipped_in_a_row + 1 if follows else 1
         return self._skipped_in_a_row <= MOST_SKIPPED
 
     def _skip(self) -> None:
         """Leave the batch out; it counts as an update, so that schedules go on as planned."""
-        work = self.work
-        self.skipped, self._skipped_last = self.skipped + 1, work["step"]
-        self.batches[work["step"] - work["first_step"] :] = 0.0
-        end = min(work["batch_start"] + self.batch, len(self.rows))
-        work.set(cursor=end, batch_start=end, step=work["step"] + 1)
+        job, now = self._job, self._job.cursor
+        self.skipped, self._skipped_last = self.skipped + 1, now.step
+        self.batches[now.step - job.first_step :] = 0.0
+        end = min(now.batch_start + self.batch, len(self.rows))
+        job.take_up(now.behind_batch(end))
         self._count_updates()
 
     def _count_updates(self) -> None:
-        if self.work["rule"]:
-            self.state.step = self.work["step"]
+        if self._job.updates:
+            self.state.step = self._job.cursor.step
 
     def batch_places(self) -> NDArray[np.int64]:
         """Rows (of `rows`) of the batch that the engine stands before, in its order."""
-        start = self.work["batch_start"]
+        start = self._job.cursor.batch_start
         end = min(start + self.batch, len(self.rows))
-        shuffled = self.work["order"] != 0
-        return self._order[start:end].copy() if shuffled else np.arange(start, end)
+        return self._order[start:end].copy() if self.train.shuffle else np.arange(start, end)
 
     def places_done(self) -> NDArray[np.int64]:
         """Rows (of `rows`) that the weights have been trained on, as far as the engine knows."""
         first_epoch = self.state.step < self.steps_per_epoch
-        return self._order[: self.work["cursor"] if first_epoch else len(self.rows)]
+        return self._order[: self.rows_done if first_epoch else len(self.rows)]
 
     @property
     def rate(self) -> float:
         """Learning rate of the update that the engine stands before."""
-        return float(self._rates[self.work["step"] - self.work["first_step"]])
+        return self._job.rate

@@ -64,8 +64,5 @@ class Exchange:
         """Let an engine's updates wait for the sums of all."""
         self._gradient = work.gradient
         address = ctypes.cast(self._called, ctypes.c_void_p).value
-        work.bind(scale="scale")
-        work.set(
-            exchange=address, sums=self._sums.ctypes.data, gradient=work.gradient.ctypes.data,
-            n_gradient=work.gradient.size, plain=0,
-        )  # fmt: skip
+        assert address is not None
+        work.job.exchange_by(address, self._sums)

@@ -1,5 +1,6 @@
 """What may be discarded, and the tables of addresses over it."""
 
+from nbmlp.workspace.job import Cursor, Job
 from nbmlp.workspace.workspace import Workspace
 
-__all__ = ["Workspace"]
+__all__ = ["Cursor", "Job", "Workspace"]

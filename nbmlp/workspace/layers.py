@@ -170,6 +170,7 @@ def describe_parameters(net: Places, k: int) -> Record:
     blocks = own.blocks
     fields = {
         "w": net.theta + block.offset * size, "row": block.row * size,
+        "slots": address(net.state.slots) + block.offset * size,
         "g": address(net.buffers.gradient) + block.offset * size,
         "rows": block.rows, "weights": block.weights, "panels": layer.panels_out,
         "rate": block.rate, "decay": block.decay, "clip": block.clip,

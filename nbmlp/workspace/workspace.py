@@ -6,20 +6,20 @@ Sized once from a plan, allocated once, handed out as addresses. No step allocat
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nbmlp import tuning
 from nbmlp.kernels import records
-from nbmlp.kernels.pieces import in_order, piece_address
-from nbmlp.kernels.run import Task
+from nbmlp.kernels.pieces import in_order
 from nbmlp.plan import Strategy
 from nbmlp.plan.strategy import Kind, Reading, choose_reading
 from nbmlp.spec import ModelSpec
-from nbmlp.state import State
+from nbmlp.state import State, address
 from nbmlp.workspace.buffers import Buffers
+from nbmlp.workspace.job import Job
 from nbmlp.workspace.layers import Places, describe, describe_parameters
 from nbmlp.workspace.table import Table
 
@@ -42,7 +42,7 @@ class Workspace:
         self.threads, self.training = strategy.threads, strategy.training
         self.element = self.plan.element
         self.buffers = buffers = Buffers(strategy)
-        self.rows, self.sync = buffers.rows, buffers.sync
+        self.rows = buffers.rows
         #: Output and delta of each layer for the rows at hand (rows, stride).
         self.activations, self.deltas = buffers.activations, buffers.deltas
         self.row_weights, self.losses = buffers.row_weights, buffers.losses
@@ -52,19 +52,13 @@ class Workspace:
         #: Kind, thinness and scale of the rows that are read, and how.
         self._reads: tuple[np.dtype[Any] | str, bool, float] | None = None
         self.reading: Reading | None = None
-        self._job = Table(records.JOB, 1)
-        self._fields = self._job.fields()  # at once: a prediction may take 7 us in all
-        self._layers = Table(records.LAYER, len(strategy.stages))
-        self._parameters = Table(records.PARAMETER, len(self.plan.blocks))
-        self.job, self.layers = self._job.records, self._layers.records
-        self.parameters = self._parameters.records
+        self._layers = Table(records.LAYER, len(strategy.stages), self.element)
+        self._parameters = Table(records.PARAMETER, len(self.plan.blocks), self.element)
+        self.layers, self.parameters = self._layers.records, self._parameters.records
         #: Arguments of the piece that renews a transposed copy, for each that there is.
         self.transposes: list[tuple[float, ...]] = []
-        #: Of the optimizer's rule, in its order.
-        self.settings = np.zeros(0)
-        self.task = Task(self.job, self.sync, self._job.address)
-        self._bind_job()
-        self._bind_layers()
+        self.job = Job(spec, strategy, buffers, self._layers, self._parameters)
+        self._describe()
 
     @property
     def nbytes(self) -> int:
@@ -73,43 +67,19 @@ class Workspace:
 
     # -- tables
 
-    def _bind_job(self) -> None:
-        plan, spec, buffers = self.plan, self.spec, self.buffers
-        size, stored = self.element.compute_bytes, self.element.storage_bytes
-        loss = spec.loss_function
-        self.set(
-            layers=self._layers.address, n_layers=len(self.layers),
-            parameters=self._parameters.address, n_parameters=len(self.parameters),
-            thread_records=buffers.thread_records.ctypes.data, size=size,
-            panel=tuning.PANEL_BYTES // size,
-            n_outputs=spec.n_outputs, n_targets=spec.n_outputs,
-            sub_batch=plan.sub_batch, row_block=plan.row_block, columns=self.strategy.columns,
-            target=buffers.target.ctypes.data, target_row=plan.target_row * size,
-            weights=self.row_weights.ctypes.data, values=self.losses.ctypes.data,
-            norms=self.norms.ctypes.data, n_blocks=self.strategy.n_blocks,
-            block_norms=self.block_norms.ctypes.data, scratch=buffers.scratch.ctypes.data,
-            a=self.activations[-1].ctypes.data, a_row=plan.layers[-1].a_row * stored,
-            sync=self.sync.ctypes.data, loss_parameter=loss.parameter, y_scale=1.0, x_scale=1.0,
-        )  # fmt: skip
-        self.bind(gemm="gemm", loss=f"{loss.name}.loss")
-        if spec.label_smoothing:
-            scale, shift = spec.smoothing
-            self.set(y_scale=scale, y_shift=shift)
-
-    def _bind_layers(self) -> None:
+    def _describe(self) -> None:
         net = Places(self.spec, self.state, self.buffers)
         for i, stage in enumerate(self.strategy.stages):
-            if stage.kind is Kind.DROPOUT:
-                self.bind(dropout="dropout")
             fields, pieces = describe(net, stage)
-            self.set_layer(i, **fields)
-            self.bind_in_layer(i, **pieces)
+            self._layers.set(i, **fields)
+            self._layers.bind(i, **pieces)
         if not self.training:
             return
         for k, block in enumerate(self.plan.blocks):
             fields, pieces = describe_parameters(net, k)
             at = self._layers.address_of(self._product(block.layer))
-            self.set_parameters(k, **fields, layer=at, **self._addresses(pieces))
+            self._parameters.set(k, **fields, layer=at)
+            self._parameters.bind(k, **pieces)
             if "wt" in fields:
                 same = {name: fields[name] for name in ("w", "wt", "wt_row", "panels")}
                 rows, row = fields["weights"], fields["row"]
@@ -123,7 +93,7 @@ class Workspace:
 
     # -- rows of data
 
-    def bind_inputs(self, kind: np.dtype[Any] | str, thin: bool, scale: float) -> None:
+    def read_rows(self, kind: np.dtype[Any] | str, thin: bool, scale: float) -> None:
         """How rows are read: sparse and `thin` ones, and dense ones that need no change, in place.
 
         Others are written out times `scale`.
@@ -132,13 +102,13 @@ class Workspace:
             return
         dtype = kind.name if isinstance(kind, np.dtype) else None
         reading = choose_reading(self.strategy, self.spec, dtype, thin, scale)
-        self.bind(inputs=f"{kind}.at" if reading is Reading.THIN else f"inputs.{dtype or kind}")
-        if isinstance(kind, np.dtype):
-            self.set(x_bytes=self.spec.n_inputs * kind.itemsize)
-        self._bind_first(reading, str(kind))
+        piece = f"{kind}.at" if reading is Reading.THIN else f"inputs.{kind}"
+        nbytes = self.spec.n_inputs * kind.itemsize if isinstance(kind, np.dtype) else 0
+        self.job.read_by(piece, nbytes, scale)
+        self._read_first(reading, str(kind))
         self._reads, self.reading = (kind, thin, scale), reading
 
-    def _bind_first(self, reading: Reading, kind: str) -> None:
+    def _read_first(self, reading: Reading, kind: str) -> None:
         """Inputs and the product over them."""
         product, name = self._product(0), "dense"
         room = {"room": 0, "room_own": 0}
@@ -146,20 +116,21 @@ class Workspace:
             name = kind
             if self.training:
                 length = self.buffers.need_blocks() * self.element.compute_bytes
-                room = {"room": self.buffers.blocks.ctypes.data, "room_own": length}
+                room = {"room": address(self.buffers.blocks), "room_own": length}
         by_address = reading in (Reading.BY_ADDRESS, Reading.IN_PLACE)
         if by_address:
             length = self.buffers.need_places() * 8
-            room = {"room": self.buffers.places.ctypes.data, "room_own": length}
+            room = {"room": address(self.buffers.places), "room_own": length}
         in_place = reading is Reading.IN_PLACE
         own = "by_address.point" if in_place else "by_address.write"
-        self.set_layer(0, **room)
-        self.bind_in_layer(0, forward=own if by_address else "inputs.forward")
-        copied = self.buffers.x.ctypes.data if in_place and self.training else 0
-        self.set_layer(product, **room, ahead=tuning.ADDRESSED_ROWS if in_place else 0, copy=copied)
-        self.bind_in_layer(product, forward=f"{'by_address' if by_address else name}.forward")
+        self._layers.set(0, **room)
+        self._layers.bind(0, forward=own if by_address else "inputs.forward")
+        copied = address(self.buffers.x) if in_place and self.training else 0
+        ahead = tuning.ADDRESSED_ROWS if in_place else 0
+        self._layers.set(product, **room, ahead=ahead, copy=copied)
+        self._layers.bind(product, forward=f"{'by_address' if by_address else name}.forward")
         if self.training:
-            self.set_parameters(0, **self._addresses({"gradient": f"{name}.gradient"}))
+            self._parameters.bind(0, gradient=f"{name}.gradient")
 
     # -- what is set from outside
 
@@ -171,46 +142,20 @@ class Workspace:
                 drop = self.spec.dropout[stage.layer] if stage.layer >= 0 else None
                 yield i, self.spec.input_dropout if drop is None else drop
 
-    def bare_products(self, k: int) -> NDArray[Any]:
-        """Let the plan's layer k put out z; returns the table as it was."""
+    def keep(self, layer: int, share: float, factor: float) -> None:
+        """Let one of `dropouts` keep a share of its units, times a factor."""
+        self._layers.set(layer, keep=share, factor=factor)
+
+    @contextmanager
+    def bare_products(self, k: int) -> Iterator[None]:
+        """Let the plan's layer k put out z meanwhile."""
         before = self.layers.copy()
         for i, stage in enumerate(self.strategy.stages):
             if stage.layer == k and stage.kind is Kind.DROPOUT:
-                self.set_layer(i, keep=1.0, factor=1.0)
+                self.keep(i, 1.0, 1.0)
             if stage.layer == k and stage.kind is Kind.ACTIVATION:
-                self.bind_in_layer(i, activate="identity.forward")
-        return before
-
-    def _addresses(self, pieces: dict[str, str]) -> dict[str, int]:
-        """Addresses of pieces for these elements, each of the family that its field asks for."""
-        return {
-            field: piece_address(name, self.element, records.PIECES[field])
-            for field, name in pieces.items()
-        }
-
-    def bind(self, **pieces: str) -> None:
-        """Let fields of the job call the pieces that are named."""
-        self.set(**self._addresses(pieces))
-
-    def bind_in_layer(self, i: int, **pieces: str) -> None:
-        """Let fields of one layer of the tables call the pieces that are named."""
-        self.set_layer(i, **self._addresses(pieces))
-
-    def set(self, **fields: Any) -> None:
-        """Set fields of the job record."""
-        places = self._fields
-        for name, value in fields.items():
-            view, at = places[name]
-            view[at] = value
-
-    def set_layer(self, i: int, **fields: Any) -> None:
-        """Set fields of one layer of the tables."""
-        self._layers.set(i, fields)
-
-    def set_parameters(self, k: int, **fields: Any) -> None:
-        """Set fields of one block of parameters."""
-        self._parameters.set(k, fields)
-
-    def __getitem__(self, name: str) -> Any:
-        view, at = self._fields[name]
-        return view[at]
+                self._layers.bind(i, activate="identity.forward")
+        try:
+            yield
+        finally:
+            self.layers[:] = before
