@@ -17,13 +17,15 @@ def usual_deviation(activation: Activation, n_in: int, n_out: int) -> float:
 
 
 def initialise(state: State, spec: ModelSpec, seed: int) -> None:
-    """Fill `state` with the spec's first weights; biases are zero.
+    """Fill `state` with the spec's first weights; biases are zero, factors one.
 
     `seed` alone decides, so that nets of one seed agree in float32 and float64 up to rounding.
     """
     rng = np.random.Generator(np.random.Philox(seed))
     start = read_initialiser(spec.init)
     state.theta[:] = 0
+    for _, part, values in state.parts():
+        values[:] = part.start
     for W, function in zip(state.weights(), spec.functions, strict=True):
         row = start.row or INITIALISERS[function.row.init]
         n_in, n_out = W.shape

@@ -189,6 +189,7 @@ class Predictor:
     ) -> tuple[float, ...]:
         job = work.job
         bind_rows(work, rows)
+        work.refresh()
         job.predict_into(out)
         sums = self._add_losses(job, len(rows)) if loss else None
         blocks = -(-len(rows) // self.plan.row_block)  # the least that a thread takes

@@ -171,10 +171,10 @@ def engine_gradient(
 
 
 def assert_padding_is_zero(state: State, arena: NDArray[Any]) -> None:
-    """No kernel has left anything behind the columns of a matrix."""
-    for layer in state.plan.layers:
-        flat = arena[layer.offset : layer.offset + layer.depth * layer.row]
-        assert not flat.reshape(layer.depth, layer.row)[:, layer.n_out :].any()
+    """No kernel has left anything behind the columns of a block of parameters."""
+    for block in state.plan.blocks:
+        flat = arena[block.offset : block.end]
+        assert not flat.reshape(block.rows, block.row)[:, block.columns :].any()
 
 
 class Trained(NamedTuple):

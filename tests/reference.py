@@ -37,13 +37,19 @@ class Params(NamedTuple):
 
     def map(self, function: Callable[[Array], Array]) -> Params:
         """Apply `function` to every block."""
-        return Params([function(W) for W in self.W], [function(b) for b in self.b])
+        return self.filled([function(block) for block in self.blocks()])
 
     def blocks(self) -> list[Array]:
-        """W0, b0, W1, b1, ..."""
-        if not self.b:
-            return list(self.W)
-        return [block for pair in zip(self.W, self.b, strict=True) for block in pair]
+        """W0, b0, W1, b1, ...: those that there are."""
+        return [block for k in range(len(self.W)) for part in self for block in part[k : k + 1]]
+
+    def filled(self, blocks: Sequence[Array]) -> Params:
+        """Others of the same shapes, in the order of :meth:`blocks`."""
+        given, parts = iter(blocks), [[] for _ in self]  # type: list[list[Array]]
+        for k in range(len(self.W)):
+            for own, part in zip(self, parts, strict=True):
+                part += [next(given) for _ in own[k : k + 1]]
+        return Params(*parts)
 
     def flat(self) -> Array:
         """All blocks as one vector, in the order of :meth:`blocks`, W row by row."""
@@ -52,14 +58,11 @@ class Params(NamedTuple):
 
 def from_flat(spec: ModelSpec, flat: Array) -> Params:
     """The inverse of :meth:`Params.flat`."""
-    W, b, at = [], [], 0
-    for n_in, n_out in zip(spec.layer_sizes[:-1], spec.layer_sizes[1:], strict=True):
-        W.append(flat[at : at + n_in * n_out].reshape(n_in, n_out))
-        at += n_in * n_out
-        if spec.bias:
-            b.append(flat[at : at + n_out])
-            at += n_out
-    return Params(W, b)
+    shapes = [block.shape for block in random_params(spec, np.random.default_rng(0)).blocks()]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    pieces = zip(np.split(flat, ends[:-1]), shapes, strict=True)
+    parts = [part.reshape(shape) for part, shape in pieces]
+    return random_params(spec, np.random.default_rng(0)).filled(parts)
 
 
 def random_params(spec: ModelSpec, rng: np.random.Generator, scale: float = 1.0) -> Params:
@@ -67,7 +70,13 @@ def random_params(spec: ModelSpec, rng: np.random.Generator, scale: float = 1.0)
     pairs = list(zip(spec.layer_sizes[:-1], spec.layer_sizes[1:], strict=True))
     W = [rng.normal(0.0, scale / math.sqrt(n_in), (n_in, n_out)) for n_in, n_out in pairs]
     b = [rng.normal(0.0, 0.3 * scale, n_out) for _, n_out in pairs] if spec.bias else []
-    return Params(W, b)
+
+    def vectors(wanted: bool, mean: float, widths: Sequence[int]) -> list[Array]:
+        return [rng.normal(mean, 0.3, width) for width in widths] if wanted else []
+
+    return Params(
+        W, b,
+    )  # fmt: skip
 
 
 def one_hot(labels: NDArray[np.integer], n_classes: int) -> Array:
@@ -205,9 +214,9 @@ def penalty(train: TrainSpec, params: Params) -> float:
 class Tape(NamedTuple):
     """What a forward pass leaves for the backward pass; one entry per layer."""
 
-    inputs: list[Array]  # X or the activation below, after dropout, (batch, in)
+    inputs: list[Array]  # X or what lies below, after dropout, (batch, in)
     scales: list[Any]  # what dropout multiplied it by: a number or (batch, in)
-    z: list[Array]  # (batch, out)
+    z: list[Array]  # what the activation takes, (batch, out)
     output: Array  # yhat, (batch, n_outputs)
 
 
@@ -234,31 +243,32 @@ def forward(spec: ModelSpec, params: Params, X: Array, masks: Masks | None = Non
     """
     a = np.asarray(X, dtype=np.float64)
     functions = (*spec.activation, spec.output)
-    inputs, scales, zs = [], [], []
+    tape = Tape([], [], [], a)
     for layer, function in enumerate(functions):
         scale = dropout_scale(spec, layer, masks)
         a = a * scale
         z = a @ params.W[layer]
         if params.b:
             z = z + params.b[layer]
-        inputs.append(a)
-        scales.append(scale)
-        zs.append(z)
+        tape.inputs.append(a)
+        tape.scales.append(scale)
+        tape.z.append(z)
         a = activate(function, z)
-    return Tape(inputs, scales, zs, a)
+    return tape._replace(output=a)
 
 
 def backward(spec: ModelSpec, params: Params, tape: Tape, delta: Array) -> Params:
     """Gradient of the data loss, from `delta` = dL/dz of the output (batch, n_outputs)."""
-    W: list[Array] = []
-    b: list[Array] = []
+    g = Params([], [])
     for layer in reversed(range(len(params.W))):
-        W.insert(0, tape.inputs[layer].T @ delta)
-        b.insert(0, delta.sum(axis=0))
-        if layer:
-            da = (delta @ params.W[layer].T) * tape.scales[layer]
-            delta = times_derivative(spec.activation[layer - 1], tape.z[layer - 1], da)
-    return Params(W, b if spec.bias else [])
+        g.W.insert(0, tape.inputs[layer].T @ delta)
+        g.b.insert(0, delta.sum(axis=0))
+        down = delta @ params.W[layer].T
+        if layer == 0:
+            break
+        da = down * tape.scales[layer]
+        delta = times_derivative(spec.activation[layer - 1], tape.z[layer - 1], da)
+    return g if spec.bias else g._replace(b=[])
 
 
 class LossAndGradient(NamedTuple):
@@ -286,7 +296,7 @@ def loss_and_gradient(
         w = w / w.sum()
     g = backward(spec, params, tape, delta * w[:, None])
     g_W = [g + train.l2 * W + train.l1 * np.sign(W) for g, W in zip(g.W, params.W, strict=True)]
-    return LossAndGradient(float(losses @ w), penalty(train, params), Params(g_W, g.b))
+    return LossAndGradient(float(losses @ w), penalty(train, params), g._replace(W=g_W))
 
 
 # --- optimizers: rule(settings, w, g, slots, factor, t) -> w -----------------------------------
@@ -404,16 +414,16 @@ def update(
     shrink = 1.0 - optimizer.learning_rate * factor * train.decay
     if optimizer.by_block:  # there decay is part of the direction
         rule, shrink = partial(rule, decay=train.decay), 1.0
-    decayed = Params([W * shrink for W in params.W], params.b)
+    decayed = params._replace(W=[W * shrink for W in params.W])
     grads = clip(train, gradient).blocks()
     new = [
         rule(optimizer, w, g, s, factor, t)
         for w, g, s in zip(decayed.blocks(), grads, slots, strict=True)
     ]
-    stepped = Params(new[::2], new[1::2]) if params.b else Params(new, [])
+    stepped = params.filled(new)
     if train.max_norm is None:
         return stepped
-    return Params([limit_norms(W, train.max_norm) for W in stepped.W], stepped.b)
+    return stepped._replace(W=[limit_norms(W, train.max_norm) for W in stepped.W])
 
 
 class Step(NamedTuple):

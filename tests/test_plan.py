@@ -59,7 +59,7 @@ class TestShapes:
         spec = ModelSpec(5, 1, (50, 300))
         for whole_norm, first in ((False, Share.PANELS), (True, Share.ROWS)):
             strategy = make_strategy(spec, make_plan(spec, 20), 1, whole_norm=whole_norm)
-            shares = [layer.blocks.share for layer in strategy.layers]
+            shares = [blocks.share for blocks in strategy.blocks]
             assert shares == [first, Share.ROWS, Share.ROWS]
 
 
@@ -102,6 +102,7 @@ class TestOutline:
             outline, plan = Outline.of(spec, batch, 2), make_plan(spec, batch)
             strategy = make_strategy(spec, plan, outline.threads)
             assert outline.columns == strategy.columns
-            for told, own in zip(outline.layers, strategy.layers, strict=True):
-                assert (told.blocks, told.block_rows) == (own.blocks.count, own.blocks.rows)
+            layers = zip(outline.layers, strategy.layers, strategy.blocks, strict=True)
+            for told, own, blocks in layers:
+                assert (told.blocks, told.block_rows) == (blocks.count, blocks.rows)
                 assert told.product.startswith(own.product)

@@ -221,9 +221,9 @@ class _Probe:
         """Which side of its kinks every unit and residual of the last pass is on."""
         n, work = len(self._rows), self._engine.work
         sides = [np.zeros((n, 0), np.bool_)]
-        layers = zip(self._spec.functions, work.activations, work.plan.layers, strict=True)
+        layers = zip(self._spec.functions, work.buffers.saved, work.plan.layers, strict=True)
         for function, a, layer in layers:
-            if function.row.kinked:
+            if function.row.kinked:  # z, or f(z), which has its sign
                 sides.append(a[:n, : layer.n_out] > 0)
         loss = self._spec.loss_function
         if loss.row.kink is not None and self._rows.y is not None:

@@ -54,8 +54,14 @@ class Problem:
         Raises
         ------
         SpecError
-            Rows with weights, which the code would not know of.
+            Rows with weights, which the code would not know of; a net of more than products,
+            activations and dropout.
         """
+        if spec.features:
+            raise SpecError(
+                f"function= is compared with nets of weights and biases alone: {spec.features[0]}"
+                " does not go with it."
+            )
         if rows.weights is not None:
             raise SpecError("sample_weight does not go with function=: leave it out.")
         still = (0.0,) * len(spec.hidden)

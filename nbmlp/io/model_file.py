@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmlp.errors import ModelFileError, NbmlpError
+from nbmlp.errors import ModelFileError, NbmlpError, listing
 from nbmlp.io.archive import read, write
 from nbmlp.plan import make_plan
 from nbmlp.schedules import PlateauState
-from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.spec import FEATURES, ModelSpec, TrainSpec
 from nbmlp.state import State, new_state
 
 __all__ = ["Stored", "load", "save"]
@@ -63,10 +63,21 @@ def save(path: _Path, stored: Stored, kind: str) -> None:
             arrays[f"slot.{name}"] = state.get_flat(slot)
     arrays.update({f"extra.{name}": array for name, array in stored.arrays.items()})
     metadata = {
+        "features": list(stored.spec.features),
         "model": stored.spec.to_dict(), "training": train.to_dict(), "extra": stored.extra,
         "step": state.step, "epoch": state.epoch, "plateau": asdict(state.plateau),
     }  # fmt: skip
     write(path, arrays, metadata, kind=kind)
+
+
+def _check_features(path: _Path, features: Any) -> None:
+    """Refuse what this version could not compute; files of old ones name none."""
+    unknown = [str(name)[:40] for name in features if name not in FEATURES]
+    if unknown:
+        raise ModelFileError(
+            f"cannot read {os.fspath(path)}: its net has {listing(unknown, 5)}, which this"
+            " version of nbmlp does not know; upgrade nbmlp."
+        )
 
 
 def load(path: _Path, kind: str) -> Stored:
@@ -78,6 +89,7 @@ def load(path: _Path, kind: str) -> Stored:
         Missing, damaged, newer or of another kind: one sentence says which.
     """
     arrays, metadata = read(path, kind=kind)
+    _check_features(path, metadata.get("features", ()))
     try:
         spec = ModelSpec.from_dict(metadata["model"])
         train = TrainSpec.from_dict(metadata["training"])

@@ -27,6 +27,7 @@ __all__ = [
     "layer_pass",
     "loss",
     "max_norm",
+    "parameter_pass",
     "penalise",
     "product",
     "region",
@@ -60,6 +61,10 @@ layer_gradient = family(
     "layer_gradient", job=int, layer=int, thread=int, c=int, first=int, rows=int, low=int, high=int,
     m=int, alpha=float, beta=float,
 )  # fmt: skip
+
+#: What is to be done with rows `first`... of a block of parameters besides the update, all panels
+#: of them: `own` is the address of its record, which leads to a second one.
+parameter_pass = family("parameter_pass", job=int, own=int, first=int, rows=int)
 
 # --------------------------------------------------------------------------------- rows of data
 

@@ -80,6 +80,9 @@ PARAMETER = np.dtype(
         ("w", _i), ("g", _i), ("slots", _i), ("row", _i),
         ("rows", _i), ("weights", _i), ("panels", _i),
         ("wt", _i), ("wt_row", _i),  # transposed copy of the weights, or 0
+        # or 0: what finishes a gradient once all of it is there; what renews a copy of w (rows,
+        # panels) after an update; the record of the block that both also look at
+        ("complete", _i), ("refresh", _i), ("copy", _i), ("other", _i),
         # update blocks: rows that a rule takes at once; `group` of them are one gradient
         ("block_rows", _i), ("blocks", _i), ("first_block", _i), ("group", _i),
         ("share", _i),  # how threads share it, of `cuts`
@@ -139,6 +142,7 @@ JOB_GROUPS: dict[str, list[tuple[str, Any]]] = {
         ("max_norm", _i), ("descend", _i),  # descend: steps as long as their block; or 0
         # sums over those who train together: or 0; what it is given besides; its two sums float64
         ("exchange", _i), ("exchange_context", _i), ("sums", _i),
+        ("completes", _i),  # there are gradients to be finished, and copies to be renewed
         ("plain", _i),  # gradient descent without anything added: one product updates W
         ("mean", _i), ("l1", _f), ("l2", _f), ("decay", _f), ("clip_value", _f), ("clip_norm", _f),
         ("norm_bound", _f), ("want_norms", _i), ("seed", _i), ("rates", _i), ("first_step", _i),
@@ -165,6 +169,7 @@ PIECES: dict[str, Any] = {
     "activate": abi.forward, "derive": abi.backward,
     # of parameters
     "gradient": abi.layer_gradient,
+    "complete": abi.parameter_pass, "refresh": abi.parameter_pass,
     # of a job
     "inputs": abi.inputs, "targets": abi.targets, "gemm": abi.product,
     "transpose": abi.transpose, "loss": abi.loss, "dropout": abi.dropout, "rule": abi.rule,

@@ -6,7 +6,7 @@ from nbmlp.kernels._jit import spliced
 from nbmlp.kernels.records import JOB, LAYER, PARAMETER, THREAD
 from nbmlp.kernels.vecmath import vector_of
 
-__all__ = ["job_at", "layers_at", "parameters_at", "records_at", "threads_at"]
+__all__ = ["job_at", "layers_at", "parameter_at", "parameters_at", "records_at", "threads_at"]
 
 #: ``layers_at(address, n)``: n records, one after the other.
 layers_at, parameters_at, threads_at = vector_of(LAYER), vector_of(PARAMETER), vector_of(THREAD)
@@ -17,6 +17,12 @@ _jobs = vector_of(JOB)
 def job_at(address):
     """The job's record."""
     return _jobs(address, 1)[0]
+
+
+@spliced
+def parameter_at(address):
+    """One block of parameters."""
+    return parameters_at(address, 1)[0]
 
 
 @spliced

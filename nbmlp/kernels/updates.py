@@ -9,6 +9,7 @@ from __future__ import annotations
 from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner
 from nbmlp.kernels.cuts import Share
+from nbmlp.kernels.records import PARAMETER
 from nbmlp.kernels.threads import barrier, share
 from nbmlp.kernels.vecmath import vector_of
 from nbmlp.tuning import PANEL_BYTES
@@ -16,6 +17,7 @@ from nbmlp.tuning import PANEL_BYTES
 __all__ = ["exchange_sums", "update_parameters"]
 
 _doubles = vector_of("float64")
+_NEXT = PARAMETER.itemsize
 _PANELS, _UNITS = int(Share.PANELS), int(Share.UNITS)
 
 
@@ -26,6 +28,8 @@ def _sum_gradient(own, at, c, part, m, alpha, beta):
     at: addresses of job and thread; m: rows of the sub-batch.
     """
     first, rows, low, high = part
+    if own.gradient == 0:  # it follows from another block's
+        return
     abi.layer_gradient(
         own.gradient, job=at[0], layer=own.layer, thread=at[1], c=c, first=first, rows=rows,
         low=low, high=high, m=m, alpha=alpha, beta=beta,
@@ -207,6 +211,12 @@ def _scale_and_update(job, own, b, factor, pace):
 
 
 @inner
+def _later(job):
+    """Whether something comes between a gradient's sum and its update."""
+    return job.exchange != 0 or job.completes
+
+
+@inner
 def _sum(job, own, at, thread, batch, waits, pace):
     """One thread's part of one block of parameters: its gradient and, if nobody must wait, update.
 
@@ -214,7 +224,7 @@ def _sum(job, own, at, thread, batch, waits, pace):
     """
     m, scale, carry, last = batch
     start, stop, low, high = _rectangle(own, thread)
-    at_once = last and job.plain and not carry
+    at_once, finish = last and job.plain and not carry, last and not _later(job)
     for block in range(start, stop, own.group):
         end = min(block + own.group, stop)
         first, rows = _block(own, block, end)
@@ -224,7 +234,7 @@ def _sum(job, own, at, thread, batch, waits, pace):
             _transpose(job, own, part)
             continue
         _sum_gradient(own, at, own.g, part, m, scale, scale if carry else 0.0)
-        if last and job.exchange == 0:
+        if finish:
             for b in range(block, end):
                 _finish(job, own, b, low, high, scale, waits, pace)
 
@@ -241,15 +251,15 @@ def exchange_sums(job, weight, lost):
 
 
 @inner
-def _exchange(job, parameters, thread, weight, waits, pace):
-    """What all have summed takes the gradient's place; returns whether all can go on."""
+def _exchange(job, parameters, thread, weight):
+    """What all have summed takes the gradient's place; returns 1 over its weight, 0 if lost."""
     barrier(job.sync, thread)
     if thread.rank == 0:
         exchange_sums(job, weight, 0.0)
     barrier(job.sync, thread)
     sums = _doubles(job.sums, 2)
     if sums[1] > 0.0:
-        return False
+        return 0.0
     scale = 1.0 / sums[0] if job.mean and sums[0] > 0.0 else 1.0
     for k in range(len(parameters)):
         own = parameters[k]
@@ -258,8 +268,47 @@ def _exchange(job, parameters, thread, weight, waits, pace):
             first, rows = _block(own, b, b + 1)
             g = own.g + first * own.row + low * PANEL_BYTES
             abi.scale(job.scale, g=g, rows=rows, row=own.row, panels=high - low, factor=scale)
+    return scale
+
+
+@inner
+def _complete(job, parameters, thread, at):
+    """This thread's rows of each gradient that another one follows from."""
+    address = job.parameters
+    for k in range(len(parameters)):
+        own = parameters[k]
+        low, high = share(own.rows, 1, thread.rank, thread.size)
+        if own.complete != 0 and low < high:
+            rows = high - low
+            abi.parameter_pass(own.complete, job=at[0], own=address, first=low, rows=rows)
+        address += _NEXT
+
+
+@inner
+def _refresh(job, parameters, thread, at):
+    """This thread's rows of each copy of weights."""
+    address = job.parameters
+    for k in range(len(parameters)):
+        own = parameters[k]
+        low, high = share(own.rows, 1, thread.rank, thread.size)
+        if own.refresh != 0 and low < high:
+            rows = high - low
+            abi.parameter_pass(own.refresh, job=at[0], own=address, first=low, rows=rows)
+        address += _NEXT
+
+
+@inner
+def _finish_later(job, parameters, thread, at, scale, waits, pace):
+    """Gradients of all blocks are complete: the rest of their update."""
+    if job.completes:
+        barrier(job.sync, thread)
+        _complete(job, parameters, thread, at)
+        barrier(job.sync, thread)
+    for k in range(len(parameters)):
+        own = parameters[k]
+        start, stop, low, high = _rectangle(own, thread)
+        for b in range(start, stop):
             _finish(job, own, b, low, high, scale, waits, pace)
-    return True
 
 
 @inner
@@ -274,9 +323,13 @@ def update_parameters(job, parameters, thread, at, batch, weight, pace):
     waits = last and (job.clip_norm > 0.0 or job.want_norms)
     for k in range(len(parameters)):
         _sum(job, parameters[k], at, thread, batch, waits, pace)
-    together = last and job.exchange != 0
-    if together and not _exchange(job, parameters, thread, weight, waits, pace):
-        return False
+    if last and _later(job):
+        scale = batch[1]
+        if job.exchange != 0:
+            scale = _exchange(job, parameters, thread, weight)
+            if scale == 0.0:
+                return False
+        _finish_later(job, parameters, thread, at, scale, waits, pace)
     if waits:
         barrier(job.sync, thread)
         norm = _sum_norms(job, parameters, thread)
@@ -293,6 +346,9 @@ def update_parameters(job, parameters, thread, at, batch, weight, pace):
     if last and job.rule != 0 and job.norm_bound > 0.0:
         barrier(job.sync, thread)
         _bound_norms(job, parameters, thread)
+    if last and job.rule != 0 and job.completes:
+        barrier(job.sync, thread)
+        _refresh(job, parameters, thread, at)
     return True
 
 
@@ -301,7 +357,7 @@ def _bound_norms(job, parameters, thread):
     """Max-norm: whole columns, so whole panels are shared instead of rows."""
     for k in range(len(parameters)):
         own = parameters[k]
-        low, high = share(own.panels, 1, thread.rank, thread.size)
+        low, high = share(own.panels if own.weights > 0 else 0, 1, thread.rank, thread.size)
         for p in range(low, high):
             w = own.w + p * PANEL_BYTES
             scratch = job.scratch + thread.rank * 2 * PANEL_BYTES

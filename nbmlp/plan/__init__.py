@@ -1,6 +1,6 @@
 """Spec and batch -> how memory is laid out, and how a step is computed: integers only."""
 
-from nbmlp.plan.layout import LayerPlan, ParameterBlock, Part, Plan, make_plan
+from nbmlp.plan.layout import LayerPlan, ParameterBlock, Part, Plan, Role, make_plan
 from nbmlp.plan.outline import Outline
 from nbmlp.plan.strategy import Strategy, choose_threads, make_strategy
 
@@ -10,6 +10,7 @@ __all__ = [
     "ParameterBlock",
     "Part",
     "Plan",
+    "Role",
     "Strategy",
     "choose_threads",
     "make_plan",

@@ -6,14 +6,22 @@ and the instruction set, which is why any number of threads gives the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import pairwise
 
 from nbmlp import tuning
 from nbmlp.names import Element
 from nbmlp.spec import ModelSpec
 
-__all__ = ["LayerPlan", "ParameterBlock", "Part", "Plan", "make_plan"]
+__all__ = ["LayerPlan", "ParameterBlock", "Part", "Plan", "Role", "make_plan"]
+
+
+class Role(StrEnum):
+    """What parameters are for."""
+
+    PRODUCT = "product"
 
 
 @dataclass(frozen=True)
@@ -29,12 +37,15 @@ class Part:
     rows : int
     vector : bool
         One row, known as (columns,); it has no penalty, decay or bound on its norm.
+    start : float
+        First value of a vector.
     """
 
     name: str
     symbol: str
     rows: int
     vector: bool = False
+    start: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,7 @@ class ParameterBlock:
 
     Attributes
     ----------
+    role : Role
     layer : int
         Which of the plan's layers they belong to, from 0.
     parts : tuple of Part
@@ -56,6 +68,7 @@ class ParameterBlock:
         Factors on learning rate, decay and penalties, and bounds of clipping.
     """
 
+    role: Role
     layer: int
     parts: tuple[Part, ...]
     columns: int
@@ -169,6 +182,11 @@ class Plan:
     row_block: int
     fused_output: bool
 
+    def block_of(self, role: Role, layer: int) -> int:
+        """Which of the blocks has that role in a layer; -1 if there is none."""
+        found = [(block.role, block.layer) for block in self.blocks]
+        return found.index((role, layer)) if (role, layer) in found else -1
+
     @property
     def workspace_bytes(self) -> int:
         """Bytes of activations, deltas and gathered rows of one sub-batch."""
@@ -228,9 +246,10 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
                 needs_z=needs_z, copies=drops[k] > 0 and not needs_z,
             )
         )  # fmt: skip
-        parts = Part("weight", "W", n_in), Part("bias", "b", 1, vector=True)
-        blocks.append(ParameterBlock(k, parts[: 1 + spec.bias], n_out, row, offset))
-        offset = blocks[-1].end
+        for role, parts, columns in _roles(spec, k, n_in, n_out):
+            stride = _stride(columns, panel)
+            blocks.append(ParameterBlock(role, k, parts, columns, stride, offset))
+            offset = blocks[-1].end
         transposed += _panels(n_out, panel) * panel * transposed_row
     return Plan(
         element=element, layers=tuple(layers), blocks=tuple(blocks),
@@ -240,3 +259,11 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
         sub_batch=max(1, min(batch, _most_rows(sizes))), row_block=tuning.ROW_BLOCK,
         fused_output=spec.loss_function.row.canonical == spec.output,
     )  # fmt: skip
+
+
+def _roles(
+    spec: ModelSpec, k: int, n_in: int, n_out: int
+) -> Iterator[tuple[Role, tuple[Part, ...], int]]:
+    """Blocks of parameters of layer k: what for, what is in them, columns."""
+    parts = Part("weight", "W", n_in), Part("bias", "b", 1, vector=True)
+    yield Role.PRODUCT, parts[: 1 + spec.bias], n_out

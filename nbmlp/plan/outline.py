@@ -7,8 +7,9 @@ from typing import Any
 
 from nbmlp.kernels.cuts import Cut, Share
 from nbmlp.kernels.gather import INPUT_KINDS
-from nbmlp.plan.layout import make_plan
+from nbmlp.plan.layout import Role, make_plan
 from nbmlp.plan.strategy import (
+    Kind,
     LayerStrategy,
     Reading,
     Strategy,
@@ -38,6 +39,8 @@ class LayerOutline:
     ----------
     weights : str
         Inputs x units.
+    behind : str
+        What comes behind the product, e.g. ``"norm, relu, dropout"``.
     product : str
         ``"dense"``, or ``"narrow"``: so few units that it runs along the other axis; and in how
         many parts.
@@ -53,6 +56,7 @@ class LayerOutline:
     """
 
     weights: str
+    behind: str
     product: str
     cut: str
     waits: bool
@@ -120,7 +124,7 @@ class Outline:
             sub_batch=plan.sub_batch, block=plan.row_block, threads=threads,
             columns=strategy.columns,
             rows={kind: _READINGS[reading] for kind, reading in rows.items()},
-            layers=tuple(_layer(strategy, k) for k in range(len(strategy.layers))),
+            layers=tuple(_layer(spec, strategy, k) for k in range(len(strategy.layers))),
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,22 +143,34 @@ class Outline:
         width = max(map(len, pairs))
         lines += [f"  {name:<{width}}  {how}" for name, how in pairs.items()]
         table = [_HEADS, *(_cells(layer) for layer in self.layers)]
-        cells = table if self.threads > 1 else [row[:3] for row in table]
+        cells = table if self.threads > 1 else [row[:4] for row in table]
         return "\n".join([*lines, *_table(cells)])
 
 
-_HEADS = ("layer", "product", "update", "cut by", "all wait", "update shared by")
+_HEADS = ("layer", "product", "behind it", "update", "cut by", "all wait", "update shared by")
 
 
-def _layer(strategy: Strategy, k: int) -> LayerOutline:
+def _layer(spec: ModelSpec, strategy: Strategy, k: int) -> LayerOutline:
     own, layer = strategy.layers[k], strategy.plan.layers[k]
+    blocks = strategy.blocks[strategy.plan.block_of(Role.PRODUCT, k)]
     waits = any(stage.barrier for stage in strategy.stages if stage.layer == k)
     return LayerOutline(
-        weights=f"{layer.n_in} x {layer.n_out}", product=_product(own),
-        cut="parts" if own.spread else _CUTS[own.cut], waits=waits, blocks=own.blocks.count,
-        block_rows=own.blocks.rows, group=min(own.blocks.group, own.blocks.count),
-        share=_SHARES[own.blocks.share],
+        weights=f"{layer.n_in} x {layer.n_out}", behind=_behind(spec, strategy, k),
+        product=_product(own), cut="parts" if own.spread else _CUTS[own.cut], waits=waits,
+        blocks=blocks.count, block_rows=blocks.rows, group=min(blocks.group, blocks.count),
+        share=_SHARES[blocks.share],
     )  # fmt: skip
+
+
+def _behind(spec: ModelSpec, strategy: Strategy, k: int) -> str:
+    function = str(spec.functions[k])
+    names = {Kind.ACTIVATION: function}
+    found = [
+        names.get(stage.kind, str(stage.kind))
+        for stage in strategy.stages
+        if stage.layer == k and stage.kind not in (Kind.PRODUCT, Kind.PARTS, Kind.LOSS)
+    ]
+    return ", ".join(found) or f"{function}, with the loss"
 
 
 def _product(own: LayerStrategy) -> str:
@@ -164,8 +180,8 @@ def _product(own: LayerStrategy) -> str:
 def _cells(layer: LayerOutline) -> tuple[str, ...]:
     update = f"{layer.blocks} x {layer.block_rows} rows, {layer.group} at once"
     return (
-        layer.weights, layer.product, update, layer.cut, "yes" if layer.waits else "no",
-        layer.share,
+        layer.weights, layer.product, layer.behind, update, layer.cut,
+        "yes" if layer.waits else "no", layer.share,
     )  # fmt: skip
 
 

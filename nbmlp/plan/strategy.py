@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from nbmlp import tuning
 from nbmlp.kernels.cuts import Cut, Share
-from nbmlp.plan.layout import LayerPlan, Plan
+from nbmlp.plan.layout import LayerPlan, ParameterBlock, Plan, Role
 from nbmlp.spec import ModelSpec
 
 __all__ = [
@@ -44,14 +44,14 @@ class Reading(StrEnum):
 
 @dataclass(frozen=True)
 class Blocks:
-    """How a layer's parameters are updated.
+    """How a block of parameters is updated.
 
     Attributes
     ----------
     rows : int
         Rows that a rule takes at once: a block.
     count, first : int
-        How many blocks there are, and how many layers below have.
+        How many blocks there are, and how many those before have.
     group : int
         Blocks whose gradient is one product.
     share : Share
@@ -80,7 +80,6 @@ class LayerStrategy:
         What a thread computes of it else, and of the activation.
     stays : bool
         Each thread alone uses what it has computed of it.
-    blocks : Blocks
     """
 
     product: Product
@@ -88,7 +87,6 @@ class LayerStrategy:
     spread: bool
     cut: Cut
     stays: bool
-    blocks: Blocks
 
 
 class Kind(StrEnum):
@@ -142,6 +140,8 @@ class Strategy:
     columns : bool
         All of them work on the same rows, and each has a copy of the inputs.
     layers : tuple of LayerStrategy
+    blocks : tuple of Blocks
+        Of each of the plan's blocks of parameters.
     stages : tuple of Stage
         What is computed, in this order; back in the reverse.
     """
@@ -151,12 +151,13 @@ class Strategy:
     threads: int
     columns: bool
     layers: tuple[LayerStrategy, ...]
+    blocks: tuple[Blocks, ...]
     stages: tuple[Stage, ...]
 
     @property
     def n_blocks(self) -> int:
-        """Update blocks of all layers."""
-        return sum(layer.blocks.count for layer in self.layers)
+        """Update blocks of all parameters."""
+        return sum(blocks.count for blocks in self.blocks)
 
 
 def choose_threads(spec: ModelSpec, rows: int, most: int, training: bool = True) -> int:
@@ -240,17 +241,16 @@ def make_strategy(
         cut = (Cut.COLUMNS if wide[k] else Cut.ROWS) if wide else Cut.WHOLE
         narrow = training and last and k > 0 and layer.n_out <= tuning.NARROW
         spread = bool(wide) and 1 < parts == threads
-        first = layers[-1].blocks.first + layers[-1].blocks.count if layers else 0
-        layers.append(
-            LayerStrategy(
-                product=Product.NARROW if narrow else Product.DENSE, parts=parts, spread=spread,
-                cut=cut, stays=False, blocks=_blocks(plan, k, first, cut, spread, whole_norm),
-            )
-        )  # fmt: skip
+        product = Product.NARROW if narrow else Product.DENSE
+        layers.append(LayerStrategy(product, parts, spread, cut, stays=False))
     if len(layers) > 1 and layers[-1].spread and layers[-2].cut is Cut.COLUMNS:
         layers[-2] = replace(layers[-2], stays=True)
+    blocks: list[Blocks] = []
+    for block in plan.blocks:
+        first = blocks[-1].first + blocks[-1].count if blocks else 0
+        blocks.append(_blocks(plan, block, first, layers[block.layer], whole_norm))
     stages = tuple(_stages(spec, plan, layers, training))
-    return Strategy(plan, training, threads, bool(wide), tuple(layers), stages)
+    return Strategy(plan, training, threads, bool(wide), tuple(layers), tuple(blocks), stages)
 
 
 def _parts(layer: LayerPlan, plan: Plan) -> int:
@@ -259,14 +259,19 @@ def _parts(layer: LayerPlan, plan: Plan) -> int:
     return tuning.CHUNKS if few and layer.panels_in >= tuning.CHUNKED_PANELS else 1
 
 
-def _blocks(plan: Plan, k: int, first: int, cut: Cut, spread: bool, whole_norm: bool) -> Blocks:
-    layer, panel = plan.layers[k], tuning.PANEL_BYTES // plan.element.compute_bytes
-    rows = panel if k else min(panel, tuning.BLOCK_ROWS)  # panels of rows are transposed
+def _blocks(
+    plan: Plan, block: ParameterBlock, first: int, own: LayerStrategy, whole_norm: bool
+) -> Blocks:
+    if block.role is not Role.PRODUCT:  # vectors
+        share = Share.ROWS if whole_norm else Share.PANELS
+        return Blocks(rows=block.rows, count=1, first=first, group=1, share=share)
+    layer, panel = plan.layers[block.layer], tuning.PANEL_BYTES // plan.element.compute_bytes
+    rows = panel if block.layer else min(panel, tuning.BLOCK_ROWS)  # panels of rows are transposed
     flat = -(-layer.depth // panel) < min(_FLAT, layer.panels_out)
-    if cut is Cut.COLUMNS or (flat and not spread and not whole_norm):
+    if own.cut is Cut.COLUMNS or (flat and not own.spread and not whole_norm):
         share = Share.PANELS  # too few blocks of rows to share them
     else:
-        share = Share.UNITS if spread else Share.ROWS
+        share = Share.UNITS if own.spread else Share.ROWS
     return Blocks(
         rows=rows, count=-(-layer.depth // rows), first=first,
         group=max(1, tuning.GRADIENT_BLOCK // (layer.row * rows)), share=share,
@@ -283,10 +288,10 @@ def _stages(
     last, shared = len(layers) - 1, layers[0].cut is not Cut.WHOLE
     for k, own in enumerate(layers):
         stages = list(_products(k, layers))
+        waits = shared and (k > 0 or not own.stays)
         # Outputs of a prediction become probabilities behind a loss that reads logits.
         if k < last or not plan.fused_output:
-            back = shared and (k > 0 or not own.stays)
-            stages.append(Stage(Kind.ACTIVATION, k, 0, own.cut, own.cut, back_barrier=back))
+            stages.append(Stage(Kind.ACTIVATION, k, 0, own.cut, own.cut, back_barrier=waits))
         if drops and drops[k] > 0:
             stages.append(Stage(Kind.DROPOUT, k, 0, own.cut, own.cut))
         # What comes behind waits for all of the layer, unless each thread goes on with its own.

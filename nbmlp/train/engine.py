@@ -143,7 +143,7 @@ class Engine:
         if exchange is not None:
             exchange.bind(self.work)
         self._snapshot = Snapshot(self.work, self.batches)
-        for name in ("shuffle", "all_finite", "transpose"):
+        for name in ("shuffle", "all_finite"):
             piece_function(name, np.float64 if name == "shuffle" else self.work.element)
 
     # -- tables
@@ -159,10 +159,8 @@ class Engine:
         return True
 
     def refresh(self) -> None:
-        """Renew the transposed copies after the weights were changed from outside."""
-        transpose = piece_function("transpose", self.work.element)
-        for copy in self.work.transposes:
-            transpose(*copy)
+        """Renew copies of the weights after these were changed from outside."""
+        self.work.refresh()
 
     # -- epochs
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from nbmlp import tuning
 from nbmlp.kernels import records
-from nbmlp.plan.strategy import Product, Strategy
+from nbmlp.plan import Strategy
+from nbmlp.plan.strategy import Product
 from nbmlp.state import aligned
 
 __all__ = ["Buffers"]
@@ -101,7 +102,7 @@ class Buffers:
 
     def need_blocks(self) -> int:
         """Make room for blocks of a gradient, if there is none; elements of each thread's."""
-        first = self.strategy.layers[0].blocks
+        first = self.strategy.blocks[0]
         length = first.group * first.rows * self.strategy.plan.layers[0].row
         if not len(self.blocks):
             self.blocks = self.masters(self.strategy.threads * length)

@@ -7,12 +7,13 @@ from typing import Any
 
 from nbmlp import tuning
 from nbmlp.kernels.records import STATUS
+from nbmlp.plan import ParameterBlock, Role
 from nbmlp.plan.strategy import Kind, Stage
 from nbmlp.spec import ModelSpec
 from nbmlp.state import State, address
 from nbmlp.workspace.buffers import Buffers
 
-__all__ = ["Places", "describe", "describe_parameters"]
+__all__ = ["STAGES", "Places", "describe", "describe_parameters"]
 
 #: Fields of a record, and names of the pieces that other fields call.
 Record = tuple[dict[str, Any], dict[str, str]]
@@ -56,6 +57,14 @@ class Places:
         delta = self.buffers.deltas[k if self.training else -1]
         return {name: address(delta), f"{name}_row": self.plan.layers[k].dz_row * self.stored}
 
+    def below(self, k: int) -> dict[str, Any]:
+        """Output of the layer below as an input, with its delta."""
+        layer = self.plan.layers[k - 1]
+        return self.delta(k - 1, "dx") | {
+            "x": address(self.buffers.activations[k - 1]), "x_row": layer.a_row * self.stored,
+            "back_panels": layer.panels_out,
+        }  # fmt: skip
+
 
 def _inputs(net: Places, stage: Stage) -> Record:
     return net.inputs() | {"status": STATUS.BAD_INPUT}, {}  # its piece comes with the rows
@@ -84,11 +93,7 @@ def _product(net: Places, stage: Stage) -> Record:
             "copy_row": net.plan.x_row * stored, "copy_one": net.plan.x_one,
         }  # fmt: skip
     else:
-        below = net.plan.layers[k - 1]
-        fields |= net.delta(k - 1, "dx") | {
-            "x": address(net.buffers.activations[k - 1]), "x_row": below.a_row * stored,
-            "back_panels": below.panels_out,
-        }  # fmt: skip
+        fields |= net.below(k)
     fields["x"] += start * panel * stored
     # What multiplies rows of data depends on how these are read.
     pieces = {"forward": f"{own.product}.forward"} if k or c else {}
@@ -149,7 +154,12 @@ def _loss(net: Places, stage: Stage) -> Record:
 
 _KINDS: dict[Kind, Callable[[Places, Stage], Record]] = {
     Kind.INPUTS: _inputs, Kind.PRODUCT: _product, Kind.PARTS: _parts,
-    Kind.ACTIVATION: _activation, Kind.DROPOUT: _dropout, Kind.LOSS: _loss,
+    Kind.ACTIVATION: _activation,
+    Kind.DROPOUT: _dropout, Kind.LOSS: _loss,
+}  # fmt: skip
+#: Which layer of the tables a block of parameters belongs to.
+STAGES = {
+    Role.PRODUCT: Kind.PRODUCT,
 }  # fmt: skip
 
 
@@ -164,22 +174,29 @@ def describe(net: Places, stage: Stage) -> Record:
 
 
 def describe_parameters(net: Places, k: int) -> Record:
-    """Fields and pieces of the plan's block k of parameters, but for the layer's address."""
-    size, stored, block = net.size, net.stored, net.plan.blocks[k]
-    layer, own = net.plan.layers[block.layer], net.strategy.layers[block.layer]
-    blocks = own.blocks
+    """Fields and pieces of the plan's block k of parameters, but for addresses of other records."""
+    size, block, blocks = net.size, net.plan.blocks[k], net.strategy.blocks[k]
+    panel = tuning.PANEL_BYTES // size
     fields = {
         "w": net.theta + block.offset * size, "row": block.row * size,
         "slots": address(net.state.slots) + block.offset * size,
         "g": address(net.buffers.gradient) + block.offset * size,
-        "rows": block.rows, "weights": block.weights, "panels": layer.panels_out,
+        "rows": block.rows, "weights": block.weights, "panels": -(-block.columns // panel),
         "rate": block.rate, "decay": block.decay, "clip": block.clip,
         "block_rows": blocks.rows, "blocks": blocks.count, "first_block": blocks.first,
         "group": blocks.group, "share": int(blocks.share),
     }  # fmt: skip
+    if block.role is not Role.PRODUCT:
+        return fields, {}
+    return _describe_weights(net, block, fields)
+
+
+def _describe_weights(net: Places, block: ParameterBlock, fields: dict[str, Any]) -> Record:
+    layer = net.plan.layers[block.layer]
+    pieces = {"gradient": f"{net.strategy.layers[block.layer].product}.gradient"}
     if block.layer:
         fields |= {
-            "wt": net.transposed + layer.transposed_offset * stored,
-            "wt_row": layer.transposed_row * stored,
+            "wt": net.transposed + layer.transposed_offset * net.stored,
+            "wt_row": layer.transposed_row * net.stored,
         }  # fmt: skip
-    return fields, {"gradient": f"{own.product}.gradient"}
+    return fields, pieces

@@ -5,7 +5,7 @@ Sized once from a plan, allocated once, handed out as addresses. No step allocat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,14 +13,14 @@ import numpy as np
 
 from nbmlp import tuning
 from nbmlp.kernels import records
-from nbmlp.kernels.pieces import in_order
+from nbmlp.kernels.pieces import in_order, piece_function
 from nbmlp.plan import Strategy
 from nbmlp.plan.strategy import Kind, Reading, choose_reading
 from nbmlp.spec import ModelSpec
 from nbmlp.state import State, address
 from nbmlp.workspace.buffers import Buffers
 from nbmlp.workspace.job import Job
-from nbmlp.workspace.layers import Places, describe, describe_parameters
+from nbmlp.workspace.layers import STAGES, Places, describe, describe_parameters
 from nbmlp.workspace.table import Table
 
 __all__ = ["Workspace"]
@@ -55,8 +55,8 @@ class Workspace:
         self._layers = Table(records.LAYER, len(strategy.stages), self.element)
         self._parameters = Table(records.PARAMETER, len(self.plan.blocks), self.element)
         self.layers, self.parameters = self._layers.records, self._parameters.records
-        #: Arguments of the piece that renews a transposed copy, for each that there is.
-        self.transposes: list[tuple[float, ...]] = []
+        #: What renews copies of the weights: a compiled piece and its arguments, of each.
+        self._copies: list[tuple[Callable[..., int], tuple[float, ...]]] = []
         self.job = Job(spec, strategy, buffers, self._layers, self._parameters)
         self._describe()
 
@@ -73,23 +73,36 @@ class Workspace:
             fields, pieces = describe(net, stage)
             self._layers.set(i, **fields)
             self._layers.bind(i, **pieces)
-        if not self.training:
-            return
-        for k, block in enumerate(self.plan.blocks):
-            fields, pieces = describe_parameters(net, k)
-            at = self._layers.address_of(self._product(block.layer))
-            self._parameters.set(k, **fields, layer=at)
-            self._parameters.bind(k, **pieces)
-            if "wt" in fields:
-                same = {name: fields[name] for name in ("w", "wt", "wt_row", "panels")}
-                rows, row = fields["weights"], fields["row"]
-                copy = in_order("transpose", first=0, rows=rows, w_row=row, **same)
-                self.transposes.append(copy)
+        for k in range(len(self.plan.blocks) if self.training else 0):
+            self._describe_parameters(net, k)
 
-    def _product(self, k: int) -> int:
-        """Which layer of the tables is the (first) product of the plan's layer k."""
+    def _describe_parameters(self, net: Places, k: int) -> None:
+        block = self.plan.blocks[k]
+        fields, pieces = describe_parameters(net, k)
+        if "refresh" in pieces:
+            own = self._parameters.address_of(k)
+            rows = in_order(pieces["refresh"], job=0, own=own, first=0, rows=block.rows)
+            self._copies.append((piece_function(pieces["refresh"], self.element), rows))
+        if self.training and "wt" in fields:
+            same = {name: fields[name] for name in ("w", "wt", "wt_row", "panels")}
+            rows = in_order(
+                "transpose", first=0, rows=block.weights, w_row=fields["row"], **same
+            )  # fmt: skip
+            self._copies.append((piece_function("transpose", self.element), rows))
+        at = self._layers.address_of(self._stage(STAGES[block.role], block.layer))
+        self._parameters.set(k, **fields, layer=at)
+        if self.training:
+            self._parameters.bind(k, **pieces)
+
+    def refresh(self) -> None:
+        """Renew all copies of the weights, after these were changed from outside."""
+        for renew, arguments in self._copies:
+            renew(*arguments)
+
+    def _stage(self, kind: Kind, k: int) -> int:
+        """Which layer of the tables is the (first) one of that kind of the plan's layer k."""
         kinds = [(stage.kind, stage.layer) for stage in self.strategy.stages]
-        return kinds.index((Kind.PRODUCT, k))
+        return kinds.index((kind, k))
 
     # -- rows of data
 
@@ -110,7 +123,7 @@ class Workspace:
 
     def _read_first(self, reading: Reading, kind: str) -> None:
         """Inputs and the product over them."""
-        product, name = self._product(0), "dense"
+        product, name = self._stage(Kind.PRODUCT, 0), "dense"
         room = {"room": 0, "room_own": 0}
         if reading is Reading.THIN:
             name = kind
@@ -151,10 +164,8 @@ class Workspace:
         """Let the plan's layer k put out z meanwhile."""
         before = self.layers.copy()
         for i, stage in enumerate(self.strategy.stages):
-            if stage.layer == k and stage.kind is Kind.DROPOUT:
-                self.keep(i, 1.0, 1.0)
-            if stage.layer == k and stage.kind is Kind.ACTIVATION:
-                self._layers.bind(i, activate="identity.forward")
+            if stage.layer == k and stage.kind not in (Kind.PRODUCT, Kind.PARTS, Kind.LOSS):
+                self._layers.bind(i, forward="bare.forward")
         try:
             yield
         finally:

@@ -38,6 +38,17 @@ def _make_forward(_: type) -> Any:
     return forward
 
 
+@piece("bare.forward", abi.layer_pass, typed=False)
+def _make_bare(_: type) -> Any:
+    def forward(
+        job: int, layer: int, thread: int, first: int, rows: int, low: int, high: int
+    ) -> int:
+        """Leaves what it is given as it is: who asks for z takes this instead of all behind it."""
+        return -1
+
+    return forward
+
+
 @piece("activation.backward", abi.layer_pass, typed=False)
 def _make_backward(_: type) -> Any:
     def backward(

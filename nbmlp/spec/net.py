@@ -1,0 +1,189 @@
+"""What to build: a net's shapes and functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from nbmlp.checks import flag, number, whole
+from nbmlp.errors import SpecError
+from nbmlp.names import (
+    ACTIVATIONS,
+    DTYPES,
+    ELEMENTS,
+    LOSSES,
+    OUTPUTS,
+    Activation,
+    Element,
+    Function,
+    Loss,
+    read_function,
+    read_initialiser,
+)
+from nbmlp.spec.values import assign, choice, from_dict, several
+
+__all__ = ["FEATURES", "ModelSpec"]
+
+#: Settings that bring kinds of layers which most nets do not have.
+FEATURES: tuple[str, ...] = ()
+
+
+def _activation(text: object) -> str:
+    return str(read_function(text, ACTIVATIONS, "activation"))
+
+
+def _share(name: str) -> Callable[[object], float]:
+    return lambda value: number(name, value, high=1.0)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The net: shapes, functions, first weights.
+
+    Attributes
+    ----------
+    n_inputs, n_outputs : int
+        Columns of X; units of the last layer.
+    hidden : tuple of int
+        Units of each hidden layer; empty for a linear model.
+    activation : tuple of str
+        One per hidden layer, e.g. ``"relu"`` or ``"leaky_relu(0.2)"``; one string serves all.
+    output : str
+        Activation of the last layer, or ``"softmax"``.
+    loss : str
+        e.g. ``"squared_error"`` or ``"huber(1.5)"``.
+    bias : bool
+        Whether layers have biases.
+    init : str
+        First weights, e.g. ``"he_uniform"`` or ``"uniform(-1, 1)"``; ``"auto"`` takes He for
+        the relu family, LeCun for selu, Glorot for the rest. Biases start at zero.
+    dtype : str
+        ``"float32"`` or ``"float64"``.
+    dropout : tuple of float
+        Share of units dropped, one per hidden layer; one number serves all.
+    input_dropout : float
+        Share of inputs dropped.
+    dropout_scale_at : str
+        ``"training"`` divides kept units by the keep probability (inverted dropout);
+        ``"predict"`` multiplies by it when predicting.
+    label_smoothing : float
+        Share of the target spread over all classes (cross-entropies only).
+    """
+
+    n_inputs: int
+    n_outputs: int
+    hidden: tuple[int, ...] = (100,)
+    # Types are those after the checks; what may be given besides is said above.
+    activation: tuple[str, ...] = "relu"  # type: ignore[assignment]
+    output: str = "identity"
+    loss: str = "squared_error"
+    bias: bool = True
+    init: str = "auto"
+    dtype: str = "float32"
+    dropout: tuple[float, ...] = 0.0  # type: ignore[assignment]
+    input_dropout: float = 0.0
+    dropout_scale_at: str = "training"
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        hidden = self.hidden if several(self.hidden) else (self.hidden,)
+        assign(self, hidden=tuple(whole("hidden", h) for h in hidden))
+        choice("dtype", self.dtype, DTYPES)
+        choice("dropout_scale_at", self.dropout_scale_at, ("training", "predict"))
+        assign(
+            self,
+            n_inputs=whole("n_inputs", self.n_inputs),
+            n_outputs=whole("n_outputs", self.n_outputs),
+            activation=self._per_layer("activation", _activation),
+            output=str(read_function(self.output, OUTPUTS, "output")),
+            loss=str(read_function(self.loss, LOSSES, "loss")),
+            bias=flag("bias", self.bias),
+            init=str(read_initialiser(self.init)),
+            dropout=self._per_layer("dropout", _share("dropout")),
+            input_dropout=_share("input_dropout")(self.input_dropout),
+            label_smoothing=_share("label_smoothing")(self.label_smoothing),
+            **{name: flag(name, getattr(self, name)) for name in FEATURES},
+        )
+        self._check_loss()
+
+    def _per_layer(self, name: str, check: Callable[[Any], Any]) -> tuple[Any, ...]:
+        """The setting, checked, with one entry per hidden layer."""
+        value = getattr(self, name)
+        if not several(value):
+            return (check(value),) * len(self.hidden)
+        if len(value) != len(self.hidden):
+            raise SpecError(
+                f"{name} has {len(value)} entries for {len(self.hidden)} hidden layers:"
+                " give one, or one per layer."
+            )
+        return tuple(map(check, value))
+
+    def _check_loss(self) -> None:
+        loss = self.loss_function.row
+        if loss.canonical is not None and self.output != loss.canonical:
+            raise SpecError(
+                f"loss {loss.name!r} is computed from the logits and needs output="
+                f"{loss.canonical!r}, not {self.output!r}."
+            )
+        if self.label_smoothing and not loss.classes:
+            raise SpecError(f"label_smoothing works with cross-entropies only, not {loss.name!r}.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings alone; what follows from them is found again by whoever reads them."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @property
+    def element(self) -> Element:
+        """What its numbers are kept in."""
+        return ELEMENTS[self.dtype]
+
+    @cached_property
+    def functions(self) -> tuple[Function[Activation], ...]:
+        """What `activation` and `output` name, one per layer."""
+        return tuple(read_function(f, OUTPUTS, "output") for f in (*self.activation, self.output))
+
+    @cached_property
+    def loss_function(self) -> Function[Loss]:
+        """What `loss` names."""
+        return read_function(self.loss, LOSSES, "loss")
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Kinds of layers that this net has besides products, activations and dropout."""
+        return tuple(name for name in FEATURES if getattr(self, name))
+
+    @property
+    def smoothing(self) -> tuple[float, float]:
+        """Factor and summand by which `label_smoothing` changes the targets of classes."""
+        share = self.label_smoothing
+        classes = self.n_outputs if self.output == "softmax" else 2
+        return 1.0 - share, share / classes
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """(n_inputs, *hidden, n_outputs)."""
+        return (self.n_inputs, *self.hidden, self.n_outputs)
+
+    @cached_property
+    def n_weights(self) -> int:
+        """Weights without biases: a row takes twice as many operations forward."""
+        return sum(a * b for a, b in pairwise(self.layer_sizes))
+
+    @property
+    def n_parameters(self) -> int:
+        """All that is learned, padding not counted."""
+        sizes = self.layer_sizes
+        return sum((a + self.bias) * b for a, b in pairwise(sizes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON; features that it lacks are not named."""
+        known = {k: v for k, v in asdict(self).items() if v or k not in FEATURES}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
+        """The inverse of :meth:`to_dict`; raises SpecError on an unknown setting."""
+        return from_dict(cls, values)
