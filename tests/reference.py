@@ -34,13 +34,14 @@ class Params(NamedTuple):
 
     W: list[Array]  # one (in, out) per layer
     b: list[Array]  # one (out,) per layer; empty for a net without biases
+    scale: Sequence[Array] = ()  # one (inputs,), or none
 
     def map(self, function: Callable[[Array], Array]) -> Params:
         """Apply `function` to every block."""
         return self.filled([function(block) for block in self.blocks()])
 
     def blocks(self) -> list[Array]:
-        """W0, b0, W1, b1, ...: those that there are."""
+        """W0, b0, scale, W1, b1, ...: those that there are."""
         return [block for k in range(len(self.W)) for part in self for block in part[k : k + 1]]
 
     def filled(self, blocks: Sequence[Array]) -> Params:
@@ -75,7 +76,7 @@ def random_params(spec: ModelSpec, rng: np.random.Generator, scale: float = 1.0)
         return [rng.normal(mean, 0.3, width) for width in widths] if wanted else []
 
     return Params(
-        W, b,
+        W, b, vectors(spec.input_scale, 1.0, (spec.n_inputs,)),
     )  # fmt: skip
 
 
@@ -214,7 +215,7 @@ def penalty(train: TrainSpec, params: Params) -> float:
 class Tape(NamedTuple):
     """What a forward pass leaves for the backward pass; one entry per layer."""
 
-    inputs: list[Array]  # X or what lies below, after dropout, (batch, in)
+    inputs: list[Array]  # X, times its factors, or what lies below, after dropout, (batch, in)
     scales: list[Any]  # what dropout multiplied it by: a number or (batch, in)
     z: list[Array]  # what the activation takes, (batch, out)
     output: Array  # yhat, (batch, n_outputs)
@@ -247,6 +248,8 @@ def forward(spec: ModelSpec, params: Params, X: Array, masks: Masks | None = Non
     for layer, function in enumerate(functions):
         scale = dropout_scale(spec, layer, masks)
         a = a * scale
+        if layer == 0 and params.scale:
+            a = a * params.scale[0]
         z = a @ params.W[layer]
         if params.b:
             z = z + params.b[layer]
@@ -259,7 +262,7 @@ def forward(spec: ModelSpec, params: Params, X: Array, masks: Masks | None = Non
 
 def backward(spec: ModelSpec, params: Params, tape: Tape, delta: Array) -> Params:
     """Gradient of the data loss, from `delta` = dL/dz of the output (batch, n_outputs)."""
-    g = Params([], [])
+    g = Params([], [], [])
     for layer in reversed(range(len(params.W))):
         g.W.insert(0, tape.inputs[layer].T @ delta)
         g.b.insert(0, delta.sum(axis=0))
@@ -268,6 +271,8 @@ def backward(spec: ModelSpec, params: Params, tape: Tape, delta: Array) -> Param
             break
         da = down * tape.scales[layer]
         delta = times_derivative(spec.activation[layer - 1], tape.z[layer - 1], da)
+    if params.scale:
+        g.scale.append((down * tape.inputs[0] / params.scale[0]).sum(axis=0))
     return g if spec.bias else g._replace(b=[])
 
 

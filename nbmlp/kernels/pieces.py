@@ -28,6 +28,7 @@ from nbmlp.kernels.layers import (
     loss,
     narrow,
     parts,
+    scale,
     sparse,
 )
 
@@ -53,5 +54,6 @@ __all__ = [
     "piece_function",
     "registered_pieces",
     "rng",
+    "scale",
     "sparse",
 ]

@@ -22,6 +22,7 @@ class Role(StrEnum):
     """What parameters are for."""
 
     PRODUCT = "product"
+    SCALE = "scale"  # of inputs
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,8 @@ class Plan:
         Rows whose gradient is summed at once; rows taken through all layers at once.
     fused_output : bool
         The loss reads logits.
+    scaled_copy : bool
+        The first product takes a copy of its weights, times those of the inputs.
     """
 
     element: Element
@@ -181,6 +184,7 @@ class Plan:
     sub_batch: int
     row_block: int
     fused_output: bool
+    scaled_copy: bool = False
 
     def block_of(self, role: Role, layer: int) -> int:
         """Which of the blocks has that role in a layer; -1 if there is none."""
@@ -258,6 +262,7 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
         target_row=_stride(sizes[-1], panel),
         sub_batch=max(1, min(batch, _most_rows(sizes))), row_block=tuning.ROW_BLOCK,
         fused_output=spec.loss_function.row.canonical == spec.output,
+        scaled_copy=spec.input_scale,
     )  # fmt: skip
 
 
@@ -267,3 +272,5 @@ def _roles(
     """Blocks of parameters of layer k: what for, what is in them, columns."""
     parts = Part("weight", "W", n_in), Part("bias", "b", 1, vector=True)
     yield Role.PRODUCT, parts[: 1 + spec.bias], n_out
+    if k == 0 and spec.input_scale:
+        yield Role.SCALE, (Part("scale", "scale", 1, True, 1.0),), n_in

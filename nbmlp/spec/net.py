@@ -28,7 +28,7 @@ from nbmlp.spec.values import assign, choice, from_dict, several
 __all__ = ["FEATURES", "ModelSpec"]
 
 #: Settings that bring kinds of layers which most nets do not have.
-FEATURES: tuple[str, ...] = ()
+FEATURES = ("input_scale",)
 
 
 def _activation(text: object) -> str:
@@ -71,6 +71,8 @@ class ModelSpec:
         ``"predict"`` multiplies by it when predicting.
     label_smoothing : float
         Share of the target spread over all classes (cross-entropies only).
+    input_scale : bool
+        Each input has a factor that is learned, from 1.
     """
 
     n_inputs: int
@@ -87,6 +89,7 @@ class ModelSpec:
     input_dropout: float = 0.0
     dropout_scale_at: str = "training"
     label_smoothing: float = 0.0
+    input_scale: bool = False
 
     def __post_init__(self) -> None:
         hidden = self.hidden if several(self.hidden) else (self.hidden,)
@@ -176,7 +179,8 @@ class ModelSpec:
     def n_parameters(self) -> int:
         """All that is learned, padding not counted."""
         sizes = self.layer_sizes
-        return sum((a + self.bias) * b for a, b in pairwise(sizes))
+        further = self.input_scale * self.n_inputs
+        return sum((a + self.bias) * b for a, b in pairwise(sizes)) + further
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON; features that it lacks are not named."""

@@ -42,7 +42,7 @@ def bind_training(work: Workspace, train: TrainSpec, batch: int, order: NDArray[
         beta1, beta2 = settings.get("beta1", 0.0), settings.get("beta2", 0.0)
         job.update_by(optimizer.rule, own, beta1, beta2, optimizer.by_block)
     plain = isinstance(optimizer, SGD) and not optimizer.momentum
-    if plain and not _touches_gradient(train):
+    if plain and not _touches_gradient(train) and not work.plan.scaled_copy:
         job.descend_plainly()
 
 

@@ -32,6 +32,8 @@ class Buffers:
     activations, saved, deltas : list of ndarray (rows, stride)
         Output of each layer for the rows at hand, what its derivative reads, and its delta; of a
         prediction only the last layer's delta.
+    scaled : ndarray
+        Copy of the first weights, times the factors of the inputs.
     """
 
     def __init__(self, strategy: Strategy) -> None:
@@ -55,6 +57,8 @@ class Buffers:
             self.saved.append(self._rows_of(layer.a_row) if own else a)
             if training or k == len(plan.layers) - 1:  # a loss writes the last delta
                 self.deltas.append(self._rows_of(layer.dz_row))
+        first = plan.layers[0]
+        self.scaled = self.new(first.depth * first.row if plan.scaled_copy else 0)
         self.gradient = self.masters(plan.n_parameters if training else 0)
         self.transposed = self.new(plan.n_transposed if training else 0)
         self.scratch = self.masters(threads * 32)

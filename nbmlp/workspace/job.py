@@ -244,6 +244,10 @@ class Job:
         if by_block:
             self._bind("descend", "sum_squares")
 
+    def finish_gradients(self) -> None:
+        """There are gradients that others follow from, and copies of weights to be renewed."""
+        self._set(completes=1)
+
     def descend_plainly(self) -> None:
         """W <- W - rate * gradient, and nothing besides: one product does it."""
         self._set(plain=1)

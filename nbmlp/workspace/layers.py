@@ -92,6 +92,8 @@ def _product(net: Places, stage: Stage) -> Record:
             "x": address(net.buffers.x), "x_row": net.plan.x_row * stored, "own": net.own,
             "copy_row": net.plan.x_row * stored, "copy_one": net.plan.x_one,
         }  # fmt: skip
+        if net.plan.scaled_copy:
+            fields["w"] += address(net.buffers.scaled) - net.theta
     else:
         fields |= net.below(k)
     fields["x"] += start * panel * stored
@@ -159,7 +161,7 @@ _KINDS: dict[Kind, Callable[[Places, Stage], Record]] = {
 }  # fmt: skip
 #: Which layer of the tables a block of parameters belongs to.
 STAGES = {
-    Role.PRODUCT: Kind.PRODUCT,
+    Role.PRODUCT: Kind.PRODUCT, Role.SCALE: Kind.PRODUCT,
 }  # fmt: skip
 
 
@@ -199,4 +201,7 @@ def _describe_weights(net: Places, block: ParameterBlock, fields: dict[str, Any]
             "wt": net.transposed + layer.transposed_offset * net.stored,
             "wt_row": layer.transposed_row * net.stored,
         }  # fmt: skip
+    elif net.plan.scaled_copy:
+        fields["copy"] = address(net.buffers.scaled)
+        pieces |= {"complete": "scale.complete", "refresh": "scale.refresh"}
     return fields, pieces

@@ -14,7 +14,7 @@ import numpy as np
 from nbmlp import tuning
 from nbmlp.kernels import records
 from nbmlp.kernels.pieces import in_order, piece_function
-from nbmlp.plan import Strategy
+from nbmlp.plan import Role, Strategy
 from nbmlp.plan.strategy import Kind, Reading, choose_reading
 from nbmlp.spec import ModelSpec
 from nbmlp.state import State, address
@@ -73,12 +73,16 @@ class Workspace:
             fields, pieces = describe(net, stage)
             self._layers.set(i, **fields)
             self._layers.bind(i, **pieces)
-        for k in range(len(self.plan.blocks) if self.training else 0):
+        for k in range(len(self.plan.blocks) if self.training or self.plan.scaled_copy else 0):
             self._describe_parameters(net, k)
 
     def _describe_parameters(self, net: Places, k: int) -> None:
         block = self.plan.blocks[k]
         fields, pieces = describe_parameters(net, k)
+        other = self.plan.block_of(Role.SCALE, block.layer)
+        if other >= 0 and block.role is Role.PRODUCT:
+            fields["other"] = self._parameters.address_of(other)
+            self.job.finish_gradients()
         if "refresh" in pieces:
             own = self._parameters.address_of(k)
             rows = in_order(pieces["refresh"], job=0, own=own, first=0, rows=block.rows)
