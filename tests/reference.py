@@ -35,13 +35,14 @@ class Params(NamedTuple):
     W: list[Array]  # one (in, out) per layer
     b: list[Array]  # one (out,) per layer; empty for a net without biases
     scale: Sequence[Array] = ()  # one (inputs,), or none
+    alpha: Sequence[Array] = ()  # of parametric_activation, one (out,) per hidden layer, or none
 
     def map(self, function: Callable[[Array], Array]) -> Params:
         """Apply `function` to every block."""
         return self.filled([function(block) for block in self.blocks()])
 
     def blocks(self) -> list[Array]:
-        """W0, b0, scale, W1, b1, ...: those that there are."""
+        """W0, b0, scale, alpha0, W1, b1, ...: those that there are."""
         return [block for k in range(len(self.W)) for part in self for block in part[k : k + 1]]
 
     def filled(self, blocks: Sequence[Array]) -> Params:
@@ -77,6 +78,7 @@ def random_params(spec: ModelSpec, rng: np.random.Generator, scale: float = 1.0)
 
     return Params(
         W, b, vectors(spec.input_scale, 1.0, (spec.n_inputs,)),
+        vectors(spec.parametric_activation, 0.8, spec.hidden),
     )  # fmt: skip
 
 
@@ -257,23 +259,34 @@ def forward(spec: ModelSpec, params: Params, X: Array, masks: Masks | None = Non
         tape.scales.append(scale)
         tape.z.append(z)
         a = activate(function, z)
+        if layer < len(params.alpha):
+            a = z + params.alpha[layer] * (a - z)
     return tape._replace(output=a)
 
 
 def backward(spec: ModelSpec, params: Params, tape: Tape, delta: Array) -> Params:
     """Gradient of the data loss, from `delta` = dL/dz of the output (batch, n_outputs)."""
-    g = Params([], [], [])
+    g = Params([], [], [], [])
     for layer in reversed(range(len(params.W))):
         g.W.insert(0, tape.inputs[layer].T @ delta)
         g.b.insert(0, delta.sum(axis=0))
         down = delta @ params.W[layer].T
         if layer == 0:
             break
-        da = down * tape.scales[layer]
-        delta = times_derivative(spec.activation[layer - 1], tape.z[layer - 1], da)
+        delta = through(spec, params, tape, layer - 1, down * tape.scales[layer], g)
     if params.scale:
         g.scale.append((down * tape.inputs[0] / params.scale[0]).sum(axis=0))
     return g if spec.bias else g._replace(b=[])
+
+
+def through(spec: ModelSpec, params: Params, tape: Tape, k: int, da: Array, g: Any) -> Array:
+    """Delta by layer k's product from that by its activation; puts what it learns into `g`."""
+    function, z = spec.activation[k], tape.z[k]
+    delta = times_derivative(function, z, da)
+    if params.alpha:
+        g.alpha.insert(0, (da * (activate(function, z) - z)).sum(axis=0))
+        delta = da + params.alpha[k] * (delta - da)
+    return delta
 
 
 class LossAndGradient(NamedTuple):

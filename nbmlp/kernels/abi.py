@@ -119,7 +119,7 @@ transpose = family(
 
 #: z (rows, n) at `a` becomes its activation; column `one` (if >= 0) becomes 1. saved: where z is
 #: kept, by those whose derivative needs it. p: the activation's number.
-#: What has parameters to be learned is a layer of its own kind, with a gradient.
+#: One with parameters to be learned is a layer of its own kind, with a gradient (`parametric`).
 forward = family("forward", a=int, saved=int, row=int, rows=int, n=int, p=float, one=int)
 
 #: da (rows, n) at `dz` becomes dz = da * f'(saved).

@@ -15,7 +15,7 @@ from nbmlp.kernels._reduce import reductions
 from nbmlp.kernels.vecmath import make_vector, vecmath
 from nbmlp.names import ACTIVATIONS
 
-__all__ = ["Pair"]
+__all__ = ["PAIRS", "Pair"]
 
 
 class Pair(NamedTuple):
@@ -206,7 +206,8 @@ def _exp(T: type) -> Pair:
     return Pair(forward, derivative)
 
 
-_PAIRS: dict[str, Callable[[type], Pair]] = {
+#: By the name of the activation.
+PAIRS: dict[str, Callable[[type], Pair]] = {
     "identity": _identity,
     "logistic": _logistic,
     "tanh": _tanh,
@@ -310,6 +311,6 @@ def _softmax_backward(T: type) -> Any:
     return backward
 
 
-for _name, _pair in _PAIRS.items():
+for _name, _pair in PAIRS.items():
     piece(f"{_name}.forward", abi.forward)(_make_forward(_pair, ACTIVATIONS[_name].needs_z))
     piece(f"{_name}.backward", abi.backward)(_make_backward(_pair))

@@ -27,9 +27,11 @@ from nbmlp.kernels.layers import (
     inputs,
     loss,
     narrow,
+    parametric,
     parts,
     scale,
     sparse,
+    sums,
 )
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "losses",
     "narrow",
     "optim",
+    "parametric",
     "parts",
     "piece_address",
     "piece_function",
@@ -56,4 +59,5 @@ __all__ = [
     "rng",
     "scale",
     "sparse",
+    "sums",
 ]

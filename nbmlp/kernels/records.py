@@ -59,7 +59,8 @@ LAYER = np.dtype(
         # of a product: W (depth, n), the bias its last row if depth > n_in; its transposed copy
         ("w", _i), ("w_row", _i), ("wt", _i), ("wt_row", _i), ("n_in", _i), ("depth", _i),
         ("beta", _f),  # 1 adds to what is in a, 0 does not read it
-        # of a product: a room of its own for each thread, bytes between two of them
+        # of a product: a room of its own for each thread, bytes between two of them; of what has
+        # vectors of parameters: terms of their gradients, one after the other (rows, n) as a
         ("room", _i), ("room_own", _i),
         # of a product over rows by address: entries from a row to the one that memory is asked for
         # meanwhile (0: as many as there are rows); where rows are copied to, or 0

@@ -23,6 +23,7 @@ class Role(StrEnum):
 
     PRODUCT = "product"
     SCALE = "scale"  # of inputs
+    PARAMETRIC = "parametric"  # an activation's
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
     for k, (n_in, n_out) in enumerate(pairwise(sizes)):
         depth, row = n_in + spec.bias, _stride(n_out, panel)
         hidden = k < len(sizes) - 2
-        needs_z = spec.functions[k].row.needs_z
+        needs_z = spec.functions[k].row.needs_z or (hidden and spec.parametric_activation)
         transposed_row = _stride(n_in, line) if k else 0
         layers.append(
             LayerPlan(
@@ -274,3 +275,6 @@ def _roles(
     yield Role.PRODUCT, parts[: 1 + spec.bias], n_out
     if k == 0 and spec.input_scale:
         yield Role.SCALE, (Part("scale", "scale", 1, True, 1.0),), n_in
+    hidden = k < len(spec.hidden)
+    if hidden and spec.parametric_activation:
+        yield Role.PARAMETRIC, (Part("alpha", "alpha", 1, True, 1.0),), n_out

@@ -164,7 +164,7 @@ def _layer(spec: ModelSpec, strategy: Strategy, k: int) -> LayerOutline:
 
 def _behind(spec: ModelSpec, strategy: Strategy, k: int) -> str:
     function = str(spec.functions[k])
-    names = {Kind.ACTIVATION: function}
+    names = {Kind.ACTIVATION: function, Kind.PARAMETRIC: f"parametric {function}"}
     found = [
         names.get(stage.kind, str(stage.kind))
         for stage in strategy.stages

@@ -96,6 +96,7 @@ class Kind(StrEnum):
     PRODUCT = "product"
     PARTS = "parts"
     ACTIVATION = "activation"
+    PARAMETRIC = "parametric"
     DROPOUT = "dropout"
     LOSS = "loss"
 
@@ -291,7 +292,8 @@ def _stages(
         waits = shared and (k > 0 or not own.stays)
         # Outputs of a prediction become probabilities behind a loss that reads logits.
         if k < last or not plan.fused_output:
-            stages.append(Stage(Kind.ACTIVATION, k, 0, own.cut, own.cut, back_barrier=waits))
+            kind = Kind.PARAMETRIC if spec.parametric_activation and k < last else Kind.ACTIVATION
+            stages.append(Stage(kind, k, 0, own.cut, own.cut, back_barrier=waits))
         if drops and drops[k] > 0:
             stages.append(Stage(Kind.DROPOUT, k, 0, own.cut, own.cut))
         # What comes behind waits for all of the layer, unless each thread goes on with its own.

@@ -107,8 +107,10 @@ def layer_statistics(
     loss, gradient = engine.loss_and_gradient()
     outputs = [a[:n, :size] for a, size in _sized(engine.work.activations, spec)]
     deltas = [d[:n, :size] for d, size in _sized(engine.work.deltas, spec)]
+    kept = [a[:n, :size] for a, size in _sized(engine.work.buffers.saved, spec)]
+    flat = [_flat(*known) for known in zip(spec.functions, kept, _learned(spec), strict=True)]
     views = zip(
-        spec.functions, outputs, deltas, state.weights(gradient), state.weights(), strict=True
+        spec.functions, flat, outputs, deltas, state.weights(gradient), state.weights(), strict=True
     )  # fmt: skip
     layers = tuple(_view(*parts) for parts in views)
     return NetStatistics(n, loss, layers, outputs[-1].copy())
@@ -118,15 +120,19 @@ def _sized(arrays: list[NDArray[Any]], spec: ModelSpec) -> zip[tuple[NDArray[Any
     return zip(arrays, spec.layer_sizes[1:], strict=True)
 
 
+def _learned(spec: ModelSpec) -> list[bool]:
+    """Of each layer, whether its activation has parameters: what is flat then is not for ever."""
+    return [*[spec.parametric_activation] * len(spec.hidden), False]
+
+
 def _rms(values: NDArray[Any]) -> float:
     return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
 
 
 def _view(
-    function: Function[Activation], a: NDArray[Any], delta: NDArray[Any], g: NDArray[Any],
-    w: NDArray[Any],
+    function: Function[Activation], flat: NDArray[np.bool_], a: NDArray[Any], delta: NDArray[Any],
+    g: NDArray[Any], w: NDArray[Any],
 ) -> LayerStatistics:  # fmt: skip
-    flat = _flat(function, a)
     both = function.row.flat is Flat.BOTH
     return LayerStatistics(
         function.name, _rms(a), float(flat.mean()) if both else 0.0, float(flat.all(axis=0).mean()),
@@ -134,9 +140,9 @@ def _view(
     )  # fmt: skip
 
 
-def _flat(function: Function[Activation], a: NDArray[Any]) -> NDArray[np.bool_]:
+def _flat(function: Function[Activation], a: NDArray[Any], learned: bool) -> NDArray[np.bool_]:
     """Which outputs (rows, units) lie where the activation has next to no slope."""
-    if function.row.flat is Flat.NOWHERE:
+    if learned or function.row.flat is Flat.NOWHERE:
         return np.zeros(a.shape, np.bool_)
     if function.row.flat is Flat.BELOW:
         return np.asarray(a <= 0)

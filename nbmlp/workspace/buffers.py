@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nbmlp import tuning
 from nbmlp.kernels import records
-from nbmlp.plan import Strategy
+from nbmlp.plan import Role, Strategy
 from nbmlp.plan.strategy import Product
 from nbmlp.state import aligned
 
@@ -32,6 +32,8 @@ class Buffers:
     activations, saved, deltas : list of ndarray (rows, stride)
         Output of each layer for the rows at hand, what its derivative reads, and its delta; of a
         prediction only the last layer's delta.
+    terms : list of dict of Role to ndarray
+        Of each layer: terms of the gradients of its activation, if it has parameters.
     scaled : ndarray
         Copy of the first weights, times the factors of the inputs.
     """
@@ -57,8 +59,12 @@ class Buffers:
             self.saved.append(self._rows_of(layer.a_row) if own else a)
             if training or k == len(plan.layers) - 1:  # a loss writes the last delta
                 self.deltas.append(self._rows_of(layer.dz_row))
+        self.terms = [self._terms_of(k) for k in range(len(plan.layers))]
         first = plan.layers[0]
         self.scaled = self.new(first.depth * first.row if plan.scaled_copy else 0)
+        #: Of which products with a row of ones are made.
+        self.one = self.new(1)
+        self.one[:] = 1
         self.gradient = self.masters(plan.n_parameters if training else 0)
         self.transposed = self.new(plan.n_transposed if training else 0)
         self.scratch = self.masters(threads * 32)
@@ -91,6 +97,14 @@ class Buffers:
     def masters(self, length: int) -> NDArray[Any]:
         """Zeros of the type that parameters have, and what is made of them alone."""
         return self.new(length, self.element.compute)
+
+    def _terms_of(self, k: int) -> dict[Role, NDArray[Any]]:
+        """Room of layer k for each of its roles that has vectors; predictions have none."""
+        plan, rows = self.strategy.plan, self.rows
+        size, found = rows * plan.layers[k].a_row, {}
+        if self.strategy.training and plan.block_of(Role.PARAMETRIC, k) >= 0:
+            found[Role.PARAMETRIC] = self.new(size)
+        return found
 
     def _rows_of(self, stride: int) -> NDArray[Any]:
         return self.new(self.rows * stride).reshape(self.rows, stride)

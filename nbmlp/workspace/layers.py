@@ -65,6 +65,17 @@ class Places:
             "back_panels": layer.panels_out,
         }  # fmt: skip
 
+    def vectors(self, k: int, role: Role) -> dict[str, Any]:
+        """A layer's vectors of parameters, and room for the terms of their gradients."""
+        block = self.plan.blocks[self.plan.block_of(role, k)]
+        fields = {"w": self.theta + block.offset * self.size, "w_row": block.row * self.size}
+        room, a_row = self.buffers.terms[k].get(role), self.plan.layers[k].a_row
+        if room is not None:
+            own = self.buffers.rows * a_row * self.stored
+            one = address(self.buffers.one)
+            fields |= {"room": address(room), "room_own": own, "x": one}
+        return fields
+
 
 def _inputs(net: Places, stage: Stage) -> Record:
     return net.inputs() | {"status": STATUS.BAD_INPUT}, {}  # its piece comes with the rows
@@ -130,6 +141,18 @@ def _activation(net: Places, stage: Stage) -> Record:
     return fields, pieces
 
 
+def _parametric(net: Places, stage: Stage) -> Record:
+    k, function = stage.layer, net.spec.functions[stage.layer]
+    fields = net.output(k) | net.vectors(k, Role.PARAMETRIC) | {
+        "saved": address(net.buffers.saved[k]), "act": function.parameter,
+        "back_panels": net.plan.layers[k].panels_out,
+    }  # fmt: skip
+    pieces = {"forward": f"{function.name}.parametric_forward"}
+    if net.training:
+        pieces["backward"] = f"{function.name}.parametric_backward"
+    return fields, pieces
+
+
 def _dropout(net: Places, stage: Stage) -> Record:
     k = stage.layer
     fields: dict[str, Any] = {"stream": k + 1, "keep": 1.0, "factor": 1.0}
@@ -156,12 +179,13 @@ def _loss(net: Places, stage: Stage) -> Record:
 
 _KINDS: dict[Kind, Callable[[Places, Stage], Record]] = {
     Kind.INPUTS: _inputs, Kind.PRODUCT: _product, Kind.PARTS: _parts,
-    Kind.ACTIVATION: _activation,
+    Kind.ACTIVATION: _activation, Kind.PARAMETRIC: _parametric,
     Kind.DROPOUT: _dropout, Kind.LOSS: _loss,
 }  # fmt: skip
 #: Which layer of the tables a block of parameters belongs to.
 STAGES = {
     Role.PRODUCT: Kind.PRODUCT, Role.SCALE: Kind.PRODUCT,
+    Role.PARAMETRIC: Kind.PARAMETRIC,
 }  # fmt: skip
 
 
@@ -189,7 +213,7 @@ def describe_parameters(net: Places, k: int) -> Record:
         "group": blocks.group, "share": int(blocks.share),
     }  # fmt: skip
     if block.role is not Role.PRODUCT:
-        return fields, {}
+        return fields, {} if block.role is Role.SCALE else {"gradient": "sums.gradient"}
     return _describe_weights(net, block, fields)
 
 
