@@ -35,14 +35,16 @@ class Params(NamedTuple):
     W: list[Array]  # one (in, out) per layer
     b: list[Array]  # one (out,) per layer; empty for a net without biases
     scale: Sequence[Array] = ()  # one (inputs,), or none
-    alpha: Sequence[Array] = ()  # of parametric_activation, one (out,) per hidden layer, or none
+    gain: Sequence[Array] = ()  # of layer_norm, one (out,) per hidden layer, or none
+    shift: Sequence[Array] = ()
+    alpha: Sequence[Array] = ()  # of parametric_activation, likewise
 
     def map(self, function: Callable[[Array], Array]) -> Params:
         """Apply `function` to every block."""
         return self.filled([function(block) for block in self.blocks()])
 
     def blocks(self) -> list[Array]:
-        """W0, b0, scale, alpha0, W1, b1, ...: those that there are."""
+        """W0, b0, scale, gain0, shift0, alpha0, W1, b1, ...: those that there are."""
         return [block for k in range(len(self.W)) for part in self for block in part[k : k + 1]]
 
     def filled(self, blocks: Sequence[Array]) -> Params:
@@ -78,6 +80,7 @@ def random_params(spec: ModelSpec, rng: np.random.Generator, scale: float = 1.0)
 
     return Params(
         W, b, vectors(spec.input_scale, 1.0, (spec.n_inputs,)),
+        vectors(spec.layer_norm, 1.0, spec.hidden), vectors(spec.layer_norm, 0.0, spec.hidden),
         vectors(spec.parametric_activation, 0.8, spec.hidden),
     )  # fmt: skip
 
@@ -220,6 +223,7 @@ class Tape(NamedTuple):
     inputs: list[Array]  # X, times its factors, or what lies below, after dropout, (batch, in)
     scales: list[Any]  # what dropout multiplied it by: a number or (batch, in)
     z: list[Array]  # what the activation takes, (batch, out)
+    normed: list[tuple[Array, Array]]  # of layer_norm: rows of deviation 1, and what it was
     output: Array  # yhat, (batch, n_outputs)
 
 
@@ -246,7 +250,7 @@ def forward(spec: ModelSpec, params: Params, X: Array, masks: Masks | None = Non
     """
     a = np.asarray(X, dtype=np.float64)
     functions = (*spec.activation, spec.output)
-    tape = Tape([], [], [], a)
+    tape = Tape([], [], [], [], a)
     for layer, function in enumerate(functions):
         scale = dropout_scale(spec, layer, masks)
         a = a * scale
@@ -255,6 +259,9 @@ def forward(spec: ModelSpec, params: Params, X: Array, masks: Masks | None = Non
         z = a @ params.W[layer]
         if params.b:
             z = z + params.b[layer]
+        if layer < len(params.gain):
+            tape.normed.append(normalise(z))
+            z = params.gain[layer] * tape.normed[-1][0] + params.shift[layer]
         tape.inputs.append(a)
         tape.scales.append(scale)
         tape.z.append(z)
@@ -264,9 +271,15 @@ def forward(spec: ModelSpec, params: Params, X: Array, masks: Masks | None = Non
     return tape._replace(output=a)
 
 
+def normalise(z: Array) -> tuple[Array, Array]:
+    """Rows (z - mean) / deviation, and their deviations (batch, 1)."""
+    deviation = np.sqrt(z.var(axis=1, keepdims=True) + 1e-5)
+    return (z - z.mean(axis=1, keepdims=True)) / deviation, deviation
+
+
 def backward(spec: ModelSpec, params: Params, tape: Tape, delta: Array) -> Params:
     """Gradient of the data loss, from `delta` = dL/dz of the output (batch, n_outputs)."""
-    g = Params([], [], [], [])
+    g = Params([], [], [], [], [], [])
     for layer in reversed(range(len(params.W))):
         g.W.insert(0, tape.inputs[layer].T @ delta)
         g.b.insert(0, delta.sum(axis=0))
@@ -286,6 +299,13 @@ def through(spec: ModelSpec, params: Params, tape: Tape, k: int, da: Array, g: A
     if params.alpha:
         g.alpha.insert(0, (da * (activate(function, z) - z)).sum(axis=0))
         delta = da + params.alpha[k] * (delta - da)
+    if params.gain:
+        h, deviation = tape.normed[k]
+        g.gain.insert(0, (delta * h).sum(axis=0))
+        g.shift.insert(0, delta.sum(axis=0))
+        e = delta * params.gain[k]
+        mean, along = e.mean(axis=1, keepdims=True), (e * h).mean(axis=1, keepdims=True)
+        delta = (e - mean - h * along) / deviation
     return delta
 
 

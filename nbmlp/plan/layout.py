@@ -23,6 +23,7 @@ class Role(StrEnum):
 
     PRODUCT = "product"
     SCALE = "scale"  # of inputs
+    NORM = "norm"
     PARAMETRIC = "parametric"  # an activation's
 
 
@@ -276,5 +277,8 @@ def _roles(
     if k == 0 and spec.input_scale:
         yield Role.SCALE, (Part("scale", "scale", 1, True, 1.0),), n_in
     hidden = k < len(spec.hidden)
+    if hidden and spec.layer_norm:
+        gain, shift = Part("gain", "gain", 1, True, 1.0), Part("shift", "shift", 1, True)
+        yield Role.NORM, (gain, shift), n_out
     if hidden and spec.parametric_activation:
         yield Role.PARAMETRIC, (Part("alpha", "alpha", 1, True, 1.0),), n_out

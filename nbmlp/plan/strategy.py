@@ -95,6 +95,7 @@ class Kind(StrEnum):
     INPUTS = "inputs"
     PRODUCT = "product"
     PARTS = "parts"
+    NORM = "norm"
     ACTIVATION = "activation"
     PARAMETRIC = "parametric"
     DROPOUT = "dropout"
@@ -290,6 +291,11 @@ def _stages(
     for k, own in enumerate(layers):
         stages = list(_products(k, layers))
         waits = shared and (k > 0 or not own.stays)
+        if spec.layer_norm and k < last:  # of whole rows, whoever has computed their units
+            rows = Cut.ROWS if shared else Cut.WHOLE
+            stages[-1] = replace(stages[-1], barrier=shared)
+            stages.append(Stage(Kind.NORM, k, 0, rows, rows, shared, back_barrier=shared))
+            waits = shared
         # Outputs of a prediction become probabilities behind a loss that reads logits.
         if k < last or not plan.fused_output:
             kind = Kind.PARAMETRIC if spec.parametric_activation and k < last else Kind.ACTIVATION

@@ -28,7 +28,7 @@ from nbmlp.spec.values import assign, choice, from_dict, several
 __all__ = ["FEATURES", "ModelSpec"]
 
 #: Settings that bring kinds of layers which most nets do not have.
-FEATURES = ("parametric_activation", "input_scale")
+FEATURES = ("layer_norm", "parametric_activation", "input_scale")
 
 
 def _activation(text: object) -> str:
@@ -71,6 +71,9 @@ class ModelSpec:
         ``"predict"`` multiplies by it when predicting.
     label_smoothing : float
         Share of the target spread over all classes (cross-entropies only).
+    layer_norm : bool
+        Before its activation each row of a hidden layer is brought to mean 0 and deviation 1 over
+        the units, then scaled and shifted by learned factors (Ba et al. 2016, arXiv:1607.06450).
     parametric_activation : bool
         Hidden activations f become z + alpha*(f(z) - z), with an alpha of each unit that is
         learned, from 1 (Holzmüller et al. 2024, arXiv:2407.04491).
@@ -92,6 +95,7 @@ class ModelSpec:
     input_dropout: float = 0.0
     dropout_scale_at: str = "training"
     label_smoothing: float = 0.0
+    layer_norm: bool = False
     parametric_activation: bool = False
     input_scale: bool = False
 
@@ -183,7 +187,7 @@ class ModelSpec:
     def n_parameters(self) -> int:
         """All that is learned, padding not counted."""
         sizes = self.layer_sizes
-        per_unit = self.parametric_activation
+        per_unit = 2 * self.layer_norm + self.parametric_activation
         further = self.input_scale * self.n_inputs + per_unit * sum(self.hidden)
         return sum((a + self.bias) * b for a, b in pairwise(sizes)) + further
 

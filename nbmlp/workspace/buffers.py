@@ -33,7 +33,8 @@ class Buffers:
         Output of each layer for the rows at hand, what its derivative reads, and its delta; of a
         prediction only the last layer's delta.
     terms : list of dict of Role to ndarray
-        Of each layer: terms of the gradients of its activation, if it has parameters.
+        Of each layer: terms of the gradients of its norm (two of rows, and a value of each row) and
+        of its activation, if they have parameters.
     scaled : ndarray
         Copy of the first weights, times the factors of the inputs.
     """
@@ -99,9 +100,11 @@ class Buffers:
         return self.new(length, self.element.compute)
 
     def _terms_of(self, k: int) -> dict[Role, NDArray[Any]]:
-        """Room of layer k for each of its roles that has vectors; predictions have none."""
+        """Room of layer k for each of its roles that has vectors; a prediction's norm takes one."""
         plan, rows = self.strategy.plan, self.rows
         size, found = rows * plan.layers[k].a_row, {}
+        if plan.block_of(Role.NORM, k) >= 0:
+            found[Role.NORM] = self.new(2 * size + rows)
         if self.strategy.training and plan.block_of(Role.PARAMETRIC, k) >= 0:
             found[Role.PARAMETRIC] = self.new(size)
         return found

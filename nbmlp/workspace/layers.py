@@ -153,6 +153,16 @@ def _parametric(net: Places, stage: Stage) -> Record:
     return fields, pieces
 
 
+def _norm(net: Places, stage: Stage) -> Record:
+    k = stage.layer
+    fields = net.output(k) | net.vectors(k, Role.NORM)
+    fields["back_panels"] = net.plan.layers[k].panels_out
+    pieces = {"forward": "norm.forward"}
+    if net.training:
+        pieces["backward"] = "norm.backward"
+    return fields, pieces
+
+
 def _dropout(net: Places, stage: Stage) -> Record:
     k = stage.layer
     fields: dict[str, Any] = {"stream": k + 1, "keep": 1.0, "factor": 1.0}
@@ -179,12 +189,12 @@ def _loss(net: Places, stage: Stage) -> Record:
 
 _KINDS: dict[Kind, Callable[[Places, Stage], Record]] = {
     Kind.INPUTS: _inputs, Kind.PRODUCT: _product, Kind.PARTS: _parts,
-    Kind.ACTIVATION: _activation, Kind.PARAMETRIC: _parametric,
+    Kind.NORM: _norm, Kind.ACTIVATION: _activation, Kind.PARAMETRIC: _parametric,
     Kind.DROPOUT: _dropout, Kind.LOSS: _loss,
 }  # fmt: skip
 #: Which layer of the tables a block of parameters belongs to.
 STAGES = {
-    Role.PRODUCT: Kind.PRODUCT, Role.SCALE: Kind.PRODUCT,
+    Role.PRODUCT: Kind.PRODUCT, Role.SCALE: Kind.PRODUCT, Role.NORM: Kind.NORM,
     Role.PARAMETRIC: Kind.PARAMETRIC,
 }  # fmt: skip
 
