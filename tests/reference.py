@@ -254,6 +254,8 @@ def forward(spec: ModelSpec, params: Params, X: Array, masks: Masks | None = Non
     for layer, function in enumerate(functions):
         scale = dropout_scale(spec, layer, masks)
         a = a * scale
+        if layer and spec.skips[layer - 1]:
+            a = a + tape.inputs[layer - 1]
         if layer == 0 and params.scale:
             a = a * params.scale[0]
         z = a @ params.W[layer]
@@ -280,12 +282,15 @@ def normalise(z: Array) -> tuple[Array, Array]:
 def backward(spec: ModelSpec, params: Params, tape: Tape, delta: Array) -> Params:
     """Gradient of the data loss, from `delta` = dL/dz of the output (batch, n_outputs)."""
     g = Params([], [], [], [], [], [])
+    past: Any = 0.0  # what goes by the layer above
     for layer in reversed(range(len(params.W))):
         g.W.insert(0, tape.inputs[layer].T @ delta)
         g.b.insert(0, delta.sum(axis=0))
         down = delta @ params.W[layer].T
         if layer == 0:
             break
+        down = down + past
+        past = down if spec.skips[layer - 1] else 0.0
         delta = through(spec, params, tape, layer - 1, down * tape.scales[layer], g)
     if params.scale:
         g.scale.append((down * tape.inputs[0] / params.scale[0]).sum(axis=0))

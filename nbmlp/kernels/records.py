@@ -58,7 +58,8 @@ LAYER = np.dtype(
         ("one", _i),  # column of a that the next layer's bias multiplies, or -1
         # of a product: W (depth, n), the bias its last row if depth > n_in; its transposed copy
         ("w", _i), ("w_row", _i), ("wt", _i), ("wt_row", _i), ("n_in", _i), ("depth", _i),
-        ("beta", _f),  # 1 adds to what is in a, 0 does not read it
+        # 1 adds to what is in a, or in dx, 0 does not read it
+        ("beta", _f), ("back_beta", _f),
         # of a product: a room of its own for each thread, bytes between two of them; of what has
         # vectors of parameters: terms of their gradients, one after the other (rows, n) as a
         ("room", _i), ("room_own", _i),

@@ -125,7 +125,8 @@ class LayerPlan:
     one : int
         That column, or -1.
     needs_z, copies : bool
-        The derivative reads z; it reads what the activation was before dropout.
+        The derivative reads z; it reads what the activation was before dropout, or before what
+        lies below was added.
     """
 
     n_in: int
@@ -233,7 +234,7 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
     panel = tuning.PANEL_BYTES // element.compute_bytes
     line = tuning.PANEL_BYTES // element.storage_bytes
     sizes = spec.layer_sizes
-    drops = (*spec.dropout, 0.0)
+    drops, skips = (*spec.dropout, 0.0), spec.skips
     layers: list[LayerPlan] = []
     blocks: list[ParameterBlock] = []
     offset = transposed = 0
@@ -249,7 +250,7 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
                 panels_in=_panels(n_in, panel), panels_out=_panels(n_out, panel),
                 transposed_row=transposed_row, transposed_offset=transposed,
                 a_row=_stride(n_out + 1, line), one=n_out if hidden and spec.bias else -1,
-                needs_z=needs_z, copies=drops[k] > 0 and not needs_z,
+                needs_z=needs_z, copies=(drops[k] > 0 or skips[k]) and not needs_z,
             )
         )  # fmt: skip
         for role, parts, columns in _roles(spec, k, n_in, n_out):

@@ -99,6 +99,7 @@ class Kind(StrEnum):
     ACTIVATION = "activation"
     PARAMETRIC = "parametric"
     DROPOUT = "dropout"
+    RESIDUAL = "residual"
     LOSS = "loss"
 
 
@@ -302,6 +303,8 @@ def _stages(
             stages.append(Stage(kind, k, 0, own.cut, own.cut, back_barrier=waits))
         if drops and drops[k] > 0:
             stages.append(Stage(Kind.DROPOUT, k, 0, own.cut, own.cut))
+        if spec.skips[k]:
+            stages.append(Stage(Kind.RESIDUAL, k, 0, own.cut, own.cut))
         # What comes behind waits for all of the layer, unless each thread goes on with its own.
         if shared and not own.stays and (k < last or own.cut is Cut.COLUMNS):
             stages[-1] = replace(stages[-1], barrier=True)

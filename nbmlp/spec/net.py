@@ -28,7 +28,7 @@ from nbmlp.spec.values import assign, choice, from_dict, several
 __all__ = ["FEATURES", "ModelSpec"]
 
 #: Settings that bring kinds of layers which most nets do not have.
-FEATURES = ("layer_norm", "parametric_activation", "input_scale")
+FEATURES = ("layer_norm", "residual", "parametric_activation", "input_scale")
 
 
 def _activation(text: object) -> str:
@@ -74,6 +74,9 @@ class ModelSpec:
     layer_norm : bool
         Before its activation each row of a hidden layer is brought to mean 0 and deviation 1 over
         the units, then scaled and shifted by learned factors (Ba et al. 2016, arXiv:1607.06450).
+    residual : bool
+        A hidden layer that is as wide as the one below adds that one's outputs to its own (He et
+        al. 2016, arXiv:1512.03385).
     parametric_activation : bool
         Hidden activations f become z + alpha*(f(z) - z), with an alpha of each unit that is
         learned, from 1 (Holzmüller et al. 2024, arXiv:2407.04491).
@@ -96,6 +99,7 @@ class ModelSpec:
     dropout_scale_at: str = "training"
     label_smoothing: float = 0.0
     layer_norm: bool = False
+    residual: bool = False
     parametric_activation: bool = False
     input_scale: bool = False
 
@@ -119,6 +123,11 @@ class ModelSpec:
             **{name: flag(name, getattr(self, name)) for name in FEATURES},
         )
         self._check_loss()
+        if self.residual and not any(self.skips):
+            raise SpecError(
+                "residual needs a hidden layer that is as wide as the one below it:"
+                f" hidden={self.hidden!r} has none."
+            )
 
     def _per_layer(self, name: str, check: Callable[[Any], Any]) -> tuple[Any, ...]:
         """The setting, checked, with one entry per hidden layer."""
@@ -165,6 +174,13 @@ class ModelSpec:
     def features(self) -> tuple[str, ...]:
         """Kinds of layers that this net has besides products, activations and dropout."""
         return tuple(name for name in FEATURES if getattr(self, name))
+
+    @property
+    def skips(self) -> tuple[bool, ...]:
+        """Whether each layer, the last included, adds what lies below it."""
+        sizes = self.layer_sizes[:-1]
+        hidden = (self.residual and k > 0 and a == b for k, (a, b) in enumerate(pairwise(sizes)))
+        return (*hidden, False)
 
     @property
     def smoothing(self) -> tuple[float, float]:

@@ -91,6 +91,7 @@ def _product(net: Places, stage: Stage) -> Record:
     fields = net.output(k) | {
         "n_in": n_in, "depth": n_in + (layer.depth - layer.n_in if whole else 0),
         "w": net.theta + (layer.offset + start * panel * layer.row) * size,
+        "back_beta": 1.0 if net.spec.skips[k] else 0.0,
         "w_row": layer.row * size, "beta": 1.0 if c and not own.spread else 0.0, "turn": c,
         "status": STATUS.BAD_INPUT,
     }  # fmt: skip
@@ -163,6 +164,16 @@ def _norm(net: Places, stage: Stage) -> Record:
     return fields, pieces
 
 
+def _residual(net: Places, stage: Stage) -> Record:
+    k = stage.layer
+    fields, pieces = net.below(k) | net.output(k), {"forward": "residual.forward"}
+    if net.training:
+        pieces["backward"] = "residual.backward"
+        if net.plan.layers[k].copies and not net.spec.dropout[k]:  # else it was copied there
+            fields["saved"] = address(net.buffers.saved[k])
+    return fields, pieces
+
+
 def _dropout(net: Places, stage: Stage) -> Record:
     k = stage.layer
     fields: dict[str, Any] = {"stream": k + 1, "keep": 1.0, "factor": 1.0}
@@ -190,7 +201,7 @@ def _loss(net: Places, stage: Stage) -> Record:
 _KINDS: dict[Kind, Callable[[Places, Stage], Record]] = {
     Kind.INPUTS: _inputs, Kind.PRODUCT: _product, Kind.PARTS: _parts,
     Kind.NORM: _norm, Kind.ACTIVATION: _activation, Kind.PARAMETRIC: _parametric,
-    Kind.DROPOUT: _dropout, Kind.LOSS: _loss,
+    Kind.DROPOUT: _dropout, Kind.RESIDUAL: _residual, Kind.LOSS: _loss,
 }  # fmt: skip
 #: Which layer of the tables a block of parameters belongs to.
 STAGES = {

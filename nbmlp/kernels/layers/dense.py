@@ -41,7 +41,7 @@ def _make_backward(_: type) -> Any:
         abi.product(
             j.gemm, a=s.dz + first * s.dz_row, a_row=s.dz_row, a_col=j.size,
             b=s.wt + at, b_row=s.wt_row, c=s.dx + first * s.dx_row + at, c_row=s.dx_row, m=rows,
-            panels=high - low, depth=s.n, alpha=1.0, beta=0.0,
+            panels=high - low, depth=s.n, alpha=1.0, beta=s.back_beta,
         )  # fmt: skip
         return -1
 
