@@ -16,6 +16,7 @@ import pytest
 from bench.digests.data import make
 from nbmlp import MLP, Callback
 from nbmlp.names import ACTIVATIONS
+from nbmlp.spec import FEATURES
 
 EPOCHS = 4
 BASE = {"hidden": (9, 5), "batch_size": 40, "epochs": EPOCHS, "seed": 4, "optimizer": "adam(0.01)"}
@@ -29,6 +30,7 @@ NETS: dict[str, dict[str, Any]] = {
     "dropout of a function of z": {"activation": "gelu", "dropout": 0.3},
     "no bias": {"bias": False, "activation": "tanh"},
     "outputs that are no probabilities": {"output": "tanh", "loss": "squared_error"},
+    "further kinds": {"hidden": (208, 208), "dropout": 0.2, **dict.fromkeys(FEATURES, True)},
     "bounded": {"clip_norm": 0.5, "clip_value": 0.1, "max_norm": 1.0, "l1": 1e-4, "l2": 1e-3},
 }
 #: Rows of a batch by rows and by columns: few rows, and layers that are wide for two threads.

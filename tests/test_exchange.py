@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,7 +13,7 @@ from engine_twin import all_threads, problem, state_of
 
 from nbmlp.errors import NonFiniteError
 from nbmlp.predict import Rows
-from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.spec import FEATURES, ModelSpec, TrainSpec
 from nbmlp.train.engine import Engine
 from nbmlp.train.exchange import Exchange
 from tests.waiting import PATIENCE
@@ -95,6 +96,20 @@ def test_two_engines_make_the_updates_of_one(settings, threads):
     alone = end(engine_of(part(0, 1), train, threads, None))
     np.testing.assert_allclose(first, alone, rtol=1e-9, atol=1e-12)
     assert np.abs(first - GIVEN.params.flat()).max() > 1e-3
+
+
+def test_gradients_that_follow_from_others_are_summed_before(monkeypatch):
+    """Factors of inputs, whose gradient is a step of the update, and vectors of parameters."""
+    further = dict.fromkeys(FEATURES, True)
+    spec = ModelSpec(7, 3, (9, 9), "tanh", dtype="float64", **further)
+    monkeypatch.setattr(sys.modules[__name__], "SPEC", spec)
+    monkeypatch.setattr(sys.modules[__name__], "GIVEN", given := problem(spec, ROWS, weighted=True))
+    for settings in ({}, {"clip_norm": 0.02}):
+        train = TRAIN.with_(**settings)
+        _, (first, second) = together(train, 2, given)
+        assert np.array_equal(first, second)
+        alone = end(engine_of(part(0, 1, given), train, 2, None))
+        np.testing.assert_allclose(first, alone, rtol=1e-9, atol=1e-12)
 
 
 def test_without_an_exchange_other_rows_make_other_weights():

@@ -35,6 +35,8 @@ class MLPClassifier(DropIn, Original):
         Share of each hidden layer's units that is dropped while training.
     input_dropout : float
         The same for inputs.
+    layer_norm, residual, parametric_activation, input_scale : bool
+        Further kinds of layers, see :class:`~nbmlp.ModelSpec`.
     optimizer : str, dict or Optimizer, optional
         In place of the solver's rule and its settings, e.g. ``"rmsprop"``, ``AdamW(1e-3)``.
     class_weight : dict or "balanced", optional
@@ -61,6 +63,8 @@ class MLPClassifier(DropIn, Original):
     ----------
     coefs_, intercepts_, loss_curve_, classes_, ...
         scikit-learn's.
+    vectors_ : dict of str to ndarray
+        What further kinds of layers have learned, by names as ``"layer1.gain"``; only with them.
     validation_loss_curve_ : list of float
         Loss of the validation rows after each epoch, where there are any.
 
@@ -108,6 +112,10 @@ class MLPClassifier(DropIn, Original):
         label_smoothing: Any = 0.0,
         dropout: Any = 0.0,
         input_dropout: Any = 0.0,
+        layer_norm: Any = False,
+        residual: Any = False,
+        parametric_activation: Any = False,
+        input_scale: Any = False,
         optimizer: Any = None,
         clip_norm: Any = None,
         metric: Any = None,
@@ -130,6 +138,10 @@ class MLPClassifier(DropIn, Original):
         self.label_smoothing = label_smoothing
         self.dropout = dropout
         self.input_dropout = input_dropout
+        self.layer_norm = layer_norm
+        self.residual = residual
+        self.parametric_activation = parametric_activation
+        self.input_scale = input_scale
         self.optimizer = optimizer
         self.clip_norm = clip_norm
         self.metric = metric

@@ -18,6 +18,7 @@ from nbmlp.estimators.weights import Weights
 from nbmlp.mlp import MLP
 from nbmlp.net import Net
 from nbmlp.plan import make_plan
+from nbmlp.spec import FEATURES
 from nbmlp.state import new_state
 
 __all__ = ["copy_fitted", "fill_from_mlp", "to_mlp"]
@@ -78,6 +79,7 @@ def to_mlp(model: Any, weights: Weights) -> MLP:
         label_smoothing=spec.label_smoothing, optimizer=rule, schedule="constant",
         batch_size=batch, epochs=model.max_iter, l2=model.alpha / batch, clip_norm=model.clip_norm,
         threads=model.n_jobs and weights.threads,
+        **{name: getattr(spec, name) for name in FEATURES},
     )  # fmt: skip
     state = new_state(make_plan(spec, 1), rule)
     state.set_flat(weights.state.get_flat())
@@ -114,6 +116,7 @@ def fill_from_mlp(model: Any, native: MLP) -> None:
             f" no biases, or an output other than {output!r}."
         )
     model.set_params(hidden_layer_sizes=spec.hidden, input_dropout=spec.input_dropout)
+    model.set_params(**{name: getattr(spec, name) for name in FEATURES})
     if spec.hidden:
         layers = {"activation": spec.activation, "dropout": spec.dropout}
         model.set_params(**{name: _one_or_all(values) for name, values in layers.items()})
@@ -127,6 +130,10 @@ def fill_from_mlp(model: Any, native: MLP) -> None:
     model.n_layers_, model.out_activation_ = len(spec.hidden) + 2, output
     model.coefs_ = [np.array(W) for W in native.weights]
     model.intercepts_ = [np.array(b) for b in native.biases]
+    if spec.features:
+        weights = Weights(spec, 1)
+        weights.state.set_flat(net.state.get_flat())
+        model.vectors_ = {name: values.copy() for name, values in weights.vectors.items()}
     _start_counting(model)
 
 

@@ -28,7 +28,7 @@ from nbmlp.estimators.updates import Updates, loss_name
 from nbmlp.estimators.weights import Weights
 from nbmlp.rows import PLAIN, Names
 from nbmlp.schedules import Constant
-from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.spec import FEATURES, ModelSpec, TrainSpec
 from nbmlp.train.epochs import Epochs
 from nbmlp.tuning import available_threads
 
@@ -56,6 +56,9 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             weights = self._weights = Weights(spec, threads)
             if memory is not None:
                 weights.remember(rule_of(self), *memory)
+            weights.take_vectors(self.__dict__.pop("vectors_", {}))
+            if weights.vectors:
+                self.vectors_ = weights.vectors
         weights.activation = self.activation
         weights.take(self.coefs_, self.intercepts_)
         return weights
@@ -63,7 +66,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
     def _initialize(self, *args: Any) -> None:
         """First weights go into an arena of their own: who kept the last ones keeps them."""
         super()._initialize(*args)
-        for name in ("_weights", "_memory", "validation_loss_curve_"):
+        for name in ("_weights", "_memory", "validation_loss_curve_", "vectors_"):
             self.__dict__.pop(name, None)
 
     def _model_spec(self, dtype: str) -> ModelSpec:
@@ -72,12 +75,14 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         if not isinstance(activation, str):
             activation = tuple(activation)
         dropout = self.dropout
+        features: dict[str, Any] = {name: bool(getattr(self, name)) for name in FEATURES}
         return ModelSpec(
             self.coefs_[0].shape[0], self.n_outputs_, hidden=hidden,
             activation=activation,
             output=self.out_activation_, loss=loss_name(self.loss, self.out_activation_, dtype),
             dropout=dropout if np.ndim(dropout) == 0 else tuple(dropout),
             input_dropout=self.input_dropout, dtype=dtype,
+            **features,
         )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
@@ -88,6 +93,8 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         for name in ("coefs_", "intercepts_", "_best_coefs", "_best_intercepts"):
             if name in state:
                 state[name] = [np.array(a) for a in state[name]]
+        for name in {"vectors_", "_best_vectors"} & state.keys():
+            state[name] = {k: np.array(v) for k, v in state[name].items()}
         if weights is not None and hasattr(self, "_optimizer"):
             state["_memory"] = weights.memory()
         return state
@@ -212,7 +219,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         run.warn_of_skipped(stacklevel=2)
         if self.early_stopping:
             self.coefs_, self.intercepts_ = self._best_coefs, self._best_intercepts
-            self._compiled()
+            self._compiled().take_vectors(self.__dict__.pop("_best_vectors", {}))
 
     def _own_rows(self) -> Held | None:
         return own_rows(self, *self.__dict__.get("_given_validation", (None, None)))
@@ -241,7 +248,10 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             self.t_ += run.n_samples
             val_loss = None if held is None else self._validate(updates, held)
             known = (None, None, None) if held is None else held[:3]
+            best = self.__dict__.get("_best_coefs")
             self._update_no_improvement_count(self.early_stopping, *known)
+            if updates.weights.vectors and self.__dict__.get("_best_coefs") is not best:
+                self._best_vectors = {k: v.copy() for k, v in updates.weights.vectors.items()}
             val_score = self.validation_scores_[-1] if self.early_stopping else None
             if run.callbacks.callbacks:  # nobody else sees the record
                 run.record(self.loss_ - updates.penalty, updates.penalty, val_loss, val_score)
@@ -325,6 +335,9 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         own_optimizer(self.optimizer, self.solver)
         if np.any(self.dropout) or self.input_dropout or self.clip_norm:
             raise SpecError("dropout and clip_norm need solver='sgd' or 'adam', not 'lbfgs'.")
+        for name in FEATURES:
+            if getattr(self, name):
+                raise SpecError(f"{name} needs solver='sgd' or 'adam', not 'lbfgs'.")
         if as_callbacks(self.callbacks).callbacks or self._own_rows():
             raise SpecError("callbacks and X_val need solver='sgd' or 'adam', not 'lbfgs'.")
         try:

@@ -33,6 +33,8 @@ class MLPRegressor(DropIn, Original):
         Share of each hidden layer's units that is dropped while training.
     input_dropout : float
         The same for inputs.
+    layer_norm, residual, parametric_activation, input_scale : bool
+        Further kinds of layers, see :class:`~nbmlp.ModelSpec`.
     optimizer : str, dict or Optimizer, optional
         In place of the solver's rule and its settings, e.g. ``"rmsprop"``, ``AdamW(1e-3)``.
     clip_norm : float, optional
@@ -55,6 +57,8 @@ class MLPRegressor(DropIn, Original):
     ----------
     coefs_, intercepts_, loss_curve_, ...
         scikit-learn's.
+    vectors_ : dict of str to ndarray
+        What further kinds of layers have learned, by names as ``"layer1.gain"``; only with them.
     validation_loss_curve_ : list of float
         Loss of the validation rows after each epoch, where there are any.
 
@@ -100,6 +104,10 @@ class MLPRegressor(DropIn, Original):
         max_fun: Any = 15000,
         dropout: Any = 0.0,
         input_dropout: Any = 0.0,
+        layer_norm: Any = False,
+        residual: Any = False,
+        parametric_activation: Any = False,
+        input_scale: Any = False,
         optimizer: Any = None,
         clip_norm: Any = None,
         metric: Any = None,
@@ -120,6 +128,10 @@ class MLPRegressor(DropIn, Original):
         )  # fmt: skip
         self.dropout = dropout
         self.input_dropout = input_dropout
+        self.layer_norm = layer_norm
+        self.residual = residual
+        self.parametric_activation = parametric_activation
+        self.input_scale = input_scale
         self.optimizer = optimizer
         self.clip_norm = clip_norm
         self.metric = metric

@@ -36,6 +36,8 @@ class Weights:
         Views, one for each layer.
     intercepts : list of ndarray (n_out,)
         Views.
+    vectors : dict of str to ndarray
+        Views of all other parameters, by their names in model files.
     activation : object
         The estimator's parameter that `spec` was made from.
     """
@@ -46,6 +48,11 @@ class Weights:
         self.spec, self.threads = spec, threads
         self.state = new_state(make_plan(spec, 1), SGD())
         self.coefs, self.intercepts = self.state.weights(), self.state.biases()
+        self.vectors: dict[str, Array] = {}
+        for block, part, values in self.state.parts():
+            values[:] = part.start
+            if part.name not in ("weight", "bias"):
+                self.vectors[f"layer{block.layer + 1}.{part.name}"] = values
 
     @cached_property
     def _predictor(self) -> Predictor:
@@ -71,6 +78,12 @@ class Weights:
                     )
                 view[...] = arrays[k]
                 arrays[k] = view
+
+    def take_vectors(self, given: dict[str, Array]) -> None:
+        """Copy other parameters, if they are those of this net; else they stay as at first."""
+        if all(given[k].shape == v.shape for k, v in self.vectors.items() if k in given):
+            for name in self.vectors.keys() & given.keys():
+                self.vectors[name][:] = given[name]
 
     def hold(self, coefs: list[Array], intercepts: list[Array]) -> bool:
         """Whether these are the views, and not arrays that somebody has put in their place."""
@@ -104,7 +117,7 @@ class Weights:
 
     def spoil(self) -> None:
         """What training would have made of parameters that had left the finite numbers."""
-        for view in (*self.coefs, *self.intercepts):
+        for view in (*self.coefs, *self.intercepts, *self.vectors.values()):
             view[...] = np.nan
 
     def memory(self) -> tuple[int, list[Array]]:

@@ -146,6 +146,8 @@ def fitting_model(model: dict[str, Any]) -> dict[str, Any]:
     model = {k: called(v) if k in CALLS else v for k, v in model.items()}
     if model.get("label_smoothing"):
         model["loss"] = "cross_entropy"
+    if model.get("residual"):
+        model["hidden"] = [4, 4]
     if str(model.get("loss", "")).partition("(")[0] in OWN_OUTPUT:
         model["output"] = "auto"
     if str(model.get("optimizer", "")).startswith("lbfgs"):

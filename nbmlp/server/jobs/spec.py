@@ -53,6 +53,10 @@ class Hyper(_Frozen):
     dropout: Share = Field(default=0.0, description="Share of hidden units dropped.")
     input_dropout: Share = Field(default=0.0, description="Share of inputs dropped.")
     label_smoothing: Share = 0.0
+    layer_norm: bool = False
+    residual: bool = False
+    parametric_activation: bool = False
+    input_scale: bool = False
     optimizer: Call = Field(default="adam", description='For example "sgd(momentum=0.9)".')
     learning_rate: Positive | None = Field(default=None, description="Instead of the rule's own.")
     schedule: Call = Field(default="cosine", description="Of the learning rate.")
