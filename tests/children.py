@@ -186,12 +186,18 @@ def random_settings(draw: random.Random) -> dict[str, Any]:
     """A case that nobody chose; the seed may be unlucky, so that training may even fail."""
     from nbmlp.names import ACTIVATIONS
     from nbmlp.optimizers import OPTIMIZERS
+    from nbmlp.spec import FEATURES
 
     n = draw.randint(60, 3000)
+    hidden = [draw.choice([1, 2, 15, 16, 17, 45, 130]) for _ in range(draw.randint(0, 4))]
+    if draw.random() < 0.3:
+        hidden = hidden[:1] * len(hidden)  # as wide as the one below
     return {
+        **{name: draw.random() < 0.2 for name in FEATURES},
+        "residual": len(set(hidden)) < len(hidden) and hidden[0] == hidden[1],
         "n": n,
         "columns": draw.choice([6, 15, 16, 17, 45, 300]),
-        "hidden": [draw.choice([1, 2, 15, 16, 17, 45, 130]) for _ in range(draw.randint(0, 4))],
+        "hidden": hidden,
         "activation": draw.choice([a for a in ACTIVATIONS if a != "exp"]),
         "optimizer": draw.choice(list(OPTIMIZERS)),
         "batch_size": draw.choice([None, 1 + n // 50, min(n, 33), n // 2]),
