@@ -57,6 +57,8 @@ class Worker:
         Peer.
     variant : Variant
         Its environment is set before the child imports anything.
+    root : Path, optional
+        The checkout that the child runs; by default this one.
 
     Raises
     ------
@@ -64,11 +66,11 @@ class Worker:
         The peer cannot be imported, or its process died.
     """
 
-    def __init__(self, name: str, variant: Variant) -> None:
+    def __init__(self, name: str, variant: Variant, root: Path = ROOT) -> None:
         self.name, self.variant = name, variant
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bench.child", name],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root,
             env={**os.environ, **variant.env},
         )  # fmt: skip
         try:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench import compare, latency, limit, measures, memory, reading, results, sklearn_compare
+from bench import (
+    commits,
+    compare,
+    latency,
+    limit,
+    measures,
+    memory,
+    reading,
+    results,
+    sklearn_compare,
+)
 from bench.nets import NETS, Net, draw_nets, make_problem
 from bench.peers import OURS, PEERS, Entry, Variant, openblas_paths, thread_counts, xla
 from bench.peers.numpy_net import Competitor
 from bench.suites import common, correctness, training
+from bench.worker import ROOT
 
 # No second layer behind a relu: where all units before it rest, z is 0, the kink itself, and a
 # central difference gives half the slope.
@@ -249,6 +261,29 @@ def test_a_bad_option_is_told_in_one_sentence(option, value, capsys):
     last = capsys.readouterr().err.splitlines()[-1]
     assert f"argument {option}: " in last
     assert "choose from" in last or "whole number above 0" in last
+
+
+def test_two_checkouts_take_turns(monkeypatch, capsys):
+    """Who begins changes; ratios are of pairs; the mean is over all cells."""
+    said = []
+
+    def rate(worker):
+        said.append(worker)
+        return 200.0 if worker == "new" else 100.0
+
+    old, new = (partial(rate, name) for name in ("old", "new"))
+    assert commits._pairs(3, old, new) == [(100.0, 200.0)] * 3
+    assert said == ["old", "new", "new", "old", "old", "new"]
+    assert commits._interval([1.0, 2.0, 2.0, 2.0, 9.0]) == (1.0, 9.0)
+    assert commits._line("net", [(100.0, 99.0), (50.0, 50.0), (10.0, 20.0)]) == 1.0
+    assert "| net | 50 | 50 | 1.000 |" in capsys.readouterr().out
+
+
+def test_a_checkout_beside_itself(capsys):
+    commits.main([str(ROOT), "--pairs", "1", "--nets", "C", "--batches", "100", "--no-processes"])
+    shown = capsys.readouterr().out
+    assert "1 pairs" in shown
+    assert "geometric mean of 1 medians: " in shown
 
 
 def test_asv_suites_track_what_they_train(monkeypatch):
