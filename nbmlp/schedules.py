@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmlp.checks import normalise, number
+from nbmlp.checks import normalise, number, whole
 from nbmlp.names import build
 
 __all__ = [
     "SCHEDULES",
     "Constant",
     "Cosine",
+    "CosineLog",
     "Exponential",
     "InverseScaling",
     "OnPlateau",
@@ -34,6 +35,8 @@ class Schedule:
     """Base of the schedules."""
 
     name: ClassVar[str] = ""
+    #: Whether it is a function of the share of the whole training, whose end it must know.
+    of_the_whole: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         normalise(self)
@@ -126,6 +129,7 @@ class Cosine(Schedule):
 
     floor: float = 0.0
     name: ClassVar[str] = "cosine"
+    of_the_whole: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -134,6 +138,28 @@ class Cosine(Schedule):
     def factor(self, step: Steps, per_epoch: int, total: int) -> Steps:
         """See :meth:`Schedule.factor`."""
         return _arc(step / max(total, 1), 1.0, self.floor)
+
+
+@dataclass(frozen=True)
+class CosineLog(Schedule):
+    """Whole cosines from 0 to 1 and back, each twice as long as the one before (Holzmüller et al.
+    2024, arXiv:2407.04491, whose coslog4 has four): (1 - cos(2 pi log2(1 + (2^cycles - 1) t))) / 2
+    at the share t of the training."""
+
+    cycles: int = 4
+    name: ClassVar[str] = "coslog"
+    of_the_whole: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole("coslog: cycles", self.cycles)
+        number("coslog: cycles", self.cycles, high=31)
+
+    def factor(self, step: Steps, per_epoch: int, total: int) -> Steps:
+        """See :meth:`Schedule.factor`."""
+        share = np.minimum(step / max(total, 1), 1.0)
+        turns = np.log2(1.0 + (2.0**self.cycles - 1.0) * share)
+        return np.asarray(0.5 * (1.0 - np.cos(2.0 * np.pi * turns)))
 
 
 @dataclass(frozen=True)
@@ -146,6 +172,7 @@ class OneCycle(Schedule):
     start: float = 25.0
     end: float = 1e4
     name: ClassVar[str] = "one_cycle"
+    of_the_whole: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -202,8 +229,11 @@ class OnPlateau(Schedule):
 
 
 SCHEDULES: dict[str, type[Schedule]] = {
-    c.name: c for c in (Constant, InverseScaling, Step, Exponential, Cosine, OneCycle, OnPlateau)
-}
+    c.name: c
+    for c in (
+        Constant, InverseScaling, Step, Exponential, Cosine, CosineLog, OneCycle, OnPlateau,
+    )
+}  # fmt: skip
 
 
 def as_schedule(value: object) -> Schedule:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nbmlp.errors import NonFiniteError, TrainingWarning
 from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Predictor, Rows
-from nbmlp.schedules import Constant, Cosine, OneCycle, warmup_factor
+from nbmlp.schedules import Constant, warmup_factor
 from nbmlp.spec import TrainSpec
 from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList
@@ -158,6 +158,6 @@ class Loop:
 @functools.lru_cache
 def without_horizon(train: TrainSpec) -> TrainSpec:
     """The same training for calls whose end is unknown: schedules over a whole training off."""
-    if isinstance(train.schedule, Cosine | OneCycle):
+    if train.schedule.of_the_whole:
         return train.with_(schedule=Constant())
     return train
