@@ -178,12 +178,13 @@ class MLP(Model):
         """
         given, done = self._given(X, y, sample_weight, row_numbers)
         with self._unchanged_by_errors():
-            if self._net is None:
+            if first := self._net is None:
                 given = self._build(given, classes)
-            rows = self.net.rows_of(given)
+            visit = self.net.visit(given, not first and self.train_spec.on_nonfinite == "raise")
         self._tell(done)
         train = without_horizon(self.train_spec)
-        self._train(train, self.net.state.epoch + 1, rows, None, CallbackList(), {})
+        with visit as rows:
+            self._train(train, self.net.state.epoch + 1, rows, None, CallbackList(), {})
         return self
 
     def __getstate__(self) -> dict[str, Any]:

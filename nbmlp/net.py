@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,16 +21,16 @@ from nbmlp.data import (
     check_weights,
     check_X,
 )
-from nbmlp.errors import RowError, SpecError
+from nbmlp.errors import DataError, NonFiniteError, RowError, SpecError
 from nbmlp.init import initialise
 from nbmlp.plan import make_plan
 from nbmlp.predict import Rows
 from nbmlp.rows import PLAIN, Names
 from nbmlp.settings import Settings
 from nbmlp.spec import ModelSpec
-from nbmlp.state import State, known_finite, new_state
+from nbmlp.state import MANY, State, known_finite, new_state
 
-__all__ = ["Net", "converted"]
+__all__ = ["Net", "Visit", "converted"]
 
 
 def converted(given: Given, settings: Settings) -> Given:
@@ -47,6 +49,9 @@ def converted(given: Given, settings: Settings) -> Given:
     return replace(given, X=X, y=np.asarray(given.y))
 
 
+#: So many targets for each parameter and each value that the optimizer keeps, and it costs less to
+#: copy these than to look through the targets.
+_TIMES = 4
 #: Bytes are pictures: what a net learns from is their share of 255.
 _BYTE_SCALE = 1.0 / 255.0
 
@@ -120,6 +125,7 @@ class Net:
         sample_weight: ArrayLike | None = None,
         dtype: str | None = None,
         names: Names = PLAIN,
+        finite: Callable[[NDArray[Any]], bool] = known_finite,
     ) -> Rows:
         """Checked data for engine and predictor; numeric targets in `dtype` (default: the net's).
 
@@ -128,6 +134,8 @@ class Net:
         X, y, sample_weight, dtype
         names : Names
             What rows and columns of X and y are called.
+        finite : callable
+            See :func:`nbmlp.data.check_y`.
 
         Raises
         ------
@@ -140,7 +148,7 @@ class Net:
             x = self.inputs(X if table is None else table)
             if y is not None:
                 kind = dtype or self.spec.dtype
-                targets = self.coding.encode(y, len(x), kind, known_finite)
+                targets = self.coding.encode(y, len(x), kind, finite)
             if sample_weight is not None:
                 weights = check_weights(sample_weight, len(x), dtype=np.float64)
         except RowError as error:
@@ -150,6 +158,37 @@ class Net:
     def rows_of(self, given: Given) -> Rows:
         """The same of data that know what they are called."""
         return self.rows(given.X, given.y, given.weights, names=given.names)
+
+    def visit(self, given: Given, tells: bool) -> Visit:
+        """The same to be trained on once.
+
+        Parameters
+        ----------
+        given : Given
+        tells : bool
+            The training raises NonFiniteError as soon as a value is not finite.
+        """
+        if not (tells and self._sees_targets(given.y)):
+            return Visit(self, given, self.rows_of(given))
+        rows = self.rows(
+            given.X, given.y, given.weights, given.y.dtype.name, given.names, lambda _: True
+        )
+        return Visit(self, given, rows, copy.copy(self.state))
+
+    def _sees_targets(self, y: Any) -> bool:
+        """Whether training finds targets that are not finite, for less than it costs to look.
+
+        The loss of such a row is not finite either, but for those of classes, which may be bounded.
+        """
+        coding, state = self.coding, self.state
+        return (
+            type(y) is np.ndarray
+            and y.dtype in (np.float32, np.float64)
+            and y.size >= max(MANY, _TIMES * (state.theta.size + state.slots.size))
+            and coding.labels is None
+            and coding.scale is None
+            and not self.spec.loss_function.row.classes
+        )
 
     def finite_rows(self, given: Given) -> Rows:
         """Without weights, and only if all inputs are finite in the net's type."""
@@ -180,3 +219,31 @@ class Net:
             spec, state, TargetCoding.from_dict(values["coding"]),
             None if columns is None else ColumnPlan.from_dict(columns), float(values["scale"]),
         )  # fmt: skip
+
+
+class Visit:
+    """Rows for one epoch, which finds bad targets itself if they are many.
+
+    To be used around that epoch: one that meets such a target is undone, and the target named as if
+    it had been looked for.
+
+    Attributes
+    ----------
+    rows : Rows
+    """
+
+    def __init__(self, net: Net, given: Given, rows: Rows, before: State | None = None) -> None:
+        self.rows, self._net, self._given, self._before = rows, net, given, before
+
+    def __enter__(self) -> Rows:
+        return self.rows
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raises DataError instead of NonFiniteError where a target is the reason."""
+        if self._before is None or not isinstance(error, NonFiniteError):
+            return
+        try:
+            self._net.rows_of(self._given)
+        except DataError as found:
+            self._net.state.take_back(self._before)
+            raise found from None

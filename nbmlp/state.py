@@ -19,7 +19,9 @@ from nbmlp.tuning import ALIGN
 
 Arena = NDArray[Any]
 
-__all__ = ["State", "address", "aligned", "all_finite", "first_slots", "known_finite", "new_state"]
+__all__ = [
+    "MANY", "State", "address", "aligned", "all_finite", "first_slots", "known_finite", "new_state",
+]  # fmt: skip
 
 
 def aligned(length: int, dtype: str | type) -> Arena:
@@ -44,13 +46,13 @@ def all_finite(array: NDArray[Any]) -> bool:
     return bool(check(*in_order("all_finite", x=address(array), n=array.size)))
 
 
-#: From so many values on that is quicker than NumPy, which writes down what it finds of each.
-_MANY = 1 << 16
+#: From so many values on it is quicker than NumPy, which writes down what it finds of each.
+MANY = 1 << 16
 
 
 def known_finite(array: NDArray[Any]) -> bool:
     """Whether a large array is finite; of a small one it is not known."""
-    return array.size >= _MANY and all_finite(array)
+    return array.size >= MANY and all_finite(array)
 
 
 @dataclass
@@ -84,6 +86,15 @@ class State:
         self.theta = aligned(theta.size, theta.dtype.type)
         self.slots = aligned(slots.size, slots.dtype.type).reshape(slots.shape)
         self.theta[:], self.slots[:] = theta, slots
+
+    def take_back(self, kept: State) -> None:
+        """Become as a copy is, in the arrays that others know."""
+        np.copyto(self.theta, kept.theta)
+        if self.slots.shape == kept.slots.shape:
+            np.copyto(self.slots, kept.slots)
+        else:  # another optimizer's
+            self.slots = kept.slots
+        self.step, self.epoch, self.plateau = kept.step, kept.epoch, kept.plateau
 
     def matrices(self, arena: Arena | None = None) -> Iterator[Arena]:
         """Stored matrix of each block (rows, columns): weights and, as last row, the bias.
