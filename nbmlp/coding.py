@@ -15,10 +15,10 @@ from nbmlp.data.encode import Labels, infer_task
 from nbmlp.data.scale import TargetScale
 from nbmlp.errors import DataError, SpecError, unknown_name
 from nbmlp.names import LOSSES, OUTPUTS, PROBABLE, read_function
+from nbmlp.spec import TASKS
 
-__all__ = ["TASKS", "TargetCoding", "choose_output"]
+__all__ = ["TargetCoding", "choose_output"]
 
-TASKS = ("auto", "classes", "regression")
 #: The loss of classes that each output has.
 _LOSS_OF_OUTPUT = {row.canonical: row.name for row in LOSSES.values() if row.classes}
 

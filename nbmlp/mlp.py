@@ -8,28 +8,25 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Real
-from typing import Any
+from typing import Any, Self, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from nbmlp.data import Given, Mended
-from nbmlp.diagnostics.function_check import check_function
-from nbmlp.diagnostics.gradients import GradientReport, check_gradients
-from nbmlp.diagnostics.scan import scan_batch
-from nbmlp.diagnostics.scan_result import BatchScan
-from nbmlp.diagnostics.user_code import Function, FunctionReport, Problem
-from nbmlp.diagnostics.why import Report, diagnose
+from nbmlp.data import Given, Mended, check_in_portions
 from nbmlp.errors import SpecError, TrainingWarning
+from nbmlp.examine import Examined
 from nbmlp.failures.explain import explain
 from nbmlp.io import model_file
-from nbmlp.model import Arrays, Model
-from nbmlp.net import Net, converted
+from nbmlp.model import Arrays
+from nbmlp.net import converted
 from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Rows
 from nbmlp.rows import Names
-from nbmlp.settings import MODEL_SETTINGS, TRAIN_SETTINGS, signature
-from nbmlp.spec import TrainSpec
+from nbmlp.settings import signature
+from nbmlp.spec import MODEL_SETTINGS, TRAIN_SETTINGS, TrainSpec
+from nbmlp.spec.keywords import Chosen, Further
+from nbmlp.state import first_slots
 from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
 from nbmlp.train.loop import Loop, Validation, without_horizon
@@ -38,7 +35,7 @@ from nbmlp.train.resume import check_rows
 __all__ = ["MLP"]
 
 
-class MLP(Model):
+class MLP(Examined):
     """A multilayer perceptron.
 
     Parameters
@@ -51,6 +48,9 @@ class MLP(Model):
     standardise : bool
         Scale each input column (and numeric targets) to mean 0 and deviation 1, as learned at
         fit. Tables and data frames are always prepared so, text columns one-hot encoded.
+    class_weight : dict or "balanced", optional
+        Weights that the rows of each class have in training, beside `sample_weight`; those of
+        validation do not. ``"balanced"``: in inverse proportion to the rows that a class has.
     learning_rate : float, optional
         Replaces the optimizer's own.
     **settings
@@ -78,7 +78,7 @@ class MLP(Model):
 
     __signature__ = signature()
 
-    def __init__(self, hidden: int | Iterable[int] = (100,), **settings: Any) -> None:
+    def __init__(self, hidden: int | Iterable[int] = (100,), **settings: Unpack[Further]) -> None:
         super().__init__(hidden, **settings)
         self._engine: Engine | None = None
 
@@ -132,9 +132,10 @@ class MLP(Model):
         NonFiniteError
             The data or the loss became NaN or infinite; the model has the last good weights.
         """
-        train = self.train_spec if epochs is None else self.train_spec.with_(epochs=epochs)
-        called = CallbackList(callbacks)
-        given, done = self._given(X, y, sample_weight, row_numbers, validation)
+        settings = self._settings if epochs is None else self._settings.with_(epochs=epochs)
+        train, called = settings.train, CallbackList(callbacks)
+        dtype = settings.dtype
+        given, done = self._given(X, y, sample_weight, row_numbers, dtype, validation)
         given, aside = self._divide(given, validation)
         with self._unchanged_by_errors():
             carried: Arrays = {}
@@ -142,11 +143,11 @@ class MLP(Model):
                 given = self._build(given)
             else:
                 carried = self._resume(resume, train)
-            rows = self.net.rows_of(given)
+            rows = self._weighted(self.net.rows_of(given))
             check_rows(carried, len(rows))
             held = None if aside is None else self._validation(aside)
             train.batch_rows(len(rows))
-            self._settings.train = train
+            self._settings = settings
         self._tell(done)
         self._train(train, train.epochs, rows, held, called, carried, replay)
         self._engine = None  # its buffers are not needed until the next fit
@@ -176,15 +177,36 @@ class MLP(Model):
         -----
         Schedules over a whole training (cosine, one-cycle) do not apply: its end is unknown.
         """
-        given, done = self._given(X, y, sample_weight, row_numbers)
+        check_in_portions(self._settings.class_weight)
+        given, done = self._given(X, y, sample_weight, row_numbers, self.dtype)
         with self._unchanged_by_errors():
             if first := self._net is None:
                 given = self._build(given, classes)
             visit = self.net.visit(given, not first and self.train_spec.on_nonfinite == "raise")
+            visit.rows = self._weighted(visit.rows)
         self._tell(done)
         train = without_horizon(self.train_spec)
         with visit as rows:
             self._train(train, self.net.state.epoch + 1, rows, None, CallbackList(), {})
+        return self
+
+    def set_params(self, **params: Unpack[Chosen]) -> Self:
+        """Change settings; a net that is there stays until the next fit. Returns itself.
+
+        ``partial_fit`` trains it on with the new settings of training; another rule for the
+        updates begins without memory.
+
+        Raises
+        ------
+        SpecError
+            An unknown setting or a wrong value; nothing is changed then.
+        """
+        before = self.train_spec.optimizer
+        super().set_params(**params)
+        after = self.train_spec.optimizer
+        if self._net is not None and after.slots != before.slots:
+            first_slots(self._net.state, after)
+            self._engine = None
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -209,16 +231,12 @@ class MLP(Model):
         return given
 
     def _given(
-        self, X: Any, y: Any, weights: Any, names: Any, validation: Any = None
+        self, X: Any, y: Any, weights: Any, names: Any, dtype: str, validation: Any = None
     ) -> tuple[Given, Mended]:
         """Rows to train and validate with, and what `on_nonfinite` made of them."""
         kept = names is None and not isinstance(validation, Real)
         given = Given(X, y, weights) if kept else Given.of(X, y, weights, names)
-        return given.mended(self.train_spec.on_nonfinite, self.dtype)
-
-    def _divide(self, given: Given, validation: Any) -> tuple[Given, Given | None]:
-        seed, classes = self.train_spec.seed, self._settings.task == "classes"
-        return given.divided(validation, seed, classes)
+        return given.mended(self.train_spec.on_nonfinite, dtype)
 
     def _tell(self, done: Mended, name: str = "") -> None:
         self.history.rows_dropped += len(done.dropped)
@@ -270,113 +288,6 @@ class MLP(Model):
             if replay is not None and loop.failure is not None:
                 loop.failure.bundle.save(replay)
 
-    def loss_and_gradient(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> tuple[float, NDArray[Any]]:
-        """Loss with penalty over the rows as one batch, and its gradient as one flat vector.
-
-        Nothing is dropped or clipped; the order of the gradient is that of :meth:`get_flat`.
-        """
-        net, rows = self.net, self.net.rows(X, y, sample_weight)
-        engine = Engine(
-            net.spec, self.train_spec, net.state, rows, self._threads, True, explain=explain
-        )
-        loss, gradient = engine.loss_and_gradient()
-        return loss, net.state.get_flat(gradient)
-
-    def check_gradients(
-        self,
-        X: Any,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        *,
-        function: Function | None = None,
-        **options: Any,
-    ) -> GradientReport | FunctionReport:
-        """Check the net's gradient by finite differences, or somebody's own code by the net's.
-
-        Takes the first 256 rows, in float64; a model not fitted yet gets its first weights.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for :meth:`fit`.
-        function : callable (theta, X, y), optional
-            NumPy code that is meant to be this net. It returns ``(loss, gradient)``, and the
-            report says which of its lines are wrong; or outputs, to be compared with the net's.
-        **options
-            See :func:`nbmlp.diagnostics.gradients.check_gradients`; with a function
-            :func:`nbmlp.diagnostics.function_check.check_function`.
-        """
-        if self._net is None:
-            self.build(X, y)
-        net, train = self.net, self.train_spec
-        rows = net.rows(X, y, sample_weight, "float64")
-        if function is None:
-            return check_gradients(net.spec, train, net.state, rows, **options)
-        problem = Problem.of(net.spec, train, net.state, rows, options.get("seed", 0))
-        return check_function(problem, function, **options)
-
-    def why(
-        self,
-        X: Any,
-        y: ArrayLike,
-        *,
-        validation: tuple[Any, ArrayLike] | Given | float = 0.2,
-        sample_weight: ArrayLike | None = None,
-        **options: Any,
-    ) -> Report:
-        """Find out why training with these settings fails, stalls or disappoints.
-
-        Trains for short times with and without each likely cure; this model stays as it is,
-        fitted or not. Options (`seconds`, `progress`, `row_numbers`): see
-        :func:`nbmlp.diagnostics.why.diagnose`.
-
-        Returns
-        -------
-        Report
-            Prints as text; :meth:`Report.cured` makes the model with the cure applied.
-        """
-        return diagnose(
-            self._settings, X, y, validation=validation, sample_weight=sample_weight,
-            rebuild=self.with_, **options,
-        )  # fmt: skip
-
-    def scan_batch(
-        self,
-        X: Any,
-        y: ArrayLike,
-        *,
-        validation: tuple[Any, ArrayLike] | float | None = None,
-        **options: Any,
-    ) -> BatchScan:
-        """Which batch size learns soonest: short trainings from first weights, on copies.
-
-        The model is not changed, fitted or not.
-
-        Parameters
-        ----------
-        X, y, validation
-            As for :meth:`fit`; the loss of the validation rows is watched if there are any.
-        **options
-            sizes, target, seconds, progress: see :func:`nbmlp.diagnostics.scan.scan_batch`.
-
-        Returns
-        -------
-        BatchScan
-            Prints as a table; ``best``, ``to_dict()``, ``plot(path)``.
-
-        Raises
-        ------
-        DataError, SpecError
-        """
-        given, aside = self._divide(Given.of(X, y), validation)
-        with given.names.telling():
-            given = converted(given, self._settings)
-            net = Net.learn(self._settings, given.X, given.y)
-        rows, held = net.finite_rows(given), None if aside is None else net.finite_rows(aside)
-        return scan_batch(net, self.train_spec, rows, held, self._threads, **options)
-
     def _resume(self, path: str | os.PathLike[str], train: TrainSpec) -> Arrays:
         """Take a checkpoint's state; returns what the callbacks of its training carried."""
         stored = model_file.load(path, "checkpoint")
@@ -389,6 +300,8 @@ class MLP(Model):
             epochs=train.epochs, threads=train.threads, on_nonfinite=train.on_nonfinite
         )
         changed += [n for n in TRAIN_SETTINGS if getattr(kept, n) != getattr(train, n)]
+        if other._settings.class_weight != self._settings.class_weight:
+            changed.append("class_weight")
         if changed:
             raise SpecError(
                 f"{os.fspath(path)} was written with another {', '.join(changed)}: resume with the"

@@ -1,23 +1,25 @@
-"""class Model: a net with its settings: parameters, predictions, files."""
+"""class Model(Parameters): a net with its settings: parameters, predictions, files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nbmlp import tuning
+from nbmlp import metrics, tuning
 from nbmlp.coding import TargetCoding
 from nbmlp.data import ColumnPlan
 from nbmlp.errors import ModelFileError, NotFittedError
 from nbmlp.io import model_file
 from nbmlp.net import Net
+from nbmlp.parameters import Parameters
 from nbmlp.predict import Predictor
-from nbmlp.settings import MODEL_SETTINGS, Settings
-from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.settings import Settings
+from nbmlp.spec import ModelSpec, TaskSpec, TrainSpec
+from nbmlp.spec.keywords import Further
 from nbmlp.train.history import History
 
 __all__ = ["Arrays", "Model"]
@@ -25,7 +27,7 @@ __all__ = ["Arrays", "Model"]
 Arrays = Mapping[str, NDArray[Any]]
 
 
-class Model:
+class Model(Parameters):
     """What :class:`~nbmlp.MLP` is before and after training.
 
     Parameters
@@ -39,8 +41,8 @@ class Model:
     notes : dict
     """
 
-    def __init__(self, hidden: int | Iterable[int] = (100,), **settings: Any) -> None:
-        self._settings = Settings.parse(hidden, settings)
+    def __init__(self, hidden: int | Iterable[int] = (100,), **settings: Unpack[Further]) -> None:
+        self._settings = Settings.parse({"hidden": hidden, **settings})
         self.history = History()
         self.notes: dict[str, Any] = {}
         self._net: Net | None = None
@@ -65,7 +67,7 @@ class Model:
     @property
     def dtype(self) -> str:
         """Element type of its net, known before the net is."""
-        return self._settings.dtype
+        return self._settings.dtype if self._net is None else self._net.spec.dtype
 
     @property
     def model_spec(self) -> ModelSpec:
@@ -103,7 +105,7 @@ class Model:
     def classes(self) -> NDArray[Any] | None:
         """Labels in the order of the outputs; None for regression."""
         labels = self.coding.labels
-        return None if labels is None else labels.decode(np.arange(len(labels)))
+        return None if labels is None else labels.all()
 
     def get_flat(self) -> NDArray[Any]:
         """Copy of all parameters in one vector: W1 row by row, b1, W2, b2, ..."""
@@ -122,18 +124,6 @@ class Model:
     @property
     def _threads(self) -> int:
         return self.train_spec.threads or tuning.available_threads()
-
-    def with_(self, **changes: Any) -> Self:
-        """A model of these settings with some changed, not fitted.
-
-        Raises
-        ------
-        SpecError
-            An unknown setting or a wrong value.
-        """
-        model = type(self)()
-        model._settings = self._settings.with_(**changes)
-        return model
 
     # -- using
 
@@ -179,13 +169,21 @@ class Model:
         outputs, loss = self.predictor.outputs_and_loss(self.net.rows(X, y, sample_weight))
         return {"loss": loss, **self.coding.evaluate(y, outputs, sample_weight)}
 
+    def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Share of the rows whose label is right, or R2 of numbers (the mean over targets).
+
+        A label that was not there in training is a miss, as for scikit-learn's estimators.
+        """
+        measure = metrics.r2 if self.coding.labels is None else metrics.accuracy
+        return measure(y, self.predict(X), sample_weight)
+
     # -- files
 
     def _write(self, path: str | os.PathLike[str], kind: str, arrays: Arrays) -> None:
         net, settings = self.net, self._settings
         extra = {
             **net.to_dict(), "history": self.history.to_dict(), "notes": self.notes,
-            "task": settings.task, "standardise": settings.standardise,
+            **settings.target.to_dict(),
         }  # fmt: skip
         stored = model_file.Stored(net.spec, self.train_spec, net.state, extra, dict(arrays))
         model_file.save(path, stored, kind)
@@ -217,16 +215,15 @@ class Model:
         """
         model = cls._from_stored(model_file.load(path, "model"))
         if threads is not None:
-            model._settings.train = model.train_spec.with_(threads=threads)
+            model.set_params(threads=threads)
         return model
 
     @classmethod
     def _from_stored(cls, stored: model_file.Stored) -> Self:
         extra = stored.extra
         try:
-            model = cls(task=extra["task"], standardise=extra["standardise"])
-            model._settings.model = {k: getattr(stored.spec, k) for k in MODEL_SETTINGS}
-            model._settings.train = stored.train
+            model = cls()
+            model._settings = Settings.of(stored.spec, stored.train, TaskSpec.from_dict(extra))
             model._net = Net.from_dict(stored.spec, stored.state, extra)
             model.history = History.from_dict(extra["history"])
             model.notes = dict(extra["notes"])

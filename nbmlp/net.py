@@ -20,6 +20,7 @@ from nbmlp.data import (
     check_finite,
     check_weights,
     check_X,
+    class_weights,
 )
 from nbmlp.errors import DataError, NonFiniteError, RowError, SpecError
 from nbmlp.init import initialise
@@ -27,7 +28,7 @@ from nbmlp.plan import make_plan
 from nbmlp.predict import Rows
 from nbmlp.rows import PLAIN, Names
 from nbmlp.settings import Settings
-from nbmlp.spec import ModelSpec
+from nbmlp.spec import ClassWeight, ModelSpec
 from nbmlp.state import MANY, State, known_finite, new_state
 
 __all__ = ["Net", "Visit", "converted"]
@@ -112,6 +113,11 @@ class Net:
         initialise(state, spec, settings.train.seed)
         return cls(spec, state, coding, columns, scale)
 
+    @property
+    def n_columns(self) -> int:
+        """Columns of X, before any are prepared."""
+        return self.spec.n_inputs if self.columns is None else len(self.columns.columns)
+
     def inputs(self, X: Any) -> NDArray[Any] | SparseRows:
         """X as the kernels read it, through the column plan if there is one."""
         if self.columns is not None:
@@ -189,6 +195,28 @@ class Net:
             and coding.scale is None
             and not self.spec.loss_function.row.classes
         )
+
+    def weighted(self, rows: Rows, class_weight: ClassWeight | None) -> Rows:
+        """Rows to train on, which count as much as their class, too.
+
+        Raises
+        ------
+        SpecError
+            There are no classes, or not those that have weights.
+        DataError
+            All rows weigh nothing.
+        """
+        if class_weight is None:
+            return rows
+        if self.coding.labels is None or rows.y is None:
+            raise SpecError("class_weight needs classes; these targets are numbers.")
+        codes = rows.y.ravel().astype(np.intp)
+        weights = class_weights(class_weight, self.coding.labels.classes, codes)[codes]
+        if rows.weights is not None:
+            weights *= rows.weights
+        if not weights.any():
+            raise DataError("sample_weight times class_weight is 0 in every row.")
+        return replace(rows, weights=weights)
 
     def finite_rows(self, given: Given) -> Rows:
         """Without weights, and only if all inputs are finite in the net's type."""

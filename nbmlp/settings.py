@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-from nbmlp.checks import flag
-from nbmlp.coding import TASKS, choose_output
+from nbmlp.coding import choose_output
 from nbmlp.errors import unknown_name
-from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.spec import (
+    MODEL_SETTINGS,
+    SETTINGS,
+    TASK_SETTINGS,
+    TRAIN_SETTINGS,
+    ClassWeight,
+    ModelSpec,
+    TaskSpec,
+    TrainSpec,
+    several,
+)
 
-__all__ = ["MODEL_SETTINGS", "TRAIN_SETTINGS", "Settings", "signature"]
+__all__ = ["Settings", "signature"]
 
-_FROM_DATA = ("n_inputs", "n_outputs")
-#: Settings of the net: the fields of ModelSpec that data do not decide.
-MODEL_SETTINGS = tuple(f.name for f in fields(ModelSpec) if f.name not in _FROM_DATA)
-#: Settings of training: the fields of TrainSpec.
-TRAIN_SETTINGS = tuple(f.name for f in fields(TrainSpec))
-_OWN = {"task": "auto", "standardise": False, "learning_rate": None}
 _AUTO = {"output": "auto", "loss": "auto"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Settings:
     """Settings before the data are known.
 
@@ -32,17 +35,18 @@ class Settings:
     model : dict
         Of the net; output and loss may be ``"auto"``.
     train : TrainSpec
-    task : str
-    standardise : bool
+    target : TaskSpec
+    given : dict
+        All that was named, as it was given.
     """
 
     model: dict[str, Any]
     train: TrainSpec
-    task: str = "auto"
-    standardise: bool = False
+    target: TaskSpec = field(default_factory=TaskSpec)
+    given: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, hidden: int | Iterable[int], given: dict[str, Any]) -> Settings:
+    def parse(cls, given: dict[str, Any]) -> Settings:
         """Sort and check keyword arguments.
 
         Raises
@@ -50,35 +54,63 @@ class Settings:
         SpecError
             An unknown name (the nearest one is suggested) or a wrong value.
         """
-        valid = {*MODEL_SETTINGS, *TRAIN_SETTINGS, *_OWN}
         for name in given:
-            if name not in valid:
-                raise unknown_name("setting", name, valid)
-        own: dict[str, Any] = _OWN | {k: v for k, v in given.items() if k in _OWN}
-        if own["task"] not in TASKS:
-            raise unknown_name("task", own["task"], TASKS)
-        train = TrainSpec(**{k: v for k, v in given.items() if k in TRAIN_SETTINGS})
-        if own["learning_rate"] is not None:
-            train = train.with_(optimizer=train.optimizer.with_learning_rate(own["learning_rate"]))
-        several = isinstance(hidden, Iterable) and not isinstance(hidden, str)
-        model = _AUTO | {"hidden": tuple(hidden) if several else hidden}  # type: ignore[arg-type]
-        model |= {k: v for k, v in given.items() if k in MODEL_SETTINGS}
-        settings = cls(model, train, str(own["task"]), flag("standardise", own["standardise"]))
+            if name not in SETTINGS:
+                raise unknown_name("setting", name, SETTINGS)
+        given = {name: _lasting(value) for name, value in given.items()}
+        target = TaskSpec(**_part(given, TASK_SETTINGS))
+        train = TrainSpec(**_part(given, TRAIN_SETTINGS))
+        if given.get("learning_rate") is not None:
+            rate = given["learning_rate"]
+            train = train.with_(optimizer=train.optimizer.with_learning_rate(rate))
+        hidden = given.get("hidden", SETTINGS["hidden"].default)
+        layers = {"hidden": tuple(hidden) if several(hidden) else hidden}
+        settings = cls(_AUTO | _part(given, MODEL_SETTINGS) | layers, train, target, given)
         # Names and ranges are wrong now or never; more goes with classes than with numbers.
         settings.specify(1, "regression" if settings.task == "regression" else "classes", 2, 1)
         return settings
 
+    @classmethod
+    def of(cls, net: ModelSpec, train: TrainSpec, target: TaskSpec) -> Settings:
+        """Those of a net that is there; what all its layers have in common is said once."""
+        given = {n: _once(n, getattr(net, n)) for n in MODEL_SETTINGS}
+        given |= {n: getattr(train, n) for n in TRAIN_SETTINGS}
+        given |= {n: getattr(target, n) for n in TASK_SETTINGS}
+        return cls.parse(given)
+
     def with_(self, **changes: Any) -> Settings:
         """A copy with some settings changed, checked as a whole.
+
+        Another optimizer comes with its own learning rate, unless one is named beside it.
 
         Raises
         ------
         SpecError
             An unknown setting, a wrong value, or one that contradicts the others.
         """
-        given = {**self.model, **{n: getattr(self.train, n) for n in TRAIN_SETTINGS}}
-        given |= {"task": self.task, "standardise": self.standardise, **changes}
-        return Settings.parse(given.pop("hidden"), given)
+        given = dict(self.given)
+        if "optimizer" in changes:
+            given.pop("learning_rate", None)
+        return Settings.parse(given | changes)
+
+    def all(self) -> dict[str, Any]:
+        """Every setting by name, as it was given, else its default."""
+        return {name: self.given.get(name, s.default) for name, s in SETTINGS.items()}
+
+    @property
+    def task(self) -> str:
+        """``"classes"``, ``"regression"`` or ``"auto"``."""
+        return self.target.task
+
+    @property
+    def standardise(self) -> bool:
+        """Whether columns of arrays are prepared, too."""
+        return self.target.standardise
+
+    @property
+    def class_weight(self) -> ClassWeight | None:
+        """What the rows of each class weigh in training."""
+        return self.target.class_weight
 
     @property
     def dtype(self) -> str:
@@ -96,12 +128,29 @@ class Settings:
         return ModelSpec(n_inputs=n_inputs, n_outputs=n_outputs, **settings)
 
 
+def _lasting(value: Any) -> Any:
+    """What can be read more than once: an iterator becomes a tuple."""
+    once = isinstance(value, Iterable) and not hasattr(value, "__len__")
+    return tuple(value) if once else value
+
+
+def _once(name: str, value: Any) -> Any:
+    """A setting of layers as it holds for any number of them, if it is the same in all."""
+    if name == "hidden" or not isinstance(value, tuple) or len(set(value)) > 1:
+        return value
+    return value[0] if value else SETTINGS[name].default
+
+
+def _part(given: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: given[name] for name in names if name in given}
+
+
 def signature() -> inspect.Signature:
     """What help() shows: every setting with its default, from the specs themselves."""
     parameter = inspect.Parameter
-    train = TrainSpec()
-    defaults = {f.name: f.default for f in fields(ModelSpec) if f.name in MODEL_SETTINGS}
-    defaults = {**_OWN, **defaults, **_AUTO, **{n: getattr(train, n) for n in TRAIN_SETTINGS}}
-    shown = [parameter("hidden", parameter.POSITIONAL_OR_KEYWORD, default=defaults.pop("hidden"))]
-    shown += [parameter(n, parameter.KEYWORD_ONLY, default=v) for n, v in defaults.items()]
+    first = {"hidden": parameter.POSITIONAL_OR_KEYWORD}
+    shown = [
+        parameter(name, first.get(name, parameter.KEYWORD_ONLY), default=s.default)
+        for name, s in SETTINGS.items()
+    ]
     return inspect.Signature(shown)

@@ -22,7 +22,7 @@ import numpy as np
 from joblib import Parallel, delayed, parallel_config
 from sklearn.ensemble import BaggingClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from nbmlp import MLPClassifier
+from nbmlp import MLP, Adam, MLPClassifier
 
 def threads(seed):
     return MLPClassifier((8,), max_iter=2, random_state=seed).fit(X, y)._weights.threads
@@ -30,7 +30,10 @@ def threads(seed):
 def scores():
     search = GridSearchCV(model, {"alpha": [1e-4, 1e-2]}, cv=2, n_jobs=2).fit(X, y)
     bag = BaggingClassifier(model, n_estimators=3, n_jobs=2, random_state=0).fit(X, y)
+    grid = {"hidden": [8, (5, 4)], "optimizer": ["sgd", Adam(0.01)]}
+    native = GridSearchCV(net, grid, cv=2, n_jobs=2).fit(X, y)
     return [
+        *native.cv_results_["mean_test_score"],
         *search.cv_results_["mean_test_score"], *cross_val_score(model, X, y, cv=2, n_jobs=2),
         bag.score(X, y),
     ]
@@ -41,6 +44,7 @@ if __name__ == "__main__":
     X = rng.normal(size=(200, 10))
     y = (X[:, 0] > 0).astype(int)
     model = MLPClassifier((8,), max_iter=3, random_state=0, batch_size=20)
+    net = MLP(8, task="classes", epochs=3, batch_size=20)
     MLPClassifier((300,), max_iter=1).fit(X, y)
     with parallel_config(backend="sequential"):
         alone = scores()

@@ -243,10 +243,15 @@ def test_an_error_names_the_fields_that_it_is_about(http: httpx.Client) -> None:
     fields = http.post("/v1/jobs", json=body).json()["fields"]
     assert set(fields) == {"validation", "model.hidden.1", "model.epochs"}
     assert fields["model.epochs"] == "Input should be greater than or equal to 1"
-    for setting, value in {"optimizer": "adma", "activation": "relo", "schedule": "cosin"}.items():
+    wrong = {
+        "optimizer": "adma", "activation": "relo", "schedule": "cosin", "class_weight": "balancd",
+    }  # fmt: skip
+    for setting, value in wrong.items():
         answer = http.post("/v1/jobs", json={"dataset_id": ULID, "model": {setting: value}}).json()
         assert list(answer["fields"]) == [f"model.{setting}"]
         assert "did you mean" in answer["fields"][f"model.{setting}"]
+    body["model"] = {"class_weight": {"a b": -1}}
+    assert "model.class_weight" in http.post("/v1/jobs", json=body).json()["fields"]
     assert set(http.get("/v1/jobs?limit=0").json()) == {"error"}
     assert set(http.post("/v1/jobs", content=b"{").json()) == {"error"}
 

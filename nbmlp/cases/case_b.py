@@ -144,7 +144,8 @@ def _shares(X: Any) -> Any:
 
 
 def _net(loss: str, l2: float, reduction: str, epochs: int) -> MLP:
-    return MLP(**_NET, loss=loss, output=_OUTPUTS[loss], l2=l2, reduction=reduction, epochs=epochs)
+    cost = {"loss": loss, "output": _OUTPUTS[loss], "l2": l2, "reduction": reduction}
+    return MLP(**_NET | cost, epochs=epochs)
 
 
 def _check(images: Dataset, say: Say) -> float:

@@ -75,24 +75,18 @@ class Parts:
 
 @dataclass(frozen=True)
 class Learning:
-    """How to learn, beside the specs.
+    """How to learn, beside the settings of MLP.
 
     Attributes
     ----------
-    task : name
-        ``auto``, ``classes`` or ``regression``.
     standardise : bool
         Scale inputs and numeric targets to mean 0 and deviation 1. By default where it helps;
         tables with text always are.
-    learning_rate : float
-        Instead of the optimizer's own.
     early_stopping : int
         Stop after so many epochs without improvement and go back to the best weights.
     """
 
-    task: str = "auto"
     standardise: bool | None = None
-    learning_rate: float | None = None
     early_stopping: int | None = None
 
     def __post_init__(self) -> None:

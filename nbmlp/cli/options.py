@@ -1,16 +1,15 @@
 """What may be set on the command line or in a TOML file: groups of dataclass fields.
 
 A field's name makes the option, its type says how text is read, and its help is the line of the
-class's docstring: nothing is written twice. ModelSpec and TrainSpec are such groups as they are.
+class's docstring: nothing is written twice. Settings of MLP come from its table as they are.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +19,7 @@ from nbmlp.errors import SpecError, unknown_name
 from nbmlp.names import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS
 from nbmlp.optimizers import OPTIMIZERS
 from nbmlp.schedules import SCHEDULES
-from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.spec import MODEL_SETTINGS, SETTINGS, TRAIN_SETTINGS, Setting, described
 
 __all__ = ["DATA", "GRADIENTS", "SCAN", "TRAIN", "WHY", "Option", "pick"]
 
@@ -32,14 +31,13 @@ _NAMES: dict[str, Iterable[str]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
-#: Where MLP's default is another than the spec's, or is better said in a word.
-_SHOWN = {"output": "auto", "loss": "auto", "standardise": "auto"}
-#: Where the docstring speaks of Python objects.
-_REWORDED = {"optimizer": "Update rule, e.g. adam or adam(0.002, beta2=0.99)."}
+#: Where the default is better said in a word.
+_SHOWN = {"standardise": "auto"}
 _METAVARS = {
     "int": "N",
     "float": "X",
     "bool": "",
+    "ClassWeight": "balanced|LABEL=X,...",
     "Columns": "COLUMNS",
     "tuple[int, ...]": "N,N,...",
     "tuple[float, ...]": "X,X,...",
@@ -79,9 +77,21 @@ def _columns(text: str) -> object:
     return refs[0] if len(refs) == 1 else refs
 
 
+def _class_weight(text: str) -> object:
+    """A word, or weights by label: ``yes=5,no=1``."""
+    if "=" not in text:
+        return text.strip()
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    for _, sign, weight in pairs:
+        if not sign:
+            raise SpecError(f"class_weight: {weight!r} has no weight: write LABEL=NUMBER,...")
+    return {label.strip(): _number(weight.strip()) for label, _, weight in pairs}
+
+
 _READERS: dict[str, Callable[[str], object]] = {
     "int": _number,
     "float": _number,
+    "ClassWeight": _class_weight,
     "Columns": _columns,
     "tuple[int, ...]": lambda text: _several(text, _number),
     "tuple[float, ...]": lambda text: _several(text, _number),
@@ -173,42 +183,38 @@ class Option:
         return f"{self.help} Default: {str(getattr(default, 'name', default)).lower()}."
 
 
-def _attribute_help(cls: type) -> dict[str, str]:
-    """Name -> text of the Attributes section of a numpydoc docstring."""
-    _, _, section = inspect.cleandoc(cls.__doc__ or "").partition("Attributes\n----------\n")
-    found: dict[str, str] = {}
-    for names, text in re.findall(r"^(\S.*?) : .*\n((?:[ ]{4}.*\n?|\n)*)", section, re.MULTILINE):
-        plain = " ".join(textwrap.dedent(text).split()).replace("``", "")
-        found |= dict.fromkeys(names.split(", "), plain)
-    return found
+def _option(setting: Setting, panel: str, checked: bool, help: str | None = None) -> Option:
+    text = setting.help if help is None else help
+    if setting.name in _NAMES:
+        text += " Names: " + ", ".join(_NAMES[setting.name]) + "."
+    kind = setting.kind.removesuffix(" | None")
+    return Option(setting.name, kind, setting.default, text, panel, checked)
 
 
-def _default(field: Field[Any]) -> object:
-    if field.default_factory is not MISSING:
-        return field.default_factory()
-    return None if field.default is MISSING else field.default
+def _settings(names: Iterable[str], panel: str) -> tuple[Option, ...]:
+    """Settings of MLP, which checks them."""
+    return tuple(_option(SETTINGS[name], panel, True) for name in names)
 
 
 def _group(
-    cls: type, panel: str, leave_out: Iterable[str] = (), reworded: Mapping[str, str] = _REWORDED
+    cls: type, panel: str, leave_out: Iterable[str] = (), reworded: Mapping[str, str] | None = None
 ) -> tuple[Option, ...]:
-    help_of = _attribute_help(cls)
-    options = []
-    for field in fields(cls):
-        if field.name in leave_out:
-            continue
-        text = reworded.get(field.name, help_of.get(field.name, ""))
-        if field.name in _NAMES:
-            text += " Names: " + ", ".join(_NAMES[field.name]) + "."
-        kind = str(field.type).removesuffix(" | None")
-        options.append(Option(field.name, kind, _default(field), text, panel, cls in _CHECKED))
-    return tuple(options)
+    told = reworded or {}
+    return tuple(
+        _option(setting, panel, cls in _CHECKED, told.get(name))
+        for name, setting in described(cls).items()
+        if name not in leave_out
+    )
 
 
-#: These, or the functions that they go to, check all values themselves.
-_CHECKED = (ModelSpec, TrainSpec, Scanning, Diagnosing)
-_MODEL = _group(ModelSpec, "Net", ("n_inputs", "n_outputs"))
-_TRAINING = (*_group(Learning, "Training"), *_group(TrainSpec, "Training"))
+#: The functions that these go to check all values themselves.
+_CHECKED = (Scanning, Diagnosing)
+_MODEL = _settings(MODEL_SETTINGS, "Net")
+_TRAINING = (
+    *_settings(("task", "class_weight", "learning_rate"), "Training"),
+    *_group(Learning, "Training"),
+    *_settings(TRAIN_SETTINGS, "Training"),
+)
 #: The options of each command.
 DATA = _group(Source, "Data")
 GRADIENTS = (*DATA, *_MODEL, *_TRAINING)

@@ -97,8 +97,8 @@ def read_training(
     ----------
     source, parts, learning
     model : MLP
-        Its seed draws the test rows; its `on_nonfinite` says what to do about NaN, and about what
-        is infinite in its element type.
+        Its task says what targets are; its seed draws the test rows; its `on_nonfinite` says what
+        to do about NaN, and about what is infinite in its element type.
     any_values : bool
         Values that are not finite are let through: a diagnosis will name them.
 
@@ -113,13 +113,13 @@ def read_training(
             f"{data.source} needs a target column, named with --target: its columns are"
             f" {listing(data.feature_names, 8)}."
         )
-    train, dtype = model.train_spec, model.dtype
+    train, dtype, task = model.train_spec, model.dtype, model.get_params()["task"]
     data, mended = _mended(data, train.on_nonfinite, dtype)
-    data = _prepared(data, learning)
+    data = _prepared(data, learning.standardise, task)
     if any_values:
         return _divide(data, source, parts, train.seed, False)
     ignore = train.on_nonfinite == "ignore"
-    classes = _check(data, learning.task, dtype, finite=not ignore)
+    classes = _check(data, task, dtype, finite=not ignore)
     rows = _divide(data, source, parts, train.seed, classes)
     if rows.test is not None:
         policy = "raise" if train.on_nonfinite in ("raise", "warn") else "drop_rows"
@@ -149,11 +149,10 @@ def _mended(data: Dataset, policy: str, dtype: str) -> tuple[Dataset, Mended]:
     return (data if done == Mended() else _of(given, data)), done
 
 
-def _prepared(data: Dataset, learning: Learning) -> Dataset:
+def _prepared(data: Dataset, wanted: bool | None, task: str) -> Dataset:
     """The data, as a Table where they are to be standardised."""
-    wanted = learning.standardise
     if wanted is None:
-        wanted = wants_plan(data.X) or _large_targets(data, learning.task)
+        wanted = wants_plan(data.X) or _large_targets(data, task)
     if not wanted or isinstance(data.X, Table):
         return data
     columns = dict(zip(data.feature_names, data.X.T, strict=True))

@@ -45,8 +45,7 @@ def _understand(values: dict[str, Any]) -> _Task:
     values = dict(values)
     source, parts = _take(Source, values), _take(Parts, values)
     learning, outputs = _take(Learning, values), _take(Outputs, values)
-    settings = {**values, "task": learning.task, "learning_rate": learning.learning_rate}
-    return _Task(source, parts, learning, outputs, MLP(**settings))
+    return _Task(source, parts, learning, outputs, MLP(**values))
 
 
 def _callbacks(learning: Learning, outputs: Outputs) -> list[object]:

@@ -19,6 +19,7 @@ from nbmlp.data.scale import TargetScale
 from nbmlp.data.sparse import SparseRows, as_csr, is_sparse
 from nbmlp.data.split import split
 from nbmlp.data.table import Table, as_table
+from nbmlp.data.weigh import check_in_portions, class_weights
 
 __all__ = [
     "CategoryColumn",
@@ -36,9 +37,11 @@ __all__ = [
     "as_table",
     "check_X",
     "check_finite",
+    "check_in_portions",
     "check_length",
     "check_weights",
     "check_y",
+    "class_weights",
     "first_nonfinite",
     "infer_task",
     "is_sparse",

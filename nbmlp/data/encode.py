@@ -143,6 +143,10 @@ class Labels:
         labels: NDArray[Any] = self._array[np.asarray(codes)]
         return labels
 
+    def all(self) -> NDArray[Any]:
+        """Each label once, in the order of class numbers."""
+        return self._array.copy()
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the kind is kept, so that 1, 1.0, True and "1" stay apart."""
         return {"kind": self.kind, "classes": list(self.classes)}

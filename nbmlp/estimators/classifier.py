@@ -12,8 +12,9 @@ from sklearn.neural_network import MLPClassifier as Original
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
+from nbmlp.data import check_in_portions
 from nbmlp.estimators.dropin import DropIn
-from nbmlp.estimators.extensions import CONSTRAINTS, SHARE, class_weights
+from nbmlp.estimators.extensions import CONSTRAINTS, SHARE, weights_by_class
 from nbmlp.spec import ModelSpec
 
 __all__ = ["MLPClassifier"]
@@ -155,11 +156,7 @@ class MLPClassifier(DropIn, Original):
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> MLPClassifier:
         """One epoch more over these rows; the first call names all classes."""
-        if self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight='balanced' needs all rows at once: give partial_fit the weights"
-                " themselves, e.g. class_weight={0: 1, 1: 5}."
-            )
+        check_in_portions(self.class_weight)
         return super().partial_fit(X, y, sample_weight=sample_weight, classes=classes)
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -184,4 +181,4 @@ class MLPClassifier(DropIn, Original):
     def _row_weights(
         self, y: NDArray[Any], sample_weight: NDArray[Any] | None
     ) -> NDArray[Any] | None:
-        return class_weights(self.class_weight, self.classes_, y, sample_weight)
+        return weights_by_class(self.class_weight, self.classes_, y, sample_weight)

@@ -18,7 +18,7 @@ from nbmlp.estimators.weights import Weights
 from nbmlp.mlp import MLP
 from nbmlp.net import Net
 from nbmlp.plan import make_plan
-from nbmlp.spec import FEATURES
+from nbmlp.spec import FEATURES, MODEL_SETTINGS
 from nbmlp.state import new_state
 
 __all__ = ["copy_fitted", "fill_from_mlp", "to_mlp"]
@@ -73,13 +73,12 @@ def to_mlp(model: Any, weights: Weights) -> MLP:
     rule = rule_of(model)
     if model.optimizer is None:
         rule = rule.with_learning_rate(model.learning_rate_init)
+    net: dict[str, Any] = {name: getattr(spec, name) for name in MODEL_SETTINGS}
     native = MLP(
-        spec.hidden, activation=list(spec.activation), output=spec.output, loss=spec.loss,
-        dtype=spec.dtype, dropout=list(spec.dropout), input_dropout=spec.input_dropout,
-        label_smoothing=spec.label_smoothing, optimizer=rule, schedule="constant",
-        batch_size=batch, epochs=model.max_iter, l2=model.alpha / batch, clip_norm=model.clip_norm,
+        **net, optimizer=rule, schedule="constant", batch_size=batch, epochs=model.max_iter,
+        l2=model.alpha / batch, clip_norm=model.clip_norm,
         threads=model.n_jobs and weights.threads,
-        **{name: getattr(spec, name) for name in FEATURES},
+        class_weight=getattr(model, "class_weight", None),
     )  # fmt: skip
     state = new_state(make_plan(spec, 1), rule)
     state.set_flat(weights.state.get_flat())
@@ -125,7 +124,8 @@ def fill_from_mlp(model: Any, native: MLP) -> None:
     else:
         model._label_binarizer = LabelBinarizer().fit(classes)
         model.classes_ = model._label_binarizer.classes_
-        model.set_params(label_smoothing=spec.label_smoothing)
+        weight = native.get_params()["class_weight"]
+        model.set_params(label_smoothing=spec.label_smoothing, class_weight=weight)
     model.n_features_in_, model.n_outputs_ = spec.n_inputs, spec.n_outputs
     model.n_layers_, model.out_activation_ = len(spec.hidden) + 2, output
     model.coefs_ = [np.array(W) for W in native.weights]

@@ -12,9 +12,8 @@ from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
 from sklearn.metrics import check_scoring
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.class_weight import compute_class_weight
 
-from nbmlp.data import Given, Mended, as_table
+from nbmlp.data import Given, Mended, as_table, class_weights
 from nbmlp.errors import TrainingWarning
 from nbmlp.estimators.places import names_of
 from nbmlp.optimizers import Optimizer
@@ -25,10 +24,10 @@ from nbmlp.tuning import granted_threads
 __all__ = [
     "CONSTRAINTS",
     "SHARE",
-    "class_weights",
     "mended",
     "score_by",
     "threads_of",
+    "weights_by_class",
 ]
 
 Array = NDArray[Any]
@@ -50,8 +49,8 @@ CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
-def class_weights(
-    class_weight: object, classes: Array, y: Array, sample_weight: Array | None
+def weights_by_class(
+    class_weight: Any, classes: Array, y: Array, sample_weight: Array | None
 ) -> Array | None:
     """Weights of rows (n,) that also count their class.
 
@@ -67,7 +66,7 @@ def class_weights(
     number = y[:, 0].astype(np.intp) if y.shape[1] == 1 else np.argmax(y, axis=1)
     if y.shape[1] == len(classes) and not np.all(y.sum(axis=1) == 1):
         raise ValueError("class_weight is for one label a row: y has several; use sample_weight.")
-    each = compute_class_weight(class_weight, classes=classes, y=classes[number])
+    each = class_weights(class_weight, classes.tolist(), number)
     return each[number] if sample_weight is None else sample_weight * each[number]
 
 

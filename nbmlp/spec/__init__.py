@@ -1,6 +1,25 @@
-"""What to build and how to train it: frozen, printable, comparable settings, checked at once."""
+"""What to build, what to learn and how to train: frozen, printable settings, checked at once."""
 
+from nbmlp.spec.fields import Setting, described
 from nbmlp.spec.net import FEATURES, ModelSpec
+from nbmlp.spec.table import MODEL_SETTINGS, SETTINGS, TASK_SETTINGS, TRAIN_SETTINGS
+from nbmlp.spec.task import TASKS, ClassWeight, TaskSpec
 from nbmlp.spec.training import ON_NONFINITE, TrainSpec
+from nbmlp.spec.values import several
 
-__all__ = ["FEATURES", "ON_NONFINITE", "ModelSpec", "TrainSpec"]
+__all__ = [
+    "FEATURES",
+    "MODEL_SETTINGS",
+    "ON_NONFINITE",
+    "SETTINGS",
+    "TASKS",
+    "TASK_SETTINGS",
+    "TRAIN_SETTINGS",
+    "ClassWeight",
+    "ModelSpec",
+    "Setting",
+    "TaskSpec",
+    "TrainSpec",
+    "described",
+    "several",
+]

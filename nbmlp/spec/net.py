@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 from nbmlp.checks import flag, number, whole
 from nbmlp.errors import SpecError
@@ -103,11 +103,16 @@ class ModelSpec:
     parametric_activation: bool = False
     input_scale: bool = False
 
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "dtype": DTYPES,
+        "dropout_scale_at": ("training", "predict"),
+    }
+
     def __post_init__(self) -> None:
         hidden = self.hidden if several(self.hidden) else (self.hidden,)
         assign(self, hidden=tuple(whole("hidden", h) for h in hidden))
-        choice("dtype", self.dtype, DTYPES)
-        choice("dropout_scale_at", self.dropout_scale_at, ("training", "predict"))
+        for name, choices in self.CHOICES.items():
+            choice(name, getattr(self, name), choices)
         assign(
             self,
             n_inputs=whole("n_inputs", self.n_inputs),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from nbmlp.checks import flag, number, whole
 from nbmlp.errors import SpecError
@@ -27,7 +27,7 @@ class TrainSpec:
     Attributes
     ----------
     optimizer : Optimizer, str or dict
-        e.g. ``Adam(1e-3)``, ``"adam(beta2=0.99)"``.
+        Update rule, e.g. ``adam``, ``adam(0.002, beta2=0.99)``; in Python also ``Adam(1e-3)``.
     schedule : Schedule, str or dict
         Factor on the learning rate over the planned training.
     warmup : float
@@ -88,9 +88,14 @@ class TrainSpec:
     gradient_norms: bool = False
     on_nonfinite: str = "raise"
 
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "reduction": ("mean", "sum"),
+        "on_nonfinite": ON_NONFINITE,
+    }
+
     def __post_init__(self) -> None:
-        choice("reduction", self.reduction, ("mean", "sum"))
-        choice("on_nonfinite", self.on_nonfinite, ON_NONFINITE)
+        for name, choices in self.CHOICES.items():
+            choice(name, getattr(self, name), choices)
         assign(
             self,
             optimizer=as_optimizer(self.optimizer),

@@ -222,7 +222,7 @@ class Trainer:
             train = train.with_(batch_size=None)
         epochs = epochs or train.epochs
         given, aside = samples.given, samples.held
-        rows = net.rows_of(given)
+        rows = net.weighted(net.rows_of(given), settings.class_weight)
         held = net.rows(aside.X, aside.y, names=aside.names)
         threads = train.threads or tuning.available_threads()
         predictor = Predictor(net.spec, net.state.plan, net.state, threads)

@@ -127,7 +127,8 @@ def _say_http(request: Request, error: Exception) -> JSONResponse:
 
 def _place(found: dict[str, Any]) -> str:
     """The path of a field; of a setting that only the library knows to be wrong, its name."""
-    path = ".".join(map(str, found["loc"][1:]))
+    # Of types that have alternatives, pydantic puts in their names, e.g. "constrained-str".
+    path = ".".join(part for part in map(str, found["loc"][1:]) if re.fullmatch(r"\w+", part))
     if path == "model" and found["type"] == "value_error":
         words = set(re.findall(r"\w+", found["msg"]))
         named = [name for name in Hyper.model_fields if name in words]

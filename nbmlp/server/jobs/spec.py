@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    create_model,
+    model_validator,
+)
 
 from nbmlp.settings import Settings
+from nbmlp.spec import SETTINGS, Setting
 
-__all__ = ["EarlyStop", "Hyper", "JobSpec", "Limits", "stored_spec", "unknown_settings"]
+__all__ = [
+    "NOT_TAKEN", "EarlyStop", "Hyper", "JobSpec", "Limits", "stored_spec", "unknown_settings",
+]  # fmt: skip
 
 #: A name of the library's tables, perhaps with literals: ``relu``, ``huber(1.5)``.
 Call = Annotated[
@@ -23,66 +33,77 @@ Column = (
 #: Of many that are wrong only the first is told.
 Targets = Annotated[list[Column], Field(min_length=1, max_length=1000, fail_fast=True)]
 Columns = Annotated[list[Column], Field(min_length=1, max_length=100_000, fail_fast=True)]
-Units = Annotated[int, Field(ge=1, le=16_384)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, le=1e6)]
 NotNegative = Annotated[float, Field(ge=0.0, le=1e6)]
+_Label = Annotated[str, StringConstraints(max_length=1000)]
+#: Who mistypes it is told so by the library.
+_Word = Annotated[str, Field(max_length=120, json_schema_extra={"enum": ["balanced"]})]
+
+#: What a server asks of settings beyond what MLP does: bounds of whatever has a size. One value
+#: serves all hidden layers.
+_BOUNDS: dict[str, Any] = {
+    "hidden": Annotated[
+        list[Annotated[int, Field(ge=1, le=16_384)]], Field(max_length=16, fail_fast=True)
+    ],
+    "class_weight": _Word | Annotated[dict[_Label, NotNegative], Field(max_length=1000)],
+    "dropout": Share,
+    "input_dropout": Share,
+    "label_smoothing": Share,
+    "learning_rate": Positive,
+    "warmup": NotNegative,
+    "batch_size": Annotated[int, Field(ge=1, le=10_000_000)],
+    "base_batch": Annotated[int, Field(ge=1, le=10_000_000)],
+    "epochs": Annotated[int, Field(ge=1, le=100_000)],
+    "l1": NotNegative,
+    "l2": NotNegative,
+    "weight_decay": NotNegative,
+    "max_norm": Positive,
+    "clip_norm": Positive,
+    "clip_value": Positive,
+    "seed": Annotated[int, Field(ge=0, le=2**31 - 1)],
+}
+#: Settings that a server does not take, and why.
+NOT_TAKEN = {"threads": "how many cores a job occupies is told beside its net: JobSpec.threads"}
+_TYPES = {"bool": bool, "str": Call, "tuple[str, ...]": Call, "Optimizer": Call, "Schedule": Call}
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Hyper(_Frozen):
-    """Settings of the net and of its training; see the fields of ModelSpec and TrainSpec."""
+def _field(setting: Setting) -> Any:
+    """Type and default of a setting; None where a number lacks its bounds."""
+    kind = setting.kind.removesuffix(" | None")
+    taken = _BOUNDS.get(setting.name, _TYPES.get(kind))
+    if setting.choices:
+        taken = Literal.__getitem__(setting.choices)
+    if taken is None:
+        return None
+    default = getattr(setting.default, "name", setting.default)  # of a rule
+    default = list(default) if isinstance(default, tuple) else default
+    text = setting.help.replace("None", "null")
+    if kind.startswith("tuple") and kind != "tuple[int, ...]":
+        text += " Here one value serves all."
+    return (taken if kind == setting.kind else taken | None, Field(default, description=text))
 
-    hidden: Annotated[list[Units], Field(max_length=16, fail_fast=True)] = Field(
-        default=[100], description="Units of each hidden layer; empty for a linear model."
-    )
-    task: Literal["auto", "classes", "regression"] = Field(
-        default="auto", description="auto: text and few whole numbers are classes."
-    )
-    standardise: bool = Field(
-        default=False, description="Scale the columns of a matrix; tables always are."
-    )
-    activation: Call = Field(default="relu", description="Of the hidden layers.")
-    output: Call = Field(default="auto", description="Of the last layer.")
-    loss: Call = Field(default="auto", description='For example "squared_error", "huber(1.5)".')
-    init: Call = Field(default="auto", description="First weights.")
-    dtype: Literal["float32", "float64"] = "float32"
-    dropout: Share = Field(default=0.0, description="Share of hidden units dropped.")
-    input_dropout: Share = Field(default=0.0, description="Share of inputs dropped.")
-    label_smoothing: Share = 0.0
-    layer_norm: bool = False
-    residual: bool = False
-    parametric_activation: bool = False
-    input_scale: bool = False
-    optimizer: Call = Field(default="adam", description='For example "sgd(momentum=0.9)".')
-    learning_rate: Positive | None = Field(default=None, description="Instead of the rule's own.")
-    schedule: Call = Field(default="cosine", description="Of the learning rate.")
-    warmup: NotNegative = Field(default=0.0, description="Epochs of a rising learning rate.")
-    batch_size: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
-        default=32, description="Rows of one update; null for all."
-    )
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
-    shuffle: bool = True
-    l1: NotNegative = 0.0
-    l2: NotNegative = 0.0
-    weight_decay: NotNegative = 0.0
-    max_norm: Positive | None = None
-    clip_norm: Positive | None = None
-    clip_value: Positive | None = None
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    on_nonfinite: Literal["raise", "warn", "drop_rows", "impute", "ignore"] = "raise"
+
+_TAKEN = {s.name: _field(s) for s in SETTINGS.values() if s.name not in NOT_TAKEN}
+_Fields: Any = create_model(
+    "_Fields", __base__=_Frozen, **{name: field for name, field in _TAKEN.items() if field}
+)
+
+
+class Hyper(_Fields):  # type: ignore[misc]  # its base is made of the table of settings
+    """Settings of the net and of its training, as those of MLP."""
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments of :class:`~nbmlp.MLP`."""
-        return self.model_dump()
+        return dict(self.model_dump())
 
     @model_validator(mode="after")
     def _known_to_the_library(self) -> Self:
-        values = self.settings()
-        Settings.parse(values.pop("hidden"), values)  # a SpecError is a ValueError
+        Settings.parse(self.settings())  # a SpecError is a ValueError
         return self
 
 

@@ -41,12 +41,13 @@ _ALWAYS = (
 )  # fmt: skip
 
 
-def _leaves(values: Mapping[str, Any], start: str = "") -> Iterable[tuple[str, Any]]:
+def _leaves(values: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Settings of a part by its name and theirs; a setting may itself be a mapping."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{start}{name}.")
+            yield from ((f"{name}.{inner}", v) for inner, v in value.items())
         else:
-            yield f"{start}{name}", value
+            yield name, value
 
 
 def _given(spec: JobSpec) -> dict[str, Any]:
