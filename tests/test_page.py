@@ -481,6 +481,13 @@ class TestWords:
             "", "8 s", "2 min 10 s", "3 h 5 min",
         ]  # fmt: skip
 
+    def test_whole_numbers(self) -> None:
+        """Years are four digits without a space."""
+        given = (0, 1950.0, -2024, 9999.4, 9999.6, -12_345, 412_345)
+        shown = ["0", "1950", "-2024", "9999", "10 000", "-12 345", "412 345"]
+        assert [words.thousands(value).replace("\u202f", " ") for value in given] == shown
+        assert [words.amount(value) for value in (1950, 2024.4, 28.5)] == ["1950", "2024", "28.5"]
+
     def test_size(self) -> None:
         assert [words.size(b) for b in (12, 1500, 2.5e6, 7.2e10)] == [
             "12\u00a0B", "1.5\u00a0kB", "2.5\u00a0MB", "72\u00a0GB",

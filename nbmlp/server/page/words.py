@@ -91,8 +91,9 @@ def one_of(texts: Sequence[str]) -> str:
 
 
 def thousands(value: float) -> str:
-    """``12 345``, with thin spaces that do not break."""
-    return f"{value:,.0f}".replace(",", "\u202f")
+    """``12 345``, with thin spaces that do not break; years and other four digits without."""
+    text = f"{value:,.0f}"
+    return text.replace(",", "\u202f" if len(text.lstrip("-")) > len("9,999") else "")
 
 
 def size(value: float) -> str:
