@@ -1,14 +1,14 @@
-"""What is compiled, how often, and where it is kept: each in child processes with a cache folder.
+"""What is compiled, how often, and where it is kept: each in child processes.
 
-Run as a script, this file is the child: it trains the specs that are named and tells what it
-compiled.
+They share the cache folder of all tests, in which much of what they need may lie already: what a
+net has a use for is the same then, and other tests need it, too. Run as a script, this file is the
+child: it trains the specs that are named and tells what it compiled.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -106,34 +106,35 @@ def child(names):
     }
 
 
-#: What is compiled does not depend on the CPU; for this one it takes two thirds of the time.
-PLAIN = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+cmov,+cx8,+fxsr,+mmx,+sse,+sse2"}
-CPU = PLAIN if platform.machine() in ("x86_64", "AMD64") else {}
-
-
-def run(cache, *names, root=ROOT, **env):
-    """What a child with a cache folder says."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")} | CPU | env
-    env |= {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(root), "NUMBA_NUM_THREADS": "2"}
+def python(*arguments, root=ROOT, cache=None, **env):
+    """What a child prints; `cache`: a cache folder of its own."""
+    env = os.environ | {"PYTHONPATH": str(root), "NUMBA_NUM_THREADS": "2"} | env
+    env |= {"NUMBA_CACHE_DIR": str(cache)} if cache else {}
     done = subprocess.run(
-        [sys.executable, __file__, *names], env=env, capture_output=True, text=True, timeout=300
+        [sys.executable, *arguments], env=env, cwd=root, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+def run(*names, cache=None):
+    """What a child says of the specs."""
+    return json.loads(python(__file__, *names, cache=cache))
+
+
+def folder(cache, root=ROOT, **env):
+    """Where a child would keep what it compiles."""
+    program = "from nbmlp.kernels.code_folder import cache_folder; print(cache_folder())"
+    return python("-c", program, root=root, cache=cache, **env).strip()
 
 
 # -------------------------------------------------------------------------------- the tests
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def cold(cache):
-    """All specs, one after the other, with nothing compiled before."""
-    return run(cache, *SPECS)
+def first():
+    """All specs, one after the other; afterwards all that they need is compiled."""
+    return run(*SPECS, ORDER)
 
 
 def added(report):
@@ -154,22 +155,21 @@ SHAPES = {
 }  # fmt: skip
 
 
-def test_another_topology_compiles_nothing(cold):
+def test_another_topology_compiles_nothing(first):
     """Nothing but a few pieces for few outputs, outputs behind a wide layer, and long rows."""
-    new = added(cold)
+    new = added(first)
     assert new["base"]
     for name in TOPOLOGIES:
         assert name == "base" or {piece for piece, _ in new[name]} <= SHAPES, name
 
 
-def test_one_loop_serves_all(cold):
+def test_one_loop_serves_all(first):
     """The training and the prediction loop exist once, whatever the element type."""
-    known = [tuple(piece) for piece in cold["known"][list(SPECS)[-1]]]
+    known = [tuple(piece) for piece in first["known"][list(SPECS)[-1]]]
     assert len(known) == len(set(known))
     assert [name for name, _ in known].count("train") == 1
     assert [name for name, _ in known].count("infer") == 1
-    assert cold["loops"] == [1, 1]
-    assert cold["loaded"] == []
+    assert first["loops"][0] == 1
 
 
 #: Pieces that any training or prediction may need.
@@ -207,27 +207,27 @@ def used_by(settings):
     return pieces.union(*(NEEDS[name] for name in settings if name in NEEDS))
 
 
-def test_a_spec_compiles_what_it_uses_and_no_more(cold):
-    for name, pieces in added(cold).items():
+def test_a_spec_compiles_what_it_uses_and_no_more(first):
+    for name, pieces in added(first).items():
         settings = SPECS[name]
         assert {piece for piece, _ in pieces} <= used_by(settings), name
         kinds = {kind for piece, kind in pieces if piece not in WITHOUT_TYPE}
         assert kinds <= {settings.get("dtype", "float32")}, name
 
 
-def test_a_second_process_compiles_nothing(cache, cold):
-    warm = run(cache, *SPECS)
-    assert warm["compiled"] == []
-    assert warm["loops"] == [1, 0]
-    assert warm["loaded"] == cold["compiled"]
-    assert warm["results"] == cold["results"]
+def test_a_second_process_compiles_nothing(first):
+    second = run(*SPECS, ORDER)
+    assert second["compiled"] == []
+    assert second["loops"] == [1, 0]
+    assert second["loaded"] == sorted(first["compiled"] + first["loaded"])
+    assert second["results"] == first["results"]
 
 
-def test_pieces_work_where_nothing_can_be_written(cache, cold, tmp_path):
+def test_pieces_work_where_nothing_can_be_written(first, tmp_path):
     """A file where the folder should be: not even root can make one there."""
     (tmp_path / "file").write_text("no folder")
-    report = run(tmp_path / "file", ORDER)
-    assert report["results"] == run(cache, ORDER)["results"]
+    report = run(ORDER, cache=tmp_path / "file")
+    assert report["results"][ORDER] == first["results"][ORDER]
     assert sorted(report["results"][ORDER]) == list(range(10))
     assert report["compiled"] == ["shuffle.float64"]
 
@@ -251,39 +251,42 @@ TORN = [
 ]  # fmt: skip
 
 
-def test_a_damaged_cache_is_renewed(cache, cold, tmp_path):
+def test_a_damaged_cache_is_renewed(first, tmp_path):
     """Files torn in one of three ways, of some pieces the index, of others the code."""
-    copy = tmp_path / "cache"
-    shutil.copytree(cache, copy)
+    full, copy = Path(first["folder"]), tmp_path / "cache"
+    for part in (copy, copy / full.parent.name):
+        part.mkdir(mode=0o700)
+    unfinished = shutil.ignore_patterns("*.tmp.*")  # files of others at work
+    shutil.copytree(full, copy / full.parent.name / full.name, ignore=unfinished)
     for i, name in enumerate(TORN):
         index = next(copy.rglob(f"{name}-*.nbi"))
         code = next(index.parent.glob(f"{index.stem}.*.nbc"))
         (empty, halve, scramble)[i // 2]((index, code)[i % 2])
-    report = run(copy, "base")
-    assert report["results"]["base"] == cold["results"]["base"]
+    report = run("base", cache=copy)
+    assert report["results"]["base"] == first["results"]["base"]
     assert report["compiled"] == sorted(TORN)
-    healed = run(copy, "base")
+    healed = run("base", cache=copy)
     assert healed["compiled"] == []
-    assert healed["results"]["base"] == cold["results"]["base"]
+    assert healed["results"]["base"] == first["results"]["base"]
 
 
 FEATURES = ["+sse2", "+sse2,+avx2,+fma", "+sse2,+avx2,+fma,+avx512f,+avx512vl"]
 
 
 def test_each_instruction_set_has_its_own_folder(tmp_path):
-    folders = [run(tmp_path, NUMBA_CPU_FEATURES=features)["folder"] for features in FEATURES]
+    folders = [folder(tmp_path, NUMBA_CPU_FEATURES=features) for features in FEATURES]
     assert len(set(folders)) == len(FEATURES)
-    assert run(tmp_path, NUMBA_CPU_FEATURES=FEATURES[0])["folder"] == folders[0]
+    assert folder(tmp_path, NUMBA_CPU_FEATURES=FEATURES[0]) == folders[0]
     assert all(folder.startswith(str(tmp_path)) for folder in folders)
 
 
 def test_other_sources_have_their_own_folder(tmp_path):
     shutil.copytree(ROOT / "nbmlp", tmp_path / "nbmlp", ignore=shutil.ignore_patterns("*.pyc"))
-    before = run(tmp_path / "cache", root=tmp_path)["folder"]
-    assert run(tmp_path / "cache", root=ROOT)["folder"] == before
+    before = folder(tmp_path / "cache", tmp_path)
+    assert folder(tmp_path / "cache", ROOT) == before
     with open(tmp_path / "nbmlp" / "kernels" / "optim.py", "a") as file:
         file.write("# a change\n")
-    assert run(tmp_path / "cache", root=tmp_path)["folder"] != before
+    assert folder(tmp_path / "cache", tmp_path) != before
 
 
 if __name__ == "__main__":
