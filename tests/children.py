@@ -269,7 +269,7 @@ def layer_loads() -> str:
 def run_other_numba() -> None:
     from numba import njit, prange
 
-    @njit(parallel=True)
+    @njit(parallel=True, cache=True)
     def total(x: np.ndarray) -> float:
         found = 0.0
         for i in prange(len(x)):

@@ -6,7 +6,6 @@ columns), and a training that goes on from a checkpoint in its middle end with t
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +79,12 @@ def assert_one_result(path: Path, dtype: str, **settings: Any) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations(name: str, dtype: str, tmp_path: Path) -> None:
+    """With both cuts and, over both types, all inputs, of which activations see nothing."""
     small = {"init": "normal(0.01)", "optimizer": "adam(0.0001)"} if name == "exp" else {}
-    for cut, inputs in product(CUTS.values(), INPUTS.values()):
+    inputs = list(INPUTS.values())[DTYPES.index(dtype) :: len(DTYPES)]
+    for cut, rows in zip(CUTS.values(), inputs, strict=True):
         hidden = {"activation": name, **small}
-        assert_one_result(tmp_path / "half", dtype, **hidden, **cut, **inputs)
+        assert_one_result(tmp_path / "half", dtype, **hidden, **cut, **rows)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

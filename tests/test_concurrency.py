@@ -34,7 +34,7 @@ def layer(request) -> str:
 
 
 def test_four_python_threads(layer):
-    found = children.run("four_at_once", environment(layer), rounds=3)
+    found = children.run("four_at_once", environment(layer), rounds=2)
     assert found == {"layer": layer, "fits differ": [], "predictions differ": []}
 
 

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from nbmlp import names
 from nbmlp.spec import ModelSpec
 
-pytestmark = pytest.mark.kernels
+#: Of those that depend on the instruction set: how products are cut, and how rows are read. That
+#: the pieces of activations and losses are right is seen of each by itself (test_kernel_math.py).
+kernels = pytest.mark.kernels
 
 WIDTHS = st.sampled_from([1, 2, 15, 16, 17, 45, 300, 513])
 BATCHES = st.sampled_from([1, 2, 7, 20, 100, 1025])
@@ -65,6 +67,7 @@ def shapes(draw, deepest=5):
 # ------------------------------------------------------------------- one thing, many shapes
 
 
+@kernels
 @pytest.mark.parametrize("dtype", DTYPES)
 @settings(max_examples=40)
 @given(shape=shapes(), bias=st.booleans(), threads=THREADS, seed=st.integers(0, 9))
@@ -171,6 +174,7 @@ def test_cross_product(activation, dtype):
             check(spec, PLAIN.with_(l2=0.1, l1=0.01), rows, weighted=True, scale=0.7)
 
 
+@kernels
 def test_mixed_activations():
     names = ("gelu", "relu", "softplus", "mish", "selu")
     for bias in (True, False):
@@ -182,6 +186,7 @@ def test_mixed_activations():
 # ----------------------------------------------------------------------- one large batch
 
 
+@kernels
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_ten_thousand_rows_are_one_batch(dtype, threads):
@@ -193,6 +198,7 @@ def test_ten_thousand_rows_are_one_batch(dtype, threads):
 # ------------------------------------------------------------------------ kinds of input
 
 
+@kernels
 def test_bytes_count_as_shares_of_255():
     spec = ModelSpec(30, 4, (17,), "tanh", "softmax", "cross_entropy", dtype="float64")
     given = problem(spec, 50)
@@ -203,6 +209,7 @@ def test_bytes_count_as_shares_of_255():
     assert max(ref.block_errors(gradient, expected.gradient)) <= 1e-12
 
 
+@kernels
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_class_numbers_count_as_one_hot_rows(smoothing):
     spec = ModelSpec(6, 5, (7,), "tanh", "softmax", "cross_entropy", dtype="float64",
@@ -215,6 +222,7 @@ def test_class_numbers_count_as_one_hot_rows(smoothing):
     np.testing.assert_array_equal(gradient.flat(), expected[1].flat())
 
 
+@kernels
 @pytest.mark.parametrize(("of_x", "of_net"), [("float32", "float64"), ("float64", "float32")])
 def test_inputs_of_the_other_precision_are_converted(of_x, of_net):
     spec = ModelSpec(6, 2, (7,), "tanh", dtype=of_net)
@@ -226,6 +234,7 @@ def test_inputs_of_the_other_precision_are_converted(of_x, of_net):
     np.testing.assert_array_equal(gradient.flat(), expected[1].flat())
 
 
+@kernels
 def test_rows_that_lie_apart():
     """Rows of a larger array: the stride is read, not assumed."""
     spec = ModelSpec(6, 2, (7,), "tanh", dtype="float64")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -57,13 +58,21 @@ def thin(rows, columns, dtype, index="int32", density=0.03):
     return X, with_index(sp.csr_array(X), index)
 
 
+#: Each has a piece of its own; what a setting changes is the same for all.
+KINDS = list(itertools.product(("int32", "int64"), ("float32", "float64"), ("float32", "float64")))
+FEW_KINDS = [("int32", "float32", "float32"), ("int64", "float64", "float64")]
+
+
+def of_kinds(*settings):
+    """The first with all kinds of rows, the others with few."""
+    first = [(*kind, settings[0]) for kind in KINDS]
+    return first + [(*kind, more) for more in settings[1:] for kind in FEW_KINDS]
+
+
 @pytest.mark.kernels
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("values", ["float32", "float64"])
-@pytest.mark.parametrize("index", ["int32", "int64"])
 @pytest.mark.parametrize(
-    "settings",
-    [
+    ("index", "values", "dtype", "settings"),
+    of_kinds(
         {},
         {"threads": 3, "batch_size": 16},
         {"threads": 2, "batch_size": 20, "hidden": (100, 96)},
@@ -75,10 +84,10 @@ def thin(rows, columns, dtype, index="int32", density=0.03):
         {"hidden": ()},
         {"hidden": (), "classes": 2},
         {"input_dropout": 0.2},
-    ],
+    ),
     ids=str,
 )
-def test_thin_rows_have_the_bits_of_dense_rows(dtype, values, index, settings):
+def test_thin_rows_have_the_bits_of_dense_rows(index, values, dtype, settings):
     """Products over the values alone; 1,000 rows take two sub-batches."""
     X, S = thin(1000, 330, values, index)
     y = np.arange(1000) % settings.get("classes", 4)
