@@ -560,9 +560,22 @@ def test_digits_by_name() -> None:
     assert data.target_names == ("digit",)
 
 
+def test_digits_are_scikit_learns() -> None:
+    from sklearn.datasets import load_digits
+
+    data, bunch = read("digits"), load_digits()
+    np.testing.assert_array_equal(matrix(data) * 16, bunch.data)
+    np.testing.assert_array_equal(np.asarray(data.y), bunch.target)
+    assert list(data.feature_names or ()) == bunch.feature_names
+
+
 def test_import_is_light() -> None:
+    """And so is reading the digits, which are a file of scikit-learn's."""
     heavy = ["numba", "sklearn", "scipy", "polars", "pandas"]
-    code = f"import sys, nbmlp.data; sys.exit(any(m in sys.modules for m in {heavy}))"
+    code = (
+        "import sys, nbmlp.data as data; data.read('digits');"
+        f"sys.exit(any(m in sys.modules for m in {heavy}))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
