@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.data import Given
-from nbmlp.diagnostics.function_check import check_function
-from nbmlp.diagnostics.gradients import GradientReport, check_gradients
-from nbmlp.diagnostics.scan import scan_batch
-from nbmlp.diagnostics.scan_result import BatchScan
-from nbmlp.diagnostics.user_code import Function, FunctionReport, Problem
-from nbmlp.diagnostics.why import Report, diagnose
 from nbmlp.failures.explain import explain
 from nbmlp.model import Model
 from nbmlp.net import Net, converted
 from nbmlp.predict import Rows
 from nbmlp.train.engine import Engine
+
+if TYPE_CHECKING:  # else loaded by those who ask: most trainings need no diagnosis
+    from nbmlp.diagnostics.gradients import GradientReport
+    from nbmlp.diagnostics.scan_result import BatchScan
+    from nbmlp.diagnostics.user_code import Function, FunctionReport
+    from nbmlp.diagnostics.why import Report
 
 __all__ = ["Examined"]
 
@@ -71,14 +71,13 @@ class Examined(Model):
             See :func:`nbmlp.diagnostics.gradients.check_gradients`; with a function
             :func:`nbmlp.diagnostics.function_check.check_function`.
         """
+        from nbmlp.diagnostics.function_check import check
+
         if self._net is None:
             self.build(X, y)
-        net, train = self.net, self.train_spec
+        net = self.net
         rows = self._weighted(net.rows(X, y, sample_weight, "float64"))
-        if function is None:
-            return check_gradients(net.spec, train, net.state, rows, **options)
-        problem = Problem.of(net.spec, train, net.state, rows, options.get("seed", 0))
-        return check_function(problem, function, **options)
+        return check(net.spec, self.train_spec, net.state, rows, function, **options)
 
     def why(
         self,
@@ -100,6 +99,8 @@ class Examined(Model):
         Report
             Prints as text; :meth:`Report.cured` makes the model with the cure applied.
         """
+        from nbmlp.diagnostics.why import diagnose
+
         return diagnose(
             self._settings, X, y, validation=validation, sample_weight=sample_weight,
             rebuild=self.with_, **options,
@@ -133,6 +134,8 @@ class Examined(Model):
         ------
         DataError, SpecError
         """
+        from nbmlp.diagnostics.scan import scan_batch
+
         given, aside = self._divide(Given.of(X, y), validation)
         with given.names.telling():
             given = converted(given, self._settings)

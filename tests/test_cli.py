@@ -397,7 +397,7 @@ def test_check_gradients(nbmlp: Call) -> None:
 
 def test_wrong_gradients_give_exit_code_1(nbmlp: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = GradientReport((BlockError("W1", 0.5, 10, 0),))
-    monkeypatch.setattr("nbmlp.examine.check_gradients", lambda *args, **options: wrong)
+    monkeypatch.setattr("nbmlp.diagnostics.function_check.check", lambda *args, **options: wrong)
     done = nbmlp("check-gradients", "--data", "digits", "--hidden", 4)
     assert done.code == 1
     assert "FAILED" in done.out

@@ -10,19 +10,44 @@ import numpy as np
 from nbmlp.diagnostics.algebra import Tape, backward, split_flat
 from nbmlp.diagnostics.formulas import Array
 from nbmlp.diagnostics.forward_check import check_forward
-from nbmlp.diagnostics.gradients import BlockError, relative_error
+from nbmlp.diagnostics.gradients import (
+    BlockError,
+    GradientReport,
+    check_gradients,
+    relative_error,
+)
 from nbmlp.diagnostics.slips import Cost, find_slips, named_factors
 from nbmlp.diagnostics.user_code import Function, FunctionReport, Problem, UserCode
 from nbmlp.errors import SpecError
 from nbmlp.names import LOSSES
-from nbmlp.spec import ModelSpec
+from nbmlp.predict import Rows
+from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.state import State
 
-__all__ = ["check_function"]
+__all__ = ["check", "check_function"]
 
 #: Points at which the loss is taken to see what it is made of.
 _POINTS = 9
 #: Looser where the code computes in float32: its rounding is no mistake.
 _SINGLE = 1e-4
+
+
+def check(
+    spec: ModelSpec,
+    train: TrainSpec,
+    state: State,
+    rows: Rows,
+    function: Function | None,
+    **options: Any,
+) -> GradientReport | FunctionReport:
+    """The net's gradient by finite differences or, given one, a function by the net.
+
+    See :func:`~nbmlp.diagnostics.gradients.check_gradients` and :func:`check_function`.
+    """
+    if function is None:
+        return check_gradients(spec, train, state, rows, **options)
+    problem = Problem.of(spec, train, state, rows, options.get("seed", 0))
+    return check_function(problem, function, **options)
 
 
 def check_function(
