@@ -32,7 +32,7 @@ from server_jobs import (
 
 from nbmlp.data import Dataset, Given
 from nbmlp.mlp import MLP
-from nbmlp.server.files import checkpoints_in
+from nbmlp.server.jobs.places import checkpoints_in
 from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.ports import (
     ConflictError,
@@ -388,7 +388,9 @@ def test_a_worker_loads_what_training_needs() -> None:
     loaded, sparse = done.stdout.decode().rsplit(" ", 1)
     assert sparse == "False\n"
     assert "numba" in loaded
-    for heavy in ("sqlalchemy", "alembic", "fastapi", "sklearn", "polars", "pandas", "matplotlib"):
+    for heavy in (
+        "sqlalchemy", "alembic", "fastapi", "pydantic", "sklearn", "polars", "pandas", "matplotlib",
+    ):  # fmt: skip
         assert f"'{heavy}'" not in loaded
 
 

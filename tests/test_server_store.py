@@ -18,7 +18,8 @@ from server_jobs import add_table, make_settings, make_table, spec_for
 
 from nbmlp.data import Dataset, Table
 from nbmlp.errors import DataError, ModelFileError
-from nbmlp.server.files import DataFolder, checkpoints_in, new_id
+from nbmlp.server.files import DataFolder, new_id
+from nbmlp.server.jobs.places import checkpoints_in
 from nbmlp.server.ports import (
     BusyError,
     ConflictError,

@@ -20,8 +20,8 @@ from server_jobs import make_settings, make_table, spec_for
 
 from nbmlp import MLP
 from nbmlp.data import Dataset as Rows
-from nbmlp.server.files import Place
 from nbmlp.server.jobs.columns import FieldError
+from nbmlp.server.jobs.places import Place
 from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.ports import (
     CheckpointInfo,

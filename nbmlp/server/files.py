@@ -24,7 +24,6 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from ulid import ULID
 
@@ -32,14 +31,14 @@ from nbmlp.io.atomic import sync_folder
 from nbmlp.server import quarantine
 from nbmlp.server.faults import reach
 from nbmlp.server.folder import BALLAST, DATABASE, claim, data_folder, settle
+from nbmlp.server.jobs.places import checkpoints_in
 from nbmlp.server.ports import NoSpaceError, NotFoundError, ServiceError
 from nbmlp.server.space import Promises, missing
 from nbmlp.server.store.recognise import SIDE_FILES
 
-__all__ = ["DataFolder", "Place", "checkpoint_place", "checkpoints_in", "new_id"]
+__all__ = ["DataFolder", "new_id"]
 
 _SUFFIX = ".safetensors"
-_CHECKPOINT = re.compile(r"checkpoint-(\d{9})(?:-(\d{12}))?\.safetensors")
 _ID = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
 _KEPT = 2
 _BALLAST, _BALLAST_HEAD = 4 << 20, b"ballast of an nbmlp server\n"
@@ -50,36 +49,6 @@ _FRESH, _SHARE = 5.0, 0.01
 def new_id() -> str:
     """A ULID: 26 characters that sort by time."""
     return str(ULID())
-
-
-class Place(NamedTuple):
-    """Where a training stands: epochs done, and rows of the next one."""
-
-    epoch: int
-    rows: int = 0
-
-    def __str__(self) -> str:
-        """As a message names it."""
-        return f"row {self.rows} of epoch {self.epoch + 1}" if self.rows else f"epoch {self.epoch}"
-
-    @property
-    def file_name(self) -> str:
-        """Of its checkpoint."""
-        rows = f"-{self.rows:012d}" if self.rows else ""
-        return f"checkpoint-{self.epoch:09d}{rows}{_SUFFIX}"
-
-
-def checkpoint_place(path: Path) -> Place | None:
-    """The place in a checkpoint's name, None for any other file."""
-    found = _CHECKPOINT.fullmatch(path.name)
-    return Place(int(found[1]), int(found[2] or 0)) if found else None
-
-
-def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints of a job by their names, newest first; whether they are whole is unknown."""
-    places = {path: checkpoint_place(path) for path in folder.glob("checkpoint-*")}
-    found = {path: place for path, place in places.items() if place is not None}
-    return sorted(found, key=lambda path: found[path], reverse=True)
 
 
 class DataFolder:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbmlp.server import faults
-from nbmlp.server.files import DataFolder, checkpoints_in
+from nbmlp.server.files import DataFolder
 from nbmlp.server.jobs.columns import check_columns
 from nbmlp.server.jobs.executor import LocalExecutor
+from nbmlp.server.jobs.places import checkpoints_in
 from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.ports import (
     ACTIVE,

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from nbmlp.server.files import Place
 from nbmlp.server.jobs.pauses import Pauses
+from nbmlp.server.jobs.places import Place
 from nbmlp.server.jobs.process import WorkerProcess, oom_kills
 from nbmlp.server.jobs.protocol import Order, receive
 from nbmlp.server.jobs.worker import BUSY

@@ -15,7 +15,7 @@ from nbmlp import __version__
 from nbmlp.errors import ModelFileError
 from nbmlp.io import archive, model_file
 from nbmlp.server.faults import reach
-from nbmlp.server.files import Place, checkpoint_place, checkpoints_in
+from nbmlp.server.jobs.places import Place, checkpoint_place, checkpoints_in
 from nbmlp.server.jobs.protocol import Order
 from nbmlp.train.callbacks import Callback, Progress, Run
 from nbmlp.train.history import EpochRecord

@@ -15,10 +15,11 @@ from typing import Any
 from nbmlp import tuning
 from nbmlp.errors import NbmlpError
 from nbmlp.server.faults import reach
-from nbmlp.server.files import DataFolder, checkpoints_in
+from nbmlp.server.files import DataFolder
 from nbmlp.server.jobs.attempt import Attempt
 from nbmlp.server.jobs.orders import order_for, seconds_left
 from nbmlp.server.jobs.pauses import WAITING_FOR_SPACE, Pauses
+from nbmlp.server.jobs.places import checkpoints_in
 from nbmlp.server.jobs.process import kill_orphan
 from nbmlp.server.jobs.protocol import failure
 from nbmlp.server.ports import (

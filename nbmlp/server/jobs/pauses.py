@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nbmlp.server.files import DataFolder, checkpoint_place, checkpoints_in
+from nbmlp.server.files import DataFolder
+from nbmlp.server.jobs.places import checkpoint_place, checkpoints_in
 from nbmlp.server.ports import EventKind, JobState
 from nbmlp.server.store.jobs import JobStore
 from nbmlp.server.store.reports import Reports

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from nbmlp.errors import DataError, NbmlpError, NonFiniteError, SpecError
-from nbmlp.server.jobs.spec import JobSpec, stored_spec
+
+if TYPE_CHECKING:
+    from nbmlp.server.jobs.spec import JobSpec
 
 __all__ = ["Order", "failure", "plain", "receive", "send"]
 
@@ -31,6 +34,8 @@ class Order:
     fence : int
         Its token; goes into each report.
     spec : JobSpec
+        In a job's process a plain object with the same values: they were checked when the job was
+        accepted, and what checks them takes longer to load than a small table to train.
     folder, data, model : Path
         Of the job; of its data; where its model is to be written.
     data_sha256 : str
@@ -75,7 +80,13 @@ class Order:
     def from_dict(cls, values: Message) -> Order:
         """The inverse of :meth:`to_dict`."""
         paths = {name: Path(values[name]) for name in ("folder", "data", "model")}
-        return cls(**{**values, **paths, "spec": stored_spec(values["spec"])})
+        return cls(**{**values, **paths, "spec": _sent(values["spec"])})
+
+
+def _sent(spec: Message) -> JobSpec:
+    """The values of a spec, and of its parts, by their names."""
+    parts = {k: SimpleNamespace(**v) for k, v in spec.items() if isinstance(v, Mapping)}
+    return cast("JobSpec", SimpleNamespace(**{**spec, **parts}))
 
 
 def failure(error: Exception) -> tuple[str, str]:

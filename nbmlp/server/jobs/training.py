@@ -17,10 +17,10 @@ from nbmlp.io import archive
 from nbmlp.metrics import confusion_matrix
 from nbmlp.mlp import MLP
 from nbmlp.server.faults import reach
-from nbmlp.server.files import Place
 from nbmlp.server.jobs import verdict
 from nbmlp.server.jobs.checkpoints import Checkpoints, newest, provenance
 from nbmlp.server.jobs.limits import memory
+from nbmlp.server.jobs.places import Place
 from nbmlp.server.jobs.protocol import Order
 from nbmlp.server.rows import load_rows, select
 from nbmlp.train.callbacks import Callback, Progress, Run
@@ -189,7 +189,7 @@ def _callbacks(order: Order, send: Send, wishes: Wishes) -> tuple[list[Callback]
 
     checkpoints = Checkpoints(order, flushing)
     obey = _Obey(wishes, checkpoints)
-    first: list[Callback] = [EarlyStopping(**early.model_dump())] if early else []
+    first: list[Callback] = [EarlyStopping(**vars(early))] if early else []
     return [*first, reports, checkpoints, obey, _Flush(reports)], obey
 
 
@@ -223,7 +223,7 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
     spec = order.spec
     data = select(load_rows(order.data), spec.target, spec.columns)
     parts = _Parts.of(data, order)
-    model = MLP(**spec.model.settings(), threads=order.threads)
+    model = MLP(**vars(spec.model), threads=order.threads)
     read = replace(Origin.of(data), source=f"data set {spec.dataset_id} of a server")
     model.notes = {"job": provenance(order), "origin": read.to_dict()}
     found = newest(order)
