@@ -384,7 +384,7 @@ def test_the_estimators_are_compared_with_scikit_learns(tmp_path, capsys):
 def test_reading_measures_tables_that_say_the_same(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     for kind, (separator, decimal, *_) in reading.TABLES.items():
-        reading.write_table(path, kind, 3)
+        reading.write_table(path, kind, 1)
         speeds = reading.measure(path, kind, rounds=1)
         assert list(speeds) == list(reading.READERS)
         expected = reading.pandas(path, separator, decimal)
