@@ -1,4 +1,4 @@
-"""Learning-rate schedules against formulas written out here, and against PyTorch's."""
+"""Learning-rate schedules against formulas written out here; see test_torch.py for PyTorch's."""
 
 from __future__ import annotations
 
@@ -121,60 +121,6 @@ class TestOnPlateau:
     def test_nan_counts_as_no_improvement(self):
         schedule = OnPlateau(gamma=0.5, patience=0)
         assert self.follow(schedule, [1, math.nan, 0.5]) == [1, 0.5, 0.5]
-
-
-class TestAgainstTorch:
-    @pytest.fixture
-    def peers(self):
-        reason = "PyTorch is not installed: peer skipped"
-        return pytest.importorskip("torch.optim.lr_scheduler", reason=reason)
-
-    def rates(self, make, steps: int, **settings: float) -> np.ndarray:
-        torch = pytest.importorskip("torch")
-        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-        scheduler = make(optimizer, **settings)
-        seen = []
-        for _ in range(steps):
-            seen.append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
-            scheduler.step()
-        return np.array(seen)
-
-    def test_cosine(self, peers):
-        expected = self.rates(peers.CosineAnnealingLR, TOTAL, T_max=TOTAL, eta_min=0.1)
-        np.testing.assert_allclose(factors(Cosine(0.1)), expected, rtol=1e-9)
-
-    @pytest.mark.parametrize("total", [10, 63, 200])
-    @pytest.mark.parametrize("rise", [0.2, 0.3, 0.5])
-    def test_one_cycle(self, peers, rise, total):
-        settings = {"max_lr": 1.0, "total_steps": total, "pct_start": rise}
-        settings |= {"div_factor": 25, "final_div_factor": 1e4 / 25}
-        expected = self.rates(peers.OneCycleLR, total, **settings)
-        ours = factors(OneCycle(rise=rise, start=25, end=1e4), total=total)
-        np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-12)
-
-    def test_exponential_at_epoch_borders(self, peers):
-        expected = self.rates(peers.ExponentialLR, EPOCHS, gamma=0.8)
-        np.testing.assert_allclose(factors(Exponential(0.8))[::PER_EPOCH], expected, rtol=1e-12)
-
-    def test_step(self, peers):
-        expected = self.rates(peers.StepLR, EPOCHS, step_size=2, gamma=0.3)
-        ours = factors(Step(2, gamma=0.3))
-        np.testing.assert_allclose(ours, np.repeat(expected, PER_EPOCH), rtol=1e-12)
-
-    @given(losses=st.lists(st.floats(0.1, 10), min_size=1, max_size=40))
-    def test_on_plateau(self, losses):
-        torch = pytest.importorskip("torch", reason="PyTorch is not installed: peer skipped")
-        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-        theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, factor=0.5, patience=2, threshold=1e-2, min_lr=1e-3, eps=0
-        )
-        schedule = OnPlateau(gamma=0.5, patience=2, threshold=1e-2, floor=1e-3)
-        state = PlateauState()
-        for loss in losses:
-            theirs.step(loss)
-            state = schedule.after_epoch(state, loss)
-            assert state.factor == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
 
 
 class TestSettings:

@@ -1,29 +1,44 @@
-"""The oracle against PyTorch, in float64: activations, losses, optimizers, a whole training."""
+"""Beside PyTorch: the oracle in float64, schedules, and fifty updates of the engine.
+
+In one file, as PyTorch and what it loads with its first optimizer take as long as all of them.
+"""
 
 from __future__ import annotations
+
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import reference as ref
+from engine_twin import engine_train, problem
+from hypothesis import given
+from hypothesis import strategies as st
+from lazily import Lazy
+from test_schedules import EPOCHS, PER_EPOCH, TOTAL, factors
 
+from nbmlp.schedules import Cosine, Exponential, OneCycle, OnPlateau, PlateauState, Step
 from nbmlp.spec import ModelSpec, TrainSpec
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: peer skipped")
-F = torch.nn.functional
+pytestmark = pytest.mark.skipif(
+    find_spec("torch") is None, reason="PyTorch is not installed: peer skipped"
+)
+torch, F = Lazy("torch"), Lazy("torch.nn.functional")
+schedulers = Lazy("torch.optim.lr_scheduler")
+
 
 ACTIVATIONS = {
     "identity": lambda z: z,
-    "logistic": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
+    "logistic": lambda z: torch.sigmoid(z),
+    "tanh": lambda z: torch.tanh(z),
+    "relu": lambda z: torch.relu(z),
     "leaky_relu(0.2)": lambda z: F.leaky_relu(z, 0.2),
     "elu(0.7)": lambda z: F.elu(z, 0.7),
-    "selu": F.selu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "mish": F.mish,
-    "softplus": F.softplus,
-    "exp": torch.exp,
+    "selu": lambda z: F.selu(z),
+    "gelu": lambda z: F.gelu(z),
+    "silu": lambda z: F.silu(z),
+    "mish": lambda z: F.mish(z),
+    "softplus": lambda z: F.softplus(z),
+    "exp": lambda z: torch.exp(z),
     "softmax": lambda z: torch.softmax(z, dim=1),
 }
 RESIDUAL = {
@@ -176,3 +191,105 @@ def test_whole_training():
         assert step.penalty == pytest.approx(extra.item(), rel=1e-12)
         now = ref.Params([v.detach().numpy() for v in W], [v.detach().numpy() for v in b])
         assert max(ref.block_errors(step.params, now)) < 1e-10
+
+
+# ------------------------------------------------------------------------------- schedules
+
+
+class TestAgainstTorch:
+    def rates(self, make, steps: int, **settings: float) -> np.ndarray:
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        scheduler = make(optimizer, **settings)
+        seen = []
+        for _ in range(steps):
+            seen.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return np.array(seen)
+
+    def test_cosine(self):
+        expected = self.rates(schedulers.CosineAnnealingLR, TOTAL, T_max=TOTAL, eta_min=0.1)
+        np.testing.assert_allclose(factors(Cosine(0.1)), expected, rtol=1e-9)
+
+    @pytest.mark.parametrize("total", [10, 63, 200])
+    @pytest.mark.parametrize("rise", [0.2, 0.3, 0.5])
+    def test_one_cycle(self, rise, total):
+        settings = {"max_lr": 1.0, "total_steps": total, "pct_start": rise}
+        settings |= {"div_factor": 25, "final_div_factor": 1e4 / 25}
+        expected = self.rates(schedulers.OneCycleLR, total, **settings)
+        ours = factors(OneCycle(rise=rise, start=25, end=1e4), total=total)
+        np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-12)
+
+    def test_exponential_at_epoch_borders(self):
+        expected = self.rates(schedulers.ExponentialLR, EPOCHS, gamma=0.8)
+        np.testing.assert_allclose(factors(Exponential(0.8))[::PER_EPOCH], expected, rtol=1e-12)
+
+    def test_step(self):
+        expected = self.rates(schedulers.StepLR, EPOCHS, step_size=2, gamma=0.3)
+        ours = factors(Step(2, gamma=0.3))
+        np.testing.assert_allclose(ours, np.repeat(expected, PER_EPOCH), rtol=1e-12)
+
+    @given(losses=st.lists(st.floats(0.1, 10), min_size=1, max_size=40))
+    def test_on_plateau(self, losses):
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        theirs = schedulers.ReduceLROnPlateau(
+            optimizer, factor=0.5, patience=2, threshold=1e-2, min_lr=1e-3, eps=0
+        )
+        schedule = OnPlateau(gamma=0.5, patience=2, threshold=1e-2, floor=1e-3)
+        state = PlateauState()
+        for loss in losses:
+            theirs.step(loss)
+            state = schedule.after_epoch(state, loss)
+            assert state.factor == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+
+
+# ------------------------------------------------------------------------- fifty updates
+
+
+STEPS, BATCH = 50, 32
+NET = ModelSpec(20, 5, (45, 17), ("relu", "tanh"), "softmax", "cross_entropy")
+
+PEERS = {
+    "sgd(0.1, momentum=0.9)": lambda groups: torch.optim.SGD(groups, 0.1, momentum=0.9),
+    "rmsprop(0.001)": lambda groups: torch.optim.RMSprop(groups, 0.001, alpha=0.9, eps=1e-8),
+    "adam(0.001)": lambda groups: torch.optim.Adam(groups, 0.001),
+    "adamw(0.001, weight_decay=0.1)": lambda groups: torch.optim.AdamW(groups, 0.001),
+}
+
+
+@pytest.mark.parametrize("optimizer", PEERS)
+def test_fifty_updates(optimizer):
+    """Five epochs of ten batches in the order of the rows; PyTorch decays the weights only."""
+    given = problem(NET, STEPS // 5 * BATCH)
+    train = TrainSpec(
+        optimizer=optimizer, schedule="constant", batch_size=BATCH, epochs=5, shuffle=False
+    )
+    trained = engine_train(NET, train, given)
+
+    layers = [torch.nn.Linear(a, b) for a, b in ((20, 45), (45, 17), (17, 5))]
+    for layer, W, b in zip(layers, given.params.W, given.params.b, strict=True):
+        layer.weight.data = torch.tensor(W.T, dtype=torch.float32)
+        layer.bias.data = torch.tensor(b, dtype=torch.float32)
+    net = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.Tanh(), layers[2])
+    groups = [{"params": [layer.weight for layer in layers]}]
+    groups[0] |= {"weight_decay": 0.1} if "adamw" in optimizer else {}
+    groups.append({"params": [layer.bias for layer in layers], "weight_decay": 0.0})
+    peer = PEERS[optimizer](groups)
+    X, labels = torch.tensor(given.X), torch.tensor(given.Y.argmax(axis=1))
+    losses = []
+    for step in range(STEPS):
+        rows = slice(step * BATCH % len(X), step * BATCH % len(X) + BATCH)
+        loss = torch.nn.functional.cross_entropy(net(X[rows]), labels[rows])
+        peer.zero_grad()
+        loss.backward()
+        peer.step()
+        losses.append(loss.item())
+
+    last, firsts = trained.params[-1], given.params.W
+    for layer, W, b, first in zip(layers, last.W, last.b, firsts, strict=True):
+        weight = layer.weight.detach().numpy().T
+        assert np.abs(weight - first).max() > 1e-2  # it has moved a hundred times as far
+        np.testing.assert_allclose(W, weight, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(b, layer.bias.detach().numpy(), rtol=0, atol=1e-4)
+    means = np.reshape(losses, (5, -1)).mean(axis=1)
+    np.testing.assert_allclose(trained.history.data_loss, means, rtol=1e-4)
