@@ -411,7 +411,7 @@ INTERRUPTED: dict[str, dict[str, Any]] = {
     "mini-batches": {"hidden": (300,), "n": 7000, "batch_size": 100, "dropout": 0.1},
     "one row each": {"hidden": (300, 300), "n": 2000, "batch_size": 1, "optimizer": "adam(1e-5)"},
     "full batch, wide": {"hidden": (1000, 1000), "n": 6000, "batch_size": None},
-    "long validation": {"hidden": (300,), "n": 100, "batch_size": 50, "held": 200_000},
+    "long validation": {"hidden": (300,), "n": 100, "batch_size": 50, "held": 100_000},
     "lbfgs": {"hidden": (300,), "n": 4000, "optimizer": "lbfgs"},
 }
 
