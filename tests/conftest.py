@@ -22,15 +22,17 @@ settings.register_profile(
 settings.load_profile("nbmlp")
 
 
-#: Files that take longest, longest first. Side by side they begin first, so that none is left to
-#: run alone at the end. What the first compiles lies elsewhere: two that began with nothing
-#: compiled would compile the same at once.
+#: Side by side, files begin in this order. While the first compiles what most others need, those
+#: behind it compile nothing: two that began with nothing compiled would compile the same at once.
+#: Then those that take longest, longest first, so that none is left to run alone at the end.
 FIRST = (
-    "test_compiled", "test_server_jobs", "test_server_page", "test_concurrency",
-    "test_cli", "test_server_browser", "test_server_lasting", "test_estimators", "test_real_data",
-    "test_cases", "test_server_failures", "test_interrupt", "test_why_any_data", "test_bench",
-    "test_why", "test_determinism", "test_server_connections", "test_sparse", "test_joblib",
-    "test_reference", "test_bench_diagnosis", "test_oracle_gradients",
+    "test_compiled", "test_data_readers", "test_csv_dialects", "test_archive",
+    "test_server_jobs", "test_server_lasting", "test_estimators", "test_concurrency",
+    "test_server_browser", "test_server_page", "test_cli", "test_server_failures", "test_cases",
+    "test_interrupt", "test_why", "test_bench", "test_oracle_gradients", "test_why_any_data",
+    "test_joblib", "test_real_data", "test_bench_diagnosis", "test_reference",
+    "test_oracle_training", "test_determinism", "test_server_stuck", "test_combinations",
+    "test_docs", "test_torch",
 )  # fmt: skip
 
 
