@@ -20,9 +20,10 @@ from nbmlp.kernels import _jit
 from nbmlp.kernels.cuts import Cut, Share
 from nbmlp.kernels.gather import SPARSE_KINDS
 from nbmlp.kernels.pieces import registered_pieces
+from nbmlp.names import ACTIVATIONS
 from nbmlp.plan.strategy import Kind, Reading
 from nbmlp.predict import Predictor, Rows
-from nbmlp.spec import ModelSpec
+from nbmlp.spec import FEATURES, ModelSpec
 from nbmlp.train.engine import Engine
 from nbmlp.train.threads import ThreadChoice
 
@@ -36,6 +37,12 @@ LINEAR = ModelSpec(120, 3, (), dtype="float64")
 LONG = ModelSpec(100, 5, (20,), dtype="float64")
 WIDE = ModelSpec(100, 5, (200,), "tanh", dtype="float64")
 MIXED = ModelSpec(100, 200, (20, 200), "tanh", dtype="float64", bias=False)
+
+#: With all features, and half of the activations each.
+FURTHER = [
+    ModelSpec(9, 3, (12,) * len(half), half, dtype="float64", **dict.fromkeys(FEATURES, True))
+    for half in (tuple(ACTIVATIONS)[::2], tuple(ACTIVATIONS)[1::2])
+]
 
 #: Name: spec, how rows come, how many, threads; what must be met on the way.
 WALKS: dict[str, tuple[ModelSpec, str, int, int, set[Any]]] = {
@@ -56,6 +63,8 @@ WALKS: dict[str, tuple[ModelSpec, str, int, int, set[Any]]] = {
     "sparse, other type": (LONG, "csr_float32_int32", 30, 1, {Reading.THIN}),
     "sparse, dropped": (replace(LONG, input_dropout=0.1), "csr_float32_int64", 9, 1,
         {Reading.WRITTEN}),
+    "further kinds": (FURTHER[0], "float64", 130, 2, {Kind.NORM, Kind.PARAMETRIC, Kind.RESIDUAL}),
+    "further kinds again": (FURTHER[1], "float64", 30, 1, {"sums.gradient"}),
 }  # fmt: skip
 
 
@@ -92,7 +101,7 @@ def met(engine: Engine) -> set[Any]:
         found |= {names[int(at)] for field in fields for at in table[field] if at}
     for stage in work.strategy.stages:
         found |= {stage.kind, stage.cut}
-    return found | {layer.blocks.share for layer in work.strategy.layers}
+    return found | {blocks.share for blocks in work.strategy.blocks}
 
 
 @pytest.mark.parametrize("name", WALKS)
@@ -132,5 +141,6 @@ def test_the_walks_meet_every_piece_of_every_kind():
     of_layers = {n for n, f in registered_pieces().items() if f.name.startswith("layer_")}
     others = {f"csr_{kind}_{index}.forward" for kind, index in SPARSE_KINDS}
     others |= {f"csr_{kind}_{index}.gradient" for kind, index in SPARSE_KINDS}
+    others |= {"bare.forward"}  # stands in for others where somebody looks at z
     assert of_layers - others <= found
     assert {*Kind, *Reading, *Cut, *Share} <= found
