@@ -61,7 +61,8 @@ def written(tree: ast.Module) -> list[str]:
         if any(ends_in(value, READ) for value in stored(node)):
             found.append(node)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            setter = node.func.attr.startswith(("set", "bind"))
+            name = node.func.attr  # set_params is that of estimators
+            setter = name.startswith(("set", "bind")) and name != "set_params"
             if setter and {word.arg for word in node.keywords} & FIELDS:
                 found.append(node)
         if isinstance(node, ast.Subscript) and ends_in(node.value, {"work", *READ}):
