@@ -14,6 +14,14 @@ from nbmlp.kernels.pieces import in_order, piece_address, piece_function
 from nbmlp.state import aligned
 
 T32_T64 = pytest.mark.parametrize("T", [np.float32, np.float64], ids=["float32", "float64"])
+#: Other instruction sets run float32 alone, for pieces that differ in more than the type little.
+T32_AGAIN = pytest.mark.parametrize(
+    "T",
+    [
+        pytest.param(np.float32, id="float32", marks=pytest.mark.kernels),
+        pytest.param(np.float64, id="float64"),
+    ],
+)
 #: What a buffer holds where a piece must not write.
 SENTINEL = -77.0
 

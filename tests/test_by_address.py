@@ -6,11 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
-from buffers import SENTINEL, T32_T64, Layer, address, call, matrix, panel_of
+from buffers import SENTINEL, T32_AGAIN, T32_T64, Layer, address, call, matrix, panel_of
 
 from nbmlp import MLP, DataError, NonFiniteError, tuning
 
-pytestmark = pytest.mark.kernels
+#: Products and widths; what else may be set changes nothing about where rows lie.
+kernels = pytest.mark.kernels
 
 
 class Addressed:
@@ -72,6 +73,7 @@ SHAPES = [
 ]  # fmt: skip
 
 
+@kernels
 @T32_T64
 @pytest.mark.parametrize("bias", [0, 1], ids=["no bias", "bias"])
 def test_products_have_the_bits_of_copied_rows(T, bias):
@@ -86,6 +88,7 @@ def test_products_have_the_bits_of_copied_rows(T, bias):
         np.testing.assert_array_equal(parts, whole)
 
 
+@kernels
 @T32_T64
 @pytest.mark.parametrize("bias", [0, 1], ids=["no bias", "bias"])
 def test_rows_are_copied_while_they_are_multiplied(T, bias):
@@ -103,6 +106,7 @@ def test_rows_are_copied_while_they_are_multiplied(T, bias):
         assert (copy[m] == SENTINEL).all()
 
 
+@kernels
 @T32_T64
 def test_rows_at_hand_that_others_multiply_are_copied_too(T):
     p = Addressed(T, 11, 37, 1, 1, np.random.default_rng(0))
@@ -128,7 +132,7 @@ def test_the_list_names_rows_and_ends_with_the_epoch():
         assert (p.places[25:] == -1).all()
 
 
-@T32_T64
+@T32_AGAIN
 def test_rows_that_were_written_out_are_found_where_they_lie_now(T):
     p = Addressed(T, 20, 16, 1, 1, np.random.default_rng(0))
     out = matrix(T, 20, 2, SENTINEL)
@@ -143,6 +147,7 @@ def test_rows_that_were_written_out_are_found_where_they_lie_now(T):
     assert (p.places[26:] == -1).all()
 
 
+@kernels
 @T32_T64
 def test_the_first_row_that_is_not_finite_is_found(T):
     p = Addressed(T, 30, 40, 3, 1, np.random.default_rng(0))
@@ -154,6 +159,7 @@ def test_the_first_row_that_is_not_finite_is_found(T):
     assert p.run(z, 10, 20) == 1
 
 
+@kernels
 def test_products_that_overflow_are_no_fault_of_the_rows():
     p = Addressed(np.float32, 9, 16, 1, 0, np.random.default_rng(0))
     p.data[p.order[4], :16], p.w[:16, :16] = 3e38, 3e38
@@ -200,12 +206,14 @@ def test_trainings_have_the_bits_of_copied_rows(dtype, settings):
     )
 
 
+@kernels
 @pytest.mark.parametrize("columns", [1, 2, 5, 16, 31, 48, 49, 64, 113, 127, 128, 129, 144])
 def test_widths_of_rows(columns):
     own, other = both("float32", DATA[:, :columns], hidden=(50,), batch_size=33)
     np.testing.assert_array_equal(own.get_flat(), other.get_flat())
 
 
+@kernels
 def test_many_rows_in_one_update():
     X, y = np.tile(DATA, (6, 1)), np.tile(LABELS, 6)
     own, other = both("float32", X, y, hidden=(40,), batch_size=None, threads=2)

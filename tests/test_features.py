@@ -46,10 +46,15 @@ def check(spec: ModelSpec, train: TrainSpec = PLAIN, rows: int = 7, threads: int
     assert max(errors) <= tolerance(spec), errors
 
 
-@pytest.mark.kernels
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("hidden", "rows", "threads"), CUTS)
-@pytest.mark.parametrize("features", EACH.values(), ids=EACH)
+@pytest.mark.parametrize(
+    "features",
+    [
+        pytest.param(each, id=name, marks=pytest.mark.kernels if name == "all" else ())
+        for name, each in EACH.items()
+    ],
+)
 def test_gradients(features, hidden, rows, threads, dtype):
     spec = ModelSpec(23, 3, hidden, "tanh", dtype=dtype, **features)
     check(spec, rows=rows, threads=threads)

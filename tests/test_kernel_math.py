@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import reference as ref
-from buffers import SENTINEL, T32_T64, address, call, matrix, panel_of, panels_for
+from buffers import SENTINEL, T32_AGAIN, T32_T64, address, call, matrix, panel_of, panels_for
 from numba import njit
 from scipy import special
 
@@ -17,7 +17,8 @@ from nbmlp.kernels.vecmath import vecmath
 from nbmlp.names import Function
 from nbmlp.spec import ModelSpec
 
-pytestmark = pytest.mark.kernels
+#: Functions in both types on every instruction set; what is made of them, in float32 (T32_AGAIN).
+kernels = pytest.mark.kernels
 
 # --------------------------------------------------------------------------------- vecmath
 
@@ -74,6 +75,7 @@ def arguments(T, low, high):
     return x[(x >= low) & (x <= high)].astype(T)
 
 
+@kernels
 @T32_T64
 @pytest.mark.parametrize("name", VECTOR_FUNCTIONS)
 def test_ulps(name, T):
@@ -90,18 +92,21 @@ def test_ulps(name, T):
     assert error[worst] <= most, f"{name}({x[worst]!r}) is off by {error[worst]:.2f} ulp"
 
 
+@kernels
 def test_erf_float32_is_close_where_gelu_needs_it():
     """Absolute 5e-7 (4.2e-7 without FMA): gelu adds 1 to it."""
     x = arguments(np.float32, -6.0, 6.0)
     assert np.abs(elementwise("erf", np.float32)(x) - special.erf(x.astype(float))).max() <= 5e-7
 
 
+@kernels
 def test_erf_float64_is_the_c_librarys():
     x = np.linspace(-7, 7, 1001)
     y = elementwise("erf", np.float64)(x)
     np.testing.assert_array_max_ulp(y, np.array([math.erf(v) for v in x]), 1)
 
 
+@kernels
 @T32_T64
 def test_exp_at_the_ends(T):
     info = np.finfo(T)
@@ -122,6 +127,7 @@ LIMITS = {
 }  # fmt: skip
 
 
+@kernels
 @T32_T64
 @pytest.mark.parametrize("name", LIMITS)
 def test_infinities_and_nan(name, T):
@@ -138,6 +144,7 @@ def test_infinities_and_nan(name, T):
         np.testing.assert_array_equal(np.isnan(f(x)), np.isnan(x))
 
 
+@kernels
 @T32_T64
 def test_expm1_and_log1p_keep_nan(T):
     for name in ("expm1_neg", "log1p_unit"):
@@ -145,6 +152,7 @@ def test_expm1_and_log1p_keep_nan(T):
     assert elementwise("expm1_neg", T)([-np.inf])[0] == -1.0
 
 
+@kernels
 @T32_T64
 def test_is_finite(T):
     x = np.array([0.0, 1.0, -np.finfo(T).max, np.finfo(T).tiny, np.nan, np.inf, -np.inf], T)
@@ -171,7 +179,7 @@ def run_forward(T, name, z, parameter, one=-1):
     return a, saved if traits is not None and traits.needs_z else a
 
 
-@T32_T64
+@T32_AGAIN
 @pytest.mark.parametrize("text", [*names.ACTIVATIONS, "leaky_relu(0.2)", "elu(0.7)", "softmax"])
 def test_activation_pieces(T, text):
     name, parameter = ref.named_parameter(text)
@@ -194,7 +202,7 @@ def test_activation_pieces(T, text):
     assert not d[:-1, 17:].any()  # padding stays zero
 
 
-@T32_T64
+@T32_AGAIN
 @pytest.mark.parametrize("name", names.ACTIVATIONS)
 def test_activations_keep_nan(T, name):
     """A NaN before the activation is one behind it, so that the loss shows it."""
@@ -231,7 +239,7 @@ LOSSES = dict.fromkeys(names.LOSSES, "identity") | {
 }
 
 
-@T32_T64
+@T32_AGAIN
 @pytest.mark.parametrize("n", [1, 10, 16, 17, 1000])
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_pieces(T, name, n):
@@ -248,7 +256,7 @@ def test_loss_pieces(T, name, n):
     np.testing.assert_allclose(dz, weights[:, np.newaxis] * delta, rtol=64 * eps, atol=64 * eps)
 
 
-@T32_T64
+@T32_AGAIN
 @pytest.mark.parametrize("n", [3, 40])
 @pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy"])
 def test_huge_logits_have_finite_losses(T, name, n):
@@ -264,7 +272,7 @@ def test_huge_logits_have_finite_losses(T, name, n):
     np.testing.assert_allclose(dz, delta, atol=4 * np.finfo(T).eps)
 
 
-@T32_T64
+@T32_AGAIN
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("where", ["output", "target"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -276,7 +284,7 @@ def test_losses_report_the_first_bad_row(T, name, where, value):
         assert run_loss(T, name, z, t, np.ones(8), parameter)[0] == 3
 
 
-@T32_T64
+@T32_AGAIN
 @pytest.mark.parametrize("n", [3, 40])
 @pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy"])
 def test_a_loss_may_have_a_bound(T, name, n):
@@ -293,7 +301,7 @@ def test_a_loss_may_have_a_bound(T, name, n):
     np.testing.assert_allclose(dz, delta, atol=4 * np.finfo(T).eps)
 
 
-@T32_T64
+@T32_AGAIN
 def test_a_loss_that_overflows_is_bad(T):
     z, t = np.full((4, 3), 1.0, T), np.zeros((4, 3), T)
     z[2, 1] = np.finfo(T).max

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import pytest
 import reference as ref
-from buffers import SENTINEL, T32_T64, Layer, address, call, matrix, panel_of, panels_for
+from buffers import SENTINEL, T32_AGAIN, T32_T64, Layer, address, call, matrix, panel_of, panels_for
 from engine_twin import kept_units, mix64, shuffled
 from scipy import special
 
@@ -20,7 +20,9 @@ from nbmlp import tuning
 from nbmlp.names import ACTIVATIONS
 from nbmlp.state import aligned
 
-pytestmark = pytest.mark.kernels
+#: Products and gathers in both types on every instruction set, what is simple loops in float32
+#: (T32_AGAIN), and random numbers, which are integers, on the CPU's own alone.
+kernels = pytest.mark.kernels
 
 # ------------------------------------------------------------------------------------ gemm
 
@@ -62,6 +64,7 @@ class Product:
         assert np.isnan(c[:, self.n :]).all()
 
 
+@kernels
 @T32_T64
 @pytest.mark.parametrize("transposed", [False, True], ids=["NN", "TN"])
 @pytest.mark.parametrize("depth", [1, 2, 3, 17, 100, 1025])
@@ -75,6 +78,7 @@ def test_gemm_shapes(T, transposed, depth):
         p.check(p.run(matrix(T, m, panels)), p.A @ p.B)
 
 
+@kernels
 @T32_T64
 @pytest.mark.parametrize(
     ("alpha", "beta"), [(1.0, 1.0), (-0.5, 0.0), (0.25, 0.25), (0.0, 2.0), (-3.0, 0.7)]
@@ -90,6 +94,7 @@ def test_gemm_alpha_and_beta(T, alpha, beta):
         p.check(c, alpha * (p.A @ p.B) + beta * before, alpha, abs(beta) * np.abs(before))
 
 
+@kernels
 @T32_T64
 def test_gemm_rows_do_not_depend_on_how_they_are_cut(T):
     """The bits of a row are the same alone, in a block and in the whole: threads cut rows."""
@@ -102,6 +107,7 @@ def test_gemm_rows_do_not_depend_on_how_they_are_cut(T):
         np.testing.assert_array_equal(parts, whole)
 
 
+@kernels
 @T32_T64
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_gemm_passes_on_what_is_not_finite(T, bad):
@@ -115,7 +121,7 @@ def test_gemm_passes_on_what_is_not_finite(T, bad):
 # ------------------------------------------------------------------------------- transpose
 
 
-@T32_T64
+@T32_AGAIN
 @pytest.mark.parametrize("rows", [1, 2, 7, 15, 16, 17, 33, 48])
 @pytest.mark.parametrize("panels", [1, 2, 3])
 def test_transpose(T, rows, panels):
@@ -152,6 +158,7 @@ def run_inputs(x, T, order=None, start=0, rows=None, one=-1, scale=1.0):
     return bad, out
 
 
+@kernels
 @T32_T64
 @pytest.mark.parametrize("kind", ["float32", "float64", "uint8"])
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 300])
@@ -169,6 +176,7 @@ def test_inputs(T, kind, n):
         assert (out[11:] == SENTINEL).all()
 
 
+@kernels
 @T32_T64
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -183,6 +191,7 @@ def test_inputs_report_the_first_bad_row(T, kind, value):
         assert run_inputs(x, T, np.arange(20)[::-1].copy())[0] == 19 - 13
 
 
+@kernels
 def test_inputs_too_large_for_float32_are_bad():
     x = np.ones((5, 3))
     x[3, 1] = 1e39
@@ -208,7 +217,7 @@ def run_targets(y, T, n, order=None, start=0, rows=None, given=None, scale=1.0, 
     return out[:rows, :n], weights[:rows]
 
 
-@T32_T64
+@T32_AGAIN
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 @pytest.mark.parametrize("n", [1, 16, 17])
 def test_targets_of_numbers(T, kind, n):
@@ -224,7 +233,7 @@ def test_targets_of_numbers(T, kind, n):
     np.testing.assert_array_equal(weights, given[rows])
 
 
-@T32_T64
+@T32_AGAIN
 @pytest.mark.parametrize("n", [2, 10, 17])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_targets_of_labels(T, n, smoothing):
@@ -291,7 +300,7 @@ def run_dropout(T, rows, n, key, stream, first, keep, factor, one=-1, saved=None
     return a
 
 
-@T32_T64
+@T32_AGAIN
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 300])
 @pytest.mark.parametrize("drop", [0.1, 0.5, 0.99])
 def test_dropout_masks_are_those_drawn_in_numpy(T, n, drop):
@@ -304,7 +313,7 @@ def test_dropout_masks_are_those_drawn_in_numpy(T, n, drop):
     assert (a[21:] == 3.0).all()
 
 
-@T32_T64
+@T32_AGAIN
 def test_dropout_of_some_columns_draws_what_it_draws_for_all(T):
     panel = panel_of(T)
     whole = run_dropout(T, 9, 5 * panel, 3, 1, 4, 0.5, 2.0)
@@ -312,7 +321,7 @@ def test_dropout_of_some_columns_draws_what_it_draws_for_all(T):
     np.testing.assert_array_equal(part[:9, : 2 * panel], whole[:9, 3 * panel : 5 * panel])
 
 
-@T32_T64
+@T32_AGAIN
 def test_dropout_that_keeps_all_and_the_copy(T):
     n = 17
     saved = matrix(T, 5, panels_for(T, n + 1), SENTINEL)
@@ -359,7 +368,7 @@ def outside(T, m):
     return rest
 
 
-@T32_T64
+@T32_AGAIN
 def test_penalise(T):
     rng = np.random.default_rng(0)
     w, g = rng.normal(size=(2, 5, 5 * panel_of(T))).astype(T)
@@ -373,7 +382,7 @@ def test_penalise(T):
     np.testing.assert_array_equal(outside(T, g), before)
 
 
-@T32_T64
+@T32_AGAIN
 def test_clip_values_and_scale(T):
     g = matrix(T, 4, 4, 9.0)
     n, before = panel_of(T), outside(T, g)
@@ -392,6 +401,7 @@ def test_clip_values_and_scale(T):
 # ------------------------------------------------------------------------- narrow outputs
 
 
+@kernels
 @T32_T64
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("units", [1, 16, 50, 250])
@@ -417,6 +427,7 @@ def test_narrow_forward(T, n, units, add):
         assert (z == SENTINEL).all()
 
 
+@kernels
 @T32_T64
 def test_narrow_gradient(T):
     rng, m, n, units = np.random.default_rng(0), 7, 3, 40
@@ -442,7 +453,7 @@ def test_narrow_gradient(T):
         np.testing.assert_array_equal(c, before)
 
 
-@T32_T64
+@T32_AGAIN
 def test_parts_are_added_from_the_first_on(T):
     parts = np.random.default_rng(0).normal(size=(tuning.CHUNKS, 8, panel_of(T))).astype(T)
     z = matrix(T, 8, 1, SENTINEL)
@@ -460,6 +471,7 @@ def test_parts_are_added_from_the_first_on(T):
 # ------------------------------------------------------------------------- around the update
 
 
+@kernels
 @T32_T64
 @pytest.mark.parametrize("n", [16, 48, 4800])
 def test_sum_squares(T, n):
@@ -470,13 +482,14 @@ def test_sum_squares(T, n):
     assert out[1] == SENTINEL
 
 
+@kernels
 def test_sum_squares_does_not_overflow_in_float32():
     g, out = np.full(16, 1e30, np.float32), np.zeros(1)
     call("sum_squares", np.float32, g=address(g), n=16, out=address(out))
     assert out[0] == pytest.approx(16e60, rel=1e-6)
 
 
-@T32_T64
+@T32_AGAIN
 def test_max_norm(T):
     """Columns of one panel beyond the bound come down to it, the others keep their bits."""
     panel = panel_of(T)
@@ -497,7 +510,7 @@ def test_max_norm(T):
     assert (w[:, panel:] == SENTINEL).all()
 
 
-@T32_T64
+@T32_AGAIN
 def test_all_finite(T):
     x = np.zeros(67, T)
     x[66] = np.nan
@@ -508,7 +521,7 @@ def test_all_finite(T):
         assert call("all_finite", T, x=address(x), n=66) == 0
 
 
-@T32_T64
+@T32_AGAIN
 @pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"softmax"}))
 def test_activations_do_not_depend_on_the_cut(T, name):
     """An element may fall into a loop's vector body or behind it, by where its panel lies."""
@@ -533,7 +546,7 @@ def test_activations_do_not_depend_on_the_cut(T, name):
     assert found == [found[0]] * len(CUTS)
 
 
-@T32_T64
+@T32_AGAIN
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "rmsprop_gains", "rprop", "adagrad", "adam"])
 def test_rules_do_not_depend_on_the_cut(T, name):
     rng, found = np.random.default_rng(1), []

@@ -27,8 +27,6 @@ from nbmlp.spec import FEATURES, ModelSpec
 from nbmlp.train.engine import Engine
 from nbmlp.train.threads import ThreadChoice
 
-pytestmark = pytest.mark.kernels
-
 SMALL = ModelSpec(20, 5, (17, 9), "tanh", dtype="float64")
 NARROW = ModelSpec(20, 1, (17,), "softplus", dtype="float64")
 DROPS = ModelSpec(9, 3, (12, 7), ("tanh", "gelu"), dropout=0.3, input_dropout=0.2, dtype="float64")
@@ -68,6 +66,13 @@ WALKS: dict[str, tuple[ModelSpec, str, int, int, set[Any]]] = {
 }  # fmt: skip
 
 
+#: On other instruction sets the further kinds are those of test_features.py.
+WALKED = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if "further" in name else pytest.mark.kernels) for name in WALKS],
+)
+
+
 def given_rows(form: str, given: Problem) -> tuple[Rows, Problem]:
     """The problem's rows in some form, and the problem with the numbers that are in them."""
     if not form.startswith("csr"):
@@ -104,7 +109,7 @@ def met(engine: Engine) -> set[Any]:
     return found | {blocks.share for blocks in work.strategy.blocks}
 
 
-@pytest.mark.parametrize("name", WALKS)
+@WALKED
 def test_gradients_are_those_of_the_oracle(name):
     engine, gradient, expected = walk(name)
     assert WALKS[name][-1] <= met(engine)
@@ -112,7 +117,7 @@ def test_gradients_are_those_of_the_oracle(name):
         assert error <= 1e-12
 
 
-@pytest.mark.parametrize("name", WALKS)
+@WALKED
 def test_any_number_of_threads_has_the_same_bits(name):
     """Also fewer than the tables were made for: those who come too late, or a region alone."""
     engine, *_ = walk(name)
@@ -124,7 +129,7 @@ def test_any_number_of_threads_has_the_same_bits(name):
         np.testing.assert_array_equal(engine.work.gradient, first)
 
 
-@pytest.mark.parametrize("name", WALKS)
+@WALKED
 def test_predictions_are_those_of_the_oracle(name):
     spec, form, n_rows, threads, _ = WALKS[name]
     rows, given = given_rows(form, problem(spec, n_rows))

@@ -174,7 +174,6 @@ def test_cross_product(activation, dtype):
             check(spec, PLAIN.with_(l2=0.1, l1=0.01), rows, weighted=True, scale=0.7)
 
 
-@kernels
 def test_mixed_activations():
     names = ("gelu", "relu", "softplus", "mish", "selu")
     for bias in (True, False):

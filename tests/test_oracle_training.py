@@ -87,8 +87,7 @@ OPTIMIZERS = [
 ]
 
 
-@pytest.mark.kernels
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.kernels)])
 @pytest.mark.parametrize("spec", [SPEC, CLASSES], ids=["numbers", "classes"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_optimizer(optimizer, spec, threads):
