@@ -14,6 +14,7 @@ _HOMES = {
     "nbmlp.mlp": ("MLP",),
     "nbmlp.client": ("Client", "ServerError", "WaitError"),
     "nbmlp.estimators": ("MLPClassifier", "MLPRegressor"),
+    "nbmlp.tabular.estimators": ("TabularClassifier", "TabularRegressor"),
     "nbmlp.spec": ("ModelSpec", "TrainSpec"),
     "nbmlp.optimizers": (
         "LAMB", "LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "RMSpropGains", "Rprop",

@@ -28,6 +28,7 @@ from nbmlp.schedules import (
     Step,
 )
 from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.tabular.estimators import TabularClassifier, TabularRegressor
 from nbmlp.train.callbacks import Callback, Progress
 from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.standard import Checkpoint, CSVLog, EarlyStopping, ProgressBar

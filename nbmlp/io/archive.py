@@ -25,7 +25,7 @@ from nbmlp.errors import ModelFileError, unknown_name
 from nbmlp.io.atomic import atomic_write, save_failure
 from nbmlp.io.metadata import decode, encode
 
-__all__ = ["FORMAT_VERSION", "read", "size_of", "stored_digest", "write"]
+__all__ = ["FORMAT_VERSION", "read", "size_of", "stored_digest", "stored_kind", "write"]
 
 FORMAT_VERSION = 2
 
@@ -33,6 +33,8 @@ _KINDS = {
     "model": "load it with MLP.load(path)",
     "checkpoint": "continue from it with fit(X, y, resume=path)",
     "replay": "repeat its update with nbmlp.replay(path)",
+    "tabular model": "load it with nbmlp.load(path)",
+    "tabular checkpoint": "continue from it with fit(X, y, resume=path)",
     "dataset": "it belongs to a training server",
 }
 _CODES = {
@@ -63,7 +65,7 @@ def write(
         Any shape, 0-d and empty included; float16/32/64, integers or bool.
     metadata : mapping of str to value
         See :func:`nbmlp.io.metadata.encode`.
-    kind : {"model", "checkpoint", "replay", "dataset"}
+    kind : {"model", "checkpoint", "replay", "tabular model", "tabular checkpoint", "dataset"}
         What the file is; :func:`read` has to be told the same.
 
     Raises
@@ -101,7 +103,7 @@ def read(path: _Path, *, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, 
     ----------
     path : str or path-like
         File to read.
-    kind : {"model", "checkpoint", "replay", "dataset"}
+    kind : {"model", "checkpoint", "replay", "tabular model", "tabular checkpoint", "dataset"}
         What the caller needs.
 
     Returns
@@ -127,6 +129,12 @@ def read(path: _Path, *, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, 
     _check_version(path, entries)
     _check_kind(path, entries.get("kind", ""), kind)
     return _arrays(path, raw), _metadata(path, entries.get("metadata", ""))
+
+
+def stored_kind(path: _Path) -> str:
+    """What a file is, as its header says; raises ModelFileError if it is none of ours."""
+    raw, size = _content(path)
+    return _entries(path, raw[8 : 8 + size]).get("kind", "")
 
 
 def stored_digest(path: _Path) -> str:

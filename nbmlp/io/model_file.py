@@ -16,7 +16,7 @@ from nbmlp.schedules import PlateauState
 from nbmlp.spec import FEATURES, ModelSpec, TrainSpec
 from nbmlp.state import State, new_state
 
-__all__ = ["Stored", "load", "save"]
+__all__ = ["Stored", "check_features", "load", "save"]
 
 _Path = str | os.PathLike[str]
 
@@ -70,7 +70,7 @@ def save(path: _Path, stored: Stored, kind: str) -> None:
     write(path, arrays, metadata, kind=kind)
 
 
-def _check_features(path: _Path, features: Any) -> None:
+def check_features(path: _Path, features: Any) -> None:
     """Refuse what this version could not compute; files of old ones name none."""
     unknown = [str(name)[:40] for name in features if name not in FEATURES]
     if unknown:
@@ -89,7 +89,7 @@ def load(path: _Path, kind: str) -> Stored:
         Missing, damaged, newer or of another kind: one sentence says which.
     """
     arrays, metadata = read(path, kind=kind)
-    _check_features(path, metadata.get("features", ()))
+    check_features(path, metadata.get("features", ()))
     try:
         spec = ModelSpec.from_dict(metadata["model"])
         train = TrainSpec.from_dict(metadata["training"])

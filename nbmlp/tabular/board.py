@@ -1,0 +1,109 @@
+"""What callbacks see of many nets in training: one course of epochs, numbered as they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from nbmlp.errors import SpecError
+from nbmlp.tabular.measures import Measure
+from nbmlp.tabular.trainee import Trainee
+from nbmlp.train.callbacks import Callback, CallbackList
+from nbmlp.train.history import EpochRecord, History
+from nbmlp.train.statistics import NetStatistics
+
+__all__ = ["Board"]
+
+
+class Board:
+    """The :class:`~nbmlp.train.callbacks.Run` of a whole ensemble.
+
+    Parameters
+    ----------
+    trainees : sequence of Trainee
+    measure : Measure
+        In whose sign the score of an epoch is told.
+    n_samples : int
+        Rows of an epoch.
+    callbacks : Callback, callable or iterable of them, or None
+    save : callable
+        Writes a checkpoint of all.
+
+    Attributes
+    ----------
+    history : History
+        Epochs of all nets in the order in which they ended.
+    trainee : Trainee or None
+        Whose epoch the last one was.
+    stop_reason : str
+        Why a callback has asked for the end, or empty.
+    model : object
+        The estimator, if there is one.
+    """
+
+    def __init__(
+        self,
+        trainees: Sequence[Trainee],
+        measure: Measure,
+        n_samples: int,
+        callbacks: object,
+        save: Callable[[Path], None],
+        model: Any = None,
+    ) -> None:
+        self._trainees, self._measure, self._save = trainees, measure, save
+        self.n_samples, self.model = n_samples, model
+        self.callbacks = CallbackList(_listed(callbacks))
+        self.history = History(score_name=measure.name)
+        self.trainee: Trainee | None = None
+        self.phase, self.rows_done, self.stop_reason = "training", 0, ""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all nets, as far as it is known how long each is trained."""
+        return sum(t.epoch if t.ended else t.train.epochs for t in self._trainees)
+
+    def after_epoch(self, trainee: Trainee, record: EpochRecord) -> None:
+        """Tell the callbacks; to be called by one thread at a time."""
+        self.trainee = trainee
+        value = None if record.val_score is None else -record.val_score * self._measure.sign
+        own = replace(record, epoch=len(self.history) + 1, val_score=value)
+        self.history.append(own)
+        self.callbacks.on_epoch_end(self, own)
+
+    def stop(self, reason: str) -> None:
+        """End the training of all nets."""
+        self.stop_reason = reason
+
+    def save_checkpoint(self, path: Path) -> None:
+        """Write all that resuming needs, whole or not at all."""
+        self._save(path)
+
+    def get_weights(self) -> NDArray[Any]:
+        """Not of many nets."""
+        raise _of_one_net()
+
+    def set_weights(self, weights: NDArray[Any]) -> None:
+        """Not of many nets."""
+        raise _of_one_net()
+
+    def look(self) -> NetStatistics:
+        """Not of many nets."""
+        raise _of_one_net()
+
+
+def _of_one_net() -> SpecError:
+    return SpecError(
+        "this callback is for one net: many are trained here, which stop by themselves."
+    )
+
+
+def _listed(callbacks: object) -> Any:
+    """One callback may be given without a list around it."""
+    if callbacks is None:
+        return ()
+    single = isinstance(callbacks, Callback) or callable(callbacks)
+    return (callbacks,) if single else callbacks

@@ -1,0 +1,253 @@
+"""``TabularClassifier`` and ``TabularRegressor``: scikit-learn's interface over raw tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from nbmlp.tabular.fitting import Extras, Options
+from nbmlp.tabular.given import checked_inputs, checked_numbers, seed_of, threads_of
+from nbmlp.tabular.model import TabularModel
+
+__all__ = ["TabularClassifier", "TabularRegressor"]
+
+
+class _Tabular(BaseEstimator):  # type: ignore[misc]
+    """What both have in common."""
+
+    model_: TabularModel
+
+    def _task(self, y: Any) -> tuple[str, NDArray[Any]]:
+        raise NotImplementedError
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None,
+        groups: Any = None, checkpoint: Any = None, resume: Any = None,
+    ) -> Self:  # fmt: skip
+        """Train nets on a table and choose among them.
+
+        Parameters
+        ----------
+        X : data frame, mapping of columns, or array-like (rows, columns)
+            Numbers, text, categories, booleans and dates, with gaps.
+        y : array-like (rows,) or (rows, targets)
+        sample_weight : array-like (rows,), optional
+            Rows of weight 0 are left out.
+        X_val, y_val : optional
+            Rows to hold out, instead of some of the others.
+        groups : array-like (rows,), optional
+            Rows of one group are held out together.
+        checkpoint : path, optional
+            Where to write now and then what going on later takes.
+        resume : path, optional
+            Such a file, of the same settings and data, to go on from.
+
+        Raises
+        ------
+        ValueError
+            Wrong settings or data, in one sentence.
+        """
+        X = checked_inputs(self, X, y, reset=True)
+        task, targets = self._task(y)
+        validation = None
+        if X_val is not None:
+            y_val = column_or_1d(y_val) if targets.ndim == 1 else np.asarray(y_val)
+            validation = (checked_inputs(self, X_val, y_val, reset=False), y_val)
+        files = (None if path is None else Path(path) for path in (checkpoint, resume))
+        model, found = TabularModel.fit(
+            X, targets, task, self._options(), sample_weight=sample_weight,
+            validation=validation, groups=groups, extras=Extras(self.callbacks, *files, self),
+        )  # fmt: skip
+        self.model_, self.members_ = model, found.members()
+        self.validation_score_, self.stopped_by_ = found.score, found.cut
+        return self
+
+    def _options(self) -> Options:
+        return Options(
+            preset=self.preset, n_members=self.n_members, epochs=self.epochs,
+            patience=self.patience, time_limit=self.time_limit, eval_metric=self.eval_metric,
+            categorical_features=self.categorical_features,
+            class_weight=getattr(self, "class_weight", None), seed=seed_of(self.random_state),
+            jobs=threads_of(self.n_jobs), validation_fraction=self.validation_fraction,
+            n_folds=self.n_folds, time_ordered=self.time_ordered,
+        )  # fmt: skip
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Labels, or numbers within the range of training."""
+        check_is_fitted(self)
+        return self.model_.predict(checked_inputs(self, X, reset=False))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
+        tags.target_tags.required = tags.target_tags.multi_output = True
+        return tags
+
+
+class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
+    """Classes from a table: an ensemble of nets, chosen on held-out rows.
+
+    Parameters
+    ----------
+    preset : {"fast", "default", "best"}
+        One net on all cores; some two dozen nets, one a core; as many as the time allows.
+    n_members : int, optional
+        Nets to train, instead of the preset's.
+    time_limit : float, optional
+        Seconds of training after which what there is counts.
+    eval_metric : str, optional
+        By which nets are compared and chosen; log loss by default.
+    categorical_features : "auto" or sequence of str
+        Columns of numbers that are codes of categories; text always is.
+    class_weight : dict or "balanced", optional
+        What the rows of each class weigh in training.
+    random_state : int, RandomState or None
+    n_jobs : int, optional
+        Cores to use, all by default. The result does not depend on it.
+    callbacks : Callback, callable or sequence of them, optional
+        Told of each epoch of any net; ``ProgressBar()`` shows all as one.
+    validation_fraction : float, optional
+        Share of the rows that are held out, instead of the preset's.
+    n_folds : int, optional
+        Train each net so often, each time on other rows, so that every row is held out once.
+    time_ordered : bool
+        The rows are in order of time: later ones are held out.
+    epochs, patience : int, optional
+        Most epochs of a net, and those without a better score; instead of the preset's.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+    model_ : TabularModel
+    members_ : list of dict
+        What became of each net: settings, score, epochs, weight, why it ended.
+    validation_score_ : float
+        `eval_metric` of the ensemble on the held-out rows.
+    stopped_by_ : str
+        ``"time limit"`` or ``"interrupted"``, if either has cut the training.
+    """
+
+    def __init__(
+        self,
+        preset: Any = "default",
+        *,
+        n_members: Any = None,
+        time_limit: Any = None,
+        eval_metric: Any = None,
+        categorical_features: Any = "auto",
+        class_weight: Any = None,
+        random_state: Any = None,
+        n_jobs: Any = None,
+        callbacks: Any = None,
+        validation_fraction: Any = None,
+        n_folds: Any = None,
+        time_ordered: Any = False,
+        epochs: Any = None,
+        patience: Any = None,
+    ) -> None:
+        self.preset = preset
+        self.n_members = n_members
+        self.time_limit = time_limit
+        self.eval_metric = eval_metric
+        self.categorical_features = categorical_features
+        self.class_weight = class_weight
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.callbacks = callbacks
+        self.validation_fraction = validation_fraction
+        self.n_folds = n_folds
+        self.time_ordered = time_ordered
+        self.epochs = epochs
+        self.patience = patience
+
+    def _task(self, y: Any) -> tuple[str, NDArray[Any]]:
+        check_classification_targets(y)
+        if type_of_target(y).startswith("multilabel"):
+            values = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+            self.classes_ = np.arange(values.shape[1])
+            return "labels", values
+        values = column_or_1d(y, warn=True)
+        self.classes_ = np.unique(values)
+        return "classes", values
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Probabilities (rows, classes), or of each label (rows, labels)."""
+        check_is_fitted(self)
+        return self.model_.predict_proba(checked_inputs(self, X, reset=False))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
+    """Numbers from a table: an ensemble of nets, chosen on held-out rows.
+
+    Parameters
+    ----------
+    preset, n_members, ..., patience
+        As for :class:`TabularClassifier`; `eval_metric` is RMSE by default.
+
+    Attributes
+    ----------
+    model_, members_, validation_score_, stopped_by_
+        As for :class:`TabularClassifier`.
+    """
+
+    def __init__(
+        self,
+        preset: Any = "default",
+        *,
+        n_members: Any = None,
+        time_limit: Any = None,
+        eval_metric: Any = None,
+        categorical_features: Any = "auto",
+        random_state: Any = None,
+        n_jobs: Any = None,
+        callbacks: Any = None,
+        validation_fraction: Any = None,
+        n_folds: Any = None,
+        time_ordered: Any = False,
+        epochs: Any = None,
+        patience: Any = None,
+    ) -> None:
+        self.preset = preset
+        self.n_members = n_members
+        self.time_limit = time_limit
+        self.eval_metric = eval_metric
+        self.categorical_features = categorical_features
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.callbacks = callbacks
+        self.validation_fraction = validation_fraction
+        self.n_folds = n_folds
+        self.time_ordered = time_ordered
+        self.epochs = epochs
+        self.patience = patience
+
+    def _task(self, y: Any) -> tuple[str, NDArray[Any]]:
+        return "regression", checked_numbers(y)
+
+    def predict_interval(
+        self, X: Any, coverage: float = 0.9
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper ends, between which so many of rows like the held-out ones lie.
+
+        Parameters
+        ----------
+        X : as for :meth:`predict`
+        coverage : float
+            Calibrated on the held-out rows, by how far the nets are apart at each row.
+        """
+        check_is_fitted(self)
+        return self.model_.predict_interval(checked_inputs(self, X, reset=False), coverage)

@@ -1,0 +1,116 @@
+"""Ensembles <-> one file: nets by number, all else as JSON; bounds are checked on reading."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.data import ColumnPlan
+from nbmlp.errors import ModelFileError, NbmlpError
+from nbmlp.io.archive import read, write
+from nbmlp.io.model_file import check_features
+from nbmlp.spec import ModelSpec
+from nbmlp.state import State
+from nbmlp.tabular.model import Kept, TabularModel, bare_state
+from nbmlp.tabular.targets import Targets
+
+__all__ = ["load", "save"]
+
+_KIND = "tabular model"
+#: Nets and column plans that a file may have.
+_MOST = 10_000
+_Path = str | os.PathLike[str]
+
+
+def _named(state: State) -> dict[str, NDArray[Any]]:
+    """Views of all parameters by the names that files of one net give them."""
+    return {f"layer{block.layer + 1}.{part.name}": view for block, part, view in state.parts()}
+
+
+def save(model: TabularModel, path: _Path) -> None:
+    """Write a model, whole or not at all.
+
+    Raises
+    ------
+    ModelFileError
+        It cannot be written; a file that was there is untouched.
+    """
+    arrays: dict[str, NDArray[Any]] = {
+        f"member{i}.{name}": np.ascontiguousarray(values)
+        for i, kept in enumerate(model.kept)
+        for name, values in _named(kept.state).items()
+    }
+    arrays["calibration"] = model.calibration
+    metadata = {
+        "features": sorted({name for kept in model.kept for name in kept.spec.features}),
+        "targets": model.targets.to_dict(),
+        "plans": [plan.to_dict() for plan in model.plans],
+        "members": [
+            {"plan": k.plan, "weight": k.weight, "model": k.spec.to_dict(), "settings": k.settings}
+            for k in model.kept
+        ],
+        "notes": model.notes,
+    }  # fmt: skip
+    write(path, arrays, metadata, kind=_KIND)
+
+
+def load(path: _Path, threads: int | None = None) -> TabularModel:
+    """Read a model; nothing in the file is executed.
+
+    Raises
+    ------
+    ModelFileError
+        Missing, damaged, newer than this version, or no such model.
+    """
+    arrays, metadata = read(path, kind=_KIND)
+    check_features(path, metadata.get("features", ()))
+    try:
+        return _model(arrays, metadata, threads)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, NbmlpError) as error:
+        raise ModelFileError(
+            f"{os.fspath(path)} is not a model that fits together: {error}"
+        ) from error
+
+
+def _model(
+    arrays: dict[str, NDArray[Any]], metadata: dict[str, Any], threads: int | None
+) -> TabularModel:
+    targets = Targets.from_dict(metadata["targets"])
+    members, plans = metadata["members"], metadata["plans"]
+    if not (0 < len(members) <= _MOST and 0 < len(plans) <= _MOST):
+        raise ValueError(f"it has {len(members)} nets and {len(plans)} column plans")
+    read_plans = tuple(ColumnPlan.from_dict(plan) for plan in plans)
+    if len({plan.columns for plan in read_plans}) > 1:
+        raise ValueError("its column plans are of different columns")
+    kept = [_kept(i, values, arrays, read_plans, targets) for i, values in enumerate(members)]
+    if not math.isclose(sum(k.weight for k in kept), 1.0, rel_tol=1e-6):
+        raise ValueError("the weights of its nets do not sum to 1")
+    model = TabularModel(targets, read_plans, kept, dict(metadata["notes"]), threads)
+    model.calibration = np.asarray(arrays["calibration"], np.float64)
+    return model
+
+
+def _kept(
+    i: int, values: dict[str, Any], arrays: dict[str, NDArray[Any]], plans: tuple[ColumnPlan, ...],
+    targets: Targets,
+) -> Kept:  # fmt: skip
+    plan, weight = int(values["plan"]), float(values["weight"])
+    spec = ModelSpec.from_dict(values["model"])
+    if not 0 <= plan < len(plans) or not 0 < weight <= 1:
+        raise ValueError(f"net {i} has the plan {plan} and the weight {weight}")
+    if (spec.n_inputs, spec.n_outputs) != (len(plans[plan].feature_names), targets.n_outputs):
+        raise ValueError(f"net {i} has other inputs or outputs than the columns and targets")
+    own = sum(a.size for name, a in arrays.items() if name.startswith(f"member{i}."))
+    if own < spec.n_parameters:  # before memory is asked for
+        raise ValueError(f"net {i} has {spec.n_parameters} parameters, and {own} are there")
+    state = bare_state(spec)
+    for name, view in _named(state).items():
+        array = arrays[f"member{i}.{name}"]
+        if array.shape != view.shape or not np.isfinite(array).all():
+            raise ValueError(f"member{i}.{name} has another shape, or values that are not finite")
+        view[:] = array
+    return Kept(plan, weight, spec, state, dict(values["settings"]))

@@ -1,0 +1,310 @@
+"""One fit over a table: rows divided, columns prepared, members trained, an ensemble chosen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp import tuning
+from nbmlp.data import ColumnPlan
+from nbmlp.errors import NonFiniteError, TrainingWarning
+from nbmlp.settings import Settings
+from nbmlp.spec import ClassWeight
+from nbmlp.tabular.division import divide
+from nbmlp.tabular.intervals import calibrate, spread
+from nbmlp.tabular.measures import Measure, Truth, measure_of
+from nbmlp.tabular.race import INTERRUPTED, TIME_LIMIT, Race
+from nbmlp.tabular.recipe import Preset, draw, preset_of
+from nbmlp.tabular.rows import Sample, fold_of, joined
+from nbmlp.tabular.select import select
+from nbmlp.tabular.targets import Targets
+from nbmlp.tabular.trainee import Fold, Trainee
+
+__all__ = ["NOTHING", "Extras", "Options", "Trained", "train"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be set of a fit; see :class:`~nbmlp.TabularClassifier`."""
+
+    preset: str = "default"
+    n_members: int | None = None
+    epochs: int | None = None
+    patience: int | None = None
+    time_limit: float | None = None
+    eval_metric: str | None = None
+    categorical_features: Any = "auto"
+    class_weight: ClassWeight | None = None
+    seed: int = 0
+    jobs: int | None = None
+    validation_fraction: float | None = None
+    n_folds: int | None = None
+    time_ordered: bool = False
+
+    @property
+    def recipe(self) -> Preset:
+        """The preset with what was set beside it."""
+        preset = preset_of(self.preset)
+        names = ("n_members", "epochs", "patience", "validation_fraction")
+        given = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
+        return replace(preset, **given)
+
+
+@dataclass(eq=False)
+class Trained:
+    """What a fit has found.
+
+    Attributes
+    ----------
+    targets : Targets
+    plans : tuple of ColumnPlan
+    trainees : list of Trainee
+    settings : list of dict
+        Of each member.
+    chosen : list of (Trainee, float)
+        Nets of the ensemble with their weights.
+    measure : Measure
+    value : float
+        Of the ensemble on the held-out rows.
+    cut : str
+        Why members ended before they should have, or empty.
+    outputs, deviations : ndarray (rows, outputs)
+        Of the ensemble on the held-out rows, and of its nets there.
+    truth : Truth
+        Of these rows.
+    """
+
+    targets: Targets
+    plans: tuple[ColumnPlan, ...]
+    trainees: list[Trainee]
+    settings: list[dict[str, Any]]
+    measure: Measure
+    truth: Truth
+    cut: str = ""
+    chosen: list[tuple[Trainee, float]] = field(default_factory=list)
+    value: float = float("nan")
+    outputs: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    deviations: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def score(self) -> float:
+        """Of the ensemble, in the sign that the measure has for people."""
+        return self.measure.sign * self.value
+
+    def calibration(self) -> NDArray[np.float64]:
+        """Of intervals; empty where targets are classes."""
+        targets = self.targets
+        if targets.task != "regression":
+            return np.empty((0, 0))
+        values = targets.decode(self.outputs).reshape(self.outputs.shape)
+        truth = targets.decode(self.truth.codes).reshape(self.outputs.shape)
+        return calibrate(truth - values, self.deviations * targets.scale)
+
+    def members(self) -> list[dict[str, Any]]:
+        """What became of each net, as plain values."""
+        weights = {id(trainee): weight for trainee, weight in self.chosen}
+        return [
+            {
+                "member": t.member, "fold": t.fold, "settings": self.settings[t.member],
+                "score": self.measure.sign * t.best, "best_epoch": t.best_epoch,
+                "epochs": t.epoch, "ended": t.ended, "weight": weights.get(id(t), 0.0),
+            }
+            for t in self.trainees
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What goes with one fit and does not change its result.
+
+    Attributes
+    ----------
+    callbacks : Callback, callable or iterable of them, or None
+    checkpoint, resume : Path or None
+        Where to write one now and then; which one to go on from.
+    model : object
+        For callbacks.
+    """
+
+    callbacks: Any = None
+    checkpoint: Path | None = None
+    resume: Path | None = None
+    model: Any = None
+
+
+NOTHING = Extras()
+
+
+def train(
+    sample: Sample, held: Sample | None, task: str, options: Options, extras: Extras = NOTHING
+) -> Trained:
+    """Train members and choose among them.
+
+    Parameters
+    ----------
+    sample : Sample
+    held : Sample or None
+        Rows to hold out, instead of some of `sample`.
+    task : str
+    options : Options
+    extras : Extras
+
+    Raises
+    ------
+    DataError, SpecError
+        Before anything is trained.
+    NonFiniteError
+        No net has a finite value.
+    """
+    preset = options.recipe
+    targets = Targets.fit(sample.y, task)
+    measure = measure_of(options.eval_metric, targets)
+    plans = tuple(_plan(sample, options, each) for each in preset.plans)
+    folds = _folds(sample, held, targets, plans, options, preset)
+    n_rows = len(folds[0].train[0])
+    settings = [
+        draw(options.preset, options.seed, member, task, n_rows)
+        for member in range(preset.n_members)
+    ]
+    trainees = [
+        trainee
+        for member, own in enumerate(settings)
+        for trainee in _members(member, own, targets, folds, options, preset)
+    ]
+    jobs = options.jobs or tuning.available_threads()
+    race = Race(
+        trainees, folds, measure, preset, jobs, options.time_limit, extras.callbacks,
+        _of(sample, plans, targets, options), extras.checkpoint, extras.model,
+    )  # fmt: skip
+    if extras.resume is not None:
+        race.resume(extras.resume)
+    race.run()
+    if race.cut == INTERRUPTED and not race.usable:
+        raise KeyboardInterrupt
+    found = Trained(targets, plans, trainees, settings, measure, joined([f.truth for f in folds]))
+    found.cut = race.cut
+    _choose(found, preset, len(folds))
+    _tell(found, options)
+    return found
+
+
+def _of(
+    sample: Sample, plans: tuple[ColumnPlan, ...], targets: Targets, options: Options
+) -> dict[str, Any]:
+    """What a checkpoint must have been written with to be gone on with, as plain values."""
+    return {
+        "preset": options.preset, "recipe": repr(options.recipe), "random_state": options.seed,
+        "eval_metric": options.eval_metric, "n_folds": options.n_folds,
+        "time_ordered": options.time_ordered, "class_weight": repr(options.class_weight),
+        "rows": len(sample), "columns": digest([p.to_dict() for p in plans]),
+        "targets": digest(targets.to_dict()),
+    }  # fmt: skip
+
+
+def digest(values: Any) -> str:
+    """A short name of plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _plan(sample: Sample, options: Options, wanted: Mapping[str, Any]) -> ColumnPlan:
+    categorical = options.categorical_features
+    names = () if isinstance(categorical, str) or categorical is None else tuple(categorical)
+    return ColumnPlan.fit(sample.X, categorical=names, **wanted)
+
+
+def _folds(
+    sample: Sample, held: Sample | None, targets: Targets, plans: tuple[ColumnPlan, ...],
+    options: Options, preset: Preset,
+) -> list[Fold]:  # fmt: skip
+    if held is not None:
+        _warn_of_unknown(targets, held)
+        return [fold_of(sample, held, targets, plans, options.class_weight)]
+    n = len(sample)
+    folds = options.n_folds or (preset.folds if n < preset.folds_below else 1)
+    strata = targets.encode(sample.y, n).ravel() if targets.task == "classes" else None
+    fraction = preset.validation_fraction
+    divisions = divide(
+        n, folds, fraction, options.seed, strata, sample.groups, options.time_ordered
+    )  # fmt: skip
+    matrices = tuple(plan.transform(sample.X) for plan in plans)
+    return [
+        fold_of(
+            sample.take(d.train), sample.take(d.held), targets, plans, options.class_weight,
+            matrices, d,
+        )
+        for d in divisions
+    ]  # fmt: skip
+
+
+def _warn_of_unknown(targets: Targets, held: Sample) -> None:
+    known = targets.known(held.y)
+    if known.all():
+        return
+    label = held.y.ravel()[int(np.argmin(known))]
+    rows = int((~known).sum())
+    warnings.warn(
+        f"class {label!r} occurs in the validation rows only: {rows} of them count as misses.",
+        TrainingWarning, stacklevel=6,
+    )  # fmt: skip
+
+
+def _members(
+    member: int, drawn: Mapping[str, Any], targets: Targets, folds: list[Fold], options: Options,
+    preset: Preset,
+) -> list[Trainee]:  # fmt: skip
+    """A member's nets, one for each fold; seeds are its own."""
+    own = dict(drawn)
+    plan = int(own.pop("plan", 0))
+    rng = np.random.Generator(np.random.Philox(key=[options.seed, 1 << 32 | member]))
+    made = []
+    for k, fold in enumerate(folds):
+        rows = fold.train[plan]
+        seed = int(rng.integers(1 << 31))
+        batch = own.get("batch_size")
+        batch = batch if batch is None else min(batch, len(rows))
+        settings = Settings.parse(
+            {**own, "epochs": preset.epochs, "seed": seed, "batch_size": batch}
+        )
+        spec = targets.specify(settings, rows.x.shape[1])
+        made.append(
+            Trainee(member, k, plan, spec, settings.train, preset.patience, preset.last_of_tied)
+        )
+    return made
+
+
+def _choose(found: Trained, preset: Preset, n_folds: int) -> None:
+    """Put the ensemble together from the members that were trained on every fold."""
+    members: dict[int, list[Trainee]] = {}
+    for trainee in found.trainees:
+        if trainee.weights is not None and not trainee.lagged:
+            members.setdefault(trainee.member, []).append(trainee)
+    whole = [own for own in members.values() if len(own) == n_folds]
+    if not whole:
+        raise NonFiniteError("no net has a finite score on the held-out rows.")
+    outputs = [np.concatenate([t.outputs for t in own]) for own in whole]  # type: ignore[misc]
+    weights, found.value = select(outputs, found.truth, found.measure, preset.rounds)
+    found.outputs, found.deviations = spread(outputs, weights.tolist())
+    for own, weight in zip(whole, weights.tolist(), strict=True):
+        if weight > 0:
+            found.chosen += [(trainee, weight / n_folds) for trainee in own]
+
+
+def _tell(found: Trained, options: Options) -> None:
+    if found.cut != TIME_LIMIT:
+        return
+    started = len({t.member for t in found.trainees if t.epoch})
+    whole = len({t.member for t in found.trainees if t.ended not in ("", TIME_LIMIT)})
+    total = len(found.settings)
+    warnings.warn(
+        f"time_limit={options.time_limit:g} ended training: of {total} members {started} were"
+        f" begun and {whole} trained to their end, so another run may differ.",
+        TrainingWarning, stacklevel=6,
+    )  # fmt: skip

@@ -1,0 +1,184 @@
+"""class TabularModel: an ensemble of nets over one table, from rows to predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp import tuning
+from nbmlp.data import ColumnPlan, Table
+from nbmlp.errors import DataError, NotFittedError
+from nbmlp.optimizers import SGD
+from nbmlp.plan import make_plan
+from nbmlp.predict import Predictor, Rows
+from nbmlp.spec import ModelSpec
+from nbmlp.state import State, new_state
+from nbmlp.tabular.fitting import NOTHING, Extras, Options, Trained, train
+from nbmlp.tabular.intervals import half_width, spread
+from nbmlp.tabular.rows import Sample, inputs_of
+from nbmlp.tabular.targets import Targets
+
+__all__ = ["Kept", "TabularModel", "bare_state"]
+
+#: Bytes of prepared columns that a prediction holds at once.
+_PORTION = 64_000_000
+
+
+@dataclass(eq=False)
+class Kept:
+    """A net of the ensemble.
+
+    Attributes
+    ----------
+    plan : int
+        Which of the column plans prepares its inputs.
+    weight : float
+        Its share of the average.
+    spec : ModelSpec
+    state : State
+        Parameters alone.
+    settings : dict
+        From which it was trained.
+    """
+
+    plan: int
+    weight: float
+    spec: ModelSpec
+    state: State
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class TabularModel:
+    """Nets over a table whose average predicts.
+
+    Attributes
+    ----------
+    targets : Targets
+    plans : tuple of ColumnPlan
+    kept : list of Kept
+    notes : dict
+        Plain values that travel with the model's file.
+    calibration : ndarray
+        Of intervals; see :func:`nbmlp.tabular.intervals.calibrate`.
+    """
+
+    def __init__(
+        self, targets: Targets, plans: tuple[ColumnPlan, ...], kept: list[Kept],
+        notes: dict[str, Any] | None = None, threads: int | None = None,
+    ) -> None:  # fmt: skip
+        self.targets, self.plans, self.kept = targets, plans, kept
+        self.notes, self.threads = notes or {}, threads
+        self.calibration: NDArray[np.float64] = np.empty((0, 0))
+        self._predictors: list[Predictor] | None = None
+
+    def __repr__(self) -> str:
+        return f"TabularModel({self.targets.task}, {len(self.kept)} nets)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but buffers, which are made anew."""
+        return self.__dict__ | {"_predictors": None}
+
+    # -- training
+
+    @classmethod
+    def fit(
+        cls, X: Any, y: Any, task: str, options: Options, *, sample_weight: Any = None,
+        validation: tuple[Any, Any] | None = None, groups: Any = None, extras: Extras = NOTHING,
+    ) -> tuple[TabularModel, Trained]:  # fmt: skip
+        """Train members on rows and choose among them.
+
+        Returns
+        -------
+        TabularModel, Trained
+            The model, and what became of each member.
+        """
+        sample = Sample.of(X, y, sample_weight, groups)
+        held = None if validation is None else Sample.of(*validation)
+        found = train(sample, held, task, options, extras)
+        model = cls(found.targets, found.plans, [], threads=options.jobs)
+        model.calibration = found.calibration()
+        for trainee, weight in found.chosen:
+            assert trainee.weights is not None
+            state = bare_state(trainee.spec)
+            state.set_flat(trainee.weights)
+            settings = found.settings[trainee.member]
+            model.kept.append(Kept(trainee.plan, weight, trainee.spec, state, settings))
+        return model, found
+
+    # -- using
+
+    @property
+    def _running(self) -> list[Predictor]:
+        if not self.kept:
+            raise NotFittedError("this model has no nets.")
+        if self._predictors is None:
+            threads = self.threads or tuning.available_threads()
+            self._predictors = [
+                Predictor(k.spec, k.state.plan, k.state, threads) for k in self.kept
+            ]
+        return self._predictors
+
+    def each(self, X: Any) -> Iterator[tuple[slice, list[NDArray[Any]]]]:
+        """Outputs of all kept nets, some rows at a time; columns are prepared once a plan."""
+        X, predictors = inputs_of(X), self._running
+        n = len(X)
+        if n == 0:
+            raise DataError("X has no rows: at least one is needed.")
+        widest = max(k.spec.n_inputs for k in self.kept) * len(self.plans)
+        step = max(1024, _PORTION // (4 * widest))
+        for start in range(0, n, step):
+            rows = slice(start, min(start + step, n))
+            part = X if step >= n else X.take(rows) if isinstance(X, Table) else X[rows]
+            used = {k.plan for k in self.kept}
+            ready = {p: Rows(self.plans[p].transform(part)) for p in used}
+            yield (
+                rows,
+                [
+                    predictor.outputs(ready[k.plan])
+                    for k, predictor in zip(self.kept, predictors, strict=True)
+                ],
+            )
+
+    def spread(self, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Weighted mean of the nets' outputs, and their deviation, (rows, outputs)."""
+        weights = [kept.weight for kept in self.kept]
+        parts = [spread(each, weights) for _, each in self.each(X)]
+        mean, deviation = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return mean, deviation
+
+    def outputs(self, X: Any) -> NDArray[np.float64]:
+        """Weighted mean of the nets' outputs (rows, outputs)."""
+        return self.spread(X)[0]
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Labels, or numbers within the range of training."""
+        return self.targets.decode(self.outputs(X))
+
+    def predict_interval(
+        self, X: Any, coverage: float = 0.9
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper ends, between which so many of rows like the held-out ones lie.
+
+        Raises
+        ------
+        SpecError
+            Targets are classes, or too few rows were held out for this coverage.
+        """
+        outputs, deviations = self.spread(X)
+        half = half_width(self.calibration, deviations * self.targets.scale, coverage)
+        centre = self.targets.decode(outputs)
+        half = half[:, 0] if centre.ndim == 1 else half
+        return centre - half, centre + half
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Probabilities (rows, classes)."""
+        return self.targets.probabilities(self.outputs(X))
+
+
+def bare_state(spec: ModelSpec) -> State:
+    """Parameters without an optimizer's vectors."""
+    return new_state(make_plan(spec, 1), SGD())

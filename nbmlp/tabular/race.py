@@ -1,0 +1,204 @@
+"""Many nets at once, one a core: nobody waits for anybody but at rungs, which epochs count."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nbmlp.tabular import restart
+from nbmlp.tabular.board import Board
+from nbmlp.tabular.measures import Measure
+from nbmlp.tabular.recipe import Preset
+from nbmlp.tabular.trainee import Fold, Trainee
+from nbmlp.train.history import EpochRecord
+from nbmlp.train.interrupt import Interrupt, Interrupted
+
+__all__ = ["INTERRUPTED", "TIME_LIMIT", "Race"]
+
+TIME_LIMIT, INTERRUPTED = "time limit", "interrupted"
+#: Seconds after which a net rests for a moment, so that a checkpoint knows it as it is, and between
+#: two checkpoints.
+_STRETCH, _BETWEEN = 10.0, 20.0
+
+
+class Race:
+    """Trains nets side by side; what becomes of each does not depend on the others' pace.
+
+    Parameters
+    ----------
+    trainees : sequence of Trainee
+        All folds of member 0, then those of member 1, ...
+    folds : sequence of Fold
+    measure : Measure
+    preset : Preset
+    jobs : int
+        Cores to use.
+    time_limit : float or None
+        Seconds from now on after which all end, once a member has an epoch on each fold.
+    callbacks : Callback, callable or iterable of them, or None
+    of : mapping
+        Settings and data, which a checkpoint must have been written with.
+    checkpoint : Path or None
+        Where to write one now and then.
+    model : object
+        For callbacks.
+
+    Attributes
+    ----------
+    cut : str
+        Why the nets ended before they should have: :data:`TIME_LIMIT`, :data:`INTERRUPTED`, a
+        callback's reason, or empty.
+    board : Board
+    usable : bool
+        A member has an epoch on each fold.
+    """
+
+    def __init__(
+        self,
+        trainees: Sequence[Trainee],
+        folds: Sequence[Fold],
+        measure: Measure,
+        preset: Preset,
+        jobs: int,
+        time_limit: float | None = None,
+        callbacks: object = None,
+        of: Mapping[str, Any] | None = None,
+        checkpoint: Path | None = None,
+        model: object = None,
+    ) -> None:
+        self.trainees, self.folds, self.measure, self.preset = trainees, folds, measure, preset
+        self.jobs, self.cut, self._of = jobs, "", of or {}
+        n_rows = len(folds[0].train[0])
+        self.board = Board(trainees, measure, n_rows, callbacks, self.save, model)
+        self._checkpoint = checkpoint
+        self._deadline = math.inf if time_limit is None else time.monotonic() + time_limit
+        self._written = time.monotonic()
+        self._lock = threading.RLock()
+        self._interrupt = Interrupt()
+        self._halt = self.usable = False
+        self._since: dict[int, float] = {}
+        self._passed: list[tuple[int, ...]] = []
+
+    # -- what trainees see
+
+    def check(self) -> None:
+        """Raise Interrupted where a training is to end."""
+        if self._interrupt.asked or self._halt:
+            self.cut = INTERRUPTED
+        elif self.usable and time.monotonic() >= self._deadline:
+            self.cut = self.cut or TIME_LIMIT
+        elif self.usable and self.board.stop_reason:
+            self.cut = self.cut or self.board.stop_reason
+        if self.cut:
+            raise Interrupted(self.cut)
+
+    def after_epoch(self, trainee: Trainee, record: EpochRecord) -> bool:
+        """Tell of an epoch; a net rests after a while, which changes nothing in it."""
+        with self._lock:
+            if not self.usable:
+                own = [t for t in self.trainees if t.member == trainee.member]
+                self.usable = all(t.weights is not None for t in own)
+            self.board.after_epoch(trainee, record)
+        return time.monotonic() - self._since[id(trainee)] >= _STRETCH
+
+    # -- the course
+
+    def run(self) -> None:
+        """Train all to their ends, wave by wave."""
+        members = sorted({t.member for t in self.trainees})
+        size = self.preset.wave or len(members)
+        with self._interrupt, self.board.callbacks.around(self.board):
+            for start in range(0, len(members), size):
+                among = set(members[start : start + size])
+                self._wave(start, [t for t in self.trainees if t.member in among])
+            self.board.history.stop_reason = self.cut or "epochs done"
+
+    def _wave(self, start: int, wave: list[Trainee]) -> None:
+        for epoch, share in self.preset.rungs:
+            self._advance(wave, epoch)
+            with self._lock:
+                if (start, epoch) not in self._passed and not self.cut:
+                    self._drop_worst(wave, share, epoch)
+                    self._passed.append((start, epoch))
+        self._advance(wave, self.preset.epochs)
+
+    def _drop_worst(self, wave: list[Trainee], share: float, epoch: int) -> None:
+        """End the worst of the members that have not lagged behind so far."""
+        members: dict[int, list[Trainee]] = {}
+        for trainee in wave:
+            members.setdefault(trainee.member, []).append(trainee)
+        scores = {
+            member: float(np.mean([t.best for t in own]))
+            for member, own in members.items()
+            if not any(t.lagged for t in own)
+        }
+        ranked = sorted(scores, key=lambda member: (scores[member], member))
+        for member in ranked[len(ranked) - int(share * len(ranked)) :]:
+            for trainee in members[member]:
+                trainee.lagged = True
+                trainee.end(f"lagged behind at epoch {epoch}")
+
+    def _advance(self, wave: list[Trainee], until: int) -> None:
+        """Bring all that go on to that epoch."""
+        running = [t for t in wave if not t.ended and t.epoch < until]
+        # The longest first, so that no core waits long for the last one.
+        running.sort(key=lambda t: -t.spec.n_parameters)
+        workers = min(self.jobs, len(running))
+        if workers <= 1:
+            for trainee in running:
+                self._bring(trainee, until, self.jobs)
+            return
+        with ThreadPoolExecutor(workers, "nbmlp-member") as pool:
+            found = [pool.submit(self._bring, trainee, until, 1) for trainee in running]
+            try:
+                wait(found, return_when=FIRST_EXCEPTION)
+            except BaseException:  # a second Ctrl-C
+                self._halt = True
+                raise
+            self._halt = any(f.done() and f.exception() for f in found)
+        for future in found:
+            future.result()
+
+    def _bring(self, trainee: Trainee, until: int, threads: int) -> None:
+        """Stretch after stretch."""
+        while not trainee.ended and trainee.epoch < until:
+            try:
+                self.check()
+            except Interrupted as end:
+                trainee.end(str(end))
+                return
+            with self._lock:
+                trainee.rest = trainee.at_rest()
+                self._since[id(trainee)] = time.monotonic()
+            trainee.advance(self.folds[trainee.fold], self.measure, until, threads, self)
+            with self._lock:
+                trainee.rest = None
+                self._write_now_and_then()
+
+    # -- checkpoints
+
+    def _write_now_and_then(self) -> None:
+        due = time.monotonic() - self._written >= _BETWEEN
+        if self._checkpoint is not None and due and not self.cut:
+            self.save(self._checkpoint)
+
+    def save(self, path: Path) -> None:
+        """Write where all nets stand; those under way as they were at their last rest."""
+        with self._lock:
+            restart.save(path, self.trainees, self._of, self._passed)
+            self._written = time.monotonic()
+
+    def resume(self, path: Path) -> None:
+        """Go on from such a file."""
+        self._passed = restart.restore(path, self.trainees, self._of)
+        members: dict[int, list[Trainee]] = {}
+        for trainee in self.trainees:
+            members.setdefault(trainee.member, []).append(trainee)
+        self.usable = any(all(t.weights is not None for t in own) for own in members.values())

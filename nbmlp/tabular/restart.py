@@ -1,0 +1,100 @@
+"""A training of many nets in a file: written while it goes on, and gone on from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.errors import ModelFileError, NbmlpError, SpecError
+from nbmlp.io.archive import read, write
+from nbmlp.schedules import PlateauState
+from nbmlp.tabular.trainee import FOUND, Trainee
+from nbmlp.train.history import History
+
+__all__ = ["restore", "save"]
+
+_KIND = "tabular checkpoint"
+_Path = str | os.PathLike[str]
+_ARRAYS = ("theta", "slots", "weights", "outputs")
+
+
+def save(
+    path: _Path, trainees: Sequence[Trainee], of: Mapping[str, Any], passed: Sequence[Any]
+) -> None:
+    """Write where all nets stand, whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+    trainees : sequence of Trainee
+        Each at rest, or with what it was at its last.
+    of : mapping
+        Settings and data, which going on must find again.
+    passed : sequence
+        Rungs that are behind them.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    nets = []
+    for i, trainee in enumerate(trainees):
+        rest = trainee.rest or trainee.at_rest()
+        nets.append({**rest.plain, "counts": rest.counts, "history": rest.history})
+        arrays |= {f"net{i}.{name}": array for name, array in rest.arrays.items()}
+    metadata = {"of": dict(of), "passed": [list(p) for p in passed], "nets": nets}
+    write(path, arrays, metadata, kind=_KIND)
+
+
+def restore(
+    path: _Path, trainees: Sequence[Trainee], of: Mapping[str, Any]
+) -> list[tuple[int, ...]]:
+    """Bring nets to where a file says they stood; returns the rungs behind them.
+
+    Raises
+    ------
+    ModelFileError
+        Missing, damaged, or no such checkpoint.
+    SpecError
+        Of other settings or data.
+    """
+    arrays, metadata = read(path, kind=_KIND)
+    try:
+        before, nets = dict(metadata["of"]), metadata["nets"]
+        changed = sorted(name for name in of if before.get(name) != of[name])
+        if changed or len(nets) != len(trainees):
+            raise SpecError(
+                f"{os.fspath(path)} was written with another {', '.join(changed) or 'n_members'}:"
+                " resume with the settings and data of the first fit."
+            )
+        for i, (trainee, values) in enumerate(zip(trainees, nets, strict=True)):
+            own = {name: arrays.get(f"net{i}.{name}") for name in _ARRAYS}
+            _bring(trainee, values, own)
+        return [tuple(map(int, p)) for p in metadata["passed"]]
+    except SpecError:
+        raise
+    except (KeyError, TypeError, ValueError, NbmlpError) as error:
+        raise ModelFileError(
+            f"{os.fspath(path)} is not a checkpoint that fits together: {error}"
+        ) from error
+
+
+def _bring(
+    trainee: Trainee, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any] | None]
+) -> None:
+    for name in FOUND:
+        setattr(trainee, name, type(getattr(trainee, name))(values[name]))
+    trainee.weights, trainee.outputs = arrays["weights"], arrays["outputs"]
+    trainee.history = History.from_dict(values["history"])
+    if (theta := arrays["theta"]) is None:
+        return
+    state, slots = trainee.begin(), arrays["slots"]
+    assert slots is not None
+    if theta.shape != state.theta.shape or slots.shape != state.slots.shape:
+        raise ValueError("a net has another number of parameters")
+    np.copyto(state.theta, theta)
+    np.copyto(state.slots, slots)
+    counts = values["counts"]
+    state.step, state.epoch = int(counts["step"]), int(counts["epoch"])
+    state.plateau = PlateauState(**counts["plateau"])

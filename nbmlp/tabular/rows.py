@@ -1,0 +1,162 @@
+"""Tables as users give them -> rows that all nets share, prepared once by each column plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.data import ColumnPlan, Table, as_table, check_weights, class_weights
+from nbmlp.errors import DataError
+from nbmlp.predict import Rows
+from nbmlp.spec import ClassWeight
+from nbmlp.tabular.division import Division
+from nbmlp.tabular.measures import Truth
+from nbmlp.tabular.targets import Targets
+from nbmlp.tabular.trainee import Fold
+
+__all__ = ["Sample", "fold_of", "inputs_of", "joined"]
+
+
+def inputs_of(X: Any) -> Any:
+    """A table, or a matrix of numbers; a matrix with text in it becomes a table, too."""
+    table = as_table(X)
+    if table is not None:
+        return table
+    matrix = np.asarray(X)
+    if matrix.ndim == 2 and matrix.dtype.kind in "OUS":
+        cells = matrix.astype(object)
+        return Table({f"x{j}": _column(cells[:, j]) for j in range(cells.shape[1])})
+    return matrix
+
+
+def _column(cells: NDArray[Any]) -> NDArray[Any]:
+    """Numbers where all cells are, else cells as they are."""
+    if any(isinstance(cell, str | bytes) for cell in cells):
+        return cells
+    try:
+        return cells.astype(np.float64)
+    except (TypeError, ValueError):
+        return cells
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Inputs, targets and weights of the same rows, all of which count.
+
+    Attributes
+    ----------
+    X : Table or ndarray
+    y : ndarray (rows,) or (rows, targets)
+    weights : ndarray (rows,) or None
+    groups : ndarray (rows,) or None
+    """
+
+    X: Any
+    y: NDArray[Any]
+    weights: NDArray[np.float64] | None = None
+    groups: NDArray[Any] | None = None
+
+    @classmethod
+    def of(cls, X: Any, y: Any, weights: Any = None, groups: Any = None) -> Sample:
+        """Rows that weigh nothing are left out.
+
+        Raises
+        ------
+        DataError
+            Lengths that differ, weights that are negative or all 0.
+        """
+        X, y = inputs_of(X), np.asarray(y)
+        n = len(X)
+        if len(y) != n:
+            raise DataError(f"y has {len(y)} rows and X has {n}: each row of X needs its own.")
+        groups = None if groups is None else np.asarray(groups)
+        if groups is not None and groups.shape != (n,):
+            raise DataError(f"groups has shape {groups.shape}: one for each of {n} rows.")
+        if weights is None:
+            return cls(X, y, None, groups)
+        checked = check_weights(weights, n, dtype=np.float64)
+        sample = cls(X, y, checked, groups)
+        return sample if checked.all() else sample.take(np.flatnonzero(checked))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, places: NDArray[np.int64]) -> Sample:
+        """Some of the rows."""
+        X = self.X.take(places) if isinstance(self.X, Table) else self.X[places]
+        weights, groups = (
+            None if part is None else part[places] for part in (self.weights, self.groups)
+        )
+        return Sample(X, self.y[places], weights, groups)
+
+
+def fold_of(
+    train: Sample,
+    held: Sample,
+    targets: Targets,
+    plans: tuple[ColumnPlan, ...],
+    class_weight: ClassWeight | None,
+    matrices: tuple[NDArray[Any], ...] | None = None,
+    division: Division | None = None,
+) -> Fold:
+    """The rows of a fold as nets read them.
+
+    Parameters
+    ----------
+    train, held : Sample
+    targets : Targets
+    plans : tuple of ColumnPlan
+    class_weight : dict, "balanced" or None
+        Of training alone.
+    matrices, division : optional
+        All rows as the plans prepare them, and which of them these are; else they are prepared.
+    """
+    known = targets.known(held.y)
+    missed = float((np.ones(len(held)) if held.weights is None else held.weights)[~known].sum())
+    if not known.all():
+        held = held.take(np.flatnonzero(known))
+        if not len(held):
+            raise DataError("no held-out row has a class that occurs in training.")
+    if matrices is None or division is None:
+        pairs = [(plan.transform(train.X), plan.transform(held.X)) for plan in plans]
+    else:
+        pairs = [(matrix[division.train], matrix[division.held]) for matrix in matrices]
+    y, y_held = targets.encode(train.y, len(train)), targets.encode(held.y, len(held))
+    weights = _weighted(train, targets, y, class_weight)
+    return Fold(
+        tuple(Rows(x, y, weights) for x, _ in pairs),
+        tuple(Rows(x, y_held, held.weights) for _, x in pairs),
+        Truth(targets, targets.encode(held.y, len(held), "float64"), held.weights, missed),
+    )
+
+
+def _weighted(
+    train: Sample, targets: Targets, y: NDArray[Any], wanted: ClassWeight | None
+) -> NDArray[np.float64] | None:
+    """What rows weigh in training."""
+    if wanted is None:
+        return train.weights
+    if targets.classes is None:
+        raise DataError("class_weight needs one class a row.")
+    codes = y.ravel().astype(np.intp)
+    weights = class_weights(wanted, targets.classes.tolist(), codes)[codes]
+    if train.weights is not None:
+        weights *= train.weights
+    if not weights.any():
+        raise DataError("sample_weight times class_weight is 0 in every row.")
+    return weights
+
+
+def joined(truths: list[Truth]) -> Truth:
+    """The truth of several folds, one after the other."""
+    first = truths[0]
+    weights = [t.weights for t in truths]
+    return Truth(
+        first.targets,
+        np.concatenate([t.codes for t in truths]),
+        None if any(w is None for w in weights) else np.concatenate(weights),  # type: ignore[arg-type]
+        sum(t.missed for t in truths),
+    )

@@ -1,0 +1,57 @@
+"""Greedy ensemble selection on held-out rows, with replacement (Caruana et al. 2004)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.tabular.measures import Measure, Truth
+
+__all__ = ["select"]
+
+
+def select(
+    outputs: Sequence[NDArray[Any]], truth: Truth, measure: Measure, rounds: int
+) -> tuple[NDArray[np.float64], float]:
+    """Weights of nets whose average is best, and how good it is.
+
+    One net after the other is taken in, the same one as often as it helps most; what was best on
+    the way counts. Of nets that are equally good the first is taken, of ensembles the smallest.
+
+    Parameters
+    ----------
+    outputs : sequence of ndarray (rows, outputs)
+        Of each net on the held-out rows.
+    truth : Truth
+    measure : Measure
+    rounds : int
+        Nets to take in.
+
+    Returns
+    -------
+    weights : ndarray (nets,)
+        They sum to 1.
+    value : float
+        Of `measure`; smaller is better.
+    """
+    terms = [measure.terms(truth, o.astype(np.float64)) for o in outputs]
+    total = np.zeros_like(terms[0])
+    counts = np.zeros(len(terms), np.int64)
+    best, kept = np.inf, counts
+    for taken in range(1, rounds + 1):
+        values = [_finite(measure.value(truth, (total + own) / taken)) for own in terms]
+        place = int(np.argmin(values))
+        total += terms[place]
+        counts[place] += 1
+        if values[place] < best:
+            best, kept = values[place], counts.copy()
+    if not kept.any():  # no value is finite: all count the same
+        kept = np.ones_like(counts)
+    return kept / kept.sum(), best
+
+
+def _finite(value: float) -> float:
+    return value if value == value else np.inf
