@@ -15,6 +15,7 @@ _HOMES = {
     "nbmlp.client": ("Client", "ServerError", "WaitError"),
     "nbmlp.estimators": ("MLPClassifier", "MLPRegressor"),
     "nbmlp.tabular.estimators": ("TabularClassifier", "TabularRegressor"),
+    "nbmlp.tabular.loading": ("load",),
     "nbmlp.spec": ("ModelSpec", "TrainSpec"),
     "nbmlp.optimizers": (
         "LAMB", "LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "RMSpropGains", "Rprop",

@@ -29,6 +29,7 @@ from nbmlp.schedules import (
 )
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.tabular.estimators import TabularClassifier, TabularRegressor
+from nbmlp.tabular.loading import load
 from nbmlp.train.callbacks import Callback, Progress
 from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.standard import Checkpoint, CSVLog, EarlyStopping, ProgressBar
@@ -77,12 +78,15 @@ __all__ = [
     "SpecError",
     "Step",
     "Table",
+    "TabularClassifier",
+    "TabularRegressor",
     "TrainSpec",
     "TrainingWarning",
     "WaitError",
     "Watch",
     "__version__",
     "datasets",
+    "load",
     "read",
     "replay",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,11 +12,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from nbmlp.errors import ModelFileError
+from nbmlp.tabular import files
 from nbmlp.tabular.fitting import Extras, Options
-from nbmlp.tabular.given import checked_inputs, checked_numbers, seed_of, threads_of
+from nbmlp.tabular.given import checked_inputs, checked_numbers, is_plain, seed_of, threads_of
 from nbmlp.tabular.model import TabularModel
 
-__all__ = ["TabularClassifier", "TabularRegressor"]
+__all__ = ["TabularClassifier", "TabularRegressor", "restored"]
 
 
 class _Tabular(BaseEstimator):  # type: ignore[misc]
@@ -59,10 +62,10 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         if X_val is not None:
             y_val = column_or_1d(y_val) if targets.ndim == 1 else np.asarray(y_val)
             validation = (checked_inputs(self, X_val, y_val, reset=False), y_val)
-        files = (None if path is None else Path(path) for path in (checkpoint, resume))
+        to, since = (None if path is None else Path(path) for path in (checkpoint, resume))
         model, found = TabularModel.fit(
             X, targets, task, self._options(), sample_weight=sample_weight,
-            validation=validation, groups=groups, extras=Extras(self.callbacks, *files, self),
+            validation=validation, groups=groups, extras=Extras(self.callbacks, to, since, self),
         )  # fmt: skip
         self.model_, self.members_ = model, found.members()
         self.validation_score_, self.stopped_by_ = found.score, found.cut
@@ -77,6 +80,26 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
             jobs=threads_of(self.n_jobs), validation_fraction=self.validation_fraction,
             n_folds=self.n_folds, time_ordered=self.time_ordered,
         )  # fmt: skip
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model as one file, for :func:`nbmlp.load`; whole or not at all.
+
+        Settings go along as far as they are plain values.
+
+        Raises
+        ------
+        ModelFileError
+            It cannot be written; a file that was there is untouched.
+        """
+        check_is_fitted(self)
+        names = getattr(self, "feature_names_in_", None)
+        self.model_.notes["estimator"] = {
+            "settings": {k: v for k, v in self.get_params().items() if is_plain(v)},
+            "n_features": self.n_features_in_, "members": self.members_,
+            "feature_names": None if names is None else names.tolist(),
+            "validation_score": self.validation_score_, "stopped_by": self.stopped_by_,
+        }  # fmt: skip
+        files.save(self.model_, path)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Labels, or numbers within the range of training."""
@@ -109,7 +132,7 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
     categorical_features : "auto" or sequence of str
         Columns of numbers that are codes of categories; text always is.
     class_weight : dict or "balanced", optional
-        What the rows of each class weigh in training.
+        What the rows of each class weigh, in training and where nets are compared.
     random_state : int, RandomState or None
     n_jobs : int, optional
         Cores to use, all by default. The result does not depend on it.
@@ -251,3 +274,30 @@ class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
         """
         check_is_fitted(self)
         return self.model_.predict_interval(checked_inputs(self, X, reset=False), coverage)
+
+
+def restored(model: TabularModel) -> TabularClassifier | TabularRegressor:
+    """The estimator around a model of a file.
+
+    Raises
+    ------
+    ModelFileError
+        What the file says of it does not fit together.
+    """
+    regression = model.targets.task == "regression"
+    found = model.notes.get("estimator", {})
+    try:
+        made = (TabularRegressor if regression else TabularClassifier)(**found.get("settings", {}))
+        made.n_features_in_ = int(found.get("n_features", len(model.plans[0].columns)))
+        if found.get("feature_names") is not None:
+            made.feature_names_in_ = np.array([str(n) for n in found["feature_names"]], object)
+        made.members_ = list(found.get("members", ()))
+        made.validation_score_ = float(found.get("validation_score", "nan"))
+        made.stopped_by_ = str(found.get("stopped_by", ""))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelFileError(f"the model's description does not fit together: {error}") from error
+    if not regression:
+        classes = model.targets.classes
+        made.classes_ = np.arange(model.targets.n_outputs) if classes is None else classes
+    made.model_ = model
+    return made

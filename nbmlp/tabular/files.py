@@ -18,9 +18,9 @@ from nbmlp.state import State
 from nbmlp.tabular.model import Kept, TabularModel, bare_state
 from nbmlp.tabular.targets import Targets
 
-__all__ = ["load", "save"]
+__all__ = ["KIND", "load", "save"]
 
-_KIND = "tabular model"
+KIND = "tabular model"
 #: Nets and column plans that a file may have.
 _MOST = 10_000
 _Path = str | os.PathLike[str]
@@ -55,7 +55,7 @@ def save(model: TabularModel, path: _Path) -> None:
         ],
         "notes": model.notes,
     }  # fmt: skip
-    write(path, arrays, metadata, kind=_KIND)
+    write(path, arrays, metadata, kind=KIND)
 
 
 def load(path: _Path, threads: int | None = None) -> TabularModel:
@@ -66,7 +66,7 @@ def load(path: _Path, threads: int | None = None) -> TabularModel:
     ModelFileError
         Missing, damaged, newer than this version, or no such model.
     """
-    arrays, metadata = read(path, kind=_KIND)
+    arrays, metadata = read(path, kind=KIND)
     check_features(path, metadata.get("features", ()))
     try:
         return _model(arrays, metadata, threads)

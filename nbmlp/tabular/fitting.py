@@ -289,7 +289,7 @@ def _choose(found: Trained, preset: Preset, n_folds: int) -> None:
     whole = [own for own in members.values() if len(own) == n_folds]
     if not whole:
         raise NonFiniteError("no net has a finite score on the held-out rows.")
-    outputs = [np.concatenate([t.outputs for t in own]) for own in whole]  # type: ignore[misc]
+    outputs = [np.concatenate([t.outputs for t in own]) for own in whole]
     weights, found.value = select(outputs, found.truth, found.measure, preset.rounds)
     found.outputs, found.deviations = spread(outputs, weights.tolist())
     for own, weight in zip(whole, weights.tolist(), strict=True):
@@ -306,5 +306,5 @@ def _tell(found: Trained, options: Options) -> None:
     warnings.warn(
         f"time_limit={options.time_limit:g} ended training: of {total} members {started} were"
         f" begun and {whole} trained to their end, so another run may differ.",
-        TrainingWarning, stacklevel=6,
+        TrainingWarning, stacklevel=5,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from nbmlp.checks import whole
 from nbmlp.data import Table
 from nbmlp.tuning import available_threads
 
-__all__ = ["checked_inputs", "checked_numbers", "seed_of", "threads_of"]
+__all__ = ["checked_inputs", "checked_numbers", "is_plain", "seed_of", "threads_of"]
 
 _NOT_GIVEN = object()
 
@@ -31,7 +31,7 @@ def checked_inputs(estimator: Any, X: Any, y: Any = _NOT_GIVEN, *, reset: bool) 
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None."
         )
-    if isinstance(X, Table | Mapping):
+    if isinstance(X, Table | Mapping) and not hasattr(X, "toarray"):
         X = X if isinstance(X, Table) else Table(X)
         _check_names(estimator, X.names, reset)
     elif hasattr(X, "columns") and hasattr(X, "to_numpy"):
@@ -47,10 +47,10 @@ def checked_inputs(estimator: Any, X: Any, y: Any = _NOT_GIVEN, *, reset: bool) 
 
 def _kept_apart(X: Any) -> Any:
     """Lists in which numbers stand beside text: NumPy would make text of all."""
-    if hasattr(X, "dtype") or hasattr(X, "__array__"):
+    if any(hasattr(X, name) for name in ("dtype", "__array__", "toarray")):
         return X
-    array = np.asarray(X) if not hasattr(X, "toarray") else X
-    return np.array(X, dtype=object) if getattr(array, "dtype", None).kind in "US" else array
+    array = np.asarray(X)
+    return np.array(X, dtype=object) if array.dtype.kind in "US" else array
 
 
 def _check_names(estimator: Any, names: tuple[str, ...], reset: bool) -> None:
@@ -78,9 +78,9 @@ def checked_numbers(y: Any) -> NDArray[Any]:
     ValueError
         Text, NaN or infinity.
     """
-    values = check_array(y, ensure_2d=False, dtype="numeric", input_name="y")
+    values: NDArray[Any] = check_array(y, ensure_2d=False, dtype="numeric", input_name="y")
     if values.ndim == 2 and values.shape[1] == 1:
-        return column_or_1d(values, warn=True)
+        values = column_or_1d(values, warn=True)
     return values.astype(np.float64, copy=False)
 
 
@@ -95,3 +95,12 @@ def threads_of(n_jobs: Any) -> int:
         return available_threads()
     jobs = whole("n_jobs", n_jobs, -(1 << 31))
     return max(1, available_threads() + 1 + jobs) if jobs < 0 else max(1, jobs)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a file can hold a setting as it is."""
+    if isinstance(value, Mapping):
+        return all(isinstance(k, str) and is_plain(v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

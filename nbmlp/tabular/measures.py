@@ -6,6 +6,7 @@ an average of nets are the average of theirs; and one number from the terms of a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -84,10 +85,10 @@ def _of_truth(truth: Truth, outputs: Floats) -> Floats:
     """Probability of the class that it is, or of each label being as it is."""
     codes = truth.codes
     if truth.targets.softmax:
-        return outputs[np.arange(len(codes)), codes]
+        return np.asarray(outputs[np.arange(len(codes)), codes])
     positive = codes.reshape(outputs.shape) > 0.5
     found = np.where(positive, outputs, 1.0 - outputs)
-    return found[:, 0] if truth.targets.task == "classes" else found
+    return np.asarray(found[:, 0] if truth.targets.task == "classes" else found)
 
 
 def _log_loss(truth: Truth, p: Floats) -> float:
@@ -111,11 +112,11 @@ def _error(truth: Truth, outputs: Floats) -> float:
 def _residuals(truth: Truth, outputs: Floats) -> Floats:
     """In the units of a single target; of several ones in those that they are scaled to."""
     targets = truth.targets
-    return (outputs - truth.codes) * (targets.scale if targets.n_outputs == 1 else 1.0)
+    return np.asarray((outputs - truth.codes) * (targets.scale if targets.n_outputs == 1 else 1.0))
 
 
 def _rmse(truth: Truth, residuals: Floats) -> float:
-    return truth.mean(residuals**2) ** 0.5
+    return math.sqrt(truth.mean(residuals**2))
 
 
 def _mae(truth: Truth, residuals: Floats) -> float:

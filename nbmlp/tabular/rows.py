@@ -77,6 +77,8 @@ class Sample:
             raise DataError(f"groups has shape {groups.shape}: one for each of {n} rows.")
         if weights is None:
             return cls(X, y, None, groups)
+        if not np.asarray(weights).any():
+            raise DataError("sample_weight is zero in every row: at least one row needs weight.")
         checked = check_weights(weights, n, dtype=np.float64)
         sample = cls(X, y, checked, groups)
         return sample if checked.all() else sample.take(np.flatnonzero(checked))
@@ -110,7 +112,8 @@ def fold_of(
     targets : Targets
     plans : tuple of ColumnPlan
     class_weight : dict, "balanced" or None
-        Of training alone.
+        Of rows to train on, and of those held out: who weighs classes wants the net that is best
+        by these weights.
     matrices, division : optional
         All rows as the plans prepare them, and which of them these are; else they are prepared.
     """
@@ -125,29 +128,30 @@ def fold_of(
     else:
         pairs = [(matrix[division.train], matrix[division.held]) for matrix in matrices]
     y, y_held = targets.encode(train.y, len(train)), targets.encode(held.y, len(held))
-    weights = _weighted(train, targets, y, class_weight)
+    weights, held_weights = train.weights, held.weights
+    if class_weight is not None:
+        if targets.classes is None:
+            raise DataError("class_weight needs one class a row.")
+        codes = y.ravel().astype(np.intp)
+        of_class = class_weights(class_weight, targets.classes.tolist(), codes)
+        weights = _times(weights, of_class, y)
+        held_weights = _times(held_weights, of_class, y_held)
     return Fold(
         tuple(Rows(x, y, weights) for x, _ in pairs),
-        tuple(Rows(x, y_held, held.weights) for _, x in pairs),
-        Truth(targets, targets.encode(held.y, len(held), "float64"), held.weights, missed),
+        tuple(Rows(x, y_held, held_weights) for _, x in pairs),
+        Truth(targets, targets.encode(held.y, len(held), "float64"), held_weights, missed),
     )
 
 
-def _weighted(
-    train: Sample, targets: Targets, y: NDArray[Any], wanted: ClassWeight | None
-) -> NDArray[np.float64] | None:
-    """What rows weigh in training."""
-    if wanted is None:
-        return train.weights
-    if targets.classes is None:
-        raise DataError("class_weight needs one class a row.")
-    codes = y.ravel().astype(np.intp)
-    weights = class_weights(wanted, targets.classes.tolist(), codes)[codes]
-    if train.weights is not None:
-        weights *= train.weights
-    if not weights.any():
-        raise DataError("sample_weight times class_weight is 0 in every row.")
-    return weights
+def _times(
+    weights: NDArray[np.float64] | None, of_class: NDArray[np.float64], y: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Weights of rows times those of their classes."""
+    found = of_class[y.ravel().astype(np.intp)]
+    found = found if weights is None else found * weights
+    if not found.any():
+        raise DataError("sample_weight times class_weight is zero in every row.")
+    return found
 
 
 def joined(truths: list[Truth]) -> Truth:

@@ -111,7 +111,9 @@ class Targets:
             return self.coding.decode(outputs)
         values = self.coding.decode(outputs)
         one = values.ndim == 1
-        return np.clip(values, self.low[0] if one else self.low, self.high[0] if one else self.high)
+        low, high = (bounds[0] if one else bounds for bounds in (self.low, self.high))
+        clipped: NDArray[Any] = np.clip(values, low, high)
+        return clipped
 
     def probabilities(self, outputs: Floats) -> Floats:
         """Of each class (rows, classes), or of each label (rows, labels)."""
