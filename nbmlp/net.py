@@ -95,7 +95,7 @@ class Net:
         table, columns, scale = as_table(X), None, 1.0
         if table is not None or settings.standardise:
             columns = ColumnPlan.fit(X if table is None else table)
-            n_inputs = len(columns.feature_names)
+            n_inputs = columns.n_features
         else:
             x = check_X(X, dtype=settings.dtype)
             given = x.given if isinstance(x, SparseRows) else x.dtype
@@ -242,11 +242,15 @@ class Net:
     @classmethod
     def from_dict(cls, spec: ModelSpec, state: State, values: dict[str, Any]) -> Net:
         """The inverse of :meth:`to_dict`."""
-        columns = values["columns"]
-        return cls(
-            spec, state, TargetCoding.from_dict(values["coding"]),
-            None if columns is None else ColumnPlan.from_dict(columns), float(values["scale"]),
-        )  # fmt: skip
+        stored = values["columns"]
+        columns = None if stored is None else ColumnPlan.from_dict(stored)
+        if columns is not None and columns.n_features != spec.n_inputs:
+            raise DataError(
+                f"the stored column plan makes {columns.n_features} inputs of the columns, and the"
+                f" net takes {spec.n_inputs}."
+            )
+        coding = TargetCoding.from_dict(values["coding"])
+        return cls(spec, state, coding, columns, float(values["scale"]))
 
 
 class Visit:

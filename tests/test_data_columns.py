@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from nbmlp import MLP
 from nbmlp.data import ColumnPlan, Table, TargetScale, as_table, read, wants_plan
-from nbmlp.errors import DataError
+from nbmlp.errors import DataError, ModelFileError
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_table_columns_by_kind() -> None:
         ({}, "has no columns"),
         ({"a": [1, 2], "b": [1]}, "column 'b' has 1 rows and column 'a' has 2"),
         ({"a": [[1]]}, r"shape \(1, 1\)"),
-        ({"a": np.array(["2020"], dtype="M8[Y]")}, "numbers or text are needed"),
+        ({"a": np.array([1j])}, "numbers, text or dates are needed"),
     ],
 )
 def test_bad_tables(columns: dict[str, Any], says: str) -> None:
@@ -147,17 +148,17 @@ def test_rare_categories_share_a_place() -> None:
     assert names() == ("a", "b", "c")
     assert names(min_count=1) == ("a", "b", "c", "d")
     assert names(min_count=3) == ("a", "b")
-    assert names(max_categories=1) == ("a",)
+    assert names(most_one_hot=1) == ("a",)
 
 
 def test_numbers_as_categories() -> None:
     table = Table({"zip": np.array([1010, 1010, 2020, 2020]), "v": np.arange(4)})
-    plan = ColumnPlan.fit(table, categorical=["zip"])
+    plan = ColumnPlan.fit(table, categorical_features=["zip"])
     assert plan.feature_names == ("v", "zip=1010", "zip=2020", "zip=(other)")
     text = Table({"zip": np.array(["2020", "x"]), "v": np.arange(2)})
     assert_array_equal(plan.transform(text)[:, 1:], [[0, 1, 0], [0, 0, 1]])
     with pytest.raises(DataError, match="no column 'zap' to take as categorical"):
-        ColumnPlan.fit(table, categorical=["zap"])
+        ColumnPlan.fit(table, categorical_features=["zap"])
 
 
 @pytest.mark.parametrize(
@@ -274,7 +275,7 @@ def test_real_adult(data_dir: Path) -> None:
     assert Z.shape == (32_561, len(plan.feature_names))
     assert np.isfinite(Z).all()
     assert "occupation=(missing)" in plan.feature_names
-    groups = [c.feature_names for c in plan.categories]
+    groups = [c.others for c in plan.categories]
     starts = np.cumsum([len(plan.numbers), *map(len, groups)])
     for start, end in pairwise(starts):
         assert_array_equal(Z[:, start:end].sum(axis=1), 1.0)
@@ -290,3 +291,96 @@ def test_real_housing(data_dir: Path) -> None:
     assert np.abs(Z[:, :8].mean(axis=0)).max() < 1e-3
     assert data.y is not None
     assert_allclose(plan.inverse_target(plan.transform_target(data.y))[:, 0], data.y, rtol=1e-5)
+
+
+# --- files --------------------------------------------------------------------------------------
+
+#: As the first version wrote it, for ages, jobs and rooms.
+FIRST = json.loads("""
+{"columns": ["age", "job", "rooms"],
+ "numbers": [{"name": "age", "mean": 30.0, "scale": 8.16496580927726, "indicator": true},
+             {"name": "rooms", "mean": 2.0, "scale": 0.7071067811865476, "indicator": false}],
+ "categories": [{"name": "job", "categories": ["clerk"], "indicator": true}],
+ "target": {"mean": [2.75], "scale": [1.479019945774904]}}
+""")
+
+
+def test_a_plan_of_the_first_version(people: Table) -> None:
+    table = Table({name: people[name] for name in ("age", "job", "rooms")})
+    plan = ColumnPlan.from_dict(FIRST)
+    low = -1.2247449159622192, -1.4142135381698608
+    expected = [
+        [*low, 0, 1, 0, 0],
+        [0, 0, 0, 0, 1, 0],
+        [0, 1.4142135381698608, 1, 0, 0, 1],
+        [1.2247449159622192, 0, 0, 1, 0, 0],
+    ]
+    assert_array_equal(plan.transform(table), np.array(expected, np.float32))
+    now = ColumnPlan.fit(table, [1.0, 2.0, 3.0, 5.0])
+    assert now.feature_names == plan.feature_names
+    assert_array_equal(now.transform(table), plan.transform(table))
+    assert plan.told()[1].missing is None
+    assert rebuilt(plan) == plan
+
+
+def _changed(values: Any, path: str, value: Any) -> Any:
+    """A deep copy with the value at a path such as ``prepared.0.name``."""
+    values = json.loads(json.dumps(values))
+    *way, last = (int(part) if part.isdigit() else part for part in path.split("."))
+    inner = values
+    for part in way:
+        inner = inner[part]
+    inner[last] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("version", 3, "another version"),
+        ("rows", -1, "a count is no number"),
+        ("prepared", [], "it has 0 columns"),
+        ("prepared", 7, "no list"),
+        ("prepared.0.kind", "spy", "unknown kind"),
+        ("prepared.0.kind", ["number"], "unknown kind"),
+        ("prepared.0.name", "job", "a column occurs twice"),
+        ("prepared.0.name", 5, "a name is no text"),
+        ("prepared.0.name", "y" * 100_001, "too long"),
+        ("prepared.0.scale", 0, "a scale is not above 0"),
+        ("prepared.0.centre", float("nan"), "a value is no number"),
+        ("prepared.0.centre", "1", "a value is no number"),
+        ("prepared.0.indicator", 1, "neither true nor false"),
+        ("prepared.0.edges", [1, 1], "bins do not rise"),
+        ("prepared.0.edges", [float(k) for k in range(2000)], "too many bins"),
+        ("prepared.0.facts", {"missing": 1.5}, "a count is no number"),
+        ("prepared.0.facts", {"more": 1}, "its facts are unknown"),
+        ("prepared.0.colour", "red", "a field that is not known"),
+        ("prepared.1.categories", ["a", "a"], "a category occurs twice"),
+        ("prepared.1.categories", "abc", "too many categories"),
+        ("prepared.4.parts", [], "a date has other parts"),
+        ("prepared.4.cycles", ["week", "year"], "a date has other cycles"),
+        ("prepared.5.categories", ["a"], "a column of two categories"),
+    ],
+)
+def test_hostile_plans_are_refused_in_one_sentence(
+    people: Table, path: str, value: Any, says: str
+) -> None:
+    more = {"day": ["2024-01-01"] * 3 + ["2025-02-03"], "truth": [True, False] * 2}
+    plan = ColumnPlan.fit({**people.columns, **more}).to_dict()
+    with pytest.raises(DataError, match=f"stored column plan cannot be read: .*{says}"):
+        ColumnPlan.from_dict(_changed(plan, path, value))
+
+
+def test_hostile_plans_of_the_first_version() -> None:
+    for path, value in (("columns.0", "job"), ("numbers.0.scale", -1), ("columns", ["age"])):
+        with pytest.raises(DataError, match="stored column plan cannot be read"):
+            ColumnPlan.from_dict(_changed(FIRST, path, value))
+
+
+def test_a_plan_that_does_not_fit_its_net(people: Table, tmp_path: Path) -> None:
+    model = MLP((), epochs=1).build(people, [0, 1, 0, 1])
+    plan = ColumnPlan.fit({name: people[name] for name in ("age", "job")})
+    model.net.columns = plan
+    model.save(tmp_path / "net")
+    with pytest.raises(ModelFileError, match=r"plan makes 5 inputs .* and the net takes 9"):
+        MLP.load(tmp_path / "net")

@@ -127,7 +127,7 @@ def with_medians(X: Any, rows: NDArray[np.int64], columns: NDArray[np.int64], na
             column, bad = values[X.names[j]].copy(), rows[columns == j]
             column[bad] = _median(column, bad, names.column_words([j])[0])
             values[X.names[j]] = column
-        return Table(values)
+        return Table(values, X.kinds)
     made = X.copy()
     if is_sparse(X):
         made.sum_duplicates()

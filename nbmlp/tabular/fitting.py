@@ -216,8 +216,8 @@ def digest(values: Any) -> str:
 
 def _plan(sample: Sample, options: Options, wanted: Mapping[str, Any]) -> ColumnPlan:
     categorical = options.categorical_features
-    names = () if isinstance(categorical, str) or categorical is None else tuple(categorical)
-    return ColumnPlan.fit(sample.X, categorical=names, **wanted)
+    said = "auto" if categorical is None else categorical
+    return ColumnPlan.fit(sample.X, categorical_features=said, **wanted)
 
 
 def _folds(

@@ -292,11 +292,11 @@ def _describe(model: MLP, data: Dataset, order: Order) -> dict[str, Any]:
 
 
 def _inputs(model: MLP, data: Dataset) -> list[tuple[str, str]]:
-    """As the model takes them: text that no training row had counts as numbers."""
+    """As the model takes them: text that no training row had counts as numbers, dates as text."""
     plan = model.column_plan
     if plan is None:
         return [(name, "number") for name in data.feature_names]
-    texts = {column.name for column in plan.categories}
+    texts = {c.name for c in plan.prepared if c.kind not in ("number", "boolean")}
     return [(name, "text" if name in texts else "number") for name in plan.columns]
 
 
