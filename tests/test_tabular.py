@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import signal
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from nbmlp import TabularClassifier, TabularRegressor, TrainingWarning
+from nbmlp import (
+    DataError,
+    EarlyStopping,
+    ProgressBar,
+    SpecError,
+    TabularClassifier,
+    TabularRegressor,
+    TrainingWarning,
+)
+from nbmlp.tabular import fitting
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(240, 4))
@@ -16,7 +29,7 @@ LABELS = np.where(Y > 0.5, "high", np.where(Y > -0.5, "middle", "low"))
 SMALL: dict[str, Any] = {"n_members": 3, "epochs": 6, "random_state": 0}
 
 
-def flat(model: Any) -> np.ndarray:
+def flat(model: Any) -> NDArray[Any]:
     return np.concatenate([k.state.get_flat() for k in model.model_.kept])
 
 
@@ -66,3 +79,136 @@ def test_time_limit_is_told() -> None:
         limited.fit(X, Y)
     assert limited.stopped_by_ == "time limit"
     assert np.isfinite(limited.predict(X)).all()
+
+
+def test_all_nets_are_one_course_of_epochs() -> None:
+    told: list[tuple[int, int]] = []
+    stream = io.StringIO()
+
+    def tell(run: Any, record: Any) -> None:
+        told.append((record.epoch, run.epochs))
+
+    model = TabularRegressor(**SMALL, n_jobs=2, callbacks=[tell, ProgressBar(stream)]).fit(X, Y)
+    done = sum(m["epochs"] for m in model.members_)
+    assert [epoch for epoch, _ in told] == list(range(1, done + 1))
+    assert told[-1][1] == done
+    assert f"epoch {done}/{done}" in stream.getvalue()
+    assert "rmse" in stream.getvalue()
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_ctrl_c_ends_with_the_best_so_far(n_jobs: int) -> None:
+    def press(run: Any, record: Any) -> None:
+        if record.epoch == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    settings = {**SMALL, "epochs": 10**6}
+    model = TabularRegressor(**settings, n_jobs=n_jobs, callbacks=press).fit(X, Y)
+    assert model.stopped_by_ == "interrupted"
+    assert np.isfinite(model.predict(X)).all()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_callback_ends_all() -> None:
+    def stop(run: Any, record: Any) -> None:
+        run.stop("enough")
+
+    model = TabularRegressor(**{**SMALL, "epochs": 10**6}, callbacks=stop).fit(X, Y)
+    assert model.stopped_by_ == "enough"
+    with pytest.raises(SpecError, match="this callback is for one net"):
+        TabularRegressor(**SMALL, callbacks=EarlyStopping()).fit(X, Y)
+
+
+def test_a_class_of_validation_alone_is_told_and_counts_as_missed() -> None:
+    strange = np.append(LABELS[:39], "strange")
+    model = TabularClassifier(**SMALL, eval_metric="error")
+    with pytest.warns(TrainingWarning, match="class 'strange' occurs in the validation rows only"):
+        model.fit(X, LABELS, X_val=X[:40], y_val=strange)
+    missed = (model.predict(X[:40]) != strange).mean()
+    assert model.validation_score_ == pytest.approx(missed)
+
+
+def test_a_rare_class_is_never_held_out_as_a_whole() -> None:
+    rare = LABELS.copy()
+    rare[7] = "rare"
+    for seed in range(5):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model = TabularClassifier(n_members=1, epochs=1, random_state=seed, n_jobs=1).fit(
+                X, rare
+            )
+        assert list(model.classes_) == ["high", "low", "middle", "rare"]
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "weights", "sentence"),
+    [
+        (X, np.full(240, "a"), None, "y has the one class 'a'"),
+        (X, LABELS, np.zeros(240), "sample_weight is zero in every row"),
+        (X, LABELS, -np.ones(240), "weights must be 0 or more"),
+        (X[:1], LABELS[:1], None, "class|n_samples=1"),
+    ],
+)
+def test_what_is_wrong_with_the_data_is_said(X: Any, y: Any, weights: Any, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        TabularClassifier(**SMALL).fit(X, y, weights)
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"preset": "deflt"}, "unknown preset 'deflt': did you mean 'default'"),
+        ({"eval_metric": "rmse"}, "eval_metric='rmse' does not go with classes"),
+        ({"n_members": 0}, "n_members=0 must be a whole number, 1 or more"),
+        ({"time_limit": -1}, "time_limit=-1 must be a number"),
+        ({"n_folds": 1.5}, "n_folds=1.5 must be a whole number"),
+        ({"validation_fraction": 1.0}, "validation_fraction=1.0 must be a number"),
+        ({"time_ordered": 3}, "time_ordered=3 must be True or False"),
+        ({"class_weight": {"nobody": 2.0}}, "class_weight names 'nobody'"),
+    ],
+)
+def test_wrong_settings_are_named(setting: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SpecError, match=sentence):
+        TabularClassifier(**{**SMALL, **setting}).fit(X, LABELS)
+
+
+def test_intervals_cover_as_many_rows_as_they_say() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.uniform(-2, 2, size=(3000, 2))
+    y = x[:, 0] ** 2 + (0.1 + 0.3 * (x[:, 1] > 0)) * rng.normal(size=3000)
+    model = TabularRegressor(n_members=3, epochs=8, random_state=0, validation_fraction=0.3)
+    model.fit(x[:1500], y[:1500])
+    for coverage in (0.5, 0.9):
+        low, high = model.predict_interval(x[1500:], coverage)
+        inside = ((low <= y[1500:]) & (y[1500:] <= high)).mean()
+        assert abs(inside - coverage) < 0.05
+    with pytest.raises(SpecError, match=r"coverage=0\.9999 needs 9999 held-out rows"):
+        model.predict_interval(x, 0.9999)
+
+
+def test_memory_of_many_nets_stays_within_what_is_estimated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    estimates, most = [], 0
+    estimate = fitting.needed_bytes
+
+    def noted(*given: Any) -> int:
+        estimates.append(estimate(*given))
+        return estimates[-1]
+
+    def weigh(run: Any, record: Any) -> None:
+        nonlocal most
+        most = max(most, sum(_bytes_of(t) for t in run._trainees))
+
+    monkeypatch.setattr(fitting, "needed_bytes", noted)
+    monkeypatch.setattr(fitting, "_LARGE", 1000)
+    with pytest.warns(TrainingWarning, match=r"12 nets take up to \d+\.\d GB beside the data"):
+        TabularRegressor(**{**SMALL, "n_members": 12}, callbacks=weigh).fit(X, Y)
+    assert 0.3 * estimates[0] < most <= estimates[0]
+
+
+def _bytes_of(trainee: Any) -> int:
+    held = [trainee.weights, trainee.outputs]
+    if trainee.state is not None:
+        held += [trainee.state.theta, trainee.state.slots]
+    return sum(array.nbytes for array in held if array is not None)

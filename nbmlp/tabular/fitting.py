@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp import tuning
+from nbmlp.checks import flag, number, whole
 from nbmlp.data import ColumnPlan
 from nbmlp.errors import NonFiniteError, TrainingWarning
 from nbmlp.settings import Settings
@@ -48,6 +50,19 @@ class Options:
     validation_fraction: float | None = None
     n_folds: int | None = None
     time_ordered: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("n_members", "epochs", "patience"):
+            self._check(name, whole)
+        self._check("n_folds", lambda name, value: whole(name, value, 2))
+        self._check("time_limit", partial(number, closed_low=False))
+        self._check("validation_fraction", partial(number, high=1.0, closed_low=False))
+        flag("time_ordered", self.time_ordered)
+
+    def _check(self, name: str, check: Callable[[str, object], object]) -> None:
+        value = getattr(self, name)
+        if value is not None:
+            check(name, value)
 
     @property
     def recipe(self) -> Preset:
@@ -179,6 +194,12 @@ def train(
         for member, own in enumerate(settings)
         for trainee in _members(member, own, targets, folds, options, preset)
     ]
+    need = needed_bytes(trainees, folds, preset)
+    if need > _LARGE:
+        warnings.warn(
+            f"{len(trainees)} nets take up to {need / 1e9:.1f} GB beside the data while they are"
+            " trained: fewer n_members take less.", TrainingWarning, stacklevel=4,
+        )  # fmt: skip
     jobs = options.jobs or tuning.available_threads()
     race = Race(
         trainees, folds, measure, preset, jobs, options.time_limit, extras.callbacks,
@@ -194,6 +215,22 @@ def train(
     _choose(found, preset, len(folds))
     _tell(found, options)
     return found
+
+
+#: Bytes of nets that are told before they are trained.
+_LARGE = 2e9
+
+
+def needed_bytes(trainees: Sequence[Trainee], folds: Sequence[Fold], preset: Preset) -> int:
+    """Bytes that nets take at most: those of a wave at rest, of all the best epoch."""
+    held = sum(len(f.truth) for f in folds) // len(folds)
+    best = sum(4 * (t.spec.n_parameters + held * t.spec.n_outputs) for t in trainees)
+    size = preset.wave or len(trainees)
+    waves = [
+        sum(t.nbytes for t in trainees if t.member // size == k)
+        for k in range(-(-len(trainees) // size))
+    ]
+    return best + max(waves)
 
 
 def _of(
@@ -248,7 +285,7 @@ def _warn_of_unknown(targets: Targets, held: Sample) -> None:
     known = targets.known(held.y)
     if known.all():
         return
-    label = held.y.ravel()[int(np.argmin(known))]
+    label = held.y.ravel().tolist()[int(np.argmin(known))]
     rows = int((~known).sum())
     warnings.warn(
         f"class {label!r} occurs in the validation rows only: {rows} of them count as misses.",

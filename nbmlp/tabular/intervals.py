@@ -72,7 +72,7 @@ def half_width(calibration: Floats, deviations: Floats, coverage: float) -> Floa
     floor, n, scores = calibration[0], int(calibration[1, 0]), calibration[2:]
     rank = math.ceil((n + 1) * coverage)
     if rank > n:
-        needed = math.ceil(coverage / (1 - coverage))
+        needed = math.ceil(coverage / (1 - coverage) - 1e-6)
         raise SpecError(
             f"coverage={coverage:g} needs {needed} held-out rows at least, and there were {n}."
         )

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ TIME_LIMIT, INTERRUPTED = "time limit", "interrupted"
 #: Seconds after which a net rests for a moment, so that a checkpoint knows it as it is, and between
 #: two checkpoints.
 _STRETCH, _BETWEEN = 10.0, 20.0
+#: Seconds between two looks for Ctrl-C.
+_LOOK = 0.2
 
 
 class Race:
@@ -158,13 +160,10 @@ class Race:
         with ThreadPoolExecutor(workers, "nbmlp-member") as pool:
             found = [pool.submit(self._bring, trainee, until, 1) for trainee in running]
             try:
-                wait(found, return_when=FIRST_EXCEPTION)
-            except BaseException:  # a second Ctrl-C
+                _wait(found)
+            except BaseException:  # of a net, or a second Ctrl-C
                 self._halt = True
                 raise
-            self._halt = any(f.done() and f.exception() for f in found)
-        for future in found:
-            future.result()
 
     def _bring(self, trainee: Trainee, until: int, threads: int) -> None:
         """Stretch after stretch."""
@@ -202,3 +201,13 @@ class Race:
         for trainee in self.trainees:
             members.setdefault(trainee.member, []).append(trainee)
         self.usable = any(all(t.weights is not None for t in own) for own in members.values())
+
+
+def _wait(found: Sequence[Future[None]]) -> None:
+    """Until all are done, or one has failed. A signal may have reached another thread than this
+    one, which alone handles it: it looks now and then."""
+    waiting: set[Future[None]] = {*found}
+    while waiting:
+        done, waiting = wait(waiting, _LOOK, FIRST_EXCEPTION)
+        for future in done:
+            future.result()

@@ -129,6 +129,13 @@ class Trainee:
         """Epochs done."""
         return self.history[-1].epoch if len(self.history) else 0
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes at most between two stretches, its history left out."""
+        own = sum((b.rows * b.row for b in make_plan(self.spec, 1).blocks), 0)
+        element = self.spec.element.compute_bytes
+        return own * element * (2 + len(self.train.optimizer.slots))
+
     def advance(
         self, fold: Fold, measure: Measure, until: int, threads: int, observer: Observer
     ) -> None:
@@ -148,6 +155,8 @@ class Trainee:
         )  # fmt: skip
         try:
             loop.fit(CallbackList([watch]))
+        except Interrupted:  # before its first region
+            pass
         except NonFiniteError:
             self.end("its values left the finite numbers")
         if watch.interrupted:
