@@ -6,6 +6,7 @@ function of that name and prints what it returns as the last line.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -259,13 +260,6 @@ def layer() -> str | None:
     return threading_layer()
 
 
-@job
-def layer_loads() -> str:
-    """The layer that a parallel region of somebody else gets."""
-    run_other_numba()
-    return str(numba_layer())
-
-
 def run_other_numba() -> None:
     from numba import njit, prange
 
@@ -287,7 +281,10 @@ def numba_layer() -> str:
 
 @job
 def four_at_once(rounds: int) -> dict[str, Any]:
-    """Four models fitted at once, cold at first; then each alone; then all predicting at once."""
+    """Four models fitted at once, cold at first; then each alone; then all predicting at once.
+
+    At last one case on so many threads that all have something to do, and without any layer.
+    """
     share_out_everything()
     together = [in_threads([partial(bits, name) for name in FOUR]) for _ in range(rounds)]
     alone = [bits(name) for name in FOUR]
@@ -307,6 +304,7 @@ def four_at_once(rounds: int) -> dict[str, Any]:
             for i, (found, one) in enumerate(zip(predicted, [*expected, expected[0]], strict=True))
             if set(found) != {one}
         ],
+        "alone": outcomes(["sub-batches"], [5, 1])["sub-batches"],
     }
 
 
@@ -492,6 +490,7 @@ def interruptible(case: str) -> None:
 
 def main() -> None:
     settings = json.loads(sys.stdin.readline())
+    gc.disable()  # importing Numba looks through everything several times
     print(json.dumps(JOBS[sys.argv[1]](**settings)), flush=True)
 
 

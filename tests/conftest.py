@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import signal
@@ -20,6 +21,16 @@ settings.register_profile(
     "nbmlp", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("nbmlp")
+
+
+# What is imported and collected stays: it is not searched for garbage again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Only what tests leave behind is."""
+    gc.freeze()
+    gc.enable()
 
 
 #: Side by side, files begin in this order. While the first compiles what most others need, those

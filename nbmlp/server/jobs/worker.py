@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import os
 import signal
 import sys
@@ -58,8 +59,11 @@ def main() -> int:
 
 def _work(connection: Connection, order: Order, tell: Any, bounds: list[Bounds]) -> None:
     """Train; `bounds` takes the limits as soon as they are set."""
+    gc.disable()  # importing Numba, which stays, would look through everything several times
     from nbmlp.server.jobs.training import Wishes, train
 
+    gc.freeze()
+    gc.enable()
     wishes = Wishes(stop=order.wish == "stop", pause=order.wish == "pause")
     end_when_stuck()
     given = connection, wishes, order.threads
