@@ -6,6 +6,7 @@ import os
 import sys
 from ctypes.util import find_library
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,21 +22,25 @@ def environment(layer: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module", params=["omp", "workqueue", "tbb"])
-def layer(request) -> str:
-    """A threading layer that this machine has; skipped, visibly, where it has not."""
+def together(request) -> dict[str, Any]:
+    """What was found on a threading layer; skipped, visibly, where this machine has it not."""
     try:
-        loaded = children.run("layer_loads", environment(request.param))
+        found = children.run("four_at_once", environment(request.param), rounds=2)
     except AssertionError as error:
         if request.param == "workqueue" or "threading layer" not in str(error):
             raise  # workqueue comes with Numba
         pytest.skip(f"{request.param} cannot be loaded here")
-    assert loaded == request.param
-    return request.param
+    assert found["layer"] == request.param
+    return found
 
 
-def test_four_python_threads(layer):
-    found = children.run("four_at_once", environment(layer), rounds=2)
-    assert found == {"layer": layer, "fits differ": [], "predictions differ": []}
+@pytest.fixture(scope="module")
+def layer(together) -> str:
+    return together["layer"]
+
+
+def test_four_python_threads(together):
+    assert together["fits differ"] == together["predictions differ"] == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
@@ -72,8 +77,8 @@ def test_openmp_is_taken_unless_the_user_chose():
     assert children.run("four_at_once", environment, rounds=1)["layer"] == "omp"
 
 
-def test_layers_agree(layer):
+def test_layers_agree(together):
     """Not only with themselves: with one thread and no layer at all."""
-    found = children.run("outcomes", environment(layer), names=["sub-batches"], threads=[5, 1])
-    assert found["sub-batches"][0]["weights"] == found["sub-batches"][1]["weights"]
-    assert found["sub-batches"][0]["threads"] != [1] * 5
+    shared, alone = together["alone"]
+    assert shared["weights"] == alone["weights"]
+    assert shared["threads"] != [1] * 5
