@@ -62,7 +62,8 @@ def test_a_net_too_large_for_the_limit(service: LocalService, units: int) -> Non
     assert (job.state, job.error_kind) == (JobState.FAILED, "out_of_memory"), job.error
     assert job.error.startswith("out of memory: ")
     assert service.health().ready
-    assert trained(service, data, limits=limits).state is JobState.SUCCEEDED
+    if units == 3400:  # so it is the net that is too large
+        assert trained(service, data, limits=limits).state is JobState.SUCCEEDED
 
 
 def test_rows_too_many_for_the_limit(service: LocalService) -> None:
@@ -122,37 +123,21 @@ def causes(service: LocalService, job: Job) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("scale", "model", "cause"),
-    [
-        (1.0, {"learning_rate": 1e-7}, "learning_rate_low"),
-        (1e-5, {"optimizer": "sgd"}, "unscaled_inputs"),
-    ],
-)
-def test_why_a_job_has_learned_nothing(
-    service: LocalService, scale: float, model: dict[str, Any], cause: str
-) -> None:
-    job = trained(service, curve(service, scale), model=model, diagnose=True)
+def test_why_a_job_has_learned_nothing(service: LocalService) -> None:
+    job = trained(service, curve(service), model={"learning_rate": 1e-7}, diagnose=True)
     assert job.state is JobState.SUCCEEDED, job.error
     assert "no better than a constant: its R² on the 40 validation rows is -" in job.remark
     texts = [e.data["text"] for e in service.events(job.id) if e.kind is EventKind.MESSAGE]
     assert texts[0] == "the training loss has hardly moved."
-    assert causes(service, job)[0] == cause
+    assert causes(service, job)[0] == "learning_rate_low"
 
 
-@pytest.mark.parametrize(
-    ("scale", "model", "cause"),
-    [
-        (1.0, {"learning_rate": 1e3, "optimizer": "sgd"}, "learning_rate_high"),
-        (1e4, {"learning_rate": 0.01, "optimizer": "sgd"}, "unscaled_inputs"),
-    ],
-)
-def test_why_a_job_has_failed(
-    service: LocalService, scale: float, model: dict[str, Any], cause: str
-) -> None:
-    job = trained(service, curve(service, scale), model=model, diagnose=True)
+def test_why_a_job_has_failed(service: LocalService) -> None:
+    """That of a rate too high is seen in the browser, too: test_server_browser.py."""
+    model = {"learning_rate": 0.01, "optimizer": "sgd"}
+    job = trained(service, curve(service, 1e4), model=model, diagnose=True)
     assert (job.state, job.error_kind) == (JobState.FAILED, "non_finite")
-    assert causes(service, job)[0] == cause
+    assert causes(service, job)[0] == "unscaled_inputs"
     assert job.model_id is None
 
 
