@@ -654,7 +654,7 @@ def test_california_housing_from_raw_rows(nbmlp: Call, data_dir: Path) -> None:
 
 
 def test_digit_recognizer_as_classes(nbmlp: Call, data_dir: Path, tmp_path: Path) -> None:
-    """A fifth of the rows; test_real_data reads them all."""
+    """A fifth of the rows; tests/soak reads them all."""
     source = tmp_path / "train.csv.gz"
     with gzip.open(data_dir / "digit-recognizer" / "train.csv.gz", "rb") as file:
         source.write_bytes(gzip.compress(b"".join(islice(file, 8_001)), 1))
