@@ -39,7 +39,7 @@ TABLES: dict[str, tuple[str, str, str | None, float]] = {
 Reader = Callable[[Path, str, str], Any]
 
 
-def write_table(path: Path, kind: str, megabytes: int, seed: int = 0) -> None:
+def write_table(path: Path, kind: str, megabytes: float, seed: int = 0) -> None:
     """A table of `TABLES`, some `megabytes` large."""
     separator, decimal, quote, gaps = TABLES[kind]
     rng = np.random.default_rng(seed)

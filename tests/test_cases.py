@@ -11,6 +11,7 @@ import pytest
 from nbmlp import DataError, SpecError, cases
 from nbmlp.cases.common import data_place, figures, output_folder, table
 from nbmlp.cli import run
+from nbmlp.datasets import glyphs
 from nbmlp.train.history import EpochRecord, History
 
 pytest.importorskip("matplotlib", reason="the extra plot is not installed")
@@ -57,6 +58,11 @@ def test_case_a(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("PIL", reason="the extra glyphs is not installed")
+    from nbmlp.cases import case_a
+
+    monkeypatch.setattr(
+        case_a, "glyphs", lambda n, validation: glyphs(n // 2, validation=validation // 2)
+    )
     monkeypatch.delenv("NBMLP_DATA", raising=False)
     assert run(["case", "a", "--quick", "--json", "--out", str(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out)["glyphs"]

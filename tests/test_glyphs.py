@@ -20,19 +20,19 @@ pytest.importorskip("PIL", reason="the extra glyphs is not installed")
 
 @pytest.fixture(scope="module")
 def drawn() -> nbmlp.Dataset:
-    return glyphs(6400, validation=1600, seed=3)
+    return glyphs(3200, validation=800, seed=3)
 
 
 def test_shapes_and_types(drawn: nbmlp.Dataset) -> None:
     assert drawn.test is not None
     assert drawn.y is not None
-    assert drawn.X.shape == (6400, SIDE * SIDE)
-    assert drawn.test.X.shape == (1600, SIDE * SIDE)
+    assert drawn.X.shape == (3200, SIDE * SIDE)
+    assert drawn.test.X.shape == (800, SIDE * SIDE)
     assert drawn.X.dtype == np.uint8
     assert len(drawn.feature_names) == SIDE * SIDE
     labels, counts = np.unique(drawn.y, return_counts=True)
     assert set(labels) == set(CHARACTERS)
-    assert counts.min() > 300  # of 400 on average
+    assert counts.min() > 140  # of 200 on average
 
 
 def test_one_seed_one_result_and_less_is_its_beginning(drawn: nbmlp.Dataset) -> None:
