@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench.machine import describe
 from bench.tables import cells, data, promises, ranks
 from bench.tables.__main__ import keys_of, main, parser
 from bench.tables.cells import Key, Outcome, Store, run_missing
@@ -93,6 +95,14 @@ def test_tables_keep_text_and_gaps(data_dir: Path) -> None:
     nursery = data.load("nursery")
     for seed in range(5):
         assert "recommend" in nursery.target[nursery.split(seed).train]
+
+
+def test_kernels_are_compiled_on_few_rows_of_all_classes() -> None:
+    table = classes(800, 100, 2)
+    split = cells.few(table, table.split(0))
+    assert set(table.target[split.train]) == {"c0", "c1", "c2"}
+    assert len(split.train) <= cells.WARM_ROWS + 3
+    assert len(cells.few(numbers(500), numbers(500).split(0)).train) == cells.WARM_ROWS
 
 
 # -- scores
@@ -181,10 +191,14 @@ def test_command(
     assert keys[0] == Key("abalone", "histgb", 0, True, 3)
     store = Store(tmp_path)
     for i, key in enumerate(keys_of(parser().parse_args(line))):
-        store.add(outcome(key, 0.1 + i / 100, log_loss=0.3))
+        store.add(
+            outcome(key, 0.1 + i / 100, log_loss=0.3, machine=describe(), versions={"x": "1"})
+        )
     assert main([*line, "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "| sick " in shown
+    assert f"Python {platform.python_version()}, x 1\n" in shown
+    assert "load" not in shown
     assert (tmp_path / "report.md").read_text(encoding="utf-8").strip() in shown
     for name in ("ranks.png", "pareto.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bench.machine import describe
 from bench.options import names_of, whole
 from bench.results import machine_lines
 from bench.tables.cells import Key, Outcome, Store, run_missing
@@ -88,7 +87,10 @@ def told(outcome: Outcome) -> str:
 
 def written(results: Results, folder: Path) -> str:
     """The report; it and the pictures are put into the folder, too."""
-    text = report(results)
+    machines = [
+        machine_lines(m).replace(", load unknown at the start", "") for m in results.machines
+    ]
+    text = "\n\n".join([*machines, report(results)])
     names = [name for name in results.complete() if name not in TIMED]
     if len(names) > 1:
         draw_difference(results.compared(names), folder / "ranks.png")
@@ -111,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     kept = store.read().values()
     results = Results(kept, args.development, args.seeds, float(args.seconds), args.cores)
     if results.cells:
-        print(machine_lines(describe()), written(results, args.out), sep="\n\n")
+        print(written(results, args.out))
     return 1 if failed else 0
 
 

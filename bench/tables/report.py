@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import geometric_mean, mean
+from typing import Any
 
 from bench.results import markdown
 from bench.tables.cells import Outcome
@@ -66,6 +67,16 @@ class Results:
             in_time = key.limit in (0.0, key.limit if limit is None else limit)
             if alike and of_seeds and in_time and not outcome.failed:
                 self.cells.setdefault((key.table, key.contestant), {})[key.seed] = outcome
+
+    @property
+    def machines(self) -> list[dict[str, Any]]:
+        """Where cells were measured, each once; how loaded it was is left out."""
+        found: list[dict[str, Any]] = []
+        for outcome in (outcome for cells in self.cells.values() for outcome in cells.values()):
+            more = {"versions": outcome.versions, "load": None}
+            if outcome.machine and outcome.machine | more not in found:
+                found.append(outcome.machine | more)
+        return found
 
     @property
     def tables(self) -> list[str]:

@@ -28,10 +28,10 @@ def with_categories(problem: Problem) -> Callable[[Any], Any]:
         name: pd.CategoricalDtype(sorted(known[name].dropna().unique()))
         for name in problem.categories
     }
-    return lambda X: X.assign(**{name: coded(X[name], kind) for name, kind in kinds.items()})
+    return lambda X: X.assign(**{name: known_only(X[name], kind) for name, kind in kinds.items()})
 
 
-def coded(column: Any, kind: Any) -> Any:
+def known_only(column: Any, kind: Any) -> Any:
     """Categories; what was never seen is a gap."""
     return column.where(column.isin(kind.categories)).astype(kind)
 
@@ -47,7 +47,11 @@ def fit_lightgbm(
     import lightgbm
 
     kind = lightgbm.LGBMRegressor if problem.labels is None else lightgbm.LGBMClassifier
-    prepare = with_categories(problem)
+    coded = with_categories(problem)
+
+    def prepare(X: Any) -> Any:
+        # It refuses brackets and the like in names, as `spambase` has them.
+        return coded(X).set_axis(range(X.shape[1]), axis=1)
 
     def out_of_time(state: Any) -> None:
         if time.perf_counter() > deadline:
