@@ -164,17 +164,23 @@ def test_robust_scaling() -> None:
     np.testing.assert_allclose(plan.transform({"x": [1e300]})[0, 0], 3.0)
     Z = ColumnPlan.fit({"x": rare}, numbers="robust").transform({"x": rare})
     np.testing.assert_allclose(Z[:, 0], [0.0] * 9 + [2 / np.sqrt(1 + 4 / 9)], rtol=1e-6)
+    mostly = np.r_[np.zeros(95), 1, 2, 3, 4, 1e5]  # the wildest value does not set the scale
+    z = ColumnPlan.fit({"x": mostly}, numbers="robust").transform({"x": mostly})[96, 0]
+    np.testing.assert_allclose(z, (2 / 2.5) / np.sqrt(1 + (2 / 2.5 / 3) ** 2), rtol=1e-6)
     assert ColumnPlan.fit({"x": [3, 3], "y": [1, 2]}, numbers="robust").columns == ("x", "y")
 
 
 def test_bins_are_piecewise_linear() -> None:
     x = np.arange(9.0)
-    plan = ColumnPlan.fit({"x": np.r_[x, np.nan]}, bins=4)
+    plan = ColumnPlan.fit({"x": np.r_[x, np.nan]}, bins=8)
     assert plan.feature_names == ("x", "x=(missing)", "x>0", "x>2", "x>4", "x>6")
     Z = plan.transform({"x": [-5, 1, 4, 7, 99, np.nan]})
     bins = [[0, 0, 0, 0], [0.5, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0.5], [1, 1, 1, 1], [1, 1, 0, 0]]
     np.testing.assert_allclose(Z[:, 2:], bins, atol=1e-6)
     assert ColumnPlan.fit({"x": [1, 1], "y": [1, 2]}, bins=4).feature_names == ("x", "y")
+    mostly = np.r_[np.zeros(92), np.arange(8.0)]  # half of the bins go by the distinct values
+    names = ColumnPlan.fit({"x": mostly}, bins=8).feature_names
+    assert names == ("x", "x>0", "x>1", "x>3", "x>5")
 
 
 def test_dates_become_parts_and_cycles() -> None:

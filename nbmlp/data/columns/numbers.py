@@ -19,6 +19,7 @@ __all__ = ["NumberColumn", "fit_numbers", "write_numbers"]
 
 #: A smooth clip leaves small values nearly as they are and ends at three: x / sqrt(1 + (x/3)^2).
 _CLIP = 3.0
+_QUARTERS = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
@@ -85,25 +86,48 @@ class NumberColumn:
 
 
 def _quartiles(A: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Medians, and the distances of the quartiles; half the range where these are the same."""
+    """Medians, and the distances of the quartiles; where these are the same, the distance of those
+    of the distinct values: of a column that is mostly 0 the range says how far its wildest value
+    lies, and what the others differ by would be next to nothing."""
     values = A.astype(np.float64, copy=False)
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # all NaN
-        found = np.nanquantile(values, (0, 0.25, 0.5, 0.75, 1), axis=0)
-    least, first, median, third, most = np.nan_to_num(found)  # of nothing it is NaN
+        first, median, third = np.nan_to_num(np.nanquantile(values, _QUARTERS, axis=0))
     with np.errstate(over="ignore"):
-        scale = np.where(third > first, third - first, most / 2 - least / 2)
+        scale = third - first
+    for j in np.flatnonzero(scale == 0):
+        scale[j] = _spread_of_distinct(values[:, j])
     scale = np.minimum(np.where(scale > 0, scale, 1.0), np.finfo(np.float64).max)
     return median, scale
 
 
+def _spread_of_distinct(values: NDArray[np.float64]) -> float:
+    """Distance of the quartiles of the distinct values, else half their range."""
+    distinct = np.unique(values[~np.isnan(values)])
+    if not len(distinct):
+        return 0.0
+    first, _, third = np.quantile(distinct, _QUARTERS)
+    return float(third - first) or float(distinct[-1] / 2 - distinct[0] / 2)
+
+
 def _edges(values: NDArray[Any], bins: int) -> tuple[float, ...]:
-    """Quantiles, each once; none where there is but one bin, which would be the number again."""
+    """Half of them quantiles of the values, half of the distinct values, each once.
+
+    Quantiles of all values alone give a column that is mostly 0 one bin for all the rest. None
+    where there is but one bin, which would be the number again.
+    """
     present = values[~np.isnan(values)] if values.dtype.kind == "f" else values
     if not bins or not len(present):
         return ()
-    shares = np.linspace(0, 1, bins + 1)
-    found = np.unique(np.quantile(present.astype(np.float64), shares, method="inverted_cdf"))
+    present = present.astype(np.float64)
+    found = np.union1d(
+        _quantiles(present, bins - bins // 2), _quantiles(np.unique(present), bins // 2)
+    )
     return tuple(found.tolist()) if len(found) > 2 else ()
+
+
+def _quantiles(values: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
+    """Borders of so many bins that hold equally many values."""
+    return np.quantile(values, np.linspace(0, 1, bins + 1), method="inverted_cdf")
 
 
 def fit_numbers(
