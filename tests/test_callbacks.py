@@ -221,6 +221,21 @@ class TestEarlyStopping:
         assert run.history.stop_reason == "early stopping at epoch 3"
         assert run.weights == [1.0]
 
+    def test_the_last_of_tied_epochs_does_not_wait_any_longer(self):
+        rows = scored(0.2, 0.5, 0.4, 0.5, 0.5, 0.9)
+        stopper = EarlyStopping(patience=3, ties="last")
+        run = FakeRun().play([stopper], rows)
+        assert run.history.stop_reason == "early stopping at epoch 5"
+        assert stopper.best_epoch == 5
+        assert run.weights == [5.0]
+        assert FakeRun().play([EarlyStopping(patience=3)], rows).weights == [2.0]
+
+    def test_what_never_improved_is_no_tie(self):
+        rows = [record(i + 1, val_loss=math.inf) for i in range(3)]
+        stopper = EarlyStopping(patience=9, ties="last")
+        FakeRun().play([stopper], rows)
+        assert stopper.best_epoch == 0
+
     def test_min_delta(self):
         stopper = EarlyStopping(patience=2, min_delta=0.1)
         run = FakeRun().play([stopper], scored(0.5, 0.55, 0.59, 0.9))
@@ -263,13 +278,15 @@ class TestEarlyStopping:
         assert run.weights == [2.0]
 
     @pytest.mark.parametrize("cut", [1, 2, 3, 4])
-    def test_resumed_training_stops_where_the_whole_one_does(self, cut):
-        rows = scored(0.5, 0.8, 0.7, 0.6, 0.5, 0.4)
-        whole = FakeRun().play([EarlyStopping(patience=3)], rows)
-        first = FakeRun(carry_at=cut).play([EarlyStopping(patience=3)], rows)
+    @pytest.mark.parametrize(("ties", "best"), [("first", 2.0), ("last", 4.0)])
+    def test_resumed_training_stops_where_the_whole_one_does(self, cut, ties, best):
+        rows = scored(0.5, 0.8, 0.7, 0.8, 0.5, 0.4)
+        settings = {"patience": 3, "ties": ties}
+        whole = FakeRun().play([EarlyStopping(**settings)], rows)
+        first = FakeRun(carry_at=cut).play([EarlyStopping(**settings)], rows)
         resumed = FakeRun(history=rows[:cut], carried=first.carried)
-        resumed.play([EarlyStopping(patience=3)], rows[cut:])
-        assert resumed.weights == whole.weights == [2.0]
+        resumed.play([EarlyStopping(**settings)], rows[cut:])
+        assert resumed.weights == whole.weights == [best]
         assert resumed.history.stop_reason == whole.history.stop_reason
 
     def test_resumed_after_the_end_it_does_not_go_on(self):
@@ -309,6 +326,7 @@ class TestEarlyStopping:
             ({"patience": 0}, "patience=0 must be a whole number, 1 or more."),
             ({"min_delta": -1}, "min_delta=-1 must be a number in [0, inf)."),
             ({"restore_best": "yes"}, "restore_best='yes' must be True or False."),
+            ({"ties": "lats"}, "unknown ties 'lats': did you mean 'last'?"),
         ],
     )
     def test_settings(self, settings, sentence):

@@ -234,7 +234,7 @@ def test_resume_goes_on_as_if_never_stopped(nbmlp: Call) -> None:
 def test_early_stopping(nbmlp: Call) -> None:
     done = nbmlp(
         "train", "--data", "digits", "--json", "--quiet", "--epochs", 200, "--hidden", 16,
-        "--validation", 0.2, "--early-stopping", 2, "--learning-rate", 0.01,
+        "--validation", 0.2, "--early-stopping", 2, "--learning-rate", 0.01, "--ties", "last",
     )  # fmt: skip
     found = json.loads(done.out)
     assert found["epochs"] < 200
@@ -476,6 +476,8 @@ WRONG: list[tuple[tuple[object, ...], int, str]] = [
     ((*TRAIN_DIGITS, "--validation", "3"), 2, "validation=3"),
     ((*TRAIN_DIGITS, "--test-fraction", "x"), 2, "test_fraction='x' must be a number"),
     ((*TRAIN_DIGITS, "--early-stopping", "0"), 2, "early_stopping=0"),
+    ((*TRAIN_DIGITS, "--early-stopping", "3", "--ties", "lats"), 2, "did you mean 'last'?"),
+    ((*TRAIN_DIGITS, "--ties", "last"), 2, "--ties needs --early-stopping"),
     ((*TRAIN_DIGITS, "--resume"), 2, "--checkpoint"),
     ((*TRAIN_DIGITS, "--resume", "--checkpoint", "no.safetensors"), 1, "no.safetensors"),
     ((*TRAIN_DIGITS, "--out", "no/m.safetensors"), 1, "there is no folder no"),

@@ -84,10 +84,13 @@ class Learning:
         tables with text always are.
     early_stopping : int
         Stop after so many epochs without improvement and go back to the best weights.
+    ties : str
+        Which of several epochs is the best that are equally good: first or last.
     """
 
     standardise: bool | None = None
     early_stopping: int | None = None
+    ties: str = "first"
 
     def __post_init__(self) -> None:
         if self.early_stopping is not None:

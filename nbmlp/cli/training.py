@@ -53,7 +53,7 @@ def _callbacks(learning: Learning, outputs: Outputs) -> list[object]:
 
     found: list[object] = [] if outputs.quiet else [ProgressBar()]
     if learning.early_stopping is not None:
-        found.append(EarlyStopping(patience=learning.early_stopping))
+        found.append(EarlyStopping(patience=learning.early_stopping, ties=learning.ties))
     if outputs.log is not None:
         found.append(CSVLog(outputs.log))
     if outputs.checkpoint is not None:
@@ -84,6 +84,8 @@ def train(values: dict[str, Any], config: str | None) -> int:
     """
     task = _understand(values)
     outputs, model = task.outputs, task.model
+    if "ties" in values and task.learning.early_stopping is None:
+        raise SpecError("--ties needs --early-stopping, which goes back to the best epoch.")
     if outputs.resume and outputs.checkpoint is None:
         raise SpecError("--resume needs --checkpoint, the file to go on from.")
     written = {n: getattr(outputs, n) for n in ("out", "plot", "log", "checkpoint", "replay")}

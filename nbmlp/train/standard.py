@@ -22,7 +22,10 @@ from nbmlp.train.callbacks import Callback, Progress, Run
 from nbmlp.train.history import MONITORS, EpochRecord, choose_monitor
 from nbmlp.train.progress import Status, open_display
 
-__all__ = ["CSVLog", "Checkpoint", "EarlyStopping", "ProgressBar"]
+__all__ = ["TIES", "CSVLog", "Checkpoint", "EarlyStopping", "ProgressBar"]
+
+#: Which of the epochs that are equally good is the best.
+TIES = ("first", "last")
 
 
 class EarlyStopping(Callback):
@@ -40,6 +43,10 @@ class EarlyStopping(Callback):
     restore_best : bool
         Put the weights of the best epoch back when training ends, for whatever reason. Costs
         one copy of the parameters.
+    ties : str
+        Which of several epochs is the best that are equally good, as of scores on few rows many
+        are: the ``"first"`` or the ``"last"``, which has learned for longer. Patience is counted
+        from the first either way.
 
     Attributes
     ----------
@@ -53,6 +60,7 @@ class EarlyStopping(Callback):
         patience: int = 10,
         min_delta: float = 0.0,
         restore_best: bool = True,
+        ties: str = "first",
     ) -> None:
         if monitor not in ("auto", *MONITORS):
             raise unknown_name("monitor", monitor, ("auto", *MONITORS))
@@ -60,6 +68,9 @@ class EarlyStopping(Callback):
         self.patience = whole("patience", patience)
         self.min_delta = number("min_delta", min_delta)
         self.restore_best = flag("restore_best", restore_best)
+        if ties not in TIES:
+            raise unknown_name("ties", ties, TIES)
+        self.ties = ties
         self._reset()
 
     def _reset(self) -> None:
@@ -73,7 +84,7 @@ class EarlyStopping(Callback):
         """Take the epochs of a resumed training into account."""
         self._reset()
         for record in run.history:
-            self._improves(record)
+            self._is_best(record)
         if len(run.history) and run.history[-1].epoch == self.best_epoch and not run.rows_done:
             self._keep(run)
         if self._waited >= self.patience:
@@ -81,9 +92,9 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, run: Run, record: EpochRecord) -> None:
         """Keep the weights, or count towards the end."""
-        if self._improves(record):
+        if self._is_best(record):
             self._keep(run)
-        elif self._waited >= self.patience:
+        if self._waited >= self.patience:
             run.stop(f"early stopping at epoch {record.epoch}")
 
     def carry(self) -> dict[str, NDArray[Any]]:
@@ -113,15 +124,17 @@ class EarlyStopping(Callback):
         if self.restore_best:
             self._weights = run.get_weights()
 
-    def _improves(self, record: EpochRecord) -> bool:
-        """Whether the epoch is the best so far; counts the epochs since. NaN never is."""
+    def _is_best(self, record: EpochRecord) -> bool:
+        """Whether the epoch is to be kept; counts those since the last improvement. NaN never is
+        one."""
         self._watched = choose_monitor(record, self._watched)
         value = MONITORS[self._watched] * getattr(record, self._watched)
         better = value > self._best + self.min_delta
-        if better:
+        tied = self.ties == "last" and self.best_epoch > 0 and value == self._best
+        if better or tied:
             self._best, self.best_epoch = value, record.epoch
         self._waited = 0 if better else self._waited + 1
-        return bool(better)
+        return bool(better or tied)
 
 
 class Checkpoint(Callback):

@@ -113,6 +113,9 @@ class EarlyStop(_Frozen):
     monitor: Literal["auto", "val_score", "val_loss", "train_loss"] = "auto"
     patience: Annotated[int, Field(ge=1, le=100_000)] = 10
     min_delta: NotNegative = 0.0
+    ties: Literal["first", "last"] = Field(
+        default="first", description="Which of several epochs is the best that are equally good."
+    )
 
 
 class Limits(_Frozen):
