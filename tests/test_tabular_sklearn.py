@@ -76,3 +76,43 @@ def test_another_column_is_named() -> None:
     mapping = {name: FRAME[name].astype(str).to_numpy() for name in ("size", "kind")}
     with pytest.raises((ValueError, DataError), match=r"lacks \['rest'\]"):
         model.predict(mapping)
+
+
+def test_what_became_of_columns_is_told_and_can_be_chosen() -> None:
+    codes = FRAME.assign(code=np.arange(120) % 7, name=[f"person {i}" for i in range(120)])
+    model = TabularRegressor(**{**SMALL, "epochs": 1})
+    kinds = {"rest": "drop", "code": "category"}
+    model.set_params(column_kinds=kinds).fit(codes, Y)
+    told = {one.column: one.kind for one in model.columns}
+    assert told["kind"] == told["code"] == "category"
+    assert told["rest"] == "left out"
+    assert model.predict(codes.assign(name="nobody", rest=np.nan)).shape == (120,)
+    model.set_params(column_kinds=None, categorical_features=["code"]).fit(codes, Y)
+    assert {one.column: one.kind for one in model.columns}["code"] == "category"
+
+
+def test_cells_of_every_kind() -> None:
+    """Text, categories, booleans, dates, gaps, codes, nothing at all, always the same, many."""
+    n = 60
+    days = np.datetime64("2024-01-01") + np.arange(n)
+    columns: dict[str, Any] = {
+        "text": ["a", "b", None] * (n // 3),
+        "flag": [True, False] * (n // 2),
+        "day": days,
+        "gaps": np.where(np.arange(n) % 5 == 0, np.nan, np.arange(n)),
+        "codes": np.arange(n) % 4,
+        "nothing": [None] * n,
+        "same": np.ones(n),
+        "many": [f"c{i}" for i in range(n)],
+    }
+    y = np.arange(n, dtype=np.float64)
+    model = TabularRegressor(n_members=1, epochs=1, random_state=0, n_jobs=1)
+    as_array = np.empty((n, len(columns)), dtype=object)
+    for j, values in enumerate(columns.values()):
+        as_array[:, j] = values.tolist() if isinstance(values, np.ndarray) else values
+    pandas = pd.DataFrame({**columns, "kind": pd.Categorical(["x", "y"] * (n // 2))})
+    for given in (pandas, pl.DataFrame(columns), columns, as_array):
+        assert np.isfinite(clone(model).fit(given, y).predict(given)).all()
+    twice = pd.concat([pandas, pandas[["flag"]]], axis=1)
+    with pytest.raises(DataError, match="two columns are called 'flag'"):
+        clone(model).fit(twice, y)

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from nbmlp.data.columns import Told
 from nbmlp.errors import ModelFileError
 from nbmlp.tabular import files
 from nbmlp.tabular.fitting import Extras, Options
@@ -75,7 +76,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         return Options(
             preset=self.preset, n_members=self.n_members, epochs=self.epochs,
             patience=self.patience, time_limit=self.time_limit, eval_metric=self.eval_metric,
-            categorical_features=self.categorical_features,
+            categorical_features=self.categorical_features, column_kinds=self.column_kinds,
             class_weight=getattr(self, "class_weight", None), seed=seed_of(self.random_state),
             jobs=threads_of(self.n_jobs), validation_fraction=self.validation_fraction,
             n_folds=self.n_folds, time_ordered=self.time_ordered,
@@ -106,6 +107,12 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self.model_.predict(checked_inputs(self, X, reset=False))
 
+    @property
+    def columns(self) -> list[Told]:
+        """What became of each column of the table, and why."""
+        check_is_fitted(self)
+        return self.model_.plans[0].told()
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
 
@@ -130,7 +137,11 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
     eval_metric : str, optional
         By which nets are compared and chosen; log loss by default.
     categorical_features : "auto" or sequence of str
-        Columns of numbers that are codes of categories; text always is.
+        Columns of numbers that are codes of categories, beside those of text.
+    column_kinds : dict of str to str, optional
+        What to take columns as, by name, instead of what they seem to hold: ``drop``,
+        ``number``, ``standard``, ``robust``, ``boolean``, ``date``, ``category``, ``one-hot``,
+        ``embedded``.
     class_weight : dict or "balanced", optional
         What the rows of each class weigh, in training and where nets are compared.
     random_state : int, RandomState or None
@@ -167,6 +178,7 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
         time_limit: Any = None,
         eval_metric: Any = None,
         categorical_features: Any = "auto",
+        column_kinds: Any = None,
         class_weight: Any = None,
         random_state: Any = None,
         n_jobs: Any = None,
@@ -182,6 +194,7 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
         self.time_limit = time_limit
         self.eval_metric = eval_metric
         self.categorical_features = categorical_features
+        self.column_kinds = column_kinds
         self.class_weight = class_weight
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -235,6 +248,7 @@ class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
         time_limit: Any = None,
         eval_metric: Any = None,
         categorical_features: Any = "auto",
+        column_kinds: Any = None,
         random_state: Any = None,
         n_jobs: Any = None,
         callbacks: Any = None,
@@ -249,6 +263,7 @@ class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
         self.time_limit = time_limit
         self.eval_metric = eval_metric
         self.categorical_features = categorical_features
+        self.column_kinds = column_kinds
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.callbacks = callbacks

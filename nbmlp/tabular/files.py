@@ -102,7 +102,7 @@ def _kept(
     spec = ModelSpec.from_dict(values["model"])
     if not 0 <= plan < len(plans) or not 0 < weight <= 1:
         raise ValueError(f"net {i} has the plan {plan} and the weight {weight}")
-    if (spec.n_inputs, spec.n_outputs) != (len(plans[plan].feature_names), targets.n_outputs):
+    if (spec.n_inputs, spec.n_outputs) != (plans[plan].n_features, targets.n_outputs):
         raise ValueError(f"net {i} has other inputs or outputs than the columns and targets")
     own = sum(a.size for name, a in arrays.items() if name.startswith(f"member{i}."))
     if own < spec.n_parameters:  # before memory is asked for

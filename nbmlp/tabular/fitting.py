@@ -44,6 +44,7 @@ class Options:
     time_limit: float | None = None
     eval_metric: str | None = None
     categorical_features: Any = "auto"
+    column_kinds: Mapping[str, str] | None = None
     class_weight: ClassWeight | None = None
     seed: int = 0
     jobs: int | None = None
@@ -252,9 +253,11 @@ def digest(values: Any) -> str:
 
 
 def _plan(sample: Sample, options: Options, wanted: Mapping[str, Any]) -> ColumnPlan:
-    categorical = options.categorical_features
-    said = "auto" if categorical is None else categorical
-    return ColumnPlan.fit(sample.X, categorical_features=said, **wanted)
+    said = options.categorical_features
+    return ColumnPlan.fit(
+        sample.X, categorical_features="auto" if said is None else said,
+        overrides=options.column_kinds, **wanted,
+    )  # fmt: skip
 
 
 def _folds(

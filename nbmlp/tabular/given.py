@@ -11,7 +11,7 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from nbmlp.checks import whole
-from nbmlp.data import Table
+from nbmlp.data import Table, as_table
 from nbmlp.tuning import available_threads
 
 __all__ = ["checked_inputs", "checked_numbers", "is_plain", "seed_of", "threads_of"]
@@ -35,7 +35,9 @@ def checked_inputs(estimator: Any, X: Any, y: Any = _NOT_GIVEN, *, reset: bool) 
         X = X if isinstance(X, Table) else Table(X)
         _check_names(estimator, X.names, reset)
     elif hasattr(X, "columns") and hasattr(X, "to_numpy"):
+        table = as_table(X)  # says in a sentence what is wrong with names
         validate_data(estimator, X, reset=reset, skip_check_array=True)
+        X = table
     else:
         X = validate_data(
             estimator, _kept_apart(X), reset=reset, dtype=None, ensure_all_finite=False

@@ -21,25 +21,13 @@ __all__ = ["Sample", "fold_of", "inputs_of", "joined"]
 
 
 def inputs_of(X: Any) -> Any:
-    """A table, or a matrix of numbers; a matrix with text in it becomes a table, too."""
+    """A table, or an array; of lists in which numbers stand beside text an array of both."""
     table = as_table(X)
     if table is not None:
         return table
-    matrix = np.asarray(X)
-    if matrix.ndim == 2 and matrix.dtype.kind in "OUS":
-        cells = matrix.astype(object)
-        return Table({f"x{j}": _column(cells[:, j]) for j in range(cells.shape[1])})
-    return matrix
-
-
-def _column(cells: NDArray[Any]) -> NDArray[Any]:
-    """Numbers where all cells are, else cells as they are."""
-    if any(isinstance(cell, str | bytes) for cell in cells):
-        return cells
-    try:
-        return cells.astype(np.float64)
-    except (TypeError, ValueError):
-        return cells
+    array = np.asarray(X)
+    lists = array is not X and array.dtype.kind in "US"
+    return np.array(X, dtype=object) if lists else array
 
 
 @dataclass(frozen=True, eq=False)
