@@ -622,12 +622,12 @@ def test_process_returns_the_code(tmp_path: Path) -> None:
 
 
 def test_mnist_with_defaults(nbmlp: Call, data_dir: Path) -> None:
-    """Three epochs; tests/soak trains for thirty, to two percent."""
+    """One epoch; tests/soak trains for thirty, to two percent."""
     done = nbmlp(
         "train", "--data", data_dir / "mnist", "--hidden", 300, "--batch-size", 100,
-        "--epochs", 3, "--json", "--quiet",
+        "--epochs", 1, "--json", "--quiet",
     )  # fmt: skip
-    assert json.loads(done.out)["test_error"] <= 0.035
+    assert json.loads(done.out)["test_error"] <= 0.06
 
 
 def test_adult_from_raw_rows(nbmlp: Call, data_dir: Path) -> None:

@@ -423,7 +423,11 @@ def post_at_once(real: Live, body: dict, keys: list[str]) -> list[httpx.Response
         return list(pool.map(post, keys))
 
 
-def test_a_key_is_good_for_one_job_however_many_ask_at_once(real: Live) -> None:
+def test_a_key_is_good_for_one_job_however_many_ask_at_once(
+    monkeypatch: pytest.MonkeyPatch, real: Live
+) -> None:
+    """None of them begins, until all have been cancelled."""
+    monkeypatch.setattr(real.service._executor, "_start_waiting", lambda: None)
     with real.client() as client:
         body = spec(client, model={"hidden": [2], "epochs": 1, "task": "regression"})
     for attempt in range(5):
