@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from nbmlp.data import Dataset, Table
 from nbmlp.mlp import MLP
 from nbmlp.server.jobs.spec import JobSpec
-from nbmlp.server.ports import TERMINAL, ColumnInfo, Job, ParsedDataset, Service
+from nbmlp.server.ports import TERMINAL, ColumnInfo, ConflictError, Job, ParsedDataset, Service
 from nbmlp.server.rows import content_hash, save_rows
 from nbmlp.server.service import LocalService
 from nbmlp.server.settings import ServerSettings
@@ -89,7 +89,8 @@ def end_all(service: LocalService) -> None:
     """Cancel what is at work, and wait until it has gone."""
     for job in service.list_jobs().items:
         if job.finished is None:
-            service.cancel(job.id)
+            with suppress(ConflictError):  # it has come to its end just now
+                service.cancel(job.id)
     until(lambda: service.health().cores_used == 0)
 
 
