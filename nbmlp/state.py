@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -70,6 +72,11 @@ class State:
         Updates and epochs done since the first fit.
     plateau : PlateauState
         What a schedule that watches the loss remembers.
+    average : ndarray (plan.n_parameters,) or (0,)
+        While updates are made, the moving average of the parameters, if there is one; else theta
+        is that average, and these are the weights that training goes on from.
+    averaged : bool
+        Whether theta is the average.
     """
 
     plan: Plan
@@ -78,6 +85,10 @@ class State:
     step: int = 0
     epoch: int = 0
     plateau: PlateauState = field(default_factory=PlateauState)
+    average: Arena = field(default_factory=lambda: aligned(0, np.float64))
+    averaged: bool = False
+    #: Of theta as it was when it became the average: it may be changed from outside.
+    _checksum: int = 0
 
     def __setstate__(self, values: dict[str, Any]) -> None:
         """NumPy copies and unpickles values, but does not keep where they were aligned."""
@@ -86,6 +97,9 @@ class State:
         self.theta = aligned(theta.size, theta.dtype.type)
         self.slots = aligned(slots.size, slots.dtype.type).reshape(slots.shape)
         self.theta[:], self.slots[:] = theta, slots
+        average = values.get("average", np.zeros(0))  # pickles of old versions have none
+        self.average = aligned(average.size, average.dtype.type)
+        self.average[:] = average
 
     def take_back(self, kept: State) -> None:
         """Become as a copy is, in the arrays that others know."""
@@ -95,6 +109,54 @@ class State:
         else:  # another optimizer's
             self.slots = kept.slots
         self.step, self.epoch, self.plateau = kept.step, kept.epoch, kept.plateau
+        self.average, self.averaged = kept.average, kept.averaged
+        self._checksum = kept._checksum
+
+    # -- the average
+
+    def begin_updates(self, averaged: bool) -> None:
+        """Let theta be the weights that training goes on from, with an average beside it or none.
+
+        Weights that were changed from outside since they were the average are gone on from.
+        """
+        if not averaged:
+            self.average, self.averaged = aligned(0, self.theta.dtype.type), False
+        elif not self.average.size:
+            self.average = aligned(self.theta.size, self.theta.dtype.type)
+            np.copyto(self.average, self.theta)
+        elif self.averaged:
+            self.averaged = False
+            if self._checksum == zlib.crc32(self.theta.data):
+                self._exchange()
+            else:
+                np.copyto(self.average, self.theta)
+
+    def end_updates(self) -> None:
+        """Let theta be the average, if there is one."""
+        if self.average.size and not self.averaged:
+            self._exchange()
+            self.averaged, self._checksum = True, zlib.crc32(self.theta.data)
+
+    @contextmanager
+    def between_updates(self) -> Iterator[None]:
+        """Let theta be the average meanwhile, if there is one."""
+        self.end_updates()
+        try:
+            yield
+        finally:
+            self.begin_updates(self.average.size > 0)
+
+    def _exchange(self) -> None:
+        other = self.theta.copy()
+        np.copyto(self.theta, self.average)
+        np.copyto(self.average, other)
+
+    @property
+    def trained(self) -> Arena:
+        """The weights that training goes on from."""
+        return self.average if self.averaged else self.theta
+
+    # -- parts
 
     def matrices(self, arena: Arena | None = None) -> Iterator[Arena]:
         """Stored matrix of each block (rows, columns): weights and, as last row, the bias.
@@ -149,6 +211,8 @@ class State:
         for matrix in self.matrices(arena):
             matrix[:] = flat[start : start + matrix.size].reshape(matrix.shape)
             start += matrix.size
+        if arena is None and self.average.size and not self.averaged:
+            np.copyto(self.average, self.theta)
 
 
 def first_slots(state: State, optimizer: Optimizer) -> None:

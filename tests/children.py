@@ -128,6 +128,7 @@ CASES: dict[str, dict[str, Any]] = {
         "clip_norm": 0.05,
     },
     "max_norm": {"max_norm": 0.5, "hidden": (40, 20)},
+    "average": {"ema": 0.9, "hidden": (40, 21), "batch_size": 20},
     "gradient norms, penalties": {"gradient_norms": True, "l1": 1e-4, "l2": 1e-3},
     "weights": {"weighted": True, "optimizer": "adamw", "clip_value": 0.01},
     "uint8, no bias": {"kind": "uint8", "bias": False, "optimizer": "rmsprop_gains"},

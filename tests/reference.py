@@ -470,11 +470,18 @@ def update(
 
 
 class Step(NamedTuple):
-    """One update: parameters after it, the two parts of the batch's loss before it."""
+    """One update: parameters after it, the two parts of the batch's loss before it, and the average
+    of the parameters if there is one."""
 
     params: Params
     data: float
     penalty: float
+    average: Params | None = None
+
+    @property
+    def shown(self) -> Params:
+        """What is validated, and what the model has."""
+        return self.params if self.average is None else self.average
 
 
 def schedule_factor(train: TrainSpec, step: int, per_epoch: int) -> float:
@@ -515,7 +522,7 @@ def train(
     per_epoch = math.ceil(len(X) / size)
     slots = first_slots(train_spec.optimizer, params)
     plateau = PlateauState()
-    t = 0
+    t, decay, total, count = 0, train_spec.ema or 0.0, 0.0 * params.flat(), 0.0
     for order in order_per_epoch:
         for start in range(0, len(order), size):
             if t == n_steps:
@@ -527,7 +534,9 @@ def train(
             factor = schedule_factor(train_spec, t, per_epoch) * plateau.factor
             t += 1
             params = update(train_spec, params, loss.gradient, slots, factor, t)
-            yield Step(params, loss.data, loss.penalty)
+            total, count = decay * total + params.flat(), decay * count + 1.0
+            average = from_flat(spec, total / count) if train_spec.ema else None
+            yield Step(params, loss.data, loss.penalty, average)
         if isinstance(train_spec.schedule, OnPlateau):
             assert watch is not None, "on_plateau needs `watch`: the loss after an epoch."
             plateau = train_spec.schedule.after_epoch(plateau, watch(params))

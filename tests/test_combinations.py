@@ -25,7 +25,7 @@ NETS: dict[str, dict[str, Any]] = {
     "no hidden layer": {"hidden": ()},
     "few outputs": {"targets": "numbers", "width": 1},
     "few outputs behind a wide layer": {"hidden": (208,)},
-    "dropout": {"dropout": 0.3, "input_dropout": 0.2},
+    "dropout": {"dropout": 0.3, "input_dropout": 0.2, "ema": 0.9},
     "dropout of a function of z": {"activation": "gelu", "dropout": 0.3},
     "no bias": {"bias": False, "activation": "tanh"},
     "outputs that are no probabilities": {"output": "tanh", "loss": "squared_error"},

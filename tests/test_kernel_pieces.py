@@ -547,6 +547,21 @@ def test_activations_do_not_depend_on_the_cut(T, name):
 
 
 @T32_AGAIN
+def test_an_average_does_not_depend_on_the_cut(T):
+    panel, found = panel_of(T), []
+    first = np.random.default_rng(1).normal(size=(2, CUTS[0][-1] * panel)).astype(T)
+    for cut in CUTS:
+        arena = aligned(first.size, T).reshape(first.shape)  # w, mean
+        arena[:] = first
+        for low, high in itertools.pairwise(cut):
+            w, mean = (address(row) + low * tuning.PANEL_BYTES for row in arena)
+            call("average", T, w=w, mean=mean, n=(high - low) * panel, share=0.3)
+        np.testing.assert_allclose(arena[1], 0.7 * first[1] + 0.3 * first[0], rtol=0, atol=1e-6)
+        found.append(arena.tobytes())
+    assert found == [found[0]] * len(CUTS)
+
+
+@T32_AGAIN
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "rmsprop_gains", "rprop", "adagrad", "adam"])
 def test_rules_do_not_depend_on_the_cut(T, name):
     rng, found = np.random.default_rng(1), []

@@ -51,17 +51,18 @@ def compare(spec, train, given, threads=1, validation=None, watch=None):
     for params, record, steps, cuts in zip(
         trained.params, trained.history, epochs, cuts_of(spec, train, len(given.X)), strict=True
     ):
-        assert worst_error(params, steps[-1].params) <= TOLERANCE
+        assert worst_error(params, steps[-1].shown) <= TOLERANCE
         data = mean_loss(train, given, steps, cuts)
         assert record.data_loss == pytest.approx(data, rel=TOLERANCE)
-        assert record.penalty == pytest.approx(ref.penalty(train, params), rel=1e-12, abs=1e-300)
+        last, exact = (params, 1e-12) if train.ema is None else (steps[-1].params, TOLERANCE)
+        assert record.penalty == pytest.approx(ref.penalty(train, last), rel=exact, abs=1e-300)
         assert 1 <= record.threads <= threads  # on a busy machine one may come too late
     return trained, epochs
 
 
 def matters(spec, train, given, **without):
     """The settings named change the oracle's weights: what was compared was at work."""
-    ends = [oracle_train(spec, t, given)[-1][-1].params for t in (train, train.with_(**without))]
+    ends = [oracle_train(spec, t, given)[-1][-1].shown for t in (train, train.with_(**without))]
     assert worst_error(*ends) > 1e-4
 
 
@@ -253,6 +254,27 @@ def test_a_batch_without_weight_changes_nothing():
     assert with_it.history[-1].data_loss == without.history[-1].data_loss
 
 
+# ------------------------------------------------------------------------------- average
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"optimizer": "adam(0.01)", "l2": 0.1}, {"gradient_norms": False},
+        {"optimizer": "lamb(0.01)", "max_norm": 0.5}, {"clip_norm": 0.05, "weight_decay": 0.1},
+    ],
+)  # fmt: skip
+def test_average_of_the_weights(more, threads):
+    """Of all updates so far, and that is what is validated."""
+    train, given, held = TRAIN.with_(ema=0.7, **more), problem(SPEC, ROWS), problem(SPEC, 31, 9)
+    trained, epochs = compare(SPEC, train, given, threads, held)
+    for record, steps in zip(trained.history, epochs, strict=True):
+        found = ref.loss_and_gradient(SPEC, train, steps[-1].shown, *held.wide())
+        assert record.val_loss == pytest.approx(found.data, rel=TOLERANCE)
+    matters(SPEC, train, given, ema=None)
+
+
 # ------------------------------------------------------------------------------- dropout
 
 
@@ -297,7 +319,9 @@ def test_batch_sizes(size, shuffle):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("changes", [{}, {"clip_norm": 0.1}, {"max_norm": 0.8, "l1": 0.01}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"clip_norm": 0.1}, {"max_norm": 0.8, "l1": 0.01}, {"ema": 0.6}]
+)
 def test_sub_batches_make_one_update(changes, threads):
     """Batches of 2500 rows and a left-over one of 100, each gathered in parts, with dropout."""
     spec = ModelSpec(7, 3, (17, 5), "gelu", "softmax", "cross_entropy", dtype="float64",

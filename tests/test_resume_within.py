@@ -85,6 +85,7 @@ def check(folder: Path, settings: dict[str, Any], n: int = 230, bad: tuple[int, 
         resumed.fit(X, y, validation=held, resume=path)
         np.testing.assert_array_equal(resumed.get_flat(), whole.get_flat())
         np.testing.assert_array_equal(resumed.net.state.slots, whole.net.state.slots)
+        np.testing.assert_array_equal(resumed.net.state.trained, whole.net.state.trained)
         assert resumed.net.state.step == whole.net.state.step
         assert told(resumed) == told(whole)
         assert resumed.history.batches_skipped == whole.history.batches_skipped
@@ -108,6 +109,11 @@ def test_norms_limits_and_penalties(tmp_path: Path) -> None:
     check(tmp_path, {**SETTINGS, **limits, "dtype": "float64"})
 
 
+def test_average_of_the_weights(tmp_path: Path) -> None:
+    whole, _ = check(tmp_path, {**SETTINGS, "ema": 0.9})
+    assert not np.array_equal(whole.get_flat(), whole.net.state.get_flat(whole.net.state.trained))
+
+
 def test_batches_longer_than_a_region(tmp_path: Path) -> None:
     _, keep = check(tmp_path, {**SETTINGS, "batch_size": 1100}, n=3400)
     assert keep.half_done > 0
@@ -115,7 +121,7 @@ def test_batches_longer_than_a_region(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::nbmlp.errors.TrainingWarning")
 def test_batches_left_out(tmp_path: Path) -> None:
-    settings = {**SETTINGS, "on_nonfinite": "ignore", "batch_size": 7}
+    settings = {**SETTINGS, "on_nonfinite": "ignore", "batch_size": 7, "ema": 0.9}
     whole, _ = check(tmp_path, settings, bad=(3, 70, 71, 150))
     assert whole.history.batches_skipped > 2 * SETTINGS["epochs"]
 
@@ -149,10 +155,12 @@ def test_sums_of_each_batch() -> None:
     assert resumed.mean_loss == whole.mean_loss
 
 
-def test_early_stopping_goes_back_to_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_early_stopping_goes_back_to_the_same_weights(tmp_path: Path, ema: float | None) -> None:
     X, y = children.rows(210)
     held = children.rows(40)
     settings = {"hidden": (19, 7), "batch_size": 7, "epochs": 60, "optimizer": "adam(0.01)"}
+    settings |= {"ema": ema}
 
     def fit(*more: Callback, resume: Path | None = None) -> MLP:
         callbacks = [EarlyStopping("val_loss", patience=6), *more]

@@ -133,6 +133,7 @@ _LIMITS: dict[str, Settings] = {
     },
     "gradient_norms": {"gradient_norms": True},
     "reduction sum": {"reduction": "sum", "learning_rate": 0.002},
+    "average": {"ema": 0.9},
 }  # fmt: skip
 
 

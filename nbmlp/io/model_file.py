@@ -56,11 +56,13 @@ def save(path: _Path, stored: Stored, kind: str) -> None:
     """
     state, train = stored.state, stored.train
     arrays: dict[str, NDArray[Any]] = {}
-    for block, part, values in state.parts():
+    for block, part, values in state.parts(state.theta if kind == "model" else state.trained):
         arrays[f"layer{block.layer + 1}.{part.name}"] = np.ascontiguousarray(values)
     if kind != "model":
         for (name, _), slot in zip(train.optimizer.slots, state.slots, strict=True):
             arrays[f"slot.{name}"] = state.get_flat(slot)
+    if kind == "checkpoint" and state.average.size:
+        arrays["average"] = state.get_flat(state.theta if state.averaged else state.average)
     arrays.update({f"extra.{name}": array for name, array in stored.arrays.items()})
     metadata = {
         "features": list(stored.spec.features),
@@ -99,6 +101,10 @@ def load(path: _Path, kind: str) -> Stored:
         if kind != "model":
             for (name, _), slot in zip(train.optimizer.slots, state.slots, strict=True):
                 state.set_flat(arrays[f"slot.{name}"], slot)
+        if kind == "checkpoint" and "average" in arrays:
+            state.begin_updates(averaged=True)
+            state.set_flat(arrays["average"], state.average)
+            state.end_updates()
         state.step, state.epoch = int(metadata["step"]), int(metadata["epoch"])
         state.plateau = PlateauState(**metadata["plateau"])
         extra = {n[6:]: a for n, a in arrays.items() if n.startswith("extra.")}

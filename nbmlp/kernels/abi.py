@@ -15,6 +15,7 @@ from nbmlp.kernels.family import family
 
 __all__ = [
     "all_finite",
+    "average",
     "backward",
     "clip_values",
     "copy_rows",
@@ -180,6 +181,9 @@ sum_squares = family("sum_squares", g=int, n=int, out=int)
 
 #: Scale each column of one panel of W (rows, panel) to at most `bound` in norm. scratch: a panel.
 max_norm = family("max_norm", w=int, row=int, rows=int, scratch=int, bound=float)
+
+#: mean (n, whole panels) += share * (w - mean), for weights w.
+average = family("average", w=int, mean=int, n=int, share=float)
 
 #: Returns 1 when every one of the n elements at x is finite, else 0.
 all_finite = family("all_finite", x=int, n=int)

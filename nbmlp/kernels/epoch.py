@@ -22,7 +22,7 @@ from nbmlp.kernels.records import STATUS, THREAD
 from nbmlp.kernels.rng import step_key
 from nbmlp.kernels.tables import job_at, layers_at, parameters_at, threads_at
 from nbmlp.kernels.threads import barrier, join, share
-from nbmlp.kernels.updates import exchange_sums, update_parameters
+from nbmlp.kernels.updates import average_parameters, exchange_sums, update_parameters
 from nbmlp.kernels.vecmath import vector_of
 
 __all__ = ["run_parallel"]
@@ -140,6 +140,8 @@ def _make_train(_: type) -> Any:
             barrier(job.sync, thread)
             if rank == 0:
                 _account(job, step, loss, weight, last)
+            if last and job.mean_weights != 0:
+                average_parameters(job, parameters, thread, step)
             cursor += m
             if last:
                 batch_start = cursor

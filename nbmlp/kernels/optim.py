@@ -307,6 +307,19 @@ def _max_norm(T: type) -> Any:
     return max_norm
 
 
+@piece("average", abi.average, masters=True)
+def _average(T: type) -> Any:
+    vector = make_vector(T)
+
+    def average(w: int, mean: int, n: int, share: float) -> int:
+        x, y, s = vector(w, n), vector(mean, n), T(share)
+        for i in range(n):
+            y[i] += s * (x[i] - y[i])
+        return 0
+
+    return average
+
+
 @piece("all_finite", abi.all_finite, masters=True)
 def _all_finite(T: type) -> Any:
     vector, finite = make_vector(T), vecmath(T).is_finite

@@ -153,6 +153,8 @@ JOB_GROUPS: dict[str, list[tuple[str, Any]]] = {
         ("l2_shared", _i), ("batches", _i), ("squares", _i),
         ("beta1", _f), ("beta2", _f), ("settings", _i),  # the rule's own (optim.rule_settings)
         ("slot_stride", _i),
+        # moving average of all parameters (n_gradient), or 0; its decay; the piece that adds to it
+        ("mean_weights", _i), ("ema", _f), ("average", _i),
     ],
     # where it stands: read when a region begins, written when it ends
     "cursor": [
@@ -176,7 +178,7 @@ PIECES: dict[str, Any] = {
     "inputs": abi.inputs, "targets": abi.targets, "gemm": abi.product,
     "transpose": abi.transpose, "loss": abi.loss, "dropout": abi.dropout, "rule": abi.rule,
     "penalise": abi.penalise, "clip_values": abi.clip_values, "scale": abi.scale,
-    "sum_squares": abi.sum_squares, "descend": abi.descend,
+    "sum_squares": abi.sum_squares, "descend": abi.descend, "average": abi.average,
     "exchange": abi.exchange,
     "max_norm": abi.max_norm, "copy_rows": abi.copy_rows,
 }  # fmt: skip

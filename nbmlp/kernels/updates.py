@@ -14,7 +14,7 @@ from nbmlp.kernels.threads import barrier, share
 from nbmlp.kernels.vecmath import vector_of
 from nbmlp.tuning import PANEL_BYTES
 
-__all__ = ["exchange_sums", "update_parameters"]
+__all__ = ["average_parameters", "exchange_sums", "update_parameters"]
 
 _doubles = vector_of("float64")
 _NEXT = PARAMETER.itemsize
@@ -350,6 +350,23 @@ def update_parameters(job, parameters, thread, at, batch, weight, pace):
         barrier(job.sync, thread)
         _refresh(job, parameters, thread, at)
     return True
+
+
+@inner
+def average_parameters(job, parameters, thread, step):
+    """This thread's part of the moving average of all parameters, after an update.
+
+    The weights of the updates so far add up to 1: ema^0, ema^1, ... of the newest, the one before
+    it, ..., over their sum. To be called behind the barrier that ends a step: until the next
+    update, which no thread begins before all have left this, weights are only read.
+    """
+    fresh = (1.0 - job.ema) / (1.0 - job.ema ** (step + 1))
+    low, high = share(job.n_gradient // job.panel, 1, thread.rank, thread.size)
+    at = low * PANEL_BYTES
+    abi.average(
+        job.average, w=parameters[0].w + at, mean=job.mean_weights + at, n=(high - low) * job.panel,
+        share=fresh,
+    )  # fmt: skip
 
 
 @inner

@@ -49,6 +49,7 @@ class _Training(TypedDict, total=False):
     max_norm: float | None
     clip_norm: float | None
     clip_value: float | None
+    ema: float | None
     reduction: Literal["mean", "sum"]
     seed: int
     threads: int | None

@@ -53,6 +53,9 @@ class TrainSpec:
         Upper bound on the norm of the whole gradient (penalty included).
     clip_value : float or None
         Upper bound on each entry of the gradient (penalty included).
+    ema : float or None
+        Decay per update of a moving average of all parameters, e.g. 0.999. The average is what is
+        validated, what early stopping keeps and what the model has in the end. None = no average.
     reduction : str
         ``"mean"`` divides the batch's loss by the sum of its weights, ``"sum"`` does not.
     seed : int
@@ -82,6 +85,7 @@ class TrainSpec:
     max_norm: float | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
+    ema: float | None = None
     reduction: str = "mean"
     seed: int = 0
     threads: int | None = None
@@ -107,6 +111,7 @@ class TrainSpec:
             self._check_optional(name, whole)
         for name in ("max_norm", "clip_norm", "clip_value"):
             self._check_optional(name, partial(number, closed_low=False))
+        self._check_optional("ema", partial(number, high=1.0, closed_low=False))
         for name in ("warmup", "l1", "l2", "weight_decay"):
             assign(self, **{name: number(name, getattr(self, name))})
         for name in ("shuffle", "gradient_norms"):
@@ -120,7 +125,7 @@ class TrainSpec:
             assign(self, **{name: check(name, value)})
 
     def _check_lbfgs(self) -> None:
-        for name in ("weight_decay", "max_norm", "clip_norm", "clip_value"):
+        for name in ("weight_decay", "max_norm", "clip_norm", "clip_value", "ema"):
             if getattr(self, name):
                 raise SpecError(f"{name} does not go with lbfgs, whose line search owns the step.")
 

@@ -138,6 +138,8 @@ class Engine:
             bind_dropout(self.work, deterministic)
         if deterministic:
             self.work.job.gradient_only()
+        elif train.ema is not None and state.average.size:
+            self.work.job.average_into(state.average, train.ema)
         prepare("train", self.threads)
         self._exchange = exchange
         if exchange is not None:

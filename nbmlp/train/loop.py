@@ -92,9 +92,13 @@ class Loop:
             self._check = run.check = interrupt.check
             callbacks.restore(self._resume.carried)
             run.announce()
-            self._prepare(run)
-            run.announce()  # compiled: the first epoch may take a while
-            self._epochs(run)
+            self._state.begin_updates(self._train.ema is not None)
+            try:
+                self._prepare(run)
+                run.announce()  # compiled: the first epoch may take a while
+                self._epochs(run)
+            finally:
+                self._state.end_updates()
             run.warn_of_skipped(stacklevel=4)
             self.failure = self.failure or run.bind().first_skip
             run.finish()
@@ -148,11 +152,16 @@ class Loop:
 
     def _record(self, run: Epochs, data_loss: float) -> None:
         """Validate, and end the epoch."""
-        val_loss, val_score = None, None
-        if self._validation and self._predictor:
-            outputs, val_loss = self._predictor.outputs_and_loss(self._validation.rows, self._check)
-            val_score = self._validation.score(outputs)
-        run.record(data_loss, run.bind().penalty(), val_loss, val_score)
+        penalty = run.bind().penalty()
+        with self._state.between_updates():
+            run.record(data_loss, penalty, *self._validate())
+
+    def _validate(self) -> tuple[float | None, float | None]:
+        """Loss and score of the validation rows, if there are any."""
+        if not (self._validation and self._predictor):
+            return None, None
+        outputs, loss = self._predictor.outputs_and_loss(self._validation.rows, self._check)
+        return loss, self._validation.score(outputs)
 
 
 @functools.lru_cache

@@ -14,7 +14,7 @@ __all__ = ["Snapshot"]
 
 
 class Snapshot:
-    """Weights, the optimizer's vectors and where the job stood.
+    """Weights, their average, the optimizer's vectors and where the job stood.
 
     Parameters
     ----------
@@ -31,7 +31,8 @@ class Snapshot:
 
     def __init__(self, work: Workspace, batches: NDArray[np.float64]) -> None:
         self._work, self._job, self._batches = work, work.job, batches
-        self._live = [work.state.theta, work.state.slots, work.block_norms]
+        state = work.state
+        self._live = [state.theta, state.slots, state.average, work.block_norms]
         self._kept = [np.empty_like(array) for array in self._live]
         self.cursor = Cursor()
         self._gradient: NDArray[Any] | None = None

@@ -244,6 +244,11 @@ class Job:
         if by_block:
             self._bind("descend", "sum_squares")
 
+    def average_into(self, mean: NDArray[Any], decay: float) -> None:
+        """After each update, bring a moving average of all parameters up to date."""
+        self._set(mean_weights=address(mean), ema=decay)
+        self._bind("average")
+
     def finish_gradients(self) -> None:
         """There are gradients that others follow from, and copies of weights to be renewed."""
         self._set(completes=1)

@@ -61,6 +61,7 @@ _BOUNDS: dict[str, Any] = {
     "max_norm": Positive,
     "clip_norm": Positive,
     "clip_value": Positive,
+    "ema": Annotated[float, Field(gt=0.0, lt=1.0)],
     "seed": Annotated[int, Field(ge=0, le=2**31 - 1)],
 }
 #: Settings that a server does not take, and why.
