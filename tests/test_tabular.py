@@ -21,6 +21,9 @@ from nbmlp import (
     TrainingWarning,
 )
 from nbmlp.tabular import fitting
+from nbmlp.tabular.measures import Truth, measure_of
+from nbmlp.tabular.select import select
+from nbmlp.tabular.targets import Targets
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(240, 4))
@@ -212,3 +215,14 @@ def _bytes_of(trainee: Any) -> int:
     if trainee.state is not None:
         held += [trainee.state.theta, trainee.state.slots]
     return sum(array.nbytes for array in held if array is not None)
+
+
+def test_half_of_the_weight_is_shared_by_the_better_half() -> None:
+    targets = Targets.fit(Y, "regression")
+    truth = Truth(targets, targets.encode(Y, len(Y)))
+    above, below, bad = (truth.codes + shift for shift in (0.3, -0.35, 5.0))
+    weights, value = select([bad, above, below, bad], truth, measure_of(None, targets), 2)
+    np.testing.assert_allclose(weights, [0, 0.5, 0.5, 0])
+    np.testing.assert_allclose(value, 0.025 * targets.scale, rtol=1e-6)
+    weights, _ = select([above, bad], truth, measure_of(None, targets), 9)
+    np.testing.assert_allclose(weights, [1, 0])

@@ -123,7 +123,7 @@ class Race:
             self.board.history.stop_reason = self.cut or "epochs done"
 
     def _wave(self, start: int, wave: list[Trainee]) -> None:
-        for epoch, share in self.preset.rungs:
+        for epoch, share in self.preset.rests:
             self._advance(wave, epoch)
             with self._lock:
                 if (start, epoch) not in self._passed and not self.cut:

