@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from bench.machine import describe
-from bench.tables import cells, data, promises, ranks
+from bench.tables import cells, data, promises, ranks, tuned
 from bench.tables.__main__ import keys_of, main, parser
 from bench.tables.cells import Key, Outcome, Store, run_missing
 from bench.tables.peers import CONTESTANTS
@@ -21,6 +23,7 @@ from bench.tables.report import (
     means,
     normalised,
     overview,
+    quiet_told,
     total_ratio,
     wins,
 )
@@ -169,6 +172,7 @@ def test_a_cell_is_measured_in_a_process_of_its_own(data_dir: Path) -> None:
     assert found.log_loss is None
     assert found.fit > 0
     assert found.fit_cpu > 0
+    assert found.others is None or found.others >= 0
     assert found.versions["scikit-learn"]
     assert found.machine["cores"] == 1
     assert Outcome.from_json(found.to_json()) == found
@@ -211,6 +215,37 @@ def test_command(
     assert "choose from nbmlp-fast" in capsys.readouterr().err
 
 
+def test_a_search_keeps_the_best_and_begins_with_the_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A model here is what it predicts; the right answer is 1."""
+    asked, timeouts = [], []
+
+    class Study:
+        def optimize(self, objective, timeout: float) -> None:
+            timeouts.append(timeout)
+            assert [objective(value) for value in (0.9, 1.2)] == pytest.approx([0.01, 0.04])
+
+    def fit(problem, settings: dict, trees: int, patience: int, deadline: float):
+        asked.append(settings)
+        value = settings.get("value", 1.5)
+        return SimpleNamespace(predict=lambda X: np.full(len(X), value)), problem, lambda X: X
+
+    optuna = SimpleNamespace(
+        logging=SimpleNamespace(set_verbosity=lambda level: None, WARNING=0),
+        samplers=SimpleNamespace(TPESampler=lambda seed: None),
+        create_study=lambda sampler: Study(),
+    )
+    monkeypatch.setitem(sys.modules, "optuna", optuna)
+    monkeypatch.setitem(tuned.SEARCHES, "made", (fit, lambda trial: {"value": trial}))
+    table = data.Table("made", data.REGRESSION, {"x": np.arange(50.0)}, np.ones(50))
+    problem = make_problem(table, table.split(0), 0, 1, 60.0)[0]
+    model, _, _ = tuned.search(problem, "made")
+    assert model.predict([0]) == [0.9]
+    assert asked == [{}, {"value": 0.9}, {"value": 1.2}]
+    assert 0 < timeouts[0] <= 60
+
+
 # -- arithmetic
 
 HAND = {
@@ -244,6 +279,13 @@ def test_results_compare_the_seeds_that_all_have() -> None:
     assert Results(made, development=True).seeds("t", ("catboost",)) == [3]
     assert "| t     | 3.2000     | **0.2000** |" in means(results, "error")
     assert "| lightgbm   | 0.000" in overview(results)
+
+
+def test_seconds_of_a_busy_machine_are_not_to_be_taken() -> None:
+    quiet, busy = (outcome(Key("t", "lightgbm", s), others=s / 2) for s in range(2))
+    assert quiet_told(Results([quiet])).endswith("0.00 at most.")
+    assert "NOT QUIET during 1: take no" in quiet_told(Results([quiet, busy]))
+    assert quiet_told(Results([outcome(Key("t", "lightgbm", 0))])) == ""
 
 
 def test_ranks_by_demsar() -> None:

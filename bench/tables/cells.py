@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.machine import describe, installed
+from bench.machine import busy_seconds, describe, installed
 from bench.tables.data import CLASSES, Split, Table, load
 from bench.tables.peers import CONTESTANTS, OURS
 from bench.tables.problem import make_problem, scores
@@ -69,6 +69,8 @@ class Outcome:
         Seconds of the clock.
     fit_cpu, predict_cpu : float
         Seconds of all processors, child processes included.
+    others : float or None
+        Cores that other processes used during `fit`, where the system tells.
     mebibytes : float
         The most memory that the process held.
     failed : str
@@ -84,6 +86,7 @@ class Outcome:
     predict: float = 0.0
     fit_cpu: float = 0.0
     predict_cpu: float = 0.0
+    others: float | None = None
     mebibytes: float = 0.0
     failed: str = ""
     versions: dict[str, str] | None = None
@@ -106,17 +109,20 @@ class Outcome:
 
 
 class Clock(NamedTuple):
-    """Seconds of the clock and of all processors."""
+    """Seconds of the clock and of all processors; cores that other processes used meanwhile."""
 
     wall: float
     cpu: float
+    others: float | None
 
 
 def timed(work: Callable[..., Any], *args: Any) -> tuple[Any, Clock]:
     """What it returns, and how long it took."""
-    cpu, start = cpu_seconds(), time.perf_counter()
+    busy, cpu, start = busy_seconds(), cpu_seconds(), time.perf_counter()
     found = work(*args)
-    return found, Clock(time.perf_counter() - start, cpu_seconds() - cpu)
+    cpu, wall, after = cpu_seconds() - cpu, time.perf_counter() - start, busy_seconds()
+    known = busy is not None and after is not None
+    return found, Clock(wall, cpu, max(0.0, (after - busy - cpu) / wall) if known else None)
 
 
 def cpu_seconds() -> float:
@@ -145,7 +151,7 @@ def measure(key: Key) -> Outcome:
     predicted, asked = timed(predict, X)
     return Outcome(
         key, **scores(table, y, predicted), rows=len(y), fit=fit.wall, predict=asked.wall,
-        fit_cpu=fit.cpu, predict_cpu=asked.cpu,
+        fit_cpu=fit.cpu, predict_cpu=asked.cpu, others=fit.others,
         mebibytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         versions={p: v for p in PACKAGES if (v := installed(p))}, machine=describe(),
     )  # fmt: skip

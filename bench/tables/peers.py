@@ -120,12 +120,17 @@ def catboost_tuned(problem: Problem) -> Predict:
 
 
 def realmlp(problem: Problem) -> Predict:
-    """RealMLP-TD of pytabkit, its published defaults."""
+    """RealMLP-TD of pytabkit, its published defaults; gaps in numbers, which it refuses, filled."""
     from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
 
     kind = RealMLP_TD_Regressor if problem.labels is None else RealMLP_TD_Classifier
     model = kind(device="cpu", random_state=problem.seed, n_threads=problem.cores)
-    prepare = tuned.with_categories(problem)
+    medians = problem.X.median(numeric_only=True).fillna(0.0)
+    coded = tuned.with_categories(problem)
+
+    def prepare(X: Any) -> Any:
+        return coded(X.fillna(medians))
+
     model.fit(prepare(problem.X), problem.y, prepare(problem.X_val), problem.y_val)
     return predictor(model, problem, prepare)
 

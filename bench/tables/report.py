@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import geometric_mean, mean
+from statistics import geometric_mean, mean, median
 from typing import Any
 
 from bench.results import markdown
 from bench.tables.cells import Outcome
+from bench.tables.data import READERS
 from bench.tables.peers import CONTESTANTS
 
 __all__ = ["Results", "Row"]
 
+#: Cores that others may use during a fit before the report says so.
+QUIET = 0.2
 #: What is shown of a cell: a field of `Outcome`, its unit and its figures.
 SHOWN = {
     "error": ("Error: share of wrong classes, or RMSE over the target's deviation", "{:.4f}"),
@@ -80,8 +83,9 @@ class Results:
 
     @property
     def tables(self) -> list[str]:
-        """With any cell, in the order of their first one."""
-        return list(dict.fromkeys(table for table, _ in self.cells))
+        """With any cell."""
+        found = dict.fromkeys(table for table, _ in self.cells)
+        return sorted(found, key=[*READERS, *found].index)
 
     @property
     def contestants(self) -> list[str]:
@@ -202,6 +206,20 @@ def overview(results: Results) -> str:
     return markdown(rows)
 
 
+def quiet_told(results: Results) -> str:
+    """How much others did during the fits; nothing where no cell knows."""
+    cells = (outcome for cells in results.cells.values() for outcome in cells.values())
+    others = [outcome.others for outcome in cells if outcome.others is not None]
+    if not others:
+        return ""
+    told = (
+        f"Other processes used {median(others):.2f} cores (median over {len(others)} fits),"
+        f" {max(others):.2f} at most."
+    )
+    busy = sum(value > QUIET for value in others)
+    return told + (f" NOT QUIET during {busy}: take no seconds of the clock." if busy else "")
+
+
 def seeds_told(results: Results) -> str:
     """Which seeds there are, where not all have the same."""
     groups: dict[tuple[int, ...], list[str]] = {}
@@ -216,7 +234,7 @@ def seeds_told(results: Results) -> str:
 
 def report(results: Results) -> str:
     """All tables."""
-    parts = [f"{seeds_told(results)}.", overview(results)]
+    parts = [f"{seeds_told(results)}. {quiet_told(results)}".strip(), overview(results)]
     for field, (title, _) in SHOWN.items():
         parts.append(f"**{title}**, means over the seeds\n\n{means(results, field)}")
     return "\n\n".join(part for part in parts if part)

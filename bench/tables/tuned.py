@@ -159,7 +159,7 @@ def search(problem: Problem, name: str) -> Fitted:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     deadline = time.perf_counter() + problem.seconds
     fit, settings = SEARCHES[name]
-    best = fit(problem, {}, 1000, PATIENCE)
+    best = fit(problem, {}, 1000, PATIENCE, deadline)
     least = validation_error(best)
 
     def objective(trial: Any) -> float:
