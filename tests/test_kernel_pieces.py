@@ -72,7 +72,7 @@ def test_gemm_shapes(T, transposed, depth):
     """Every number of rows and panels; beta = 0 does not read C, which is NaN."""
     rng = np.random.default_rng(depth)
     for m, panels in itertools.product(range(1, 41), range(1, 8)):
-        if depth > 100 and (m + panels) % 5:
+        if depth > 100 and (m + panels) % 11 != 2:  # one row of one panel, and some others
             continue
         p = Product(T, m, panels, depth, transposed, rng)
         p.check(p.run(matrix(T, m, panels)), p.A @ p.B)
