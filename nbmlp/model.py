@@ -14,6 +14,7 @@ from nbmlp.coding import TargetCoding
 from nbmlp.data import ColumnPlan
 from nbmlp.errors import ModelFileError, NotFittedError
 from nbmlp.io import model_file
+from nbmlp.names import PROBABLE
 from nbmlp.net import Net
 from nbmlp.parameters import Parameters
 from nbmlp.predict import Predictor
@@ -106,6 +107,11 @@ class Model(Parameters):
         """Labels in the order of the outputs; None for regression."""
         labels = self.coding.labels
         return None if labels is None else labels.all()
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether :meth:`predict_proba` has an answer."""
+        return self.classes is not None and self.model_spec.output in PROBABLE
 
     def get_flat(self) -> NDArray[Any]:
         """Copy of all parameters in one vector: W1 row by row, b1, W2, b2, ..."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from nbmlp.checks import number, whole
+from nbmlp.errors import SpecError
 
-__all__ = ["Diagnosing", "Learning", "Outputs", "Parts", "Scanning", "Source"]
+__all__ = ["Diagnosing", "Ensemble", "Learning", "Outputs", "Parts", "Scanning", "Source", "take"]
 
 #: One column or several, by name or number.
 Columns = str | int | list[str | int]
@@ -98,6 +100,32 @@ class Learning:
 
 
 @dataclass(frozen=True)
+class Ensemble:
+    """Many nets instead of one.
+
+    Attributes
+    ----------
+    preset : name
+        Train nets whose settings are drawn, on all cores, and keep those whose average is best on
+        held-out rows: ``default``, ``best``, or ``fast`` for one net. Settings of one net do not
+        go with it.
+    members : int
+        Nets to train, instead of the preset's.
+    time_limit : float
+        Seconds after which what has been trained counts.
+    """
+
+    preset: str | None = None
+    members: int | None = None
+    time_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("members", "time_limit"):
+            if self.preset is None and getattr(self, name) is not None:
+                raise SpecError(f"--{name.replace('_', '-')} goes with --preset.")
+
+
+@dataclass(frozen=True)
 class Scanning:
     """What a scan of batch sizes tries.
 
@@ -161,3 +189,12 @@ class Outputs:
     resume: bool = False
     json: bool = False
     quiet: bool = False
+
+
+Group = TypeVar("Group", Source, Parts, Learning, Outputs, Ensemble, Scanning, Diagnosing)
+
+
+def take(cls: type[Group], values: dict[str, Any]) -> Group:
+    """The options of one group, out of `values`."""
+    names = [f.name for f in fields(cls) if f.name in values]
+    return cls(**{name: values.pop(name) for name in names})

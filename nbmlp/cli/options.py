@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nbmlp.cli.groups import Diagnosing, Learning, Outputs, Parts, Scanning, Source
+from nbmlp.cli.groups import Diagnosing, Ensemble, Learning, Outputs, Parts, Scanning, Source
 from nbmlp.errors import SpecError, unknown_name
 from nbmlp.names import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS
 from nbmlp.optimizers import OPTIMIZERS
@@ -208,7 +208,7 @@ def _group(
 
 
 #: The functions that these go to check all values themselves.
-_CHECKED = (Scanning, Diagnosing)
+_CHECKED = (Scanning, Diagnosing, Ensemble)
 _MODEL = _settings(MODEL_SETTINGS, "Net")
 _TRAINING = (
     *_settings(("task", "class_weight", "learning_rate"), "Training"),
@@ -218,7 +218,14 @@ _TRAINING = (
 #: The options of each command.
 DATA = _group(Source, "Data")
 GRADIENTS = (*DATA, *_MODEL, *_TRAINING)
-TRAIN = (*DATA, *_group(Parts, "Data"), *_MODEL, *_TRAINING, *_group(Outputs, "Output"))
+TRAIN = (
+    *DATA,
+    *_group(Parts, "Data"),
+    *_group(Ensemble, "Many nets"),
+    *_MODEL,
+    *_TRAINING,
+    *_group(Outputs, "Output"),
+)
 _PICTURE = {"plot": "Draw the result here (.png, .pdf or .svg)."}
 _FILES = ("out", "log", "checkpoint", "replay", "resume")
 _SHOWN_ONLY = _group(Outputs, "Output", _FILES, _PICTURE)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from nbmlp.cli import files, report
 from nbmlp.data.origin import Origin
 from nbmlp.errors import DataError
-from nbmlp.names import PROBABLE
 
 if TYPE_CHECKING:
     from nbmlp.data import Dataset
     from nbmlp.mlp import MLP
+    from nbmlp.tabular.model import TabularModel
 
 __all__ = ["Predictions", "pick_row", "predict_rows", "print_row"]
 
@@ -61,12 +61,12 @@ def _texts(values: NDArray[Any]) -> NDArray[np.str_]:
     return np.char.mod(f"%.{digits}g", values)
 
 
-def predict_rows(model: MLP, data: Dataset, proba: bool) -> Predictions:
+def predict_rows(model: MLP | TabularModel, data: Dataset, proba: bool) -> Predictions:
     """Predict all rows.
 
     Parameters
     ----------
-    model : MLP
+    model : MLP or TabularModel
     data : Dataset
     proba : bool
         Add a column with each class's probability.
@@ -101,12 +101,12 @@ def pick_row(data: Dataset, row: int) -> Dataset:
     return data.take(np.array([row]))
 
 
-def print_row(model: MLP, data: Dataset, row: int, as_json: bool) -> None:
+def print_row(model: MLP | TabularModel, data: Dataset, row: int, as_json: bool) -> None:
     """Predict one row and say so, beside the truth where the data tell it.
 
     Parameters
     ----------
-    model : MLP
+    model : MLP or TabularModel
     data : Dataset
     row : int
         Counted from 0.
@@ -128,9 +128,9 @@ def print_row(model: MLP, data: Dataset, row: int, as_json: bool) -> None:
     print(sentence + ("" if truth is None else f"; the data say {_worded(truth)}"))
 
 
-def _shares(model: MLP, one: Dataset) -> dict[str, float] | None:
+def _shares(model: MLP | TabularModel, one: Dataset) -> dict[str, float] | None:
     """Probability of each label, where the net gives any."""
-    if model.classes is None or model.model_spec.output not in PROBABLE:
+    if model.classes is None or not model.gives_probabilities:
         return None
     shares = model.predict_proba(one.X)[0]
     return dict(zip(map(str, model.classes.tolist()), shares.tolist(), strict=True))

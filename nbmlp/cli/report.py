@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nbmlp.diagnostics.scan_result import BatchScan
     from nbmlp.diagnostics.user_code import FunctionReport
     from nbmlp.mlp import MLP
+    from nbmlp.tabular.model import TabularModel
 
 __all__ = [
     "describe",
@@ -34,10 +35,12 @@ __all__ = [
     "print_gradients",
     "print_info",
     "print_json",
+    "print_pairs",
     "print_scan",
     "print_training",
     "progress",
     "results",
+    "worded",
 ]
 
 _SHORT = {"mean_squared_error": "mse", "mean_absolute_error": "mae"}
@@ -49,7 +52,8 @@ def print_json(values: Mapping[str, Any]) -> None:
     print(json.dumps(without_special(values), allow_nan=False))
 
 
-def _print_pairs(title: str, pairs: list[tuple[str, str]]) -> None:
+def print_pairs(title: str, pairs: list[tuple[str, str]]) -> None:
+    """A table of two columns of text."""
     table = Table(show_header=False, box=ROUNDED)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -60,14 +64,14 @@ def _print_pairs(title: str, pairs: list[tuple[str, str]]) -> None:
     console.print(table)
 
 
-def _measures(model: MLP, data: Dataset) -> dict[str, float]:
+def _measures(model: MLP | TabularModel, data: Dataset) -> dict[str, float]:
     assert data.y is not None
     with data.names.telling():
         found = model.evaluate(data.X, data.y)
     return {_SHORT.get(name, name): value for name, value in found.items()}
 
 
-def _worded(measures: Mapping[str, float]) -> list[tuple[str, str]]:
+def worded(measures: Mapping[str, float]) -> list[tuple[str, str]]:
     """The measures that people ask for first, as text."""
     if "error" in measures:
         return [("error", f"{measures['error']:.2%}"), ("loss", f"{measures['loss']:.4g}")]
@@ -123,7 +127,7 @@ def describe(model: MLP) -> str:
 
 def _shown_part(name: str, result: Mapping[str, Any], origin: str) -> list[tuple[str, str]]:
     measures = {k.removeprefix(f"{name}_"): v for k, v in result.items() if k.startswith(name)}
-    (first, value), *rest = _worded(measures)
+    (first, value), *rest = worded(measures)
     rows = f"{measures['rows']:,} rows{origin}"
     lines = [(f"{name} {first}", f"{value}  ({rows})")]
     return lines if "error" in measures else [*lines, *((f"{name} {k}", v) for k, v in rest)]
@@ -155,16 +159,16 @@ def print_training(model: MLP, rows: Rows, result: Mapping[str, Any], outputs: O
         "checkpoint": outputs.checkpoint,
     }  # fmt: skip
     pairs += [(name, path) for name, path in written.items() if path is not None]
-    _print_pairs(rows.train.source, pairs)
+    print_pairs(rows.train.source, pairs)
 
 
-def print_evaluation(model: MLP, data: Dataset, as_json: bool) -> None:
+def print_evaluation(model: MLP | TabularModel, data: Dataset, as_json: bool) -> None:
     """Measures of a model on data with targets."""
     measures = _measures(model, data)
     if as_json:
         print_json({"rows": len(data), **measures})
     else:
-        _print_pairs(data.source, [("rows", f"{len(data):,}"), *_worded(measures)])
+        print_pairs(data.source, [("rows", f"{len(data):,}"), *worded(measures)])
 
 
 def print_gradients(checked: GradientReport | FunctionReport, as_json: bool, source: str) -> None:
@@ -230,9 +234,9 @@ def print_info(model: MLP, path: str, as_json: bool) -> None:
             }
         )  # fmt: skip
         return
-    _print_pairs(path, _about(model, origin, columns, labels))
+    print_pairs(path, _about(model, origin, columns, labels))
     for title, values in settings.items():
-        _print_pairs(f"{title} settings", [(k, _setting(v)) for k, v in values.items()])
+        print_pairs(f"{title} settings", [(k, _setting(v)) for k, v in values.items()])
 
 
 def _about(

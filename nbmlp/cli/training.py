@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbmlp.cli import files, report
 from nbmlp.cli.failures import FAILED, say
-from nbmlp.cli.groups import Diagnosing, Learning, Outputs, Parts, Scanning, Source
+from nbmlp.cli.groups import (
+    Diagnosing,
+    Ensemble,
+    Learning,
+    Outputs,
+    Parts,
+    Scanning,
+    Source,
+    take,
+)
 from nbmlp.cli.rows import Rows, read_training
 from nbmlp.errors import SpecError
 
@@ -18,14 +26,6 @@ if TYPE_CHECKING:
     from nbmlp.mlp import MLP
 
 __all__ = ["check_gradients", "scan", "train", "why"]
-
-Group = TypeVar("Group", Source, Parts, Learning, Outputs, Scanning, Diagnosing)
-
-
-def _take(cls: type[Group], values: dict[str, Any]) -> Group:
-    """The options of one group, out of `values`."""
-    names = [f.name for f in fields(cls) if f.name in values]
-    return cls(**{name: values.pop(name) for name in names})
 
 
 class _Task(NamedTuple):
@@ -43,8 +43,8 @@ def _understand(values: dict[str, Any]) -> _Task:
     from nbmlp.mlp import MLP
 
     values = dict(values)
-    source, parts = _take(Source, values), _take(Parts, values)
-    learning, outputs = _take(Learning, values), _take(Outputs, values)
+    source, parts = take(Source, values), take(Parts, values)
+    learning, outputs = take(Learning, values), take(Outputs, values)
     return _Task(source, parts, learning, outputs, MLP(**values))
 
 
@@ -82,6 +82,11 @@ def train(values: dict[str, Any], config: str | None) -> int:
         Settings, data or files are wrong, or the training diverged; nothing was written then
         but the log and the checkpoint of the epochs done.
     """
+    if values.get("preset") is not None:
+        from nbmlp.cli import tabular
+
+        return tabular.train(values, config)
+    Ensemble(**{n: values[n] for n in ("members", "time_limit") if n in values})
     task = _understand(values)
     outputs, model = task.outputs, task.model
     if "ties" in values and task.learning.early_stopping is None:
@@ -169,7 +174,7 @@ def scan(values: dict[str, Any], config: str | None) -> int:
         0, or 1 when Ctrl-C ended the scan early.
     """
     values = dict(values)
-    wanted = _take(Scanning, values)
+    wanted = take(Scanning, values)
     task = _understand(values)
     outputs, model = task.outputs, task.model
     files.check_outputs({"plot": outputs.plot}, (task.source.data, task.parts.test, config))
@@ -204,7 +209,7 @@ def why(values: dict[str, Any], config: str | None) -> int:
         0 if nothing is wrong, else 1.
     """
     values = dict(values)
-    wanted = _take(Diagnosing, values)
+    wanted = take(Diagnosing, values)
     task = _understand(values)
     outputs, model = task.outputs, task.model
     files.check_outputs({"plot": outputs.plot}, (task.source.data, task.parts.test, config))

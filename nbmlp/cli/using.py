@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbmlp.cli import files, prediction, report
+from nbmlp.cli import files, prediction, report, tabular
 from nbmlp.cli.failures import FAILED
 from nbmlp.cli.groups import Source
 from nbmlp.cli.rows import read_again
@@ -10,6 +10,7 @@ from nbmlp.diagnostics.replay import replay as repeat
 from nbmlp.errors import SpecError
 from nbmlp.mlp import MLP
 from nbmlp.plan import Outline
+from nbmlp.tabular.loading import load_plain
 from nbmlp.tuning import SUB_BATCH, available_threads
 
 __all__ = ["evaluate", "info", "plan", "predict", "replay"]
@@ -30,7 +31,7 @@ def predict(
     if row is not None and (proba or out is not None):
         raise SpecError("--row prints one row in words: leave --proba and --out away.")
     files.check_outputs({"out": out}, (path, source.data))
-    model = MLP.load(path)
+    model = load_plain(path)
     data = read_again(model.notes, source, part)
     if row is not None:
         prediction.print_row(model, data, row, as_json)
@@ -41,7 +42,7 @@ def predict(
 
 def evaluate(path: str, source: Source, part: str | None, as_json: bool) -> int:
     """Measure a model on data."""
-    model = MLP.load(path)
+    model = load_plain(path)
     data = read_again(model.notes, source, part, targets=True)
     report.print_evaluation(model, data, as_json)
     return 0
@@ -49,7 +50,11 @@ def evaluate(path: str, source: Source, part: str | None, as_json: bool) -> int:
 
 def info(path: str, as_json: bool) -> int:
     """Show a model."""
-    report.print_info(MLP.load(path), path, as_json)
+    model = load_plain(path)
+    if isinstance(model, MLP):
+        report.print_info(model, path, as_json)
+    else:
+        tabular.print_info(model, path, as_json)
     return 0
 
 

@@ -111,7 +111,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
     def columns(self) -> list[Told]:
         """What became of each column of the table, and why."""
         check_is_fitted(self)
-        return self.model_.plans[0].told()
+        return self.model_.columns
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")

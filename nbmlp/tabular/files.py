@@ -18,7 +18,7 @@ from nbmlp.state import State
 from nbmlp.tabular.model import Kept, TabularModel, bare_state
 from nbmlp.tabular.targets import Targets
 
-__all__ = ["KIND", "load", "save"]
+__all__ = ["KIND", "load", "packed", "save", "unpacked"]
 
 KIND = "tabular model"
 #: Nets and column plans that a file may have.
@@ -31,14 +31,8 @@ def _named(state: State) -> dict[str, NDArray[Any]]:
     return {f"layer{block.layer + 1}.{part.name}": view for block, part, view in state.parts()}
 
 
-def save(model: TabularModel, path: _Path) -> None:
-    """Write a model, whole or not at all.
-
-    Raises
-    ------
-    ModelFileError
-        It cannot be written; a file that was there is untouched.
-    """
+def packed(model: TabularModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """All of a model as named arrays and plain values."""
     arrays: dict[str, NDArray[Any]] = {
         f"member{i}.{name}": np.ascontiguousarray(values)
         for i, kept in enumerate(model.kept)
@@ -55,7 +49,18 @@ def save(model: TabularModel, path: _Path) -> None:
         ],
         "notes": model.notes,
     }  # fmt: skip
-    write(path, arrays, metadata, kind=KIND)
+    return arrays, metadata
+
+
+def save(model: TabularModel, path: _Path) -> None:
+    """Write a model, whole or not at all.
+
+    Raises
+    ------
+    ModelFileError
+        It cannot be written; a file that was there is untouched.
+    """
+    write(path, *packed(model), kind=KIND)
 
 
 def load(path: _Path, threads: int | None = None) -> TabularModel:
@@ -69,16 +74,17 @@ def load(path: _Path, threads: int | None = None) -> TabularModel:
     arrays, metadata = read(path, kind=KIND)
     check_features(path, metadata.get("features", ()))
     try:
-        return _model(arrays, metadata, threads)
+        return unpacked(arrays, metadata, threads)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, NbmlpError) as error:
         raise ModelFileError(
             f"{os.fspath(path)} is not a model that fits together: {error}"
         ) from error
 
 
-def _model(
+def unpacked(
     arrays: dict[str, NDArray[Any]], metadata: dict[str, Any], threads: int | None
 ) -> TabularModel:
+    """The inverse of :func:`packed`; whatever does not fit together raises an error."""
     targets = Targets.from_dict(metadata["targets"])
     members, plans = metadata["members"], metadata["plans"]
     if not (0 < len(members) <= _MOST and 0 < len(plans) <= _MOST):

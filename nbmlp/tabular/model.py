@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from nbmlp import tuning
+from nbmlp import metrics, tuning
 from nbmlp.data import ColumnPlan, Table
+from nbmlp.data.columns import Told
 from nbmlp.errors import DataError, NotFittedError
+from nbmlp.io.metadata import decode, encode
 from nbmlp.optimizers import SGD
 from nbmlp.plan import make_plan
 from nbmlp.predict import Predictor, Rows
@@ -79,8 +81,32 @@ class TabularModel:
         return f"TabularModel({self.targets.task}, {len(self.kept)} nets)"
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but buffers, which are made anew."""
-        return self.__dict__ | {"_predictors": None}
+        """Arrays and text alone, as in a file: pickles and skops take no other types along."""
+        from nbmlp.tabular.files import packed
+
+        arrays, metadata = packed(self)
+        return {"arrays": arrays, "metadata": encode(metadata), "threads": self.threads}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from nbmlp.tabular.files import unpacked
+
+        found = unpacked(state["arrays"], decode(state["metadata"]), state["threads"])
+        self.__dict__.update(found.__dict__)
+
+    @property
+    def classes(self) -> NDArray[Any] | None:
+        """Labels in the order of the probabilities; None for numbers and several labels a row."""
+        return self.targets.classes
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether :meth:`predict_proba` has an answer."""
+        return self.targets.task != "regression"
+
+    @property
+    def columns(self) -> list[Told]:
+        """What became of each column of the table, and why."""
+        return self.plans[0].told()
 
     # -- training
 
@@ -173,6 +199,23 @@ class TabularModel:
         centre = self.targets.decode(outputs)
         half = half[:, 0] if centre.ndim == 1 else half
         return centre - half, centre + half
+
+    def evaluate(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> dict[str, float]:
+        """Loss (log loss, or the mean squared error) and measures on data; see :class:`MLP`."""
+        y, coding, outputs = np.asarray(y), self.targets.coding, self.outputs(X)
+        if coding is None:
+            wrong = (self.targets.decode(outputs) != y).any(axis=1)
+            error = metrics.accuracy(wrong, np.ones(len(wrong), np.bool_), sample_weight)
+            return {"error": error, "accuracy": 1.0 - error}
+        if coding.labels is None:
+            outputs = self.targets.clipped(outputs)
+            found = coding.evaluate(y, outputs, sample_weight)
+            return {"loss": found["mean_squared_error"], **found}
+        shares, labels = self.targets.probabilities(outputs), coding.labels.all()
+        loss = metrics.log_loss(y, shares, labels=labels, sample_weight=sample_weight)
+        return {"loss": loss, **coding.evaluate(y, outputs, sample_weight)}
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities (rows, classes)."""

@@ -19,7 +19,7 @@ __all__ = ["restore", "save"]
 
 _KIND = "tabular checkpoint"
 _Path = str | os.PathLike[str]
-_ARRAYS = ("theta", "slots", "weights", "outputs")
+_ARRAYS = ("theta", "slots", "average", "weights", "outputs")
 
 
 def save(
@@ -95,6 +95,10 @@ def _bring(
         raise ValueError("a net has another number of parameters")
     np.copyto(state.theta, theta)
     np.copyto(state.slots, slots)
+    if (average := arrays["average"]) is not None:
+        state.begin_updates(averaged=True)
+        np.copyto(state.average, average)
+        state.end_updates()
     counts = values["counts"]
     state.step, state.epoch = int(counts["step"]), int(counts["epoch"])
     state.plateau = PlateauState(**counts["plateau"])

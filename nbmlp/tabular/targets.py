@@ -107,13 +107,20 @@ class Targets:
         """Labels, a matrix of 0 and 1, or numbers within the range of training."""
         if self.coding is None:
             return (outputs > 0.5).astype(np.int64)
-        if self.task == "classes":
-            return self.coding.decode(outputs)
         values = self.coding.decode(outputs)
-        one = values.ndim == 1
-        low, high = (bounds[0] if one else bounds for bounds in (self.low, self.high))
-        clipped: NDArray[Any] = np.clip(values, low, high)
-        return clipped
+        if self.task == "classes":
+            return values
+        low, high = (bounds[0] if values.ndim == 1 else bounds for bounds in (self.low, self.high))
+        within: NDArray[Any] = np.clip(values, low, high)
+        return within
+
+    def clipped(self, outputs: Floats) -> Floats:
+        """Outputs whose numbers lie within the range of training; others as they are."""
+        scale = None if self.coding is None else self.coding.scale
+        if scale is None:
+            return outputs
+        low, high = (scale.of(np.array(bounds)) for bounds in (self.low, self.high))
+        return np.clip(outputs, low, high)
 
     def probabilities(self, outputs: Floats) -> Floats:
         """Of each class (rows, classes), or of each label (rows, labels)."""

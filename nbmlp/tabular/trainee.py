@@ -134,7 +134,8 @@ class Trainee:
         """Bytes that it takes at most between two stretches, its history left out."""
         own = sum((b.rows * b.row for b in make_plan(self.spec, 1).blocks), 0)
         element = self.spec.element.compute_bytes
-        return own * element * (2 + len(self.train.optimizer.slots))
+        vectors = 2 + len(self.train.optimizer.slots) + (self.train.ema is not None)
+        return own * element * vectors
 
     def advance(
         self, fold: Fold, measure: Measure, until: int, threads: int, observer: Observer
@@ -169,7 +170,9 @@ class Trainee:
         arrays: dict[str, NDArray[Any]] = {}
         counts: dict[str, Any] = {}
         if (state := self.state) is not None:
-            arrays |= {"theta": state.theta.copy(), "slots": state.slots.copy()}
+            arrays |= {"theta": state.trained.copy(), "slots": state.slots.copy()}
+            if state.averaged:
+                arrays["average"] = state.theta.copy()
             counts = {"step": state.step, "epoch": state.epoch, "plateau": asdict(state.plateau)}
         if self.weights is not None and self.outputs is not None:
             # Never written to: those of a better epoch take their place.

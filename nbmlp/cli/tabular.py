@@ -1,0 +1,204 @@
+"""``nbmlp train --preset``, and what the other commands print of an ensemble."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbmlp.cli import files, report
+from nbmlp.cli.failures import FAILED, say
+from nbmlp.cli.groups import Ensemble, Learning, Outputs, Parts, Source, take
+from nbmlp.cli.rows import Rows, read_training
+from nbmlp.data import Dataset, Table, infer_task
+from nbmlp.data.columns import table_of
+from nbmlp.errors import SpecError
+from nbmlp.train.history import brief_seconds
+
+if TYPE_CHECKING:
+    from nbmlp.tabular.fitting import Options, Trained
+    from nbmlp.tabular.model import TabularModel
+
+__all__ = ["print_info", "train"]
+
+#: Settings of MLP that an ensemble has, too, by what it calls them.
+_SHARED = {
+    "class_weight": "class_weight", "column_kinds": "column_kinds", "epochs": "epochs",
+    "eval_metric": "eval_metric", "seed": "seed", "threads": "jobs",
+}  # fmt: skip
+
+
+def train(values: dict[str, Any], config: str | None) -> int:
+    """Train an ensemble as the options say.
+
+    Parameters
+    ----------
+    values : dict
+        Of :data:`nbmlp.cli.options.TRAIN`, by name.
+    config : str or None
+        File that some came from; never written to.
+
+    Returns
+    -------
+    int
+        0, or 1 when Ctrl-C ended the training early.
+    """
+    from nbmlp.mlp import MLP
+    from nbmlp.tabular.model import TabularModel
+
+    values = dict(values)
+    ensemble, source = take(Ensemble, values), take(Source, values)
+    parts, learning = take(Parts, values), take(Learning, values)
+    outputs = take(Outputs, values)
+    options = _options(ensemble, parts, learning, outputs, values)
+    if outputs.resume and outputs.checkpoint is None:
+        raise SpecError("--resume needs --checkpoint, the file to go on from.")
+    written = {name: getattr(outputs, name) for name in ("out", "log", "checkpoint")}
+    files.check_outputs(written, (source.data, parts.test, config))
+    reader = MLP(task=values.get("task", "auto"), seed=options.seed)
+    rows = read_training(source, parts, Learning(standardise=True), reader)
+    task = str(values.get("task", "auto"))
+    task = infer_task(rows.targets) if task == "auto" else task
+    began = time.perf_counter()
+    with rows.train.names.telling():
+        model, found = TabularModel.fit(
+            _table(rows.train), rows.targets, task, options, extras=_extras(outputs)
+        )
+    seconds = time.perf_counter() - began
+    model.notes["origin"] = {**rows.origin.to_dict(), "table": True}
+    return _finish(model, found, rows, outputs, seconds)
+
+
+def _options(
+    ensemble: Ensemble, parts: Parts, learning: Learning, outputs: Outputs,
+    values: Mapping[str, Any],
+) -> Options:  # fmt: skip
+    """Settings of the ensemble; refuses what is said of one net."""
+    from nbmlp.tabular.fitting import Options
+    from nbmlp.tabular.recipe import preset_of
+
+    preset_of(ensemble.preset)
+    strange = [name for name in values if name not in _SHARED and name != "task"]
+    strange += [name for name in ("plot", "replay") if getattr(outputs, name) is not None]
+    strange += ["standardise"] if learning.standardise is not None else []
+    if strange:
+        flag = strange[0].replace("_", "-")
+        raise SpecError(f"--{flag} is said of one net, and --preset trains many: leave it out.")
+    given = {_SHARED[name]: value for name, value in values.items() if name in _SHARED}
+    return Options(
+        preset=str(ensemble.preset), n_members=ensemble.members, time_limit=ensemble.time_limit,
+        patience=learning.early_stopping, validation_fraction=parts.validation, **given,
+    )  # fmt: skip
+
+
+def _extras(outputs: Outputs) -> Any:
+    from nbmlp.tabular.fitting import Extras
+    from nbmlp.train.standard import CSVLog, ProgressBar
+
+    callbacks: list[object] = [] if outputs.quiet else [ProgressBar()]
+    if outputs.log is not None:
+        callbacks.append(CSVLog(outputs.log))
+    path = None if outputs.checkpoint is None else Path(outputs.checkpoint)
+    return Extras(callbacks, path, path if outputs.resume else None)
+
+
+def _table(data: Dataset) -> Table:
+    """Columns by name, so that what becomes of them can be told."""
+    if isinstance(data.X, Table):
+        return data.X
+    return Table(dict(zip(data.feature_names, np.asarray(data.X).T, strict=True)))
+
+
+def _finish(
+    model: TabularModel, found: Trained, rows: Rows, outputs: Outputs, seconds: float
+) -> int:
+    """Save first, so that nothing that goes wrong later costs the training."""
+    from nbmlp.tabular import files as tabular_files
+    from nbmlp.tabular.race import INTERRUPTED
+
+    if outputs.out is not None:
+        tabular_files.save(model, outputs.out)
+    result = _results(model, found, rows, seconds)
+    if outputs.json:
+        report.print_json(result)
+    elif not outputs.quiet:
+        _print_training(model, rows, result, outputs)
+    if found.cut != INTERRUPTED:
+        return 0
+    kept = "nothing was saved" if outputs.out is None else f"the model so far is in {outputs.out}"
+    say(f"interrupted: {kept}.")
+    return FAILED
+
+
+def _results(model: TabularModel, found: Trained, rows: Rows, seconds: float) -> dict[str, Any]:
+    """All that there is to say about a training, as plain values."""
+    result: dict[str, Any] = {}
+    for name, data in (("train", rows.train), ("test", rows.test)):
+        if data is not None and data.y is not None:
+            with data.names.telling():
+                found_there = model.evaluate(_table(data), data.y)
+            result |= {f"{name}_{k}": v for k, v in found_there.items()}
+            result[f"{name}_rows"] = len(data)
+    return result | {
+        "validation": {found.measure.name: found.score}, "validation_rows": len(found.truth),
+        "members": found.members(), "nets": len(model.kept), "seconds": seconds,
+        "stopped_by": found.cut, "columns": [one.to_dict() for one in model.columns],
+    }  # fmt: skip
+
+
+def _print_training(
+    model: TabularModel, rows: Rows, result: Mapping[str, Any], outputs: Outputs
+) -> None:
+    """The summary of a training."""
+    pairs = _about(model)
+    ((name, score),) = result["validation"].items()
+    pairs.append((f"held-out {name}", f"{score:.5g}  ({result['validation_rows']:,} rows)"))
+    for part, data in (("train", rows.train), ("test", rows.test)):
+        if data is not None:
+            own = {k.removeprefix(f"{part}_"): v for k, v in result.items()}
+            pairs += [(f"{part} {k}", v) for k, v in report.worded(own)]
+            pairs.append((f"{part} rows", f"{len(data):,}"))
+    members = {m["member"] for m in result["members"]}
+    epochs = sum(m["epochs"] for m in result["members"])
+    stopped = f" ({result['stopped_by']})" if result["stopped_by"] else ""
+    took = brief_seconds(result["seconds"])
+    pairs.append(("time", f"{took}, {len(members)} members, {epochs} epochs{stopped}"))
+    written = {"model": outputs.out, "log": outputs.log, "checkpoint": outputs.checkpoint}
+    pairs += [(name, path) for name, path in written.items() if path is not None]
+    report.print_pairs(rows.train.source, pairs)
+
+
+def print_info(model: TabularModel, path: str, as_json: bool) -> None:
+    """What an ensemble is, its nets and columns."""
+    columns = model.columns
+    if as_json:
+        labels = None if model.classes is None else model.classes.tolist()
+        nets = [
+            {"weight": k.weight, "plan": k.plan, "model": k.spec.to_dict(), "settings": k.settings}
+            for k in model.kept
+        ]
+        report.print_json(
+            {
+                "path": path, "task": model.targets.task, "labels": labels, "nets": nets,
+                "inputs": [one.to_dict() for one in columns], "notes": model.notes,
+            }
+        )  # fmt: skip
+        return
+    report.print_pairs(path, _about(model))
+    print(table_of(columns))
+
+
+def _about(model: TabularModel) -> list[tuple[str, str]]:
+    """What an ensemble is, in pairs of words."""
+    sizes = [sum(k.spec.n_parameters for k in model.kept)]
+    pairs = [
+        ("nets", f"{len(model.kept)}, {sizes[0]:,} parameters in all"),
+        ("task", "several labels a row" if model.targets.task == "labels" else model.targets.task),
+    ]
+    for kept in model.kept:
+        net = "-".join(map(str, kept.spec.layer_sizes))
+        pairs.append((f"{kept.weight:.1%}", f"{net}, {', '.join(sorted({*kept.spec.activation}))}"))
+    return pairs
