@@ -48,7 +48,9 @@ def run(block: Block, page: Path, names: dict[str, Any]) -> str:
     return said.getvalue()
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/guide.md", "docs/migrating-from-sklearn.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/guide.md", "docs/ensembles.md", "docs/migrating-from-sklearn.md"]
+)
 def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page, lacking = ROOT / name, []
     names: dict[str, Any] = {"__name__": "page"}

@@ -193,7 +193,7 @@ def train(
     trainees = [
         trainee
         for member, own in enumerate(settings)
-        for trainee in _members(member, own, targets, folds, options, preset)
+        for trainee in _members(member, own, targets, plans, folds, options, preset)
     ]
     need = needed_bytes(trainees, folds, preset)
     if need > _LARGE:
@@ -297,11 +297,11 @@ def _warn_of_unknown(targets: Targets, held: Sample) -> None:
 
 
 def _members(
-    member: int, drawn: Mapping[str, Any], targets: Targets, folds: list[Fold], options: Options,
-    preset: Preset,
+    member: int, drawn: Mapping[str, Any], targets: Targets, plans: tuple[ColumnPlan, ...],
+    folds: list[Fold], options: Options, preset: Preset,
 ) -> list[Trainee]:  # fmt: skip
     """A member's nets, one for each fold; seeds are its own."""
-    own = dict(drawn)
+    own = {**drawn, **targets.settings}
     plan = int(own.pop("plan", 0))
     rng = np.random.Generator(np.random.Philox(key=[options.seed, 1 << 32 | member]))
     made = []
@@ -313,7 +313,7 @@ def _members(
         settings = Settings.parse(
             {**own, "epochs": preset.epochs, "seed": seed, "batch_size": batch}
         )
-        spec = targets.specify(settings, rows.x.shape[1])
+        spec = targets.specify(settings, plans[plan])
         made.append(
             Trainee(member, k, plan, spec, settings.train, preset.patience, preset.last_of_tied)
         )

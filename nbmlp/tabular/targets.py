@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.coding import TargetCoding
+from nbmlp.data import ColumnPlan
 from nbmlp.data.check import check_y
 from nbmlp.errors import DataError, Place, RowError
 from nbmlp.settings import Settings
@@ -80,13 +81,16 @@ class Targets:
         scale = None if self.coding is None else self.coding.scale
         return np.ones(self.n_outputs) if scale is None else np.array(scale.scale)
 
-    def specify(self, settings: Settings, n_inputs: int) -> ModelSpec:
-        """The net of these settings for such targets."""
-        if self.coding is None:
-            model = settings.model | _MULTILABEL
-            return ModelSpec(n_inputs=n_inputs, n_outputs=self.n_outputs, **model)
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What nets of such targets are set to, whatever else is."""
+        return {} if self.coding is not None else dict(_MULTILABEL)
+
+    def specify(self, settings: Settings, plan: ColumnPlan) -> ModelSpec:
+        """The net for such targets and columns; `settings` hold those of :attr:`settings`."""
         n_classes = 0 if self.classes is None else len(self.classes)
-        return settings.specify(n_inputs, self.coding.task, n_classes, self.n_outputs)
+        task = "regression" if self.task == "regression" else "classes"
+        return settings.specify(plan.n_features, task, n_classes, self.n_outputs)
 
     def known(self, y: ArrayLike) -> NDArray[np.bool_]:
         """Which rows have a class that outputs can name."""
