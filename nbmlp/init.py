@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nbmlp.names import INITIALISERS, Activation, deviation, read_initialiser
+from nbmlp.names import INITIALISERS, Activation, Periodic, deviation, read_initialiser
+from nbmlp.plan import Role
 from nbmlp.spec import ModelSpec
 from nbmlp.state import State
 
@@ -17,7 +18,7 @@ def usual_deviation(activation: Activation, n_in: int, n_out: int) -> float:
 
 
 def initialise(state: State, spec: ModelSpec, seed: int) -> None:
-    """Fill `state` with the spec's first weights; biases are zero, factors one.
+    """Fill `state` with the spec's first weights; biases of products are zero, factors one.
 
     `seed` alone decides, so that nets of one seed agree in float32 and float64 up to rounding.
     """
@@ -30,3 +31,24 @@ def initialise(state: State, spec: ModelSpec, seed: int) -> None:
         row = start.row or INITIALISERS[function.row.init]
         n_in, n_out = W.shape
         W[:] = row.draw(rng, n_in, n_out, start.numbers)
+    if spec.periodic:
+        _embed(state, spec.periodic, rng)
+    for block, _, values in state.parts():
+        if block.role is Role.TABLES:
+            values[:] = rng.standard_normal(values.shape)
+
+
+def _embed(state: State, kind: Periodic, rng: np.random.Generator) -> None:
+    """Embeddings of numbers as Holzmüller et al. begin them, number by number."""
+    reach = kind.frequencies**-0.5
+    for block, part, values in state.parts():
+        shape = values.T.shape
+        if block.role is not Role.EMBEDDING:
+            continue
+        if part.name == "frequency":
+            drawn = rng.normal(0.0, kind.deviation, shape)
+        elif part.name == "phase":
+            drawn = rng.uniform(-np.pi, np.pi, shape)
+        else:
+            drawn = rng.uniform(-reach, reach, shape)
+        values[:] = drawn.T

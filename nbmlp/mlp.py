@@ -294,7 +294,9 @@ class MLP(Examined):
         other = self._from_stored(stored)
         was, labels = stored.spec, other.coding.labels
         n_classes = 0 if labels is None else len(labels)
-        now = self._settings.specify(was.n_inputs, other.coding.task, n_classes, was.n_outputs)
+        now = self._settings.specify(
+            was.n_inputs, other.coding.task, n_classes, was.n_outputs, other.net.columns
+        )
         changed = [n for n in MODEL_SETTINGS if getattr(was, n) != getattr(now, n)]
         kept = stored.train.with_(
             epochs=train.epochs, threads=train.threads, on_nonfinite=train.on_nonfinite

@@ -229,7 +229,8 @@ class Model(Parameters):
         extra = stored.extra
         try:
             model = cls()
-            model._settings = Settings.of(stored.spec, stored.train, TaskSpec.from_dict(extra))
+            task, prepared = TaskSpec.from_dict(extra), extra["columns"] is not None
+            model._settings = Settings.of(stored.spec, stored.train, task, prepared)
             model._net = Net.from_dict(stored.spec, stored.state, extra)
             model.history = History.from_dict(extra["history"])
             model.notes = dict(extra["notes"])

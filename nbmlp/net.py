@@ -106,7 +106,7 @@ class Net:
         with Names(y="y" if classes is None else "classes").telling():
             coding = TargetCoding.fit(labels, task, softmax, columns is not None and linear)
         n_classes = 0 if coding.labels is None else len(coding.labels)
-        spec = settings.specify(n_inputs, coding.task, n_classes, coding.n_outputs)
+        spec = settings.specify(n_inputs, coding.task, n_classes, coding.n_outputs, columns)
         if spec.output == "softmax" and coding.n_outputs == 1:
             raise SpecError("softmax over one unit is constant: leave output to 'auto'.")
         state = new_state(make_plan(spec, 1), settings.train.optimizer)
@@ -122,7 +122,12 @@ class Net:
         """X as the kernels read it, through the column plan if there is one."""
         if self.columns is not None:
             return self.columns.transform(X)
-        return check_X(X, self.spec.n_inputs, dtype=self.spec.dtype)
+        x = check_X(X, self.spec.n_inputs, dtype=self.spec.dtype)
+        if isinstance(x, SparseRows) and self.spec.embeds:
+            raise SpecError(
+                f"{self.spec.embeds} does not go with sparse rows: give them as a dense array."
+            )
+        return x
 
     def rows(
         self,

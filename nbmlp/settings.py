@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nbmlp.coding import choose_output
-from nbmlp.errors import unknown_name
+from nbmlp.data import ColumnPlan
+from nbmlp.errors import SpecError, unknown_name
 from nbmlp.spec import (
     MODEL_SETTINGS,
     SETTINGS,
@@ -67,13 +68,20 @@ class Settings:
         layers = {"hidden": tuple(hidden) if several(hidden) else hidden}
         settings = cls(_AUTO | _part(given, MODEL_SETTINGS) | layers, train, target, given)
         # Names and ranges are wrong now or never; more goes with classes than with numbers.
-        settings.specify(1, "regression" if settings.task == "regression" else "classes", 2, 1)
+        task = "regression" if settings.task == "regression" else "classes"
+        settings.specify(settings.least_inputs, task, 2, 1)
         return settings
 
     @classmethod
-    def of(cls, net: ModelSpec, train: TrainSpec, target: TaskSpec) -> Settings:
-        """Those of a net that is there; what all its layers have in common is said once."""
-        given = {n: _once(n, getattr(net, n)) for n in MODEL_SETTINGS}
+    def of(
+        cls, net: ModelSpec, train: TrainSpec, target: TaskSpec, prepared: bool = False
+    ) -> Settings:
+        """Those of a net that is there; what all its layers have in common is said once.
+
+        Of `prepared` columns it is their plan that says which are embedded.
+        """
+        names = [n for n in MODEL_SETTINGS if not (prepared and n in ("n_numbers", "code_counts"))]
+        given = {n: _once(n, getattr(net, n)) for n in names}
         given |= {n: getattr(train, n) for n in TRAIN_SETTINGS}
         given |= {n: getattr(target, n) for n in TASK_SETTINGS}
         return cls.parse(given)
@@ -113,6 +121,18 @@ class Settings:
         return self.target.class_weight
 
     @property
+    def least_inputs(self) -> int:
+        """Inputs that there are at least."""
+        known = self.model.get("n_numbers")
+        numbers = known if isinstance(known, int) and known > 1 else 1
+        return len(self._code_counts) + numbers
+
+    @property
+    def _code_counts(self) -> tuple[Any, ...]:
+        given = self.model.get("code_counts", ())
+        return tuple(given) if several(given) else (given,)
+
+    @property
     def dtype(self) -> str:
         """Element type of the net."""
         return str(self.model.get("dtype", "float32"))
@@ -121,11 +141,40 @@ class Settings:
         """What ``"auto"`` means for a task."""
         return choose_output(task, n_classes, self.model["output"], self.model["loss"])
 
-    def specify(self, n_inputs: int, task: str, n_classes: int, n_outputs: int) -> ModelSpec:
-        """The net for data of that kind."""
+    def specify(
+        self, n_inputs: int, task: str, n_classes: int, n_outputs: int,
+        columns: ColumnPlan | None = None,
+    ) -> ModelSpec:  # fmt: skip
+        """The net for data of that kind.
+
+        Raises
+        ------
+        SpecError
+            Settings that contradict each other, or what the plan of `columns` says of embeddings.
+        """
         output, loss = self.output_and_loss(task, n_classes)
         settings = {**self.model, "output": output, "loss": loss}
+        if columns is not None:
+            settings |= self._embedded(columns)
         return ModelSpec(n_inputs=n_inputs, n_outputs=n_outputs, **settings)
+
+    def _embedded(self, columns: ColumnPlan) -> dict[str, Any]:
+        """Settings of embeddings: which inputs are codes, and how many numbers if nobody said.
+
+        Raises
+        ------
+        SpecError
+            Codes were named of columns that the plan prepares.
+        """
+        if self._code_counts not in ((), columns.code_counts):
+            raise SpecError(
+                "code_counts is for inputs that are taken as they are: which columns of a table are"
+                " categories is said by its own columns, and standardise=False leaves an array"
+                " alone."
+            )
+        known = self.model.get("n_numbers")
+        numbers = columns.n_numbers if known is None else known
+        return {"code_counts": columns.code_counts, "n_numbers": numbers}
 
 
 def _lasting(value: Any) -> Any:
@@ -136,7 +185,7 @@ def _lasting(value: Any) -> Any:
 
 def _once(name: str, value: Any) -> Any:
     """A setting of layers as it holds for any number of them, if it is the same in all."""
-    if name == "hidden" or not isinstance(value, tuple) or len(set(value)) > 1:
+    if name in ("hidden", "code_counts") or not isinstance(value, tuple) or len(set(value)) > 1:
         return value
     return value[0] if value else SETTINGS[name].default
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from nbmlp.errors import DataError
 from nbmlp.kernels.pieces import in_order, piece_function
 from nbmlp.optimizers import Optimizer
-from nbmlp.plan import ParameterBlock, Part, Plan
+from nbmlp.plan import ParameterBlock, Part, Plan, Role
 from nbmlp.schedules import PlateauState
 from nbmlp.tuning import ALIGN
 
@@ -179,14 +179,18 @@ class State:
 
     def weights(self, arena: Arena | None = None) -> list[Arena]:
         """Views W (n_in, n_out) of each layer."""
-        return [view for _, part, view in self.parts(arena) if part.name == "weight"]
+        return self._of_products("weight", arena)
 
     def biases(self, arena: Arena | None = None) -> list[Arena]:
         """Views b (n_out,) of each layer; an empty list without biases."""
-        return [view for _, part, view in self.parts(arena) if part.name == "bias"]
+        return self._of_products("bias", arena)
+
+    def _of_products(self, name: str, arena: Arena | None) -> list[Arena]:
+        parts = self.parts(arena)
+        return [v for block, p, v in parts if block.role is Role.PRODUCT and p.name == name]
 
     def get_flat(self, arena: Arena | None = None) -> Arena:
-        """Copy of all parameters: W1 row by row, b1, W2, b2, ...; without padding."""
+        """Copy of all parameters: embeddings, W1 row by row, b1, W2, b2, ...; without padding."""
         return np.concatenate([m.ravel() for m in self.matrices(arena)])
 
     def set_flat(self, values: ArrayLike, arena: Arena | None = None) -> None:

@@ -46,6 +46,8 @@ ADDRESSED_PANELS = 8
 ADDRESSED_ROWS = 8
 #: Rows of the first layer's W that threads share out as one: those of a tile.
 BLOCK_ROWS = 8
+#: Rows of tables of categories that threads share out as one.
+TABLE_ROWS = 64
 #: Elements of weights whose gradient is computed in one product before they are updated.
 GRADIENT_BLOCK = 65536
 #: Seconds that one parallel region may take: Ctrl-C, progress and callbacks wait for its end.

@@ -188,14 +188,14 @@ def random_settings(draw: random.Random) -> dict[str, Any]:
     """A case that nobody chose; the seed may be unlucky, so that training may even fail."""
     from nbmlp.names import ACTIVATIONS
     from nbmlp.optimizers import OPTIMIZERS
-    from nbmlp.spec import FEATURES
+    from nbmlp.spec import FLAGS
 
     n = draw.randint(60, 3000)
     hidden = [draw.choice([1, 2, 15, 16, 17, 45, 130]) for _ in range(draw.randint(0, 4))]
     if draw.random() < 0.3:
         hidden = hidden[:1] * len(hidden)  # as wide as the one below
     return {
-        **{name: draw.random() < 0.2 for name in FEATURES},
+        **{name: draw.random() < 0.2 for name in FLAGS},
         "residual": len(set(hidden)) < len(hidden) and hidden[0] == hidden[1],
         "n": n,
         "columns": draw.choice([6, 15, 16, 17, 45, 300]),
@@ -278,14 +278,6 @@ def numba_layer() -> str:
     import numba
 
     return str(numba.threading_layer())
-
-
-@job
-def layer_taken() -> str | None:
-    """The layer of the first training."""
-    share_out_everything()
-    bits("sub-batches", 2)
-    return layer()
 
 
 @job
@@ -401,10 +393,13 @@ def fork_after_foreign_openmp(imported: bool) -> dict[str, Any]:
 
 @job
 def spawned() -> dict[str, Any]:
-    """Fit in a spawned process, after a fit in this one."""
+    """Fit in spawned processes and in joblib's, after a fit in this one."""
+    from joblib import Parallel, delayed
+
     expected = bits("dropout", 2)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         found = pool.map(bits, ["dropout"] * 2)
+    found += Parallel(n_jobs=2)(delayed(bits)("dropout") for _ in range(2))
     return {"expected": expected, "differ": [f for f in found if f != expected]}
 
 

@@ -21,12 +21,17 @@ from nbmlp import MLP
 from nbmlp.names import LOSSES, read_function
 from nbmlp.plan import make_plan
 from nbmlp.predict import Predictor, Rows
-from nbmlp.spec import ModelSpec, TrainSpec
+from nbmlp.spec import FEATURES, ModelSpec, TrainSpec
 from nbmlp.state import State, new_state
 from nbmlp.train.callbacks import Callback
 from nbmlp.train.engine import Engine
 from nbmlp.train.history import History
 
+#: Each feature of a net, switched on.
+FEATURES_ON: dict[str, Any] = {
+    name: {"number_embedding": "pbld(5, 3, 0.5)", "code_counts": (3, 4)}.get(name, True)
+    for name in FEATURES
+}
 PLAIN = TrainSpec(optimizer="sgd(0.1)", schedule="constant", batch_size=None)
 
 # ------------------------------------------------------------------------------ random numbers
@@ -80,7 +85,7 @@ def masks_of(spec: ModelSpec, train: TrainSpec, step: int, rows: int) -> list[An
     with np.errstate(over="ignore"):
         key = int(mix64(mix64(train.seed, MASKS), step)[0])
     drops = (spec.input_dropout, *spec.dropout)
-    widths = spec.layer_sizes[:-1]
+    widths = (spec.n_inputs, *spec.hidden)
     return [
         kept_units(key, stream, 0, rows, width, 1.0 - drop) if drop else None
         for stream, (width, drop) in enumerate(zip(widths, drops, strict=True))
@@ -131,6 +136,8 @@ def problem(
 
     params = ref.random_params(spec, rng, scale).map(rounded)
     X = rng.normal(size=(rows, spec.n_inputs)).astype(spec.dtype)
+    for place, count in enumerate(spec.code_counts, spec.n_inputs - len(spec.code_counts)):
+        X[:, place] = np.random.default_rng(place).integers(-1, count + 1, rows)  # also no codes
     Y = targets_for(spec, rows, rng).astype(spec.dtype)
     return Problem(params, X, Y, rng.uniform(0.1, 3.0, rows) if weighted else None)
 

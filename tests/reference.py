@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,22 +37,38 @@ class Params(NamedTuple):
     gain: Sequence[Array] = ()  # of layer_norm, one (out,) per hidden layer, or none
     shift: Sequence[Array] = ()
     alpha: Sequence[Array] = ()  # of parametric_activation, likewise
+    embedding: Sequence[Array] = ()  # W2 (frequencies * outputs, numbers), w1, b1, b2; or none
+    tables: Sequence[Array] = ()  # one (codes, width) of each category
 
     def map(self, function: Callable[[Array], Array]) -> Params:
         """Apply `function` to every block."""
         return self.filled([function(block) for block in self.blocks()])
 
     def blocks(self) -> list[Array]:
-        """W0, b0, scale, gain0, shift0, alpha0, W1, b1, ...: those that there are."""
-        return [block for k in range(len(self.W)) for part in self for block in part[k : k + 1]]
+        """Embedding, W0, b0, scale, gain0, shift0, alpha0, W1, b1, ...: those that there are."""
+        layers = range(len(self.W))
+        further = [b for k in layers for part in self[:-2] for b in part[k : k + 1]]
+        return [*self.embedding, *self.tables, *further]
 
     def filled(self, blocks: Sequence[Array]) -> Params:
         """Others of the same shapes, in the order of :meth:`blocks`."""
         given, parts = iter(blocks), [[] for _ in self]  # type: list[list[Array]]
+        parts[-2] += [next(given) for _ in self.embedding]
+        parts[-1] += [next(given) for _ in self.tables]
         for k in range(len(self.W)):
-            for own, part in zip(self, parts, strict=True):
+            for own, part in zip(self[:-2], parts[:-2], strict=True):
                 part += [next(given) for _ in own[k : k + 1]]
         return Params(*parts)
+
+    @property
+    def weights(self) -> list[Array]:
+        """Those with penalty, decay and bound."""
+        return [*self.W, *self.embedding[:1]]
+
+    def with_weights(self, weights: Sequence[Array]) -> Params:
+        """Others in their place."""
+        n = len(self.W)
+        return self._replace(W=list(weights[:n]), embedding=[*weights[n:], *self.embedding[1:]])
 
     def flat(self) -> Array:
         """All blocks as one vector, in the order of :meth:`blocks`, W row by row."""
@@ -79,10 +94,23 @@ def random_params(spec: ModelSpec, rng: np.random.Generator, scale: float = 1.0)
         return [rng.normal(mean, 0.3, width) for width in widths] if wanted else []
 
     return Params(
-        W, b, vectors(spec.input_scale, 1.0, (spec.n_inputs,)),
+        W, b, vectors(spec.input_scale, 1.0, spec.layer_sizes[:1]),
         vectors(spec.layer_norm, 1.0, spec.hidden), vectors(spec.layer_norm, 0.0, spec.hidden),
-        vectors(spec.parametric_activation, 0.8, spec.hidden),
+        vectors(spec.parametric_activation, 0.8, spec.hidden), random_embedding(spec, rng),
+        [rng.normal(0.0, 1.0, (count, spec.code_width)) for count in spec.code_counts],
     )  # fmt: skip
+
+
+def random_embedding(spec: ModelSpec, rng: np.random.Generator) -> list[Array]:
+    """W2, w1, b1, b2 of embedded numbers; w1 such that there are some turns."""
+    kind, n = spec.periodic, spec.numbers
+    if kind is None:
+        return []
+    cosines = kind.frequencies, n
+    return [
+        rng.normal(0.0, 0.5, (kind.frequencies * kind.outputs, n)), rng.normal(0.0, 1.0, cosines),
+        rng.uniform(-np.pi, np.pi, cosines), rng.normal(0.0, 0.3, (kind.outputs, n)),
+    ]  # fmt: skip
 
 
 def one_hot(labels: NDArray[np.integer], n_classes: int) -> Array:
@@ -210,7 +238,7 @@ def row_losses(spec: ModelSpec, z: Array, Y: Array) -> tuple[Array, Array]:
 
 def penalty(train: TrainSpec, params: Params) -> float:
     """l2/2*|W|^2 + l1*|W|_1 over the weights, biases excluded."""
-    parts = [0.5 * train.l2 * (W**2).sum() + train.l1 * np.abs(W).sum() for W in params.W]
+    parts = [0.5 * train.l2 * (W**2).sum() + train.l1 * np.abs(W).sum() for W in params.weights]
     return float(sum(parts))
 
 
@@ -225,6 +253,8 @@ class Tape(NamedTuple):
     z: list[Array]  # what the activation takes, (batch, out)
     normed: list[tuple[Array, Array]]  # of layer_norm: rows of deviation 1, and what it was
     output: Array  # yhat, (batch, n_outputs)
+    x: Array  # numbers that are embedded, after dropout, (batch, numbers)
+    codes: NDArray[np.int64]  # rows of the tables, (batch, codes)
 
 
 def dropout_scale(spec: ModelSpec, layer: int, masks: Masks | None) -> Any:
@@ -250,10 +280,17 @@ def forward(spec: ModelSpec, params: Params, X: Array, masks: Masks | None = Non
     """
     a = np.asarray(X, dtype=np.float64)
     functions = (*spec.activation, spec.output)
-    tape = Tape([], [], [], [], a)
+    codes = read_codes(spec, a)
+    tape = Tape([], [], [], [], a, a[:, : spec.numbers], codes)
     for layer, function in enumerate(functions):
         scale = dropout_scale(spec, layer, masks)
         a = a * scale
+        if layer == 0:
+            tape = tape._replace(x=a[:, : spec.numbers])
+            given = a[:, : spec.n_inputs - len(spec.code_counts)]
+            own = [embedded(params.embedding, tape.x)] if params.embedding else []
+            rows = [table[c] for table, c in zip(params.tables, codes.T, strict=True)]
+            a = np.concatenate([given, *own, *rows], axis=1)
         if layer and spec.skips[layer - 1]:
             a = a + tape.inputs[layer - 1]
         if layer == 0 and params.scale:
@@ -273,6 +310,50 @@ def forward(spec: ModelSpec, params: Params, X: Array, masks: Masks | None = Non
     return tape._replace(output=a)
 
 
+def read_codes(spec: ModelSpec, X: Array) -> NDArray[np.int64]:
+    """The last inputs, which are never dropped, as rows of their tables, (batch, codes)."""
+    counts = np.array(spec.code_counts, np.int64)
+    codes = np.rint(X[:, spec.n_inputs - len(counts) :]).astype(np.int64)
+    return np.where((codes >= 0) & (codes < counts), codes, 0)
+
+
+def table_gradient(table: Array, codes: NDArray[np.int64], d: Array) -> Array:
+    """By the rows of a table, from the deltas (batch, width) of those that were taken."""
+    g = np.zeros_like(table)
+    np.add.at(g, codes, d)
+    return g
+
+
+def angles(embedding: Sequence[Array], x: Array) -> Array:
+    """2 pi w1 x + b1, (batch, frequencies, numbers)."""
+    _, frequency, phase, _ = embedding
+    return 2 * np.pi * frequency * x[:, None] + phase
+
+
+def mixing(embedding: Sequence[Array]) -> Array:
+    """W2 as (frequencies, outputs, numbers)."""
+    W2, frequency, *_ = embedding
+    return W2.reshape(len(frequency), -1, W2.shape[1])
+
+
+def embedded(embedding: Sequence[Array], x: Array) -> Array:
+    """W2 cos(2 pi w1 x + b1) + b2 of each number: (batch, outputs * numbers), output by output."""
+    cosines = np.cos(angles(embedding, x))
+    return (np.einsum("rkn,kmn->rmn", cosines, mixing(embedding)) + embedding[-1]).reshape(
+        len(x), -1
+    )
+
+
+def embedding_gradient(embedding: Sequence[Array], x: Array, d: Array) -> list[Array]:
+    """By W2, w1, b1, b2, from the deltas of what :func:`embedded` gives."""
+    theta, W2 = angles(embedding, x), mixing(embedding)
+    d = d.reshape(len(x), -1, x.shape[1])
+    slope = -np.sin(theta) * np.einsum("rmn,kmn->rkn", d, W2)
+    by_W2 = np.einsum("rkn,rmn->kmn", np.cos(theta), d).reshape(embedding[0].shape)
+    by_w1 = 2 * np.pi * (slope * x[:, None]).sum(axis=0)
+    return [by_W2, by_w1, slope.sum(axis=0), d.sum(axis=0)]
+
+
 def normalise(z: Array) -> tuple[Array, Array]:
     """Rows (z - mean) / deviation, and their deviations (batch, 1)."""
     deviation = np.sqrt(z.var(axis=1, keepdims=True) + 1e-5)
@@ -281,7 +362,7 @@ def normalise(z: Array) -> tuple[Array, Array]:
 
 def backward(spec: ModelSpec, params: Params, tape: Tape, delta: Array) -> Params:
     """Gradient of the data loss, from `delta` = dL/dz of the output (batch, n_outputs)."""
-    g = Params([], [], [], [], [], [])
+    g = Params([], [], [], [], [], [], [], [])
     past: Any = 0.0  # what goes by the layer above
     for layer in reversed(range(len(params.W))):
         g.W.insert(0, tape.inputs[layer].T @ delta)
@@ -294,6 +375,14 @@ def backward(spec: ModelSpec, params: Params, tape: Tape, delta: Array) -> Param
         delta = through(spec, params, tape, layer - 1, down * tape.scales[layer], g)
     if params.scale:
         g.scale.append((down * tape.inputs[0] / params.scale[0]).sum(axis=0))
+        down = down * params.scale[0]
+    added = down[:, spec.n_inputs - len(spec.code_counts) :]
+    if params.embedding:
+        own, added = np.split(added, [spec.numbers * len(params.embedding[-1])], axis=1)
+        g.embedding.extend(embedding_gradient(params.embedding, tape.x, own))
+    parts = np.split(added, max(1, len(params.tables)), axis=1)
+    for table, codes, d in zip(params.tables, tape.codes.T, parts, strict=False):
+        g.tables.append(table_gradient(table, codes, d))
     return g if spec.bias else g._replace(b=[])
 
 
@@ -338,8 +427,9 @@ def loss_and_gradient(
     if train.reduction == "mean":
         w = w / w.sum()
     g = backward(spec, params, tape, delta * w[:, None])
-    g_W = [g + train.l2 * W + train.l1 * np.sign(W) for g, W in zip(g.W, params.W, strict=True)]
-    return LossAndGradient(float(losses @ w), penalty(train, params), g._replace(W=g_W))
+    pairs = zip(g.weights, params.weights, strict=True)
+    g = g.with_weights([g + train.l2 * W + train.l1 * np.sign(W) for g, W in pairs])
+    return LossAndGradient(float(losses @ w), penalty(train, params), g)
 
 
 # --- optimizers: rule(settings, w, g, slots, factor, t) -> w -----------------------------------
@@ -394,13 +484,15 @@ def adam(o: Any, w: Array, g: Array, slots: Slots, factor: float, t: int) -> Arr
     return w - o.learning_rate * factor * m_hat / (np.sqrt(v_hat) + epsilon)
 
 
-def lamb(o: Any, w: Array, g: Array, slots: Slots, factor: float, t: int, decay: float) -> Array:
-    """Biases (n,) have neither decay nor a length."""
+def lamb(
+    o: Any, w: Array, g: Array, slots: Slots, factor: float, t: int, decay: float, long: bool
+) -> Array:
+    """Only what has a penalty has decay and a length, too."""
     m = slots["mean"] = o.beta1 * slots["mean"] + (1 - o.beta1) * g
     v = slots["mean_square"] = o.beta2 * slots["mean_square"] + (1 - o.beta2) * g**2
     u = m / (1 - o.beta1**t) / (np.sqrt(v / (1 - o.beta2**t)) + o.epsilon)
-    u = u + decay * w if w.ndim == 2 else u
-    long = w.ndim == 2 and np.any(w) and np.any(u)
+    u = u + decay * w if long else u
+    long = long and np.any(w) and np.any(u)
     reach = np.linalg.norm(w) / np.linalg.norm(u) if long else 1.0
     return w - o.learning_rate * factor * reach * u
 
@@ -455,18 +547,21 @@ def update(
     optimizer = train.optimizer
     rule = RULES[optimizer.name]
     shrink = 1.0 - optimizer.learning_rate * factor * train.decay
+    own: Any = [{} for _ in slots]
     if optimizer.by_block:  # there decay is part of the direction
-        rule, shrink = partial(rule, decay=train.decay), 1.0
-    decayed = params._replace(W=[W * shrink for W in params.W])
+        weights = [id(W) for W in params.weights]
+        own = [{"decay": train.decay, "long": id(w) in weights} for w in params.blocks()]
+        shrink = 1.0
+    decayed = params if shrink == 1.0 else params.with_weights([W * shrink for W in params.weights])
     grads = clip(train, gradient).blocks()
     new = [
-        rule(optimizer, w, g, s, factor, t)
-        for w, g, s in zip(decayed.blocks(), grads, slots, strict=True)
+        rule(optimizer, w, g, s, factor, t, **more)
+        for w, g, s, more in zip(decayed.blocks(), grads, slots, own, strict=True)
     ]
     stepped = params.filled(new)
     if train.max_norm is None:
         return stepped
-    return stepped._replace(W=[limit_norms(W, train.max_norm) for W in stepped.W])
+    return stepped.with_weights([limit_norms(W, train.max_norm) for W in stepped.weights])
 
 
 class Step(NamedTuple):
@@ -572,7 +667,7 @@ def kinks(
     if name == "huber":
         sides.append(np.abs(r) - parameter)
     if train.l1:
-        sides.extend(params.W)
+        sides.extend(params.weights)
     return np.concatenate([np.sign(side).ravel() for side in sides] or [np.zeros(0)])
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_twin import all_threads, problem, state_of
+from engine_twin import FEATURES_ON, all_threads, problem, state_of
 
 from nbmlp.errors import NonFiniteError
 from nbmlp.predict import Rows
-from nbmlp.spec import FEATURES, ModelSpec, TrainSpec
+from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.train.engine import Engine
 from nbmlp.train.exchange import Exchange
 from tests.waiting import PATIENCE
@@ -100,8 +100,7 @@ def test_two_engines_make_the_updates_of_one(settings, threads):
 
 def test_gradients_that_follow_from_others_are_summed_before(monkeypatch):
     """Factors of inputs, whose gradient is a step of the update, and vectors of parameters."""
-    further = dict.fromkeys(FEATURES, True)
-    spec = ModelSpec(7, 3, (9, 9), "tanh", dtype="float64", **further)
+    spec = ModelSpec(7, 3, (9, 9), "tanh", dtype="float64", **FEATURES_ON)
     monkeypatch.setattr(sys.modules[__name__], "SPEC", spec)
     monkeypatch.setattr(sys.modules[__name__], "GIVEN", given := problem(spec, ROWS, weighted=True))
     for settings in ({}, {"clip_norm": 0.02}):

@@ -1,4 +1,4 @@
-"""Layer normalisation, ways past a layer, activations and inputs with factors that are learned.
+"""Layer normalisation, ways past a layer, factors of activations and inputs, embeddings.
 
 Against the oracle: gradients to 1e-12 of the analytic ones in float64, whole trainings to 1e-10,
 whatever the cut. What they are beside the engine: test_features_whole.py.
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import reference as ref
 from engine_twin import (
+    FEATURES_ON,
     PLAIN,
     engine_gradient,
     engine_outputs,
@@ -22,8 +23,8 @@ from engine_twin import (
 from nbmlp import names
 from nbmlp.spec import FEATURES, ModelSpec, TrainSpec
 
-ALL = dict.fromkeys(FEATURES, True)
-EACH = {name: {name: True} for name in FEATURES} | {"all": ALL}
+ALL = FEATURES_ON
+EACH = {name: {name: ALL[name]} for name in FEATURES} | {"all": ALL}
 #: Rows in one block and cut by rows; wide layers of few rows, cut by columns; sub-batches.
 CUTS = [
     ((9, 9, 5), 7, 1), ((17, 17), 100, 2), ((208, 208), 7, 2), ((208, 17, 17, 208), 20, 2),

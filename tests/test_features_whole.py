@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_twin import FEATURES_ON
 from sklearn.base import clone
 from typer.testing import CliRunner
 
@@ -15,10 +16,12 @@ from nbmlp import MLP, MLPClassifier, MLPRegressor, ModelFileError, SpecError
 from nbmlp.cli.app import app
 from nbmlp.io import archive
 from nbmlp.plan import Outline
-from nbmlp.spec import FEATURES, ModelSpec
+from nbmlp.spec import FEATURES, FLAGS, ModelSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
-ALL: dict[str, Any] = dict.fromkeys(FEATURES, True)
+ALL = FEATURES_ON
+#: What scikit-learn's estimators have of them.
+FLAGS_ON: dict[str, Any] = dict.fromkeys(FLAGS, True)
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(80, 6))
 LABELS = (X[:, 0] * X[:, 1] > 0).astype(int)
@@ -44,7 +47,10 @@ def test_files_name_features_and_vectors(tmp_path: Path) -> None:
     arrays, metadata = archive.read(tmp_path / "model", kind="model")
     assert metadata["features"] == list(FEATURES)
     assert arrays.keys() > NAMES
-    assert arrays["layer1.scale"].shape == (6,)
+    assert arrays["layer1.scale"].shape == (28,)
+    assert arrays["embedding.frequency"].shape == arrays["embedding.phase"].shape == (5, 4)
+    assert arrays["embedding.weight"].shape == (10, 4)
+    assert arrays["embedding.table2"].shape == (4, 8)
     assert not np.array_equal(arrays["layer2.alpha"], np.ones(8))
     other = MLP.load(tmp_path / "model")
     assert np.array_equal(other.outputs(X), model.outputs(X))
@@ -53,8 +59,8 @@ def test_files_name_features_and_vectors(tmp_path: Path) -> None:
 
 def test_a_feature_that_is_not_known_is_refused_by_name(tmp_path: Path) -> None:
     fitted().save(tmp_path / "model")
-    path = rewritten(tmp_path / "model", features=["layer_norm", "embedding"])
-    with pytest.raises(ModelFileError, match=r"its net has embedding, which .* upgrade nbmlp\.$"):
+    path = rewritten(tmp_path / "model", features=["layer_norm", "wavelets"])
+    with pytest.raises(ModelFileError, match=r"its net has wavelets, which .* upgrade nbmlp\.$"):
         MLP.load(path)
 
 
@@ -73,6 +79,7 @@ def test_the_order_of_flat_parameters_is_that_of_the_layers() -> None:
     state = model.net.state
     names = [f"{part.name}{block.layer + 1}" for block, part, _ in state.parts()]
     assert names == [
+        "weight0", "frequency0", "phase0", "bias0", "table10", "table20",
         "weight1", "bias1", "scale1", "gain1", "shift1", "alpha1",
         "weight2", "bias2", "gain2", "shift2", "alpha2", "weight3", "bias3",
     ]  # fmt: skip
@@ -101,7 +108,7 @@ def test_reports_name_them() -> None:
     assert "norm, parametric gelu, dropout\n" not in shown.splitlines()[0]
     assert "norm, parametric gelu, dropout, residual" in shown
     checked = {block.name for block in fitted().check_gradients(X, LABELS).blocks}
-    assert checked >= {"scale1", "gain2"}
+    assert checked >= {"scale1", "gain2", "embedding.frequency"}
 
 
 def test_what_does_not_go_together() -> None:
@@ -113,12 +120,15 @@ def test_what_does_not_go_together() -> None:
         MLPClassifier((8, 8), solver="lbfgs", layer_norm=True).fit(X, LABELS)
     with pytest.raises(ValueError, match="residual"):
         MLPClassifier((8, 8), residual=3).fit(X, LABELS)
+    embeds = MLP((8, 8), epochs=1, dtype="float64", number_embedding="pbld").fit(X, LABELS)
+    with pytest.raises(SpecError, match=r"scikit-learn's estimators do not: .* embeddings"):
+        MLPClassifier.from_mlp(embeds)
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_estimators(early_stopping: bool) -> None:
     settings = {"max_iter": 8, "n_iter_no_change": 2, "early_stopping": early_stopping}
-    model = MLPClassifier((8, 8), random_state=0, **settings, **ALL)
+    model = MLPClassifier((8, 8), random_state=0, **settings, **FLAGS_ON)
     clone(model).fit(X, LABELS)
     model.fit(X, LABELS)
     assert model.vectors_.keys() == NAMES
@@ -135,7 +145,7 @@ def test_estimators_go_on_with_what_they_have_learned() -> None:
     """A changed setting, or a pickle between two calls, changes nothing of it."""
     y, ends = X[:, 0] + X[:, 1], []
     for between in (lambda m: m, lambda m: pickle.loads(pickle.dumps(m))):
-        model = MLPRegressor(hidden_layer_sizes=(8, 8), random_state=0, shuffle=False, **ALL)
+        model = MLPRegressor(hidden_layer_sizes=(8, 8), random_state=0, shuffle=False, **FLAGS_ON)
         model.partial_fit(X, y)
         ends.append(between(model).partial_fit(X, y).predict(X))
     assert np.array_equal(*ends)
@@ -148,7 +158,7 @@ def test_estimators_go_back_to_the_best_vectors() -> None:
     """Those of the epoch whose weights early stopping takes: its score is met again."""
     model = MLPRegressor(
         hidden_layer_sizes=(8, 8), random_state=0, early_stopping=True, learning_rate_init=0.3,
-        max_iter=12, n_iter_no_change=3, validation_fraction=0.3, **ALL,
+        max_iter=12, n_iter_no_change=3, validation_fraction=0.3, **FLAGS_ON,
     )  # fmt: skip
     y = X[:, 0] + X[:, 1]
     held: list[Any] = []
@@ -167,8 +177,11 @@ def test_command_line(tmp_path: Path) -> None:
     table, out = tmp_path / "table.csv", tmp_path / "net.safetensors"
     rows = np.column_stack([X, X[:, 0]])
     np.savetxt(table, rows, delimiter=",", header="a,b,c,d,e,f,y", comments="")
-    flags = ["--" + name.replace("_", "-") for name in FEATURES]
+    flags = ["--" + name.replace("_", "-") for name in FLAGS]
+    flags += ["--number-embedding", ALL["number_embedding"], "--n-numbers", "4"]
     arguments = ["train", "--data", str(table), "--target", "y", "--hidden", "8,8", "--epochs", "2"]
     ran = CliRunner().invoke(app, [*arguments, *flags, "--out", str(out)])
     assert ran.exit_code == 0, ran.output
-    assert MLP.load(out).model_spec.features == FEATURES
+    spec = MLP.load(out).model_spec
+    assert spec.features == (*FLAGS, "number_embedding")
+    assert (spec.numbers, spec.number_embedding) == (4, "pbld(5, 3, 0.5)")

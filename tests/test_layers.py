@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference as ref
-from engine_twin import PLAIN, Problem, all_threads, problem, state_of
+from engine_twin import FEATURES_ON, PLAIN, Problem, all_threads, problem, state_of
 from scipy.sparse import csr_array
 
 from nbmlp.data import check_X
@@ -20,10 +20,10 @@ from nbmlp.kernels import _jit
 from nbmlp.kernels.cuts import Cut, Share
 from nbmlp.kernels.gather import SPARSE_KINDS
 from nbmlp.kernels.pieces import registered_pieces
-from nbmlp.names import ACTIVATIONS
+from nbmlp.names import ACTIVATIONS, WIDEST
 from nbmlp.plan.strategy import Kind, Reading
 from nbmlp.predict import Predictor, Rows
-from nbmlp.spec import FEATURES, ModelSpec
+from nbmlp.spec import ModelSpec
 from nbmlp.train.engine import Engine
 from nbmlp.train.threads import ThreadChoice
 
@@ -38,7 +38,7 @@ MIXED = ModelSpec(100, 200, (20, 200), "tanh", dtype="float64", bias=False)
 
 #: With all features, and half of the activations each.
 FURTHER = [
-    ModelSpec(9, 3, (12,) * len(half), half, dtype="float64", **dict.fromkeys(FEATURES, True))
+    ModelSpec(9, 3, (12,) * len(half), half, dtype="float64", **FEATURES_ON)
     for half in (tuple(ACTIVATIONS)[::2], tuple(ACTIVATIONS)[1::2])
 ]
 
@@ -146,6 +146,8 @@ def test_the_walks_meet_every_piece_of_every_kind():
     of_layers = {n for n, f in registered_pieces().items() if f.name.startswith("layer_")}
     others = {f"csr_{kind}_{index}.forward" for kind, index in SPARSE_KINDS}
     others |= {f"csr_{kind}_{index}.gradient" for kind, index in SPARSE_KINDS}
+    widths = set(range(1, WIDEST)) - {2}  # each has pieces of its own, made by the same makers
+    others |= {f"pbld_{n}.{way}" for n in widths for way in ("forward", "gradient")}
     others |= {"bare.forward"}  # stands in for others where somebody looks at z
     assert of_layers - others <= found
     assert {*Kind, *Reading, *Cut, *Share} <= found

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_twin import FEATURES_ON
 from why_nets import agrees
 
 from nbmlp import MLP, DataError, SpecError
-from nbmlp.spec import FEATURES
 
 SETTINGS: tuple[dict[str, Any], ...] = (
     {}, {"optimizer": "lbfgs"}, {"optimizer": "rprop", "batch_size": None}, {"hidden": ()},
@@ -18,7 +18,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"dropout": 0.5, "input_dropout": 0.2}, {"bias": False, "init": "zeros"},
     {"optimizer": "sgd(1e30)"}, {"l1": 10.0}, {"standardise": True}, {"base_batch": 10},
     {"label_smoothing": 0.1, "loss": "cross_entropy", "output": "softmax"},
-    {"hidden": (6, 6), **dict.fromkeys(FEATURES, True)},
+    {"hidden": (6, 6), **FEATURES_ON},
 )  # fmt: skip
 
 

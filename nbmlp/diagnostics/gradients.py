@@ -154,7 +154,7 @@ def check_gradients(
     blocks, start = [], 0
     for block, part, values in state.parts():
         places = start + rng.permutation(values.size)
-        name = f"{part.symbol}{block.layer + 1}"
+        name = block.symbol_of(part)
         blocks.append(_check_block(name, places, entries, probe))
         start += values.size
     return GradientReport(tuple(blocks), tolerance)

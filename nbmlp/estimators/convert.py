@@ -18,7 +18,7 @@ from nbmlp.estimators.weights import Weights
 from nbmlp.mlp import MLP
 from nbmlp.net import Net
 from nbmlp.plan import make_plan
-from nbmlp.spec import FEATURES, MODEL_SETTINGS
+from nbmlp.spec import FLAGS, MODEL_SETTINGS
 from nbmlp.state import new_state
 
 __all__ = ["copy_fitted", "fill_from_mlp", "to_mlp"]
@@ -109,13 +109,14 @@ def fill_from_mlp(model: Any, native: MLP) -> None:
         output = "softmax" if len(classes) > 2 else "logistic"
     if (classes is None) == is_classifier(model):
         raise SpecError("classes go with MLPClassifier, numbers with MLPRegressor.")
-    if net.columns is not None or net.scale != 1.0 or not spec.bias or spec.output != output:
+    others = not spec.bias or spec.output != output or set(spec.features) - set(FLAGS)
+    if net.columns is not None or net.scale != 1.0 or others:
         raise SpecError(
             "this model has what scikit-learn's estimators do not: prepared columns, 8-bit inputs,"
-            f" no biases, or an output other than {output!r}."
+            f" no biases, embeddings, or an output other than {output!r}."
         )
     model.set_params(hidden_layer_sizes=spec.hidden, input_dropout=spec.input_dropout)
-    model.set_params(**{name: getattr(spec, name) for name in FEATURES})
+    model.set_params(**{name: getattr(spec, name) for name in FLAGS})
     if spec.hidden:
         layers = {"activation": spec.activation, "dropout": spec.dropout}
         model.set_params(**{name: _one_or_all(values) for name, values in layers.items()})

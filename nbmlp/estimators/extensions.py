@@ -17,7 +17,7 @@ from nbmlp.data import Given, Mended, as_table, class_weights
 from nbmlp.errors import TrainingWarning
 from nbmlp.estimators.places import names_of
 from nbmlp.optimizers import Optimizer
-from nbmlp.spec import FEATURES, ON_NONFINITE
+from nbmlp.spec import FLAGS, ON_NONFINITE
 from nbmlp.train.callbacks import Callback
 from nbmlp.tuning import granted_threads
 
@@ -39,7 +39,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "activation": [str, list, tuple],
     "dropout": [SHARE, "array-like"],
     "input_dropout": [SHARE],
-    **{name: ["boolean"] for name in FEATURES},
+    **{name: ["boolean"] for name in FLAGS},
     "optimizer": [None, str, dict, Optimizer],
     "clip_norm": [None, _POSITIVE],
     "metric": [None, str, callable],

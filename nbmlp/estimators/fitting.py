@@ -28,7 +28,7 @@ from nbmlp.estimators.updates import Updates, loss_name
 from nbmlp.estimators.weights import Weights
 from nbmlp.rows import PLAIN, Names
 from nbmlp.schedules import Constant
-from nbmlp.spec import FEATURES, ModelSpec, TrainSpec
+from nbmlp.spec import FLAGS, ModelSpec, TrainSpec
 from nbmlp.train.epochs import Epochs
 from nbmlp.tuning import available_threads
 
@@ -75,7 +75,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         if not isinstance(activation, str):
             activation = tuple(activation)
         dropout = self.dropout
-        features: dict[str, Any] = {name: bool(getattr(self, name)) for name in FEATURES}
+        features: dict[str, Any] = {name: bool(getattr(self, name)) for name in FLAGS}
         return ModelSpec(
             self.coefs_[0].shape[0], self.n_outputs_, hidden=hidden,
             activation=activation,
@@ -335,7 +335,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         own_optimizer(self.optimizer, self.solver)
         if np.any(self.dropout) or self.input_dropout or self.clip_norm:
             raise SpecError("dropout and clip_norm need solver='sgd' or 'adam', not 'lbfgs'.")
-        for name in FEATURES:
+        for name in FLAGS:
             if getattr(self, name):
                 raise SpecError(f"{name} needs solver='sgd' or 'adam', not 'lbfgs'.")
         if as_callbacks(self.callbacks).callbacks or self._own_rows():

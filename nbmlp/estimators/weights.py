@@ -52,7 +52,7 @@ class Weights:
         for block, part, values in self.state.parts():
             values[:] = part.start
             if part.name not in ("weight", "bias"):
-                self.vectors[f"layer{block.layer + 1}.{part.name}"] = values
+                self.vectors[block.name_of(part)] = values
 
     @cached_property
     def _predictor(self) -> Predictor:

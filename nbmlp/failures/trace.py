@@ -39,7 +39,7 @@ class Operation:
         ``"input"``, ``"z"``, ``"activation"``, ``"loss"``, ``"delta"``, ``"gradient"``,
         ``"update"`` or the name of an optimizer's vector.
     layer : int
-        From 1; 0 for the input, and the last one for the loss.
+        From 1; 0 for the input and embeddings, and the last one for the loss.
     largest : float
         Largest size of a finite value.
     bad : int
@@ -51,7 +51,7 @@ class Operation:
     nan : bool
         One of the bad values is NaN.
     symbol : str
-        Of gradients and updates: what the first bad part is called, e.g. ``"b"``.
+        Of gradients and updates: what the first bad part is called, e.g. ``"b1"``.
     digest : str
         SHA-256 over all values, sub-batch after sub-batch; every NaN counts as the same.
     """
@@ -74,7 +74,7 @@ class Operation:
         if self.kind in ("z", "activation", "delta"):
             return f"{'product ' * (self.kind == 'z')}{self.kind} of layer {self.layer}"
         owner = "" if self.kind in ("gradient", "update") else "optimizer's "
-        return f"{owner}{self.kind} of {self.symbol}{self.layer}"
+        return f"{owner}{self.kind} of {self.symbol}"
 
     def add(self, values: Array, start: int = 0) -> None:
         """Look at values (rows, units), whose first row has place `start` in the batch."""
@@ -196,9 +196,9 @@ def _symbol(block: ParameterBlock, matrix: Array) -> str:
     first = 0
     for part in block.parts:
         if not np.isfinite(matrix[first : first + part.rows]).all():
-            return part.symbol
+            return block.symbol_of(part)
         first += part.rows
-    return block.parts[0].symbol
+    return block.symbol_of(block.parts[0])
 
 
 def _updates(update: Update) -> list[Operation]:

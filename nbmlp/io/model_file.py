@@ -57,7 +57,7 @@ def save(path: _Path, stored: Stored, kind: str) -> None:
     state, train = stored.state, stored.train
     arrays: dict[str, NDArray[Any]] = {}
     for block, part, values in state.parts(state.theta if kind == "model" else state.trained):
-        arrays[f"layer{block.layer + 1}.{part.name}"] = np.ascontiguousarray(values)
+        arrays[block.name_of(part)] = np.ascontiguousarray(values)
     if kind != "model":
         for (name, _), slot in zip(train.optimizer.slots, state.slots, strict=True):
             arrays[f"slot.{name}"] = state.get_flat(slot)
@@ -97,7 +97,7 @@ def load(path: _Path, kind: str) -> Stored:
         train = TrainSpec.from_dict(metadata["training"])
         state = new_state(make_plan(spec, 1), train.optimizer)
         for block, part, values in state.parts():
-            values[:] = arrays[f"layer{block.layer + 1}.{part.name}"]
+            values[:] = arrays[block.name_of(part)]
         if kind != "model":
             for (name, _), slot in zip(train.optimizer.slots, state.slots, strict=True):
                 state.set_flat(arrays[f"slot.{name}"], slot)

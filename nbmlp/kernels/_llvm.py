@@ -1,6 +1,6 @@
 """The intrinsics: transpose, threads, calls by address, prefetch.
 
-Beside `_tile` and `_reduce`, nothing else knows LLVM IR.
+Beside `_tile`, `_wave` and `_reduce`, nothing else knows LLVM IR.
 
 Addresses travel as int64 and every intrinsic turns them into pointers itself, so that Numba's
 type system sees integers and floats only. Vector values never leave an intrinsic.

@@ -68,6 +68,10 @@ LAYER = np.dtype(
         ("ahead", _i), ("copy", _i), ("copy_row", _i), ("copy_one", _i),
         # of an activation, or of the loss behind one: its kernels and its number
         ("activate", _i), ("derive", _i), ("act", _f),
+        # of an embedding of n numbers, w their parameters by n_in cosines, or of n codes, w their
+        # tables of rows of n_in: bytes from the first input to the first output, and to the rows
+        # that codes mean; factors of outputs, or ones; the tables' first rows (n + 1) int64
+        ("added", _i), ("kept", _i), ("factors", _i), ("starts", _i),
         # of dropout: which layer's masks; share and factor of the kept
         ("stream", _i), ("keep", _f), ("factor", _f),
     ],

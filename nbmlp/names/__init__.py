@@ -4,12 +4,13 @@ A row has no defaults for what others ask about it: a question without an answer
 row is made, not where it is asked. The tables are append-only: model files hold names.
 
 :mod:`grammar` reads ``name(1, key=2)``, :mod:`function` an activation or a loss with its
-parameter; :mod:`activations`, :mod:`losses`, :mod:`initialisers` and :mod:`elements` are the
-tables.
+parameter; :mod:`activations`, :mod:`losses`, :mod:`initialisers`, :mod:`embeddings` and
+:mod:`elements` are the tables.
 """
 
 from nbmlp.names.activations import ACTIVATIONS, OUTPUTS, Activation, Flat
 from nbmlp.names.elements import DTYPES, ELEMENTS, Element, element_of
+from nbmlp.names.embeddings import NO_EMBEDDING, WIDEST, Periodic, read_embedding
 from nbmlp.names.function import Function, Parameter, read_function
 from nbmlp.names.grammar import Call, Row, build, parse_call, resolve, spellings
 from nbmlp.names.initialisers import (
@@ -27,8 +28,10 @@ __all__ = [
     "ELEMENTS",
     "INITIALISERS",
     "LOSSES",
+    "NO_EMBEDDING",
     "OUTPUTS",
     "PROBABLE",
+    "WIDEST",
     "Activation",
     "Call",
     "Element",
@@ -37,12 +40,14 @@ __all__ = [
     "Initialiser",
     "Loss",
     "Parameter",
+    "Periodic",
     "Row",
     "Start",
     "build",
     "deviation",
     "element_of",
     "parse_call",
+    "read_embedding",
     "read_function",
     "read_initialiser",
     "resolve",

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from nbmlp import tuning
 from nbmlp.names import Element
 from nbmlp.spec import ModelSpec
 
-__all__ = ["LayerPlan", "ParameterBlock", "Part", "Plan", "Role", "make_plan"]
+__all__ = [
+    "EmbeddingPlan", "LayerPlan", "ParameterBlock", "Part", "Plan", "Role", "make_plan",
+]  # fmt: skip
 
 
 class Role(StrEnum):
@@ -25,6 +27,8 @@ class Role(StrEnum):
     SCALE = "scale"  # of inputs
     NORM = "norm"
     PARAMETRIC = "parametric"  # an activation's
+    EMBEDDING = "embedding"  # of numbers
+    TABLES = "tables"  # of categories
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,14 @@ class Part:
     name : str
         In files, behind that of the layer: ``"weight"``.
     symbol : str
-        In messages, before the number of the layer: ``"W"``.
+        In messages, before the number of the layer: ``"W"``; of embeddings there is none.
     rows : int
     vector : bool
         One row, known as (columns,); it has no penalty, decay or bound on its norm.
     start : float
         First value of a vector.
+    free : bool
+        It has no penalty, decay or bound either, though it is no vector.
     """
 
     name: str
@@ -49,6 +55,12 @@ class Part:
     rows: int
     vector: bool = False
     start: float = 0.0
+    free: bool = False
+
+    @property
+    def bounded(self) -> bool:
+        """Whether penalty, decay and bound on the norm are for it."""
+        return not (self.vector or self.free)
 
 
 @dataclass(frozen=True)
@@ -59,9 +71,9 @@ class ParameterBlock:
     ----------
     role : Role
     layer : int
-        Which of the plan's layers they belong to, from 0.
+        Which of the plan's layers they belong to, from 0; -1: to the inputs.
     parts : tuple of Part
-        In the order of the rows, vectors last.
+        In the order of the rows, first those with penalty and decay.
     columns : int
     row : int
         Elements from one row to the next.
@@ -88,8 +100,8 @@ class ParameterBlock:
 
     @property
     def weights(self) -> int:
-        """Rows of the parts that are no vectors."""
-        return sum(part.rows for part in self.parts if not part.vector)
+        """Rows of the parts that have penalty and decay."""
+        return sum(part.rows for part in self.parts if part.bounded)
 
     @property
     def size(self) -> int:
@@ -100,6 +112,56 @@ class ParameterBlock:
     def end(self) -> int:
         """Element behind the last in the arena."""
         return self.offset + self.rows * self.row
+
+    def name_of(self, part: Part) -> str:
+        """In files, e.g. ``"layer1.weight"``."""
+        owner = f"layer{self.layer + 1}" if self.layer >= 0 else "embedding"
+        return f"{owner}.{part.name}"
+
+    def symbol_of(self, part: Part) -> str:
+        """In messages, e.g. ``"W1"``."""
+        return f"{part.symbol}{self.layer + 1}" if self.layer >= 0 else self.name_of(part)
+
+
+@dataclass(frozen=True)
+class EmbeddingPlan:
+    """What is added to the inputs before the first product.
+
+    Attributes
+    ----------
+    numbers, frequencies, outputs : int
+        Each of the first `numbers` inputs has so many cosines, and gets so many outputs: the first
+        one of all, then the second one of all, and so on.
+    counts : tuple of int
+        Rows of the tables of codes, which are the last inputs.
+    width : int
+        Outputs of each of these.
+    first, first_code : int
+        Where the first output of the numbers, and of the codes, lies among the product's inputs;
+        they take the place of the codes.
+    kept : int
+        Behind all these: where rows of the tables are kept.
+    low : int
+        The panel that it lies in. The delta of the product's inputs is computed from there on.
+    row : int
+        Stride of that delta.
+    """
+
+    numbers: int
+    frequencies: int
+    outputs: int
+    counts: tuple[int, ...]
+    width: int
+    first: int
+    first_code: int
+    kept: int
+    low: int
+    row: int
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The first row of each table in their block, and the end of the last."""
+        return (0, *accumulate(self.counts))
 
 
 @dataclass(frozen=True)
@@ -119,7 +181,8 @@ class LayerPlan:
     panels_in, panels_out : int
         Whole panels that hold n_in and n_out columns.
     transposed_row, transposed_offset : int
-        The transposed copy that deltas are sent back through; the first layer has none.
+        The transposed copy that deltas are sent back through; a row of 0: there is none, as of the
+        first layer, unless inputs are embedded.
     a_row : int
         Stride of the activations behind this layer, with room for the column of ones.
     one : int
@@ -174,6 +237,7 @@ class Plan:
         The loss reads logits.
     scaled_copy : bool
         The first product takes a copy of its weights, times those of the inputs.
+    embedding : EmbeddingPlan or None
     """
 
     element: Element
@@ -188,6 +252,7 @@ class Plan:
     row_block: int
     fused_output: bool
     scaled_copy: bool = False
+    embedding: EmbeddingPlan | None = None
 
     def block_of(self, role: Role, layer: int) -> int:
         """Which of the blocks has that role in a layer; -1 if there is none."""
@@ -201,6 +266,7 @@ class Plan:
         for layer in self.layers:
             own = layer.needs_z or layer.copies
             per_row += layer.a_row * (2 if own else 1) + layer.dz_row
+        per_row += self.embedding.row if self.embedding else 0
         nbytes, target = per_row * self.element.storage_bytes, self.element.compute_bytes
         return self.sub_batch * (nbytes + self.target_row * target)
 
@@ -238,11 +304,15 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
     layers: list[LayerPlan] = []
     blocks: list[ParameterBlock] = []
     offset = transposed = 0
+    embedding = _embedding(spec, line)
+    for role, parts, columns in _embedded(embedding) if embedding else ():
+        blocks.append(ParameterBlock(role, -1, parts, columns, _stride(columns, panel), offset))
+        offset = blocks[-1].end
     for k, (n_in, n_out) in enumerate(pairwise(sizes)):
         depth, row = n_in + spec.bias, _stride(n_out, panel)
         hidden = k < len(sizes) - 2
         needs_z = spec.functions[k].row.needs_z or (hidden and spec.parametric_activation)
-        transposed_row = _stride(n_in, line) if k else 0
+        transposed_row = _stride(n_in, line) if k or embedding else 0
         layers.append(
             LayerPlan(
                 n_in=n_in, n_out=n_out, depth=depth, row=row, dz_row=_stride(n_out, line),
@@ -260,13 +330,51 @@ def make_plan(spec: ModelSpec, batch: int) -> Plan:
         transposed += _panels(n_out, panel) * panel * transposed_row
     return Plan(
         element=element, layers=tuple(layers), blocks=tuple(blocks),
-        n_parameters=offset, n_transposed=transposed,
-        x_row=_stride(sizes[0] + 1, line), x_one=sizes[0] if spec.bias else -1,
+        # A whole vector of factors may end behind the last one.
+        n_parameters=offset + (panel if embedding else 0), n_transposed=transposed,
+        x_row=_stride(embedding.kept + len(embedding.counts) if embedding else sizes[0] + 1, line),
+        x_one=sizes[0] if spec.bias else -1,
         target_row=_stride(sizes[-1], panel),
         sub_batch=max(1, min(batch, _most_rows(sizes))), row_block=tuning.ROW_BLOCK,
         fused_output=spec.loss_function.row.canonical == spec.output,
-        scaled_copy=spec.input_scale,
+        scaled_copy=spec.input_scale, embedding=embedding,
     )  # fmt: skip
+
+
+def _embedding(spec: ModelSpec, line: int) -> EmbeddingPlan | None:
+    kind, counts = spec.periodic if spec.numbers else None, spec.code_counts
+    if kind is None and not counts:
+        return None
+    first = spec.n_inputs - len(counts)
+    cosines, outputs = (kind.frequencies, kind.outputs) if kind else (0, 0)
+    return EmbeddingPlan(
+        spec.numbers, cosines, outputs, counts, spec.code_width, first,
+        first_code=first + spec.numbers * outputs,
+        # Whole vectors are written, the last of which may end behind the last input.
+        kept=spec.n_embedded + line,
+        low=first // line, row=_stride(spec.n_embedded - first // line * line, line),
+    )  # fmt: skip
+
+
+def _embedded(plan: EmbeddingPlan) -> Iterator[tuple[Role, tuple[Part, ...], int]]:
+    """Blocks of parameters of embeddings, as :func:`_roles`.
+
+    Numbers have a column each: W2 (its outputs of the first frequency, of the second, ...), w1, b1,
+    b2. Codes have rows.
+    """
+    cosines, outputs = plan.frequencies, plan.outputs
+    if plan.numbers:
+        parts = (
+            Part("weight", "", cosines * outputs),
+            Part("frequency", "", cosines, free=True),
+            Part("phase", "", cosines, free=True),
+            Part("bias", "", outputs, free=True),
+        )
+        yield Role.EMBEDDING, parts, plan.numbers
+    if plan.counts:
+        named = enumerate(plan.counts, 1)
+        tables = tuple(Part(f"table{k}", "", rows, free=True) for k, rows in named)
+        yield Role.TABLES, tables, plan.width
 
 
 def _roles(

@@ -99,6 +99,9 @@ class Kind(StrEnum):
     ACTIVATION = "activation"
     PARAMETRIC = "parametric"
     DROPOUT = "dropout"
+    CODES = "codes"
+    EMBEDDING = "embedding"
+    TABLES = "tables"
     RESIDUAL = "residual"
     LOSS = "loss"
 
@@ -209,7 +212,7 @@ def choose_reading(
     scale : float
         Factor on their values.
     """
-    if strategy.layers[0].parts > 1:
+    if strategy.layers[0].parts > 1 or strategy.plan.embedding:
         return Reading.WRITTEN
     changed = spec.input_dropout > 0
     if thin:
@@ -265,11 +268,15 @@ def _parts(layer: LayerPlan, plan: Plan) -> int:
 def _blocks(
     plan: Plan, block: ParameterBlock, first: int, own: LayerStrategy, whole_norm: bool
 ) -> Blocks:
+    if block.role is Role.TABLES:  # all of a thread's rows are one gradient
+        count = -(-block.rows // tuning.TABLE_ROWS)
+        return Blocks(tuning.TABLE_ROWS, count, first, group=count, share=Share.ROWS)
     if block.role is not Role.PRODUCT:  # vectors
         share = Share.ROWS if whole_norm else Share.PANELS
         return Blocks(rows=block.rows, count=1, first=first, group=1, share=share)
     layer, panel = plan.layers[block.layer], tuning.PANEL_BYTES // plan.element.compute_bytes
-    rows = panel if block.layer else min(panel, tuning.BLOCK_ROWS)  # panels of rows are transposed
+    transposed = layer.transposed_row > 0  # by panels of rows
+    rows = panel if transposed else min(panel, tuning.BLOCK_ROWS)
     flat = -(-layer.depth // panel) < min(_FLAT, layer.panels_out)
     if own.cut is Cut.COLUMNS or (flat and not own.spread and not whole_norm):
         share = Share.PANELS  # too few blocks of rows to share them
@@ -286,12 +293,21 @@ def _stages(
 ) -> Iterator[Stage]:
     drops = (*spec.dropout, 0.0) if training or spec.dropout_scale_at == "predict" else ()
     yield Stage(Kind.INPUTS, -1)
+    embeds = plan.embedding is not None
+    if plan.embedding and plan.embedding.counts:  # none of them is dropped
+        yield Stage(Kind.CODES, -1)
     if drops and spec.input_dropout > 0:
         yield Stage(Kind.DROPOUT, -1)
+    for role in (Role.EMBEDDING, Role.TABLES):  # the first may write a little more than its own
+        if plan.block_of(role, -1) >= 0:
+            yield Stage(Kind(role.value), -1)
     last, shared = len(layers) - 1, layers[0].cut is not Cut.WHOLE
     for k, own in enumerate(layers):
         stages = list(_products(k, layers))
-        waits = shared and (k > 0 or not own.stays)
+        if k == 0 and embeds:  # deltas of the inputs go by rows
+            rows = Cut.ROWS if shared else Cut.WHOLE
+            stages[0] = replace(stages[0], back_cut=rows, back_barrier=shared)
+        waits = shared and (k > 0 or embeds or not own.stays)
         if spec.layer_norm and k < last:  # of whole rows, whoever has computed their units
             rows = Cut.ROWS if shared else Cut.WHOLE
             stages[-1] = replace(stages[-1], barrier=shared)

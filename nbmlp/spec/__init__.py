@@ -1,7 +1,7 @@
 """What to build, what to learn and how to train: frozen, printable settings, checked at once."""
 
 from nbmlp.spec.fields import Setting, described
-from nbmlp.spec.net import FEATURES, ModelSpec
+from nbmlp.spec.net import FEATURES, FLAGS, ModelSpec
 from nbmlp.spec.table import MODEL_SETTINGS, SETTINGS, TASK_SETTINGS, TRAIN_SETTINGS
 from nbmlp.spec.task import TASKS, ClassWeight, TaskSpec
 from nbmlp.spec.training import ON_NONFINITE, TrainSpec
@@ -9,6 +9,7 @@ from nbmlp.spec.values import several
 
 __all__ = [
     "FEATURES",
+    "FLAGS",
     "MODEL_SETTINGS",
     "ON_NONFINITE",
     "SETTINGS",

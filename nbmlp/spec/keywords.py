@@ -33,6 +33,10 @@ class _Net(TypedDict, total=False):
     residual: bool
     parametric_activation: bool
     input_scale: bool
+    number_embedding: str
+    n_numbers: int | None
+    code_counts: int | Iterable[int]
+    code_width: int
 
 
 class _Training(TypedDict, total=False):

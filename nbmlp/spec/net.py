@@ -15,20 +15,29 @@ from nbmlp.names import (
     DTYPES,
     ELEMENTS,
     LOSSES,
+    NO_EMBEDDING,
     OUTPUTS,
     Activation,
     Element,
     Function,
     Loss,
+    Periodic,
+    read_embedding,
     read_function,
     read_initialiser,
 )
 from nbmlp.spec.values import assign, choice, from_dict, several
 
-__all__ = ["FEATURES", "ModelSpec"]
+__all__ = ["FEATURES", "FLAGS", "ModelSpec"]
 
-#: Settings that bring kinds of layers which most nets do not have.
-FEATURES = ("layer_norm", "residual", "parametric_activation", "input_scale")
+#: Settings that bring kinds of layers which most nets do not have, and are True or False.
+FLAGS = ("layer_norm", "residual", "parametric_activation", "input_scale")
+#: All that bring such kinds.
+FEATURES = (*FLAGS, "number_embedding", "code_counts")
+#: Settings that say nothing without the feature.
+_BELONGS = {"n_numbers": "number_embedding", "code_width": "code_counts"}
+#: Rows of all tables together; each is known by a number that is exact in float32.
+_MOST_ROWS = 1 << 24
 
 
 def _activation(text: object) -> str:
@@ -46,7 +55,7 @@ class ModelSpec:
     Attributes
     ----------
     n_inputs, n_outputs : int
-        Columns of X; units of the last layer.
+        Inputs, before they are embedded; units of the last layer.
     hidden : tuple of int
         Units of each hidden layer; empty for a linear model.
     activation : tuple of str
@@ -82,6 +91,17 @@ class ModelSpec:
         learned, from 1 (Holzmüller et al. 2024, arXiv:2407.04491).
     input_scale : bool
         Each input has a factor that is learned, from 1.
+    number_embedding : str
+        ``"pbld(16, 4, 0.1)"`` adds to each number x W2 cos(2 pi w1 x + b1) + b2, learned, of 16
+        cosines and 4 - 1 numbers, with first w1 of deviation 0.1 (Holzmüller et al. 2024,
+        arXiv:2407.04491); ``"none"`` does not.
+    n_numbers : int
+        How many of the inputs, the first ones, are embedded as numbers; None: all but codes.
+    code_counts : tuple of int
+        The last inputs are codes 0, 1, ... of categories, of so many each; a code that is none of
+        them counts as 0. Each becomes a row of a table, learned.
+    code_width : int
+        Columns of these tables.
     """
 
     n_inputs: int
@@ -102,6 +122,10 @@ class ModelSpec:
     residual: bool = False
     parametric_activation: bool = False
     input_scale: bool = False
+    number_embedding: str = NO_EMBEDDING
+    n_numbers: int | None = None
+    code_counts: tuple[int, ...] = ()
+    code_width: int = 8
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
         "dtype": DTYPES,
@@ -125,14 +149,35 @@ class ModelSpec:
             dropout=self._per_layer("dropout", _share("dropout")),
             input_dropout=_share("input_dropout")(self.input_dropout),
             label_smoothing=_share("label_smoothing")(self.label_smoothing),
-            **{name: flag(name, getattr(self, name)) for name in FEATURES},
+            number_embedding=str(read_embedding(self.number_embedding) or NO_EMBEDDING),
+            **{name: flag(name, getattr(self, name)) for name in FLAGS},
         )
         self._check_loss()
+        self._check_embeddings()
         if self.residual and not any(self.skips):
             raise SpecError(
                 "residual needs a hidden layer that is as wide as the one below it:"
                 f" hidden={self.hidden!r} has none."
             )
+
+    def _check_embeddings(self) -> None:
+        """Of which inputs there are enough."""
+        counts = self.code_counts if several(self.code_counts) else (self.code_counts,)
+        assign(
+            self, code_counts=tuple(whole("code_counts", n, 1, _MOST_ROWS) for n in counts),
+            code_width=whole("code_width", self.code_width, 1, 1024),
+        )  # fmt: skip
+        if sum(self.code_counts) > _MOST_ROWS:
+            raise SpecError(f"code_counts may be {_MOST_ROWS:,} in all, not more.")
+        codes, wanted = len(self.code_counts), self.n_numbers
+        if codes > self.n_inputs:
+            raise SpecError(f"code_counts names {codes} inputs; there are {self.n_inputs}.")
+        if wanted is not None:
+            wanted = whole("n_numbers", wanted, 0, self.n_inputs - codes)
+        # What says nothing is not kept: files do not name it either.
+        assign(self, n_numbers=wanted if self.number_embedding != NO_EMBEDDING else None)
+        if not codes:
+            assign(self, code_width=type(self).code_width)
 
     def _per_layer(self, name: str, check: Callable[[Any], Any]) -> tuple[Any, ...]:
         """The setting, checked, with one entry per hidden layer."""
@@ -178,7 +223,31 @@ class ModelSpec:
     @property
     def features(self) -> tuple[str, ...]:
         """Kinds of layers that this net has besides products, activations and dropout."""
-        return tuple(name for name in FEATURES if getattr(self, name))
+        return tuple(n for n in FEATURES if getattr(self, n) not in (False, NO_EMBEDDING, ()))
+
+    @property
+    def embeds(self) -> str:
+        """The setting because of which inputs are embedded; empty if none are."""
+        own = [name for name in ("number_embedding", "code_counts") if name in self.features]
+        return own[0] if own else ""
+
+    @cached_property
+    def periodic(self) -> Periodic | None:
+        """What `number_embedding` names."""
+        return read_embedding(self.number_embedding)
+
+    @property
+    def numbers(self) -> int:
+        """Inputs that are embedded as numbers."""
+        known = self.n_inputs - len(self.code_counts) if self.n_numbers is None else self.n_numbers
+        return known if self.periodic else 0
+
+    @property
+    def n_embedded(self) -> int:
+        """Inputs of the first product: all but codes, then what embeddings add."""
+        codes, kind = len(self.code_counts), self.periodic
+        added = self.numbers * kind.outputs if kind else 0
+        return self.n_inputs - codes + added + codes * self.code_width
 
     @property
     def skips(self) -> tuple[bool, ...]:
@@ -196,8 +265,8 @@ class ModelSpec:
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
-        """(n_inputs, *hidden, n_outputs)."""
-        return (self.n_inputs, *self.hidden, self.n_outputs)
+        """(n_embedded, *hidden, n_outputs)."""
+        return (self.n_embedded, *self.hidden, self.n_outputs)
 
     @cached_property
     def n_weights(self) -> int:
@@ -209,12 +278,19 @@ class ModelSpec:
         """All that is learned, padding not counted."""
         sizes = self.layer_sizes
         per_unit = 2 * self.layer_norm + self.parametric_activation
-        further = self.input_scale * self.n_inputs + per_unit * sum(self.hidden)
+        further = self.input_scale * sizes[0] + per_unit * sum(self.hidden)
+        further += self.numbers * self.periodic.parameters if self.periodic else 0
+        further += sum(self.code_counts) * self.code_width
         return sum((a + self.bias) * b for a, b in pairwise(sizes)) + further
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON; features that it lacks are not named."""
-        known = {k: v for k, v in asdict(self).items() if v or k not in FEATURES}
+        has = self.features
+        known = {
+            k: v
+            for k, v in asdict(self).items()
+            if _BELONGS.get(k, k) in has or _BELONGS.get(k, k) not in FEATURES
+        }
         return {k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}
 
     @classmethod

@@ -28,7 +28,7 @@ _Path = str | os.PathLike[str]
 
 def _named(state: State) -> dict[str, NDArray[Any]]:
     """Views of all parameters by the names that files of one net give them."""
-    return {f"layer{block.layer + 1}.{part.name}": view for block, part, view in state.parts()}
+    return {block.name_of(part): view for block, part, view in state.parts()}
 
 
 def packed(model: TabularModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -90,7 +90,7 @@ class Targets:
         """The net for such targets and columns; `settings` hold those of :attr:`settings`."""
         n_classes = 0 if self.classes is None else len(self.classes)
         task = "regression" if self.task == "regression" else "classes"
-        return settings.specify(plan.n_features, task, n_classes, self.n_outputs)
+        return settings.specify(plan.n_features, task, n_classes, self.n_outputs, plan)
 
     def known(self, y: ArrayLike) -> NDArray[np.bool_]:
         """Which rows have a class that outputs can name."""

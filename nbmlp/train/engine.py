@@ -259,12 +259,15 @@ class Engine:
             self._count_updates()
 
     def gradient_norms(self) -> tuple[float, ...] | None:
-        """Root mean square over the epoch's updates of each layer's gradient norm."""
+        """Root mean square over the epoch's updates of each layer's gradient norm.
+
+        Embeddings count for the first layer.
+        """
         if not self.train.gradient_norms:
             return None
         squares = np.zeros(len(self.work.plan.layers))
         for block, square in zip(self.work.plan.blocks, self.work.block_norms, strict=True):
-            squares[block.layer] += square
+            squares[max(block.layer, 0)] += square
         return tuple(float(v) for v in np.sqrt(squares / self.steps_per_epoch))
 
     def loss_and_gradient(
@@ -298,7 +301,7 @@ class Engine:
         train, total = self.train, 0.0
         if train.l1 or train.l2:
             for block, part, values in self.state.parts():
-                if not part.vector:
+                if part.bounded:
                     wide = values.astype(np.float64)
                     total += block.decay * 0.5 * train.l2 * float(np.sum(wide * wide))
                     total += block.decay * train.l1 * float(np.sum(np.abs(wide)))

@@ -37,6 +37,8 @@ class Buffers:
         of its activation, if they have parameters.
     scaled : ndarray
         Copy of the first weights, times the factors of the inputs.
+    embedded : ndarray
+        Delta of the inputs, from the panel on that has the first of what embeddings add.
     """
 
     def __init__(self, strategy: Strategy) -> None:
@@ -61,7 +63,15 @@ class Buffers:
             if training or k == len(plan.layers) - 1:  # a loss writes the last delta
                 self.deltas.append(self._rows_of(layer.dz_row))
         self.terms = [self._terms_of(k) for k in range(len(plan.layers))]
-        first = plan.layers[0]
+        first, embedding = plan.layers[0], plan.embedding
+        # One row more: whole vectors of it are read, the last of which may end behind it.
+        self.embedded = self.new((self.rows + 1) * embedding.row if embedding and training else 0)
+        #: The first row of each table of codes, and the end of the last.
+        self.starts = self.new(len(embedding.starts) if embedding else 0, np.int64)
+        self.starts[:] = embedding.starts if embedding else 0
+        #: Factors of inputs that have none.
+        self.ones = self.new(plan.x_row if embedding else 0)
+        self.ones[:] = 1
         self.scaled = self.new(first.depth * first.row if plan.scaled_copy else 0)
         #: Of which products with a row of ones are made.
         self.one = self.new(1)
@@ -123,7 +133,7 @@ class Buffers:
 
     def need_blocks(self) -> int:
         """Make room for blocks of a gradient, if there is none; elements of each thread's."""
-        first = self.strategy.blocks[0]
+        first = self.strategy.blocks[self.strategy.plan.block_of(Role.PRODUCT, 0)]
         length = first.group * first.rows * self.strategy.plan.layers[0].row
         if not len(self.blocks):
             self.blocks = self.masters(self.strategy.threads * length)

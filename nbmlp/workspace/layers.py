@@ -65,6 +65,31 @@ class Places:
             "back_panels": layer.panels_out,
         }  # fmt: skip
 
+    def embedded(self) -> dict[str, Any]:
+        """Delta of the inputs from the first on that are embedded, if there are any."""
+        kind = self.plan.embedding
+        if kind is None or not self.training:
+            return {}
+        return {
+            "dx": address(self.buffers.embedded), "dx_row": kind.row * self.stored,
+            "back_panels": self.plan.layers[0].panels_in - kind.low,
+        }  # fmt: skip
+
+    def learned(self, role: Role) -> dict[str, Any]:
+        """Parameters of an embedding; factors and deltas of what it puts out."""
+        plan, size, kind = self.plan, self.size, self.plan.embedding
+        block, scale = plan.blocks[plan.block_of(role, -1)], plan.block_of(Role.SCALE, 0)
+        fields = {
+            "w": self.theta + block.offset * size, "w_row": block.row * size,
+            "factors": address(self.buffers.ones),
+        }  # fmt: skip
+        if scale >= 0:
+            fields["factors"] = self.theta + plan.blocks[scale].offset * size
+        if self.training and kind:  # counted from the first input, of which there is none
+            fields["dz"] = address(self.buffers.embedded) - kind.low * tuning.PANEL_BYTES
+            fields["dz_row"] = kind.row * self.stored
+        return fields
+
     def vectors(self, k: int, role: Role) -> dict[str, Any]:
         """A layer's vectors of parameters, and room for the terms of their gradients."""
         block = self.plan.blocks[self.plan.block_of(role, k)]
@@ -104,15 +129,18 @@ def _product(net: Places, stage: Stage) -> Record:
             "x": address(net.buffers.x), "x_row": net.plan.x_row * stored, "own": net.own,
             "copy_row": net.plan.x_row * stored, "copy_one": net.plan.x_one,
         }  # fmt: skip
+        fields |= net.embedded()
         if net.plan.scaled_copy:
-            fields["w"] += address(net.buffers.scaled) - net.theta
+            fields["w"] += address(net.buffers.scaled) - net.theta - layer.offset * size
     else:
         fields |= net.below(k)
     fields["x"] += start * panel * stored
     # What multiplies rows of data depends on how these are read.
     pieces = {"forward": f"{own.product}.forward"} if k or c else {}
-    if net.training and k:
+    if net.training and layer.transposed_row:
         wt = layer.transposed_offset + start * panel
+        if k == 0 and net.plan.embedding:
+            wt += net.plan.embedding.low * panel
         fields |= {
             "wt": net.transposed + wt * stored,
             "wt_row": layer.transposed_row * stored, "room": address(net.buffers.turned),
@@ -120,6 +148,32 @@ def _product(net: Places, stage: Stage) -> Record:
         if c == 0:  # the way back through all parts is one product
             pieces["backward"] = "dense.backward"
     return fields, pieces
+
+
+def _codes(net: Places, stage: Stage) -> Record:
+    kind = net.plan.embedding
+    assert kind is not None
+    return net.inputs() | {
+        "n": len(kind.counts), "added": kind.first * net.stored,
+        "kept": kind.kept * net.stored, "starts": address(net.buffers.starts),
+    }, {"forward": "codes.forward"}  # fmt: skip
+
+
+def _embedding(net: Places, stage: Stage) -> Record:
+    kind = net.plan.embedding
+    assert kind is not None
+    return net.inputs() | net.learned(Role.EMBEDDING) | {
+        "n": kind.numbers, "n_in": kind.frequencies, "added": kind.first * net.stored,
+    }, {"forward": f"pbld_{kind.outputs}.forward"}  # fmt: skip
+
+
+def _tables(net: Places, stage: Stage) -> Record:
+    kind = net.plan.embedding
+    assert kind is not None
+    return net.inputs() | net.learned(Role.TABLES) | {
+        "n": len(kind.counts), "n_in": kind.width, "added": kind.first_code * net.stored,
+        "kept": kind.kept * net.stored,
+    }, {"forward": "tables.forward"}  # fmt: skip
 
 
 def _parts(net: Places, stage: Stage) -> Record:
@@ -200,13 +254,14 @@ def _loss(net: Places, stage: Stage) -> Record:
 
 _KINDS: dict[Kind, Callable[[Places, Stage], Record]] = {
     Kind.INPUTS: _inputs, Kind.PRODUCT: _product, Kind.PARTS: _parts,
+    Kind.CODES: _codes, Kind.EMBEDDING: _embedding, Kind.TABLES: _tables,
     Kind.NORM: _norm, Kind.ACTIVATION: _activation, Kind.PARAMETRIC: _parametric,
     Kind.DROPOUT: _dropout, Kind.RESIDUAL: _residual, Kind.LOSS: _loss,
 }  # fmt: skip
 #: Which layer of the tables a block of parameters belongs to.
 STAGES = {
     Role.PRODUCT: Kind.PRODUCT, Role.SCALE: Kind.PRODUCT, Role.NORM: Kind.NORM,
-    Role.PARAMETRIC: Kind.PARAMETRIC,
+    Role.PARAMETRIC: Kind.PARAMETRIC, Role.EMBEDDING: Kind.EMBEDDING, Role.TABLES: Kind.TABLES,
 }  # fmt: skip
 
 
@@ -233,20 +288,24 @@ def describe_parameters(net: Places, k: int) -> Record:
         "block_rows": blocks.rows, "blocks": blocks.count, "first_block": blocks.first,
         "group": blocks.group, "share": int(blocks.share),
     }  # fmt: skip
-    if block.role is not Role.PRODUCT:
-        return fields, {} if block.role is Role.SCALE else {"gradient": "sums.gradient"}
-    return _describe_weights(net, block, fields)
+    if block.role is Role.PRODUCT:
+        return _describe_weights(net, block, fields)
+    if block.role is Role.SCALE:
+        return fields, {}
+    outputs = net.plan.embedding.outputs if net.plan.embedding else 0
+    own = {Role.EMBEDDING: f"pbld_{outputs}.gradient", Role.TABLES: "tables.gradient"}
+    return fields, {"gradient": own.get(block.role, "sums.gradient")}
 
 
 def _describe_weights(net: Places, block: ParameterBlock, fields: dict[str, Any]) -> Record:
     layer = net.plan.layers[block.layer]
     pieces = {"gradient": f"{net.strategy.layers[block.layer].product}.gradient"}
-    if block.layer:
+    if layer.transposed_row:
         fields |= {
             "wt": net.transposed + layer.transposed_offset * net.stored,
             "wt_row": layer.transposed_row * net.stored,
         }  # fmt: skip
-    elif net.plan.scaled_copy:
+    if block.layer == 0 and net.plan.scaled_copy:
         fields["copy"] = address(net.buffers.scaled)
         pieces |= {"complete": "scale.complete", "refresh": "scale.refresh"}
     return fields, pieces

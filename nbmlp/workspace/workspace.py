@@ -147,7 +147,8 @@ class Workspace:
         self._layers.set(product, **room, ahead=ahead, copy=copied)
         self._layers.bind(product, forward=f"{'by_address' if by_address else name}.forward")
         if self.training:
-            self._parameters.bind(0, gradient=f"{name}.gradient")
+            weights = self.plan.block_of(Role.PRODUCT, 0)
+            self._parameters.bind(weights, gradient=f"{name}.gradient")
 
     # -- what is set from outside
 

@@ -50,6 +50,11 @@ _BOUNDS: dict[str, Any] = {
     "dropout": Share,
     "input_dropout": Share,
     "label_smoothing": Share,
+    "n_numbers": Annotated[int, Field(ge=0, le=1_000_000)],
+    "code_counts": Annotated[
+        list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(max_length=1000, fail_fast=True)
+    ],
+    "code_width": Annotated[int, Field(ge=1, le=64)],
     "learning_rate": Positive,
     "warmup": NotNegative,
     "batch_size": Annotated[int, Field(ge=1, le=10_000_000)],
