@@ -281,6 +281,14 @@ def numba_layer() -> str:
 
 
 @job
+def layer_taken() -> str | None:
+    """The layer of the first training."""
+    share_out_everything()
+    bits("sub-batches", 2)
+    return layer()
+
+
+@job
 def four_at_once(rounds: int) -> dict[str, Any]:
     """Four models fitted at once, cold at first; then each alone; then all predicting at once.
 
@@ -393,13 +401,10 @@ def fork_after_foreign_openmp(imported: bool) -> dict[str, Any]:
 
 @job
 def spawned() -> dict[str, Any]:
-    """Fit in spawned processes and in joblib's, after a fit in this one."""
-    from joblib import Parallel, delayed
-
+    """Fit in a spawned process, after a fit in this one."""
     expected = bits("dropout", 2)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         found = pool.map(bits, ["dropout"] * 2)
-    found += Parallel(n_jobs=2)(delayed(bits)("dropout") for _ in range(2))
     return {"expected": expected, "differ": [f for f in found if f != expected]}
 
 

@@ -29,10 +29,12 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("heavy", ["numba", "llvmlite", "sklearn", "scipy", "matplotlib", "typer"])
-def test_import_is_light(heavy: str) -> None:
-    done = run_python(f"import sys, nbmlp; sys.exit({heavy!r} in sys.modules)")
-    assert done.returncode == 0, f"import nbmlp brought in {heavy}. {done.stderr}"
+def test_import_is_light() -> None:
+    done = run_python("import sys, nbmlp; print(*sys.modules)")
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert "nbmlp" in loaded
+    assert loaded & {"numba", "llvmlite", "sklearn", "scipy", "matplotlib", "typer"} == set()
 
 
 def test_every_public_name_resolves() -> None:

@@ -8,6 +8,8 @@ import warnings
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from numpy.typing import NDArray
 
@@ -21,6 +23,7 @@ from nbmlp import (
     TrainingWarning,
 )
 from nbmlp.tabular import fitting
+from nbmlp.tabular import model as tabular_model
 from nbmlp.tabular.measures import Truth, measure_of
 from nbmlp.tabular.select import select
 from nbmlp.tabular.targets import Targets
@@ -226,3 +229,41 @@ def test_half_of_the_weight_is_shared_by_the_better_half() -> None:
     np.testing.assert_allclose(value, 0.025 * targets.scale, rtol=1e-6)
     weights, _ = select([above, bad], truth, measure_of(None, targets), 9)
     np.testing.assert_allclose(weights, [1, 0])
+
+
+def test_predictions_of_many_rows_come_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TabularRegressor(**{**SMALL, "epochs": 1}).fit(X, Y)
+    rows = np.tile(X, (10, 1))
+    whole = model.predict(rows)
+    monkeypatch.setattr(tabular_model, "_PORTION", 1)
+    np.testing.assert_array_equal(model.predict(rows), whole)
+    assert len(list(model.model_.each(rows))) == 3
+
+
+def test_rows_are_held_out_as_wished() -> None:
+    groups = np.arange(240) // 20
+    settings = {**SMALL, "epochs": 1, "n_members": 1, "n_jobs": 1}
+    held: list[Any] = []
+    divided = fitting.divide
+
+    def noted(*given: Any) -> Any:
+        held.append(divided(*given))
+        return held[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "divide", noted)
+        TabularRegressor(**settings, validation_fraction=0.25).fit(X, Y, groups=groups)
+        TabularRegressor(**settings, time_ordered=True, n_folds=3).fit(X, Y)
+        TabularRegressor(**settings).fit(X, Y, X_val=X[:9], y_val=Y[:9])
+    (by_group,), in_time = held
+    assert not np.intersect1d(groups[by_group.train], groups[by_group.held]).size
+    assert len(by_group.held) == 60
+    assert [division.held[-1] for division in in_time] == [119, 179, 239]
+
+
+def test_targets_of_other_kinds() -> None:
+    settings = {**SMALL, "epochs": 1, "n_members": 1, "n_jobs": 1}
+    for y in (pl.Series(LABELS.tolist()), Y > 0, pd.Series(LABELS, dtype="category")):
+        model = TabularClassifier(**settings).fit(X, y)
+        assert set(model.predict(X)) <= set(y)
+    assert TabularRegressor(**settings).fit(X, pl.Series(Y)).predict(X).shape == (240,)
