@@ -28,6 +28,7 @@ _HOMES = {
     "nbmlp.train.standard": ("CSVLog", "Checkpoint", "EarlyStopping", "ProgressBar"),
     "nbmlp.train.watch": ("Watch",),
     "nbmlp.train.history": ("EpochRecord", "History"),
+    "nbmlp.importance": ("Importance", "permutation_importance"),
     "nbmlp.data": ("ColumnPlan", "Dataset", "Table", "read"),
     "nbmlp.diagnostics.replay": ("ReplayReport", "replay"),
     "nbmlp.errors": (

@@ -15,6 +15,7 @@ from nbmlp.errors import (
     TrainingWarning,
 )
 from nbmlp.estimators import MLPClassifier, MLPRegressor
+from nbmlp.importance import Importance, permutation_importance
 from nbmlp.mlp import MLP
 from nbmlp.optimizers import LAMB, LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, RMSpropGains, Rprop
 from nbmlp.schedules import (
@@ -57,6 +58,7 @@ __all__ = [
     "EpochRecord",
     "Exponential",
     "History",
+    "Importance",
     "InverseScaling",
     "MLPClassifier",
     "MLPRegressor",
@@ -87,6 +89,7 @@ __all__ = [
     "__version__",
     "datasets",
     "load",
+    "permutation_importance",
     "read",
     "replay",
 ]

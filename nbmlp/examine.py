@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp.data import Given
 from nbmlp.failures.explain import explain
+from nbmlp.importance import Importance, permutation_importance
 from nbmlp.model import Model
 from nbmlp.net import Net, converted
 from nbmlp.predict import Rows
@@ -46,6 +48,40 @@ class Examined(Model):
         )
         loss, gradient = engine.loss_and_gradient()
         return loss, net.state.get_flat(gradient)
+
+    def importance(
+        self,
+        X: Any,
+        y: ArrayLike,
+        metric: str | None = None,
+        *,
+        repeats: int = 5,
+        seed: int = 0,
+        sample_weight: ArrayLike | None = None,
+        names: Sequence[str] = (),
+        progress: Callable[[float, str], object] | None = None,
+    ) -> Importance:
+        """How much worse a score gets when a column of X is shuffled, column by column.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            Rows that the model has not learned from. Columns are those of X as it is given: what
+            becomes of one moves together.
+        metric : str, optional
+            A score; `eval_metric` unless named, else accuracy or R2.
+        repeats, seed, names, progress
+            See :func:`nbmlp.permutation_importance`.
+
+        Returns
+        -------
+        Importance
+            Prints as a table; ``plot(path)`` draws it.
+        """
+        return permutation_importance(
+            self, X, y, metric or self._settings.target.eval_metric, repeats=repeats, seed=seed,
+            sample_weight=sample_weight, names=names, progress=progress,
+        )  # fmt: skip
 
     def check_gradients(
         self,

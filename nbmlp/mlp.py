@@ -13,12 +13,15 @@ from typing import Any, Self, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nbmlp.coding import Truth
 from nbmlp.data import Given, Mended, check_in_portions
+from nbmlp.data.outliers import tell_lone_values
 from nbmlp.errors import SpecError, TrainingWarning
 from nbmlp.examine import Examined
 from nbmlp.failures.explain import explain
 from nbmlp.io import model_file
 from nbmlp.model import Arrays
+from nbmlp.names import Function, Score, label_of
 from nbmlp.net import converted
 from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Rows
@@ -51,6 +54,12 @@ class MLP(Examined):
     class_weight : dict or "balanced", optional
         Weights that the rows of each class have in training, beside `sample_weight`; those of
         validation do not. ``"balanced"``: in inverse proportion to the rows that a class has.
+    eval_metric : str, optional
+        Score of the validation rows after each epoch, e.g. ``"roc_auc"``; accuracy or R2 unless
+        named. Early stopping goes by it.
+    tune_threshold : str, optional
+        Score of two classes, e.g. ``"f1"``, that the validation rows get at its best when training
+        has ended, see :meth:`tune_threshold`.
     learning_rate : float, optional
         Replaces the optimizer's own.
     **settings
@@ -147,9 +156,15 @@ class MLP(Examined):
             check_rows(carried, len(rows))
             held = None if aside is None else self._validation(aside)
             train.batch_rows(len(rows))
+            label_of(self._watched)  # refused before training, or never
+            self._check_threshold(held is not None)
             self._settings = settings
         self._tell(done)
+        if sentence := tell_lone_values(given.X, given.names):
+            warnings.warn(sentence, TrainingWarning, stacklevel=2)
         self._train(train, train.epochs, rows, held, called, carried, replay)
+        if (wanted := self._settings.target.tune_threshold) and held is not None:
+            self._set_threshold(wanted, held.rows)
         self._engine = None  # its buffers are not needed until the next fit
         if resume is None and (sentence := self.history.describe_stall()):
             warnings.warn(sentence, TrainingWarning, stacklevel=2)
@@ -184,6 +199,7 @@ class MLP(Examined):
                 given = self._build(given, classes)
             visit = self.net.visit(given, not first and self.train_spec.on_nonfinite == "raise")
             visit.rows = self._weighted(visit.rows)
+            label_of(self._watched)
         self._tell(done)
         train = without_horizon(self.train_spec)
         with visit as rows:
@@ -250,8 +266,23 @@ class MLP(Examined):
             held, done = held.without_bad_rows(self.model_spec.dtype)
             self._tell(done, "validation data: ")
         held = replace(held, y=np.asarray(held.y))
-        rows, y = self.net.finite_rows(held), held.y
-        return Validation(rows, lambda outputs: self.coding.score(y, outputs))
+        rows = self.net.finite_rows(held)
+        truth = Truth(self.coding, held.y, self.model_spec.output)
+        watched = {"": self._watched}
+        return Validation(rows, lambda outputs: truth.scores(outputs, watched)[""])
+
+    def _check_threshold(self, validated: bool) -> None:
+        """Begin with the usual one, and refuse one that can't be tuned in the end."""
+        self.net.coding = replace(self.coding, threshold=0.5)
+        if wanted := self._settings.target.tune_threshold:
+            self.coding.tunable(wanted, self.model_spec.output)
+            if not validated:
+                raise SpecError("tune_threshold needs validation data: give validation=.")
+
+    @property
+    def _watched(self) -> Function[Score]:
+        """The score of each epoch."""
+        return self.coding.watched(self._settings.target.eval_metric, self.model_spec.output)
 
     def _bound(self, train: TrainSpec, rows: Rows) -> Engine:
         """The last fit's engine where it can take these rows, else a new one."""
@@ -273,7 +304,7 @@ class MLP(Examined):
         carried: Arrays,
         replay: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.history.score_name = "accuracy" if self.coding.labels is not None else "R2"
+        self.history.score_name = label_of(self._watched)
         loop = Loop(
             self, train, epochs, self.net.state, len(rows), lambda: self._bound(train, rows),
             lambda: self.predictor, held, self.history,
@@ -302,8 +333,10 @@ class MLP(Examined):
             epochs=train.epochs, threads=train.threads, on_nonfinite=train.on_nonfinite
         )
         changed += [n for n in TRAIN_SETTINGS if getattr(kept, n) != getattr(train, n)]
-        if other._settings.class_weight != self._settings.class_weight:
-            changed.append("class_weight")
+        changed += [
+            name for name in ("class_weight", "eval_metric")
+            if getattr(other._settings.target, name) != getattr(self._settings.target, name)
+        ]  # fmt: skip
         if changed:
             raise SpecError(
                 f"{os.fspath(path)} was written with another {', '.join(changed)}: resume with the"

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any, Self, Unpack
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp import metrics, tuning
-from nbmlp.coding import TargetCoding
+from nbmlp.coding import Answers, TargetCoding
 from nbmlp.data import ColumnPlan
 from nbmlp.errors import ModelFileError, NotFittedError
 from nbmlp.io import model_file
 from nbmlp.names import PROBABLE
 from nbmlp.net import Net
 from nbmlp.parameters import Parameters
-from nbmlp.predict import Predictor
+from nbmlp.plots import of_classes, predicted_values
+from nbmlp.predict import Predictor, Rows
 from nbmlp.settings import Settings
 from nbmlp.spec import ModelSpec, TaskSpec, TrainSpec
 from nbmlp.spec.keywords import Further
 from nbmlp.train.history import History
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Arrays", "Model"]
 
@@ -160,20 +164,118 @@ class Model(Parameters):
         return self.coding.probabilities(self.outputs(X), self.model_spec.output)
 
     def evaluate(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        metrics: str | Iterable[str] | None = None,
     ) -> dict[str, float]:
-        """Loss and measures on data.
+        """Loss and scores on data.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+        metrics : str or iterable of str, optional
+            Names of scores, e.g. ``"f1"`` or ``["roc_auc", "pr_auc", "pinball(0.9)"]``.
 
         Returns
         -------
         dict
-            ``loss`` (mean over the rows, without penalty); for classes ``error`` and
-            ``accuracy`` as fractions; for numbers ``mean_squared_error``,
-            ``mean_absolute_error`` and ``r2`` in the targets' units.
+            ``loss`` (mean over the rows, without penalty) and the scores, by the names that were
+            asked for. By default, for classes ``error``, ``accuracy``, ``balanced_accuracy``,
+            ``log_loss``, ``roc_auc``, ``f1`` and ``mcc``; for numbers
+            ``root_mean_squared_error``, ``mean_squared_error``, ``mean_absolute_error`` and
+            ``r2`` in the targets' units. NaN where one is not defined on these rows.
+
+        Raises
+        ------
+        SpecError
+            An unknown score, or one that does not go with what is predicted.
         """
+        names = [metrics] if isinstance(metrics, str) else metrics
+        coding, output = self.coding, self.model_spec.output
+        wanted = None if names is None else {name: coding.watched(name, output) for name in names}
         y = np.asarray(y)
         outputs, loss = self.predictor.outputs_and_loss(self.net.rows(X, y, sample_weight))
-        return {"loss": loss, **self.coding.evaluate(y, outputs, sample_weight)}
+        return {"loss": loss, **coding.evaluate(y, outputs, output, sample_weight, wanted)}
+
+    def plot_evaluation(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        names: Sequence[object] = (),
+        title: str = "",
+        path: str | os.PathLike[str] | None = None,
+    ) -> Figure:
+        """Draw how good predictions are.
+
+        Of classes the confusion matrix, and how often what is predicted comes true over the
+        probability that it is given; of numbers predicted over true values.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+        names : sequence, optional
+            Of the targets, where they are numbers.
+        title : str
+        path : path-like, optional
+            File to write; its ending chooses the format.
+
+        Raises
+        ------
+        MissingPackageError
+            matplotlib is not installed.
+        """
+        y = np.asarray(y)
+        outputs = self.predictor.outputs(self.net.rows(X, y, sample_weight))
+        shown = self.coding.shown(y, outputs, self.model_spec.output, sample_weight)
+        if isinstance(shown, Answers):
+            return of_classes(*shown, title=title, path=path)
+        return predicted_values(*shown, names=names, title=title, path=path)
+
+    @property
+    def threshold(self) -> float:
+        """Probability of the second of two classes beyond which it is the answer."""
+        return self.coding.threshold
+
+    def tune_threshold(
+        self, X: Any, y: ArrayLike, metric: str = "f1", sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Choose from which probability on the second of two classes is answered.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            Rows that the model has not learned from, of both classes.
+        metric : str
+            The score that they shall have at its best: ``"f1"``, ``"balanced_accuracy"``,
+            ``"mcc"``, ``"accuracy"`` or another one of labels.
+
+        Returns
+        -------
+        float
+            Also :attr:`threshold` from now on, which `predict` goes by and files keep; training
+            anew puts it back to 0.5.
+
+        Raises
+        ------
+        SpecError
+            There are not two classes with probabilities, or the score is none of labels.
+        DataError
+            The rows are all of one class.
+        """
+        self.coding.tunable(metric, self.model_spec.output)
+        self._set_threshold(metric, self.net.rows(X, np.asarray(y), sample_weight))
+        return self.threshold
+
+    def _set_threshold(self, metric: str, rows: Rows) -> None:
+        assert rows.y is not None
+        outputs, truth = self.predictor.outputs(rows), rows.y.ravel() > 0
+        output = self.model_spec.output
+        self.net.coding = self.coding.tuned(metric, output, outputs, truth, rows.weights)
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of the rows whose label is right, or R2 of numbers (the mean over targets).

@@ -34,8 +34,8 @@ def test_classes_match_sklearn(case):
     true, pred, weight = case
     expected = peer.accuracy_score(true, pred, sample_weight=weight)
     assert metrics.accuracy(true, pred, weight) == pytest.approx(expected, abs=1e-12)
-    found = metrics.evaluate_classes(true, pred, weight)
-    assert found == pytest.approx({"error": 1 - expected, "accuracy": expected}, abs=1e-12)
+    error = metrics.classification_error(true, pred, weight)
+    assert error == pytest.approx(1 - expected, abs=1e-12)
     labels = ["emu", "cat", "dog"] if true.dtype.kind == "U" else [70, -3, 0]
     matrix = metrics.confusion_matrix(true, pred, labels=labels, sample_weight=weight)
     expected = peer.confusion_matrix(true, pred, labels=labels, sample_weight=weight)
@@ -46,14 +46,13 @@ def test_classes_match_sklearn(case):
 @given(rows(classes=False))
 def test_regression_matches_sklearn(case):
     true, pred, weight = case
-    assert metrics.evaluate_regression(true, pred, weight) == pytest.approx(
-        {
-            "mean_squared_error": peer.mean_squared_error(true, pred, sample_weight=weight),
-            "mean_absolute_error": peer.mean_absolute_error(true, pred, sample_weight=weight),
-            "r2": peer.r2_score(true, pred, sample_weight=weight),
-        },
-        rel=1e-10,
-    )
+    for function, compute in (
+        (metrics.mean_squared_error, peer.mean_squared_error),
+        (metrics.mean_absolute_error, peer.mean_absolute_error),
+        (metrics.r2, peer.r2_score),
+    ):
+        expected = compute(true, pred, sample_weight=weight)
+        assert function(true, pred, weight) == pytest.approx(expected, rel=1e-10)
 
 
 @given(st.integers(0, 2**32), st.sampled_from([2, 5]), st.sampled_from([np.float32, np.float64]))
@@ -93,7 +92,8 @@ def test_r2_of_one_row_is_undefined():
 
 @pytest.mark.parametrize("n", [3, 10, 49, 10_000])
 def test_all_right_is_exactly_one(n):
-    assert metrics.evaluate_classes(np.arange(n), np.arange(n)) == {"error": 0.0, "accuracy": 1.0}
+    assert metrics.accuracy(np.arange(n), np.arange(n)) == 1.0
+    assert metrics.classification_error(np.arange(n), np.arange(n)) == 0.0
 
 
 def test_float32_is_summed_in_float64():

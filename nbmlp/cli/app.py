@@ -15,7 +15,7 @@ import typer
 from nbmlp import __version__
 from nbmlp.cli import failures, files
 from nbmlp.cli.groups import Source
-from nbmlp.cli.options import DATA, GRADIENTS, SCAN, TRAIN, WHY, Option, pick
+from nbmlp.cli.options import DATA, GRADIENTS, SCAN, TRAIN, WHY, Option, names_of, pick
 from nbmlp.errors import SpecError, missing_package
 
 __all__ = ["app", "main", "run"]
@@ -126,12 +126,61 @@ def predict(
 @app.command()
 @_with_options(DATA)
 def evaluate(
-    values: dict[str, Any], model: ModelPath, part: Part = None, json: Json = False
+    values: dict[str, Any],
+    model: ModelPath,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Scores to tell, e.g. f1,roc_auc or rmse,pinball(0.9); by default the usual ones.",
+        ),
+    ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Draw confusion matrix and calibration, or predicted over true values, here"
+            " (.png, .pdf or .svg).",
+        ),
+    ] = None,
+    part: Part = None,
+    json: Json = False,
 ) -> int:
     """Measure a trained model on data with targets."""
     from nbmlp.cli import using
 
-    return using.evaluate(model, _source(values), part, json)
+    return using.evaluate(model, _source(values), names_of(metric), plot, part, json)
+
+
+@app.command()
+@_with_options(DATA)
+def importance(
+    values: dict[str, Any],
+    model: ModelPath,
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Score that gets worse; accuracy or R2 by default."),
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option(metavar="N", help="Times that each column is shuffled.")
+    ] = 5,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the orders.")] = 0,
+    plot: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Draw a bar for each column here (.png, .pdf, .svg)."),
+    ] = None,
+    part: Part = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    json: Json = False,
+) -> int:
+    """Say which columns a model's predictions rest on: each is shuffled, and the score falls.
+
+    Take data that the model has not learned from. Columns are those of the file.
+    """
+    from nbmlp.cli import using
+
+    wanted = using.Shuffling(metric, repeats, seed)
+    return using.importance(model, _source(values), wanted, plot, part, quiet, json)
 
 
 @app.command()

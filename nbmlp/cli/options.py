@@ -16,12 +16,12 @@ import typer
 
 from nbmlp.cli.groups import Diagnosing, Ensemble, Learning, Outputs, Parts, Scanning, Source
 from nbmlp.errors import SpecError, unknown_name
-from nbmlp.names import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS
+from nbmlp.names import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS, SCORES
 from nbmlp.optimizers import OPTIMIZERS
 from nbmlp.schedules import SCHEDULES
 from nbmlp.spec import MODEL_SETTINGS, SETTINGS, TRAIN_SETTINGS, Setting, described
 
-__all__ = ["DATA", "GRADIENTS", "SCAN", "TRAIN", "WHY", "Option", "pick"]
+__all__ = ["DATA", "GRADIENTS", "SCAN", "TRAIN", "WHY", "Option", "names_of", "pick"]
 
 _NAMES: dict[str, Iterable[str]] = {
     "activation": ACTIVATIONS,
@@ -30,6 +30,7 @@ _NAMES: dict[str, Iterable[str]] = {
     "init": ("auto", *INITIALISERS),
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
+    "eval_metric": SCORES,
 }
 #: Where the default is better said in a word.
 _SHOWN = {"standardise": "auto"}
@@ -66,6 +67,14 @@ def _several(text: str, read: Callable[[str], object]) -> object:
         return ()
     parts = [read(part.strip()) for part in re.split(r",(?![^(]*\))", text)]
     return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def names_of(text: str | None) -> tuple[str, ...] | None:
+    """Names between commas, e.g. ``f1,pinball(0.9)``; None where nothing was written."""
+    if text is None:
+        return None
+    found = _several(text, str)
+    return (found,) if isinstance(found, str) else tuple(found)  # type: ignore[arg-type]
 
 
 def _columns(text: str) -> object:
@@ -211,7 +220,9 @@ def _group(
 _CHECKED = (Scanning, Diagnosing, Ensemble)
 _MODEL = _settings(MODEL_SETTINGS, "Net")
 _TRAINING = (
-    *_settings(("task", "class_weight", "learning_rate"), "Training"),
+    *_settings(
+        ("task", "class_weight", "eval_metric", "tune_threshold", "learning_rate"), "Training"
+    ),
     *_group(Learning, "Training"),
     *_settings(TRAIN_SETTINGS, "Training"),
 )

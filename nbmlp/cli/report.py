@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from nbmlp.cli.groups import Outputs
 from nbmlp.cli.rows import Rows
 from nbmlp.data.origin import Origin
 from nbmlp.io.metadata import without_special
+from nbmlp.names import label_of, read_score
 from nbmlp.train.history import brief_rate, brief_seconds
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ __all__ = [
     "worded",
 ]
 
-_SHORT = {"mean_squared_error": "mse", "mean_absolute_error": "mae"}
+_SHORT = {
+    "root_mean_squared_error": "rmse", "mean_squared_error": "mse", "mean_absolute_error": "mae",
+}  # fmt: skip
 _MOST_LISTED = 12
 
 
@@ -64,10 +67,12 @@ def print_pairs(title: str, pairs: list[tuple[str, str]]) -> None:
     console.print(table)
 
 
-def _measures(model: MLP | TabularModel, data: Dataset) -> dict[str, float]:
+def _measures(
+    model: MLP | TabularModel, data: Dataset, metrics: Sequence[str] | None = None
+) -> dict[str, float]:
     assert data.y is not None
     with data.names.telling():
-        found = model.evaluate(data.X, data.y)
+        found = model.evaluate(data.X, data.y, metrics=metrics)
     return {_SHORT.get(name, name): value for name, value in found.items()}
 
 
@@ -78,8 +83,19 @@ def worded(measures: Mapping[str, float]) -> list[tuple[str, str]]:
     return [
         ("R2", f"{measures['r2']:.4f}"),
         ("mean absolute error", f"{measures['mae']:.5g}"),
-        ("root mean squared error", f"{math.sqrt(measures['mse']):.5g}"),
+        ("root mean squared error", f"{measures['rmse']:.5g}"),
     ]
+
+
+def _scored(measures: Mapping[str, float]) -> list[tuple[str, str]]:
+    """All of them, as text."""
+    found = []
+    for name, value in measures.items():
+        score = None if name == "loss" else read_score(name)
+        text = f"{value:.2%}" if score and score.row.share else f"{value:.5g}"
+        undefined = "not defined on these rows" if math.isnan(value) else text
+        found.append((label_of(score) if score else name, undefined))
+    return found
 
 
 def results(model: MLP, rows: Rows, seconds: float) -> dict[str, Any]:
@@ -162,13 +178,15 @@ def print_training(model: MLP, rows: Rows, result: Mapping[str, Any], outputs: O
     print_pairs(rows.train.source, pairs)
 
 
-def print_evaluation(model: MLP | TabularModel, data: Dataset, as_json: bool) -> None:
-    """Measures of a model on data with targets."""
-    measures = _measures(model, data)
+def print_evaluation(
+    model: MLP | TabularModel, data: Dataset, metrics: Sequence[str] | None, as_json: bool
+) -> None:
+    """Measures of a model on data with targets: those named, or the usual ones."""
+    measures = _measures(model, data, metrics)
     if as_json:
         print_json({"rows": len(data), **measures})
     else:
-        print_pairs(data.source, [("rows", f"{len(data):,}"), *worded(measures)])
+        print_pairs(data.source, [("rows", f"{len(data):,}"), *_scored(measures)])
 
 
 def print_gradients(checked: GradientReport | FunctionReport, as_json: bool, source: str) -> None:
@@ -229,6 +247,7 @@ def print_info(model: MLP, path: str, as_json: bool) -> None:
             {
                 "path": path, "task": model.coding.task, "labels": labels, "columns": columns,
                 "target": list(origin.target_names), "source": origin.source or None,
+                "threshold": model.threshold,
                 "standardised": model.column_plan is not None,
                 "parameters": model.model_spec.n_parameters, "spec": settings, "history": history,
             }
@@ -245,6 +264,10 @@ def _about(
     pairs = [("net", describe(model)), ("task", model.coding.task)]
     if labels is not None:
         pairs.append(("labels", _listed(labels)))
+        if model.threshold != 0.5:
+            pairs.append(
+                ("threshold", f"{labels[1]} from a probability of {model.threshold:.4g} on")
+            )
     if columns:
         pairs.append(("columns", _listed(columns)))
     if origin.source:

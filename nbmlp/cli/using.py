@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from nbmlp.cli import files, prediction, report, tabular
 from nbmlp.cli.failures import FAILED
 from nbmlp.cli.groups import Source
@@ -9,11 +12,12 @@ from nbmlp.cli.rows import read_again
 from nbmlp.diagnostics.replay import replay as repeat
 from nbmlp.errors import SpecError
 from nbmlp.mlp import MLP
+from nbmlp.names import read_score
 from nbmlp.plan import Outline
 from nbmlp.tabular.loading import load_plain
 from nbmlp.tuning import SUB_BATCH, available_threads
 
-__all__ = ["evaluate", "info", "plan", "predict", "replay"]
+__all__ = ["Shuffling", "evaluate", "importance", "info", "plan", "predict", "replay"]
 
 
 def predict(
@@ -40,11 +44,60 @@ def predict(
     return 0
 
 
-def evaluate(path: str, source: Source, part: str | None, as_json: bool) -> int:
-    """Measure a model on data."""
+def evaluate(
+    path: str,
+    source: Source,
+    metrics: Sequence[str] | None,
+    plot: str | None,
+    part: str | None,
+    as_json: bool,
+) -> int:
+    """Measure a model on data, by the scores named or the usual ones; draw it if asked to."""
+    files.check_outputs({"plot": plot}, (path, source.data))
+    model = load_plain(path)
+    for name in metrics or ():
+        read_score(name)  # before the data are read
+    data = read_again(model.notes, source, part, targets=True)
+    report.print_evaluation(model, data, metrics, as_json)
+    if plot is not None and data.y is not None:
+        title, names = f"{len(data):,} rows of {data.source}", data.target_names
+        files.write_picture(plot, model.plot_evaluation(data.X, data.y, names=names, title=title))
+    return 0
+
+
+class Shuffling(NamedTuple):
+    """How importance is measured; see :meth:`nbmlp.MLP.importance`."""
+
+    metric: str | None
+    repeats: int
+    seed: int
+
+
+def importance(
+    path: str,
+    source: Source,
+    wanted: Shuffling,
+    plot: str | None,
+    part: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Say which columns a model's predictions rest on."""
+    files.check_outputs({"plot": plot}, (path, source.data))
     model = load_plain(path)
     data = read_again(model.notes, source, part, targets=True)
-    report.print_evaluation(model, data, as_json)
+    assert data.y is not None
+    with report.progress(quiet) as progress, data.names.telling():
+        found = model.importance(
+            data.X, data.y, wanted.metric, repeats=wanted.repeats, seed=wanted.seed,
+            names=data.feature_names, progress=progress,
+        )  # fmt: skip
+    if as_json:
+        report.print_json({"rows": len(data), **found.to_dict()})
+    else:
+        print(f"{data.source}: {found}")
+    if plot is not None:
+        files.write_picture(plot, found.plot())
     return 0
 
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.data.sparse import SparseRows
+from nbmlp.data.table import Table
+from nbmlp.rows import Names
 
-__all__ = ["Far", "Usual"]
+__all__ = ["Far", "Usual", "lone_values", "tell_lone_values"]
 
 #: Rows that say what is usual, and rows looked at together.
 _SAMPLE, _CHUNK = 2000, 4096
 #: So many times the usual spread is far. Heavy tails (log-normal, sigma 2) stay below it.
 _FAR = 1e3
+
+#: So many times the range of all others, and a single value is none that was measured; where all
+#: others are equal, so many times their size.
+_WILD, _WILD_BESIDE_EQUALS = 1e6, 1e12
+#: Single are so few of the rows at most.
+_FEW, _FEW_OF = 3, 1000
+#: Larger arrays cost a moment to look through: training itself says then what it stumbles over.
+_MOST_BYTES = 1 << 28
 
 Array = NDArray[Any]
 
@@ -81,3 +91,80 @@ class Usual:
             for i, j in np.argwhere(np.isfinite(values) & (times > _FAR)).tolist():
                 found.append(Far(int(some[i]), j, float(values[i, j]), float(times[i, j])))
         return sorted(found, key=lambda one: -one.times)
+
+
+class _Ends(NamedTuple):
+    """Median and range of most values of a column, by some of its rows."""
+
+    median: Array
+    limit: Array
+
+
+def lone_values(X: Any) -> list[Far]:
+    """Single values so far from all others of their column that they must be slips, such as 1e30.
+
+    Parameters
+    ----------
+    X : Table or ndarray (rows, columns)
+        As users have it; other kinds and very large arrays are not looked at.
+
+    Returns
+    -------
+    list of Far
+        The farthest first.
+    """
+    if isinstance(X, Table):
+        numeric = [j for j, name in enumerate(X.names) if X[name].dtype.kind == "f"]
+        found = [far for j in numeric for far in _lone(X[X.names[j]][:, np.newaxis], j)]
+    elif isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind == "f":
+        found = _lone(X) if 0 < X.nbytes <= _MOST_BYTES else []
+    else:
+        return []
+    return sorted(found, key=lambda one: -one.times)
+
+
+def _lone(x: Array, first: int = 0) -> list[Far]:
+    """Those of some columns, of which the first has this number."""
+    if len(x) < _SAMPLE // 100:  # too few to say what is usual
+        return []
+    with np.errstate(all="ignore"):
+        ends = _ends(x)
+        low = np.fmin.reduce(x, axis=0).astype(np.float64)
+        high = np.fmax.reduce(x, axis=0).astype(np.float64)
+        beyond = np.maximum(high - ends.median, ends.median - low) > ends.limit
+        found: list[Far] = []
+        for j in np.flatnonzero(beyond).tolist():
+            times = np.abs(x[:, j] - ends.median[j]) / ends.limit[j]
+            places = np.flatnonzero((times > 1) & np.isfinite(x[:, j]))
+            if len(places) <= max(_FEW, len(x) // _FEW_OF):
+                found += [
+                    Far(i, first + j, float(x[i, j]), float(times[i])) for i in places.tolist()
+                ]
+    return found
+
+
+def _ends(x: Array) -> _Ends:
+    sample = x[:: -(-len(x) // _SAMPLE)].astype(np.float64)
+    sample[~np.isfinite(sample)] = np.nan
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # all NaN
+        low, median, high = np.nanquantile(sample, (0.02, 0.5, 0.98), axis=0, method="nearest")
+    size = np.maximum(np.abs(median), 1.0)
+    spread = high - low
+    limit = np.where(spread > 0, _WILD * spread, _WILD_BESIDE_EQUALS * size)
+    return _Ends(np.nan_to_num(median), np.nan_to_num(limit, nan=np.inf, posinf=np.inf))
+
+
+def tell_lone_values(X: Any, names: Names) -> str:
+    """That there are such values, and where the farthest is, in a sentence; empty if none are."""
+    found = lone_values(X)
+    if not found:
+        return ""
+    if isinstance(X, Table) and not names.columns:
+        names = replace(names, columns=X.names)
+    worst, others = found[0], len(found) - 1
+    place = names.place("X", worst.place, worst.column)
+    more = f" and {others} more value{'s' * (others > 1)} like it" if others else ""
+    return (
+        f"{names.title('X')} has {worst.value:g} at {place}{more}, beyond anything else in that"
+        " column: mend or drop it, or all other values of the column may count as the same."
+    )

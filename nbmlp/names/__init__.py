@@ -4,8 +4,8 @@ A row has no defaults for what others ask about it: a question without an answer
 row is made, not where it is asked. The tables are append-only: model files hold names.
 
 :mod:`grammar` reads ``name(1, key=2)``, :mod:`function` an activation or a loss with its
-parameter; :mod:`activations`, :mod:`losses`, :mod:`initialisers`, :mod:`embeddings` and
-:mod:`elements` are the tables.
+parameter; :mod:`activations`, :mod:`losses`, :mod:`initialisers`, :mod:`embeddings`,
+:mod:`elements` and :mod:`scores` are the tables.
 """
 
 from nbmlp.names.activations import ACTIVATIONS, OUTPUTS, Activation, Flat
@@ -21,6 +21,16 @@ from nbmlp.names.initialisers import (
     read_initialiser,
 )
 from nbmlp.names.losses import LOSSES, PROBABLE, Loss
+from nbmlp.names.scores import (
+    SCORES,
+    Reads,
+    Score,
+    label_of,
+    larger_is_better,
+    read_score,
+    scores_of,
+    usual_scores,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -31,6 +41,7 @@ __all__ = [
     "NO_EMBEDDING",
     "OUTPUTS",
     "PROBABLE",
+    "SCORES",
     "WIDEST",
     "Activation",
     "Call",
@@ -41,15 +52,22 @@ __all__ = [
     "Loss",
     "Parameter",
     "Periodic",
+    "Reads",
     "Row",
+    "Score",
     "Start",
     "build",
     "deviation",
     "element_of",
+    "label_of",
+    "larger_is_better",
     "parse_call",
     "read_embedding",
     "read_function",
     "read_initialiser",
+    "read_score",
     "resolve",
+    "scores_of",
     "spellings",
+    "usual_scores",
 ]

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from nbmlp.plots.batches import batch_scan
 from nbmlp.plots.comparisons import before_and_after, compare_curves
+from nbmlp.plots.scores import (
+    calibration_curve,
+    confusion_matrix,
+    importances,
+    of_classes,
+    predicted_values,
+)
 from nbmlp.plots.training import learning_curve, watched_layers
 
 __all__ = [
     "batch_scan",
     "before_and_after",
+    "calibration_curve",
     "compare_curves",
+    "confusion_matrix",
+    "importances",
     "learning_curve",
+    "of_classes",
+    "predicted_values",
     "watched_layers",
 ]

@@ -15,6 +15,8 @@ class _Task(TypedDict, total=False):
     task: Literal["auto", "classes", "regression"]
     standardise: bool
     class_weight: Literal["balanced"] | Mapping[Any, float] | None
+    eval_metric: str | None
+    tune_threshold: str | None
     learning_rate: float | None
 
 

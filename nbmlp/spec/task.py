@@ -10,6 +10,7 @@ import numpy as np
 
 from nbmlp.checks import flag, number
 from nbmlp.errors import SpecError, unknown_name
+from nbmlp.names import read_score
 from nbmlp.spec.values import assign
 
 __all__ = ["TASKS", "ClassWeight", "TaskSpec"]
@@ -35,11 +36,20 @@ class TaskSpec:
         Weights that the rows of each class have in training beside their own: ``balanced``, in
         inverse proportion to the rows that it has, or a weight for each label; 1 where none is
         named.
+    eval_metric : str or None
+        Score that is taken on the validation rows after each epoch, and that early stopping goes
+        by; accuracy of classes and R2 of numbers unless named, e.g. ``roc_auc``, ``pinball(0.9)``.
+    tune_threshold : str or None
+        Of two classes: score that the validation rows are to have at its best, once training ends,
+        by choice of the probability beyond which the second class is answered, e.g. ``f1``,
+        ``balanced_accuracy``; 0.5 unless named.
     """
 
     task: str = "auto"
     standardise: bool = False
     class_weight: ClassWeight | None = None
+    eval_metric: str | None = None
+    tune_threshold: str | None = None
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {"task": TASKS}
 
@@ -49,13 +59,24 @@ class TaskSpec:
         weight = _checked(self.class_weight)
         if weight is not None and self.task == "regression":
             raise SpecError("class_weight goes with classes, not with task='regression'.")
+        known = None if self.task == "auto" else self.task == "classes"
+        if self.eval_metric is not None:
+            assign(self, eval_metric=str(read_score(self.eval_metric, known)))
+        if self.tune_threshold is not None:
+            if self.task == "regression":
+                raise SpecError("tune_threshold goes with two classes, not with task='regression'.")
+            assign(self, tune_threshold=str(read_score(self.tune_threshold, True)))
         assign(self, standardise=flag("standardise", self.standardise), class_weight=weight)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, whose keys are text: weights by label are pairs."""
         weight = self.class_weight
         pairs = [list(pair) for pair in weight.items()] if isinstance(weight, Mapping) else weight
-        known = {} if pairs is None else {"class_weight": pairs}
+        known = {
+            "class_weight": pairs, "eval_metric": self.eval_metric,
+            "tune_threshold": self.tune_threshold,
+        }  # fmt: skip
+        known = {name: value for name, value in known.items() if value is not None}
         return {"task": self.task, "standardise": self.standardise, **known}
 
     @classmethod
@@ -63,7 +84,10 @@ class TaskSpec:
         """The inverse of :meth:`to_dict`, out of a mapping that may hold more."""
         weight = values.get("class_weight")
         pairs = dict(weight) if isinstance(weight, list) else weight
-        return cls(values["task"], values["standardise"], pairs)
+        return cls(
+            values["task"], values["standardise"], pairs, values.get("eval_metric"),
+            values.get("tune_threshold"),
+        )  # fmt: skip
 
 
 def _checked(weight: object) -> ClassWeight | None:

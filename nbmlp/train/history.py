@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.errors import ModelFileError, SpecError, missing_package
+from nbmlp.names import larger_is_better
 from nbmlp.plots import learning_curve
 
 __all__ = [
@@ -20,12 +21,14 @@ __all__ = [
     "EpochRecord",
     "History",
     "brief_rate",
+    "brief_score",
     "brief_seconds",
     "choose_monitor",
+    "direction",
 ]
 
-#: What may be watched, best choice first, with the sign that makes larger better.
-MONITORS: dict[str, float] = {"val_score": 1.0, "val_loss": -1.0, "train_loss": -1.0}
+#: What may be watched, best choice first.
+MONITORS = ("val_score", "val_loss", "train_loss")
 
 Floats = NDArray[np.float64]
 #: A training of so many epochs whose loss has fallen by less than this share has stalled.
@@ -47,8 +50,8 @@ class EpochRecord:
     penalty : float
         L1 and L2 penalty of the weights at the epoch's end.
     val_loss, val_score : float or None
-        Data loss and score (accuracy or R2; higher is better) on the validation data after
-        the epoch; None without validation data.
+        Data loss and score (accuracy or R2, or what `eval_metric` names) on the validation data
+        after the epoch; None without validation data.
     learning_rate : float
         Of the epoch's last update, schedule and warm-up included.
     samples_per_second : float
@@ -107,6 +110,11 @@ def choose_monitor(record: EpochRecord, monitor: str = "auto") -> str:
     return monitor
 
 
+def direction(monitor: str, score_name: str) -> float:
+    """The sign that makes larger better, of a name of `MONITORS`; `score_name` as in a history."""
+    return 1.0 if monitor == "val_score" and larger_is_better(score_name) else -1.0
+
+
 @dataclass(repr=False)
 class History:
     """The epochs of a training, in order; index it, iterate over it, or take a column.
@@ -117,7 +125,8 @@ class History:
     stop_reason : str
         Why training ended, e.g. ``"epochs done"`` or ``"early stopping at epoch 12"``.
     score_name : str
-        What `val_score` is, e.g. ``"accuracy"`` or ``"R2"``.
+        What `val_score` is, e.g. ``"accuracy"`` or ``"R2"``: the label of one of the scores in
+        :mod:`nbmlp.names.scores`, which knows whether larger is better.
     rows_dropped, values_imputed, batches_skipped : int
         What was done about values that are not finite, as ``on_nonfinite`` says.
     """
@@ -230,7 +239,7 @@ class History:
         if not self.records:
             return None
         monitor = choose_monitor(self.records[-1])
-        values = MONITORS[monitor] * self._column(monitor)
+        values = direction(monitor, self.score_name) * self._column(monitor)
         if np.isnan(values).all():
             return None
         return self.records[int(np.nanargmax(values))].epoch
@@ -306,7 +315,7 @@ class History:
         if last.val_loss is not None:
             lines.append(f"  validation  loss {last.val_loss:.4g}")
             if last.val_score is not None:
-                lines[-1] += f", {self.score_name} {last.val_score:.4f}"
+                lines[-1] += f", {self.score_name} {brief_score(last.val_score)}"
         if self.best_epoch is not None:
             lines.append(f"  best        {self._best()}")
         total, rate = float(self.seconds.sum()), float(np.median(self.samples_per_second))
@@ -319,7 +328,7 @@ class History:
         monitor = choose_monitor(self.records[-1])
         value = getattr(best, monitor)
         if monitor == "val_score":
-            return f"epoch {best.epoch} ({self.score_name} {value:.4f})"
+            return f"epoch {best.epoch} ({self.score_name} {brief_score(value)})"
         return f"epoch {best.epoch} ({monitor} {value:.4g})"
 
     def to_dict(self) -> dict[str, Any]:
@@ -355,6 +364,11 @@ class History:
 def _record(values: dict[str, Any]) -> EpochRecord:
     norms = values["gradient_norms"]
     return EpochRecord(**{**values, "gradient_norms": None if norms is None else tuple(norms)})
+
+
+def brief_score(value: float) -> str:
+    """Four digits behind the point, or as many as it takes to see four."""
+    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.4g}"
 
 
 def brief_rate(rate: float) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
-from nbmlp.train.history import brief_rate, brief_seconds
+from nbmlp.train.history import brief_rate, brief_score, brief_seconds
 
 __all__ = ["Display", "LineDisplay", "LiveDisplay", "Status", "open_display"]
 
@@ -60,7 +60,7 @@ class Status:
         if self.val_loss is not None and not (brief and self.val_score is not None):
             parts.append(f"val {self.val_loss:.3g}")
         if self.val_score is not None:
-            parts.append(f"{self.score_name} {self.val_score:.4f}")
+            parts.append(f"{self.score_name} {brief_score(self.val_score)}")
         if self.done < self.total and self.rate > 0:
             parts.append(f"{brief_seconds((self.total - self.done) / self.rate)} left")
         return "  ".join(parts)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nbmlp.checks import flag, number, whole
 from nbmlp.errors import DataError, TrainingWarning, unknown_name
 from nbmlp.train.callbacks import Callback, Progress, Run
-from nbmlp.train.history import MONITORS, EpochRecord, choose_monitor
+from nbmlp.train.history import MONITORS, EpochRecord, choose_monitor, direction
 from nbmlp.train.progress import Status, open_display
 
 __all__ = ["TIES", "CSVLog", "Checkpoint", "EarlyStopping", "ProgressBar"]
@@ -34,8 +34,8 @@ class EarlyStopping(Callback):
     Parameters
     ----------
     monitor : str
-        ``"val_score"``, ``"val_loss"``, ``"train_loss"``, or ``"auto"``: the first of them that
-        is recorded.
+        ``"val_score"`` or ``"score"`` (what `eval_metric` names), ``"val_loss"``,
+        ``"train_loss"``, or ``"auto"``: the first of them that is recorded.
     patience : int
         Epochs in a row without improvement after which to stop.
     min_delta : float
@@ -62,9 +62,9 @@ class EarlyStopping(Callback):
         restore_best: bool = True,
         ties: str = "first",
     ) -> None:
-        if monitor not in ("auto", *MONITORS):
-            raise unknown_name("monitor", monitor, ("auto", *MONITORS))
-        self.monitor = monitor
+        if monitor not in (known := ("auto", "score", *MONITORS)):
+            raise unknown_name("monitor", monitor, known)
+        self.monitor = "val_score" if monitor == "score" else monitor
         self.patience = whole("patience", patience)
         self.min_delta = number("min_delta", min_delta)
         self.restore_best = flag("restore_best", restore_best)
@@ -84,7 +84,7 @@ class EarlyStopping(Callback):
         """Take the epochs of a resumed training into account."""
         self._reset()
         for record in run.history:
-            self._is_best(record)
+            self._is_best(run, record)
         if len(run.history) and run.history[-1].epoch == self.best_epoch and not run.rows_done:
             self._keep(run)
         if self._waited >= self.patience:
@@ -92,7 +92,7 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, run: Run, record: EpochRecord) -> None:
         """Keep the weights, or count towards the end."""
-        if self._is_best(record):
+        if self._is_best(run, record):
             self._keep(run)
         if self._waited >= self.patience:
             run.stop(f"early stopping at epoch {record.epoch}")
@@ -124,11 +124,12 @@ class EarlyStopping(Callback):
         if self.restore_best:
             self._weights = run.get_weights()
 
-    def _is_best(self, record: EpochRecord) -> bool:
+    def _is_best(self, run: Run, record: EpochRecord) -> bool:
         """Whether the epoch is to be kept; counts those since the last improvement. NaN never is
         one."""
         self._watched = choose_monitor(record, self._watched)
-        value = MONITORS[self._watched] * getattr(record, self._watched)
+        sign = direction(self._watched, run.history.score_name)
+        value = sign * getattr(record, self._watched)
         better = value > self._best + self.min_delta
         tied = self.ties == "last" and self.best_epoch > 0 and value == self._best
         if better or tied:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmlp.data import Dataset, Given
+from nbmlp.coding import Answers
+from nbmlp.data import Dataset, Given, is_sparse
 from nbmlp.data.origin import Origin
+from nbmlp.data.outliers import tell_lone_values
 from nbmlp.errors import DataError, NbmlpError, NonFiniteError
 from nbmlp.io import archive
-from nbmlp.metrics import confusion_matrix
 from nbmlp.mlp import MLP
 from nbmlp.server.faults import reach
 from nbmlp.server.jobs import verdict
@@ -35,6 +37,9 @@ Send = Callable[[dict[str, Any]], None]
 _PERIOD = 0.5
 #: Of a confusion matrix; of pairs (true, predicted).
 _MOST_CLASSES, _MOST_PAIRS = 100, 500
+#: Importance is measured where it costs a moment: of so many columns at most, on so many of the
+#: rows that were measured, and so many floating-point operations; so many columns are told.
+_MOST_COLUMNS, _MOST_ROWS, _MOST_FLOPS, _TOLD, _REPEATS = 100, 2000, 2e10, 20, 3
 #: Characters of a model's categories that the server keeps, to offer them.
 _CATEGORIES = 100_000
 
@@ -232,6 +237,8 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
     if found.path:
         send({"kind": "resumed", **found.place._asdict()})
     reach("resumed")
+    if sentence := tell_lone_values(parts.train.X, parts.train.names):
+        send({"kind": "message", "text": sentence})
     callbacks, obey = _callbacks(order, send, wishes)
     try:
         model.fit(
@@ -318,23 +325,41 @@ def _evaluation(model: MLP, which: str, given: Given) -> tuple[dict[str, Any], s
             given, _ = given.without_bad_rows(model.model_spec.dtype)
         rows = model.net.rows(given.X, given.y, names=given.names)
         outputs, loss = model.predictor.outputs_and_loss(rows)
-        measures = model.coding.evaluate(given.y, outputs, None)
+        measures = model.coding.evaluate(given.y, outputs, model.model_spec.output)
     except DataError as error:  # for example a label that no training row has
         return {"rows": which, "count": len(given.y), "problem": str(error)}, ""
-    found = {"rows": which, "count": len(given.y), "loss": loss, **measures}
+    known = {name: value for name, value in measures.items() if not math.isnan(value)}
+    found = {"rows": which, "count": len(given.y), "loss": loss, **known}
     said = verdict.remark(model.coding, given.y, found)
-    return found | _details(model, given.y, model.coding.decode(outputs)), said
+    return found | _details(model, given.y, outputs) | _importance(model, given), said
 
 
-def _details(model: MLP, y: Any, predicted: NDArray[Any]) -> dict[str, Any]:
-    """A confusion matrix, or true and predicted numbers of some rows."""
-    classes = model.classes
-    if classes is not None:
-        if len(classes) > _MOST_CLASSES:
+def _details(model: MLP, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
+    """A confusion matrix and calibration, or true and predicted numbers of some rows."""
+    shown = model.coding.shown(y, outputs, model.model_spec.output)
+    if isinstance(shown, Answers):
+        if len(shown.labels) > _MOST_CLASSES:
             return {}
-        matrix = confusion_matrix(y, predicted, labels=classes)
-        return {"confusion": np.asarray(matrix).tolist()}
+        points = {} if shown.points is None else {"calibration": shown.points.tolist()}
+        return {"confusion": shown.matrix.tolist(), **points}
+    predicted = shown[1]
     if predicted.ndim > 1:
         return {}
     rows = np.linspace(0, len(y) - 1, min(_MOST_PAIRS, len(y))).astype(int)
     return {"residuals": [[float(y[i]), float(predicted[i])] for i in rows]}
+
+
+def _importance(model: MLP, given: Given) -> dict[str, Any]:
+    """What the columns are worth, on some of the rows; nothing where it would cost much."""
+    columns = given.X.shape[1]
+    cost = 2.0 * model.model_spec.n_parameters * columns * _REPEATS
+    n = int(min(len(given.y), _MOST_ROWS, _MOST_FLOPS / cost))
+    if is_sparse(given.X) or not 1 < columns <= _MOST_COLUMNS or n < min(len(given.y), 100):
+        return {}
+    few = given.take(np.linspace(0, len(given.y) - 1, n).astype(np.int64))
+    names = [few.names.place("X", 0, j).name or str(j) for j in range(columns)]
+    found = model.importance(few.X, few.y, repeats=_REPEATS, names=names)
+    if not np.isfinite(found.mean).all():
+        return {}
+    told = [[c["name"], c["mean"], c["deviation"]] for c in found.to_dict()["columns"]]
+    return {"importance": {"score": found.score, "columns": told[:_TOLD]}}

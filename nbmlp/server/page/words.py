@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from nbmlp.names import SCORES
 from nbmlp.server.ports import ColumnInfo
 
 __all__ = [
@@ -27,16 +28,14 @@ __all__ = [
     "words",
 ]
 
-#: Measures of a model: what they are called, and how their values are shown.
-_SHARE, _AMOUNT, _ROOT = range(3)
-_MEASURES = {
-    "loss": ("Loss", _AMOUNT),
-    "accuracy": ("Accuracy", _SHARE),
-    "error": ("Error", _SHARE),
-    "mean_squared_error": ("Root mean squared error", _ROOT),
-    "mean_absolute_error": ("Mean absolute error", _AMOUNT),
-    "r2": ("R²", _AMOUNT),
+#: Measures of a model that are written out.
+_WORDED = {
+    "mean_squared_error": "Root mean squared error",
+    "mean_absolute_error": "Mean absolute error",
+    "r2": "R²",
 }
+#: Of which the root is shown.
+_SQUARES = ("mean_squared_error",)
 #: Choices that are written out.
 _ALL_SHOWN = 6
 #: Measures in the units of the target, or nearly so: their square.
@@ -64,15 +63,16 @@ def plain(value: Any) -> Any:
 
 def measure(name: str, value: float) -> tuple[str, str]:
     """What a measure is called, and its value in the units of the target where it has any."""
-    label, kind = _MEASURES.get(name, (words(name).capitalize(), _AMOUNT))
-    if kind == _SHARE:
-        return label, share(value)
-    return label, amount(math.sqrt(value) if kind == _ROOT else value)
+    row = SCORES.get(name)
+    value = math.sqrt(value) if name in _SQUARES else value
+    label = _WORDED.get(name) or (row.label if row else words(name))
+    return label[0].upper() + label[1:], share(value) if row and row.share else amount(value)
 
 
 def score(value: float, name: str) -> str:
-    """Accuracies in percent, others with their names."""
-    label, text = measure(name.lower(), value)
+    """A score by its name or label: accuracies in percent, others with their names."""
+    of_label = next((row.name for row in SCORES.values() if row.label == name), name)
+    label, text = measure(of_label, value)
     return text if name == "accuracy" else f"{label} {text}"
 
 

@@ -20,7 +20,7 @@ from nbmlp.server.store.database import Database
 from nbmlp.server.store.jobs import WAITING
 from nbmlp.server.store.statements import Row, job_row, move, tell
 from nbmlp.server.summaries import measures
-from nbmlp.train.history import MONITORS
+from nbmlp.train.history import MONITORS, direction
 
 __all__ = ["Reports", "StaleError"]
 
@@ -161,7 +161,8 @@ def _best(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
         name = next(n for n in MONITORS if new[n] is not None or n == "train_loss")
         old = best["best_score"] if name == "val_score" else best["best_loss"]
         value = new[name]
-        if value is None or (old is not None and MONITORS[name] * (value - old) <= 0):
+        sign = direction(name, row["score_name"])
+        if value is None or (old is not None and sign * (value - old) <= 0):
             continue
         loss = new["train_loss"] if new["val_loss"] is None else new["val_loss"]
         best = {"best_epoch": new["epoch"], "best_score": new["val_score"], "best_loss": loss}
