@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -140,6 +141,22 @@ def test_classes_that_are_rare_in_training_only() -> None:
     assert report.top.repeat_rows
     grown, _ = report.cure_rows(X[kept], y[kept])
     assert len(grown) == kept.sum() + len(report.top.repeat_rows)
+
+
+def test_a_rare_class_that_is_never_predicted() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1200, 4)).astype(np.float32)
+    rare = X[:, 0] + rng.normal(size=1200) > 3.2
+    assert 8 < rare.sum() < 40
+    y = np.where(rare, "fraud", "fine")
+    report = ask({"epochs": 8, "hidden": (8,)}, (X[:800], y[:800], X[800:], y[800:]))
+    found = {f.cause: f for f in report.findings}["never_predicted"]
+    assert f"class 'fraud' has {rare[:800].sum()} of 800 rows and is never predicted" in found.seen
+    assert found.verified
+    assert found.problem
+    assert found.change == {"class_weight": "balanced"}
+    assert re.search(r"with it \d+ of its \d+ validation rows are, or tune_threshold", found.cure)
+    assert "share of rows missed of each class 0.5" in str(found)
 
 
 def test_gradients_that_vanish() -> None:

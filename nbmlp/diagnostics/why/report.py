@@ -48,6 +48,7 @@ CAUSES: dict[str, str] = {
     "l2_too_strong": "a penalty that keeps the net from fitting the data",
     "label_noise": "targets that do not fit their rows",
     "class_imbalance": "classes of very different size",
+    "never_predicted": "a rare class that is never predicted",
     "overfitting": "overfitting",
     "underfitting": "underfitting: training ends too early or the net is too small",
     "constant_inputs": "columns that never change",
@@ -334,7 +335,7 @@ class Report:
         DataError
             No trial was made, or the file cannot be written.
         """
-        tried = [f for f in self.findings if f.trial is not None]
+        tried = [f for f in self.findings if f.trial and f.trial.measure == self.measure]
         curves = {"as it is": tried[0].trial.curve_before} if tried and tried[0].trial else {}
         for f in tried[:5]:
             assert f.trial is not None

@@ -12,6 +12,7 @@ import numpy as np
 
 from nbmlp.diagnostics.why.evidence import Evidence
 from nbmlp.diagnostics.why.label_noise import label_noise
+from nbmlp.diagnostics.why.never_predicted import never_predicted
 from nbmlp.diagnostics.why.report import PROBLEM, Finding, Trial
 from nbmlp.diagnostics.why.rules_data import DATA_RULES
 from nbmlp.diagnostics.why.rules_net import NET_RULES
@@ -42,6 +43,9 @@ _MORE = 0.2
 #: A net whose error is below this share of a guess's has learned: a setting of which nothing shows
 #: that it is wrong is a hint then, however much better another does, and weighs no more than this.
 _HAS_LEARNED, _BEST_HINT = 0.5, 0.9 * PROBLEM
+#: Most weight of a finding whose trial has a measure of its own: what makes the usual error smaller
+#: comes first.
+_BEST_OWN = 0.6
 #: Weight of a finding without a sign of its own below which it is not worth a word.
 _UNSEEN = 0.25
 
@@ -102,6 +106,9 @@ class Search:
         """Findings about some suspects; of those that there is no time to try, only the signs."""
         found = []
         for suspect in suspects:
+            if suspect.trial is not None:
+                found.append(_weigh_own(suspect, suspect.trial))
+                continue
             tried = self._try(e, suspect) if self._share <= 1.0 else None
             finding = _weigh(e, suspect, tried)
             found += [] if finding is None else [finding]
@@ -133,7 +140,7 @@ class Search:
     def _suspects(self, e: Evidence) -> list[Suspect]:
         """What may be wrong, the surest first."""
         found: list[Suspect] = []
-        for rule in (*DATA_RULES, *NET_RULES, *STEP_RULES, label_noise):
+        for rule in (*DATA_RULES, *NET_RULES, *STEP_RULES, label_noise, never_predicted):
             suspects = rule(e)
             found += suspects if isinstance(suspects, list) else [suspects] if suspects else []
         return sorted(found, key=lambda s: -s.trust)
@@ -162,7 +169,7 @@ class Search:
 
         What the error rises by when a cure is left out is that cure's own part.
         """
-        seen = [s for s in suspects if s.cures and s.cures[0].change]
+        seen = [s for s in suspects if s.cures and s.cures[0].change and s.trial is None]
         cures = {s.cause: dict(s.cures[0].change) for s in seen}
         if len({repr(change) for change in cures.values()}) < 2 or self._share > 1.0:
             return found
@@ -244,6 +251,18 @@ def _weigh(e: Evidence, suspect: Suspect, tried: _Tried | None) -> Finding | Non
     return finding if suspect.sign or finding.weight >= _UNSEEN else None
 
 
+def _weigh_own(suspect: Suspect, trial: Trial) -> Finding:
+    """A finding whose trial the rule has made."""
+    score = max(_gain(trial.before + _NEGLIGIBLE, trial.after + _NEGLIGIBLE), 0.0)
+    weight = max(min(_weight(score, suspect), _BEST_OWN), suspect.floor)
+    return replace(_hint(suspect), weight=weight, trial=trial, change=dict(suspect.cures[0].change))
+
+
+def _weight(score: float, suspect: Suspect) -> float:
+    """Of a score: log(before / after) as far as it is trusted."""
+    return score / (score - math.log(1.0 - suspect.least))
+
+
 def _hint(suspect: Suspect) -> Finding:
     s = suspect
     return Finding(s.cause, s.floor, s.where, s.seen, s.hurts, s.cure, better=s.better)
@@ -251,7 +270,7 @@ def _hint(suspect: Suspect) -> Finding:
 
 def _found(e: Evidence, suspect: Suspect, tried: _Tried, score: float) -> Finding:
     """What was tried, with the weight of a score: log(before / after) as far as it is trusted."""
-    weight = max(score / (score - math.log(1.0 - suspect.least)), suspect.floor)
+    weight = max(_weight(score, suspect), suspect.floor)
     trial = Trial(
         e.base.error, tried.outcome.error, e.measure,
         tried.outcome.epochs, len(e.samples), tuple(e.base.curve), tuple(tried.outcome.curve),

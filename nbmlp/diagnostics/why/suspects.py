@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbmlp.diagnostics.why.report import Where
+from nbmlp.diagnostics.why.report import Trial, Where
 
 __all__ = ["Cure", "Suspect"]
 
@@ -61,6 +61,9 @@ class Suspect:
         Least weight, whatever the trial shows: what is sure by its signs alone.
     sign : bool
         Something was seen that is worth a hint even if its cure does not help.
+    trial : Trial or None
+        Of its first cure, where the rule has made it by a measure of its own: of a cure that costs
+        something of the usual one.
     better : str
         Of a setting of which nothing shows that it is wrong: what is said where another does
         better. A problem only of a net that has hardly learned.
@@ -78,6 +81,7 @@ class Suspect:
     ladder: bool = False
     floor: float = 0.1
     sign: bool = True
+    trial: Trial | None = None
     better: str = ""
 
     @property
