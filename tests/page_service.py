@@ -128,7 +128,9 @@ def made_up_models() -> list[Model]:
     model = Model(ulid(1), "iris, small", ulid(14), ulid(1), NOW, 24_576, "cd" * 32, "classes",
                   inputs, ("species",), classes,
                   {"rows": "test", "count": 150, "loss": 0.2412, "accuracy": 0.9133,
-                   "confusion": confusion},
+                   "confusion": confusion, "calibration": [[0.3, 0.2, 20], [0.92, 0.95, 130]],
+                   "importance": {"score": "accuracy", "columns": [
+                       ["sepal length", 0.31, 0.02], [HOSTILE, 0.1, 0.0], ["colour", -0.01, 0.0]]}},
                   "5-100-64-3, 7063 parameters, 31 epochs", "grace",
                   {"colour": ("blue", "violet", "white")})  # fmt: skip
     number = replace(

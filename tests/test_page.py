@@ -341,6 +341,22 @@ class TestModel:
         for end in (low, high):
             assert page.text.count(words.amount(end)) >= 2
 
+    def test_calibration(self, client: Any) -> None:
+        page = read(client, f"/models/{ulid(1)}")
+        few, many = page.find("circle")
+        assert float(str(few["cx"])) == pytest.approx(64 + 0.3 * 248)
+        assert float(str(many["cy"])) == pytest.approx(206 - 0.95 * 198)
+        assert float(str(many["r"])) > 1.5 * float(str(few["r"]))
+        assert "probability of the predicted class" in page.text
+
+    def test_importance(self, client: Any) -> None:
+        page = read(client, f"/models/{ulid(1)}")
+        bars = [str(a["value"]) for a in page.find("progress")]
+        assert bars == ["1.0", "0.323", "0.0"]
+        assert "accuracy lost when a column is shuffled" in page.text
+        assert HOSTILE in page.text  # as text, not as markup
+        assert "What it rests on" not in read(client, f"/models/{ulid(2)}").text
+
     def test_example(self, client: Any) -> None:
         page = read(client, f"/models/{ulid(1)}")
         assert page.find("input", name="sepal length", value="41")

@@ -141,6 +141,10 @@ def test_classes_have_a_confusion_matrix(service: LocalService) -> None:
     model = service.get_model(job.model_id)
     assert model.classes == ("0", "1")
     assert np.sum(model.evaluation["confusion"]) == model.evaluation["count"] == 20
+    assert sum(rows for _, _, rows in model.evaluation["calibration"]) == 20
+    worth = model.evaluation["importance"]["columns"]
+    assert {name for name, _, _ in worth} == {"x0", "x1", "x2", "x3"}
+    assert [lost for _, lost, _ in worth] == sorted((lost for _, lost, _ in worth), reverse=True)
     assert job.score_name == "accuracy"
 
 

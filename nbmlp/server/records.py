@@ -294,7 +294,9 @@ class Model:
     evaluation : mapping
         On the test rows (else the validation rows, else the training rows, as ``"rows"`` says):
         ``loss`` and measures; for classes ``confusion`` (list of rows: true class, columns:
-        predicted), for one number ``residuals`` (up to 500 pairs ``[true, predicted]``).
+        predicted) and ``calibration`` (mean probability, share that came true, rows), for one
+        number ``residuals`` (up to 500 pairs ``[true, predicted]``); ``importance``: its
+        ``score``, and ``columns`` with what is lost when each is shuffled, mean and deviation.
     summary : str
         Layers, parameters, epochs.
     owner : str

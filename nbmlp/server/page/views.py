@@ -187,8 +187,12 @@ def _speed(samples_per_second: float, threads: int) -> dict[str, str]:
     return {"Samples/s": thousands(samples_per_second), "Cores": str(threads)}
 
 
-#: Keys of a model's evaluation that are not measures.
-_NOT_MEASURES = ("rows", "count", "problem", "confusion", "residuals")
+#: Keys of a model's evaluation that are no measures of the page's: it shows the root of the mean
+#: squared error, which models of older versions have, too.
+_NOT_MEASURES = (
+    "rows", "count", "problem", "confusion", "residuals", "calibration", "importance",
+    "root_mean_squared_error",
+)  # fmt: skip
 #: The frame of the picture of residuals: left, right, bottom, top.
 _LEFT, _RIGHT, _BOTTOM, _TOP = 64.0, 312.0, 206.0, 8.0
 
@@ -254,6 +258,42 @@ class ModelView:
     def confusion(self) -> list[list[tuple[int, int]]]:
         """Counts with shades; empty for regression."""
         return heat(self.model.evaluation.get("confusion") or ())
+
+    @property
+    def calibration(self) -> list[tuple[float, float, float]]:
+        """Places and sizes of the points of the calibration in its picture."""
+        points = self.model.evaluation.get("calibration") or ()
+        rows = sum(point[2] for point in points) or 1.0
+        return [
+            (
+                round(_LEFT + (_RIGHT - _LEFT) * said, 1),
+                round(_BOTTOM - (_BOTTOM - _TOP) * true, 1),
+                round(2.5 + 9.0 * math.sqrt(count / rows), 1),
+            )
+            for said, true, count in points
+        ]
+
+    @property
+    def calibrated(self) -> str:
+        """Whose probability the calibration is about."""
+        classes = self.model.classes
+        return classes[1] if len(classes) == 2 else "the predicted class"
+
+    @property
+    def importance(self) -> list[tuple[str, float, str]]:
+        """Columns by what is lost without them: name, share of the first one's loss, value."""
+        told = self.model.evaluation.get("importance") or {}
+        columns = told.get("columns") or ()
+        most = max([mean for _, mean, _ in columns], default=0.0)
+        return [
+            (name, round(max(mean, 0.0) / most, 3) if most > 0 else 0.0, amount(mean))
+            for name, mean, _ in columns
+        ]
+
+    @property
+    def importance_of(self) -> str:
+        """Which score is lost."""
+        return str((self.model.evaluation.get("importance") or {}).get("score", ""))
 
     @property
     def residuals(self) -> list[list[float]]:
