@@ -49,8 +49,12 @@ def run(block: Block, page: Path, names: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/guide.md", "docs/ensembles.md", "docs/migrating-from-sklearn.md"]
-)
+    "name",
+    [
+        "README.md", "docs/guide.md", "docs/ensembles.md", "docs/migrating-from-sklearn.md",
+        "docs/scores.md",
+    ],
+)  # fmt: skip
 def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page, lacking = ROOT / name, []
     names: dict[str, Any] = {"__name__": "page"}
