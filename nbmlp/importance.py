@@ -217,8 +217,7 @@ class _Columns:
     def shuffled(self, j: int, order: NDArray[np.int64]) -> Any:
         """All rows with one column in another order; of an array, good until the next call."""
         if isinstance(self.rows, Table):
-            name = self.names[j]
-            return Table({**self.rows.columns, name: self.rows[name][order]})
+            return self.rows.reordered(self.names[j], order)
         if self._copy is None:
             self._copy = self.rows.copy()
         if j:

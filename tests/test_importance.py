@@ -57,13 +57,14 @@ def test_scores_of_probabilities_ask_for_them() -> None:
 
 def test_all_that_comes_of_a_column_moves_together() -> None:
     """A column of text is several inputs; the net sees whole rows of one colour or another."""
-    table = Table({"colour": COLOURS, "noise": NUMBERS[:, 1]})
+    table = Table({"colour": COLOURS, "noise": NUMBERS[:, 1]}, {"colour": "category"})
     y = COLOURS == "red"
     model = MLP(hidden=(9,), epochs=30, batch_size=25, learning_rate=0.02).fit(table, y)
     before = {name: table[name].copy() for name in table}
     seen: list[tuple[float, str]] = []
     found = model.importance(table, y, progress=lambda *told: seen.append(told))
     assert found.names == ("colour", "noise")
+    assert table.reordered("noise", np.arange(200)[::-1]).kinds == {"colour": "category"}
     share = np.bincount(y).max() / len(y)
     assert found.mean[0] == pytest.approx(1 - share**2 - (1 - share) ** 2, abs=0.1)
     assert abs(found.mean[1]) < 0.05

@@ -192,7 +192,10 @@ def test_a_score_is_known_by_its_label(text: str, label: str, larger: bool) -> N
     assert larger_is_better(label) is larger
 
 
-def test_what_older_files_call_a_score_means_larger_is_better() -> None:
+def test_a_name_does_for_a_label_and_of_others_larger_is_better() -> None:
+    assert not larger_is_better("log_loss")
+    assert not larger_is_better("rmse")
+    assert larger_is_better("auc")
     assert larger_is_better("score")
 
 

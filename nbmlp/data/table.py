@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -145,6 +146,13 @@ class Table:
     def take(self, rows: NDArray[Any] | slice) -> Table:
         """The rows of an index array, a mask or a slice."""
         return Table({name: v[rows] for name, v in self.columns.items()}, self.kinds)
+
+    def reordered(self, name: str, rows: NDArray[np.int64]) -> Table:
+        """The same with one column in another order; nothing is looked through again."""
+        made = copy.copy(self)
+        columns = {**self.columns, name: self.columns[name][rows]}
+        object.__setattr__(made, "columns", columns)
+        return made
 
 
 def as_table(data: object) -> Table | None:

@@ -214,6 +214,7 @@ def label_of(score: Function[Score]) -> str:
 
 
 def larger_is_better(label: str) -> bool:
-    """Whether that holds of the score that :func:`label_of` calls so; of unknown ones it does."""
-    row = _BY_LABEL.get(label.partition("(")[0])
+    """Whether that holds of a score, by name or as :func:`label_of` calls it; of others it does."""
+    word = label.partition("(")[0]
+    row = _BY_LABEL.get(word) or SCORES.get(spellings(SCORES).get(word, ""))
     return row is None or row.larger
