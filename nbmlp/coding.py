@@ -168,7 +168,8 @@ class TargetCoding:
     def codes(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Numbers of the classes that are answered."""
         if self.n_outputs != 1 and self.threshold == 0.5:
-            return outputs.argmax(axis=1)
+            first: NDArray[np.intp] = outputs.argmax(axis=1)
+            return first
         # In float64: a threshold lies between two values that the net's type may not tell apart.
         limit = 0.5 if self.threshold == 0.5 else np.float64(self.threshold)
         beyond: NDArray[np.bool_] = self.second(outputs) > limit
