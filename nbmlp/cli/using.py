@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from nbmlp.cli import files, prediction, report, tabular
@@ -60,7 +61,7 @@ def evaluate(
     data = read_again(model.notes, source, part, targets=True)
     report.print_evaluation(model, data, metrics, as_json)
     if plot is not None and data.y is not None:
-        title, names = f"{len(data):,} rows of {data.source}", data.target_names
+        title, names = f"{len(data):,} rows of {Path(data.source).name}", data.target_names
         files.write_picture(plot, model.plot_evaluation(data.X, data.y, names=names, title=title))
     return 0
 

@@ -31,10 +31,10 @@ _LARGEST = 14.0
 _AS_IT_IS: dict[str, Any] = {"parse_math": False}
 
 
-def _shown(name: object) -> str:
+def _shown(name: object, longest: int = _LONGEST) -> str:
     """A name on one line that fits beside a picture."""
     text = "".join(c if c.isprintable() else " " for c in str(name)).strip()
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def confusion_matrix(
@@ -174,7 +174,7 @@ def of_classes(
         calibration_curve(points, name=name, ax=second)
     confusion_matrix(matrix, labels, ax=first)
     if title:
-        figure.suptitle(title, fontsize="medium", **_AS_IT_IS)
+        figure.suptitle(_shown(title, 2 * _LONGEST), fontsize="medium", **_AS_IT_IS)
     return saved(figure, path)
 
 
@@ -215,7 +215,7 @@ def predicted_values(
         if j < len(names):
             ax.set_title(_shown(names[j]), loc="left", fontsize="medium", **_AS_IT_IS)
     if title:
-        figure.suptitle(title, fontsize="medium", **_AS_IT_IS)
+        figure.suptitle(_shown(title, 2 * _LONGEST), fontsize="medium", **_AS_IT_IS)
     return saved(figure, path)
 
 
