@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp import metrics, tuning
-from nbmlp.coding import Answers, TargetCoding
+from nbmlp.coding import TargetCoding
 from nbmlp.data import ColumnPlan
 from nbmlp.errors import ModelFileError, NotFittedError
 from nbmlp.io import model_file
 from nbmlp.names import PROBABLE
 from nbmlp.net import Net
 from nbmlp.parameters import Parameters
-from nbmlp.plots import of_classes, predicted_values
+from nbmlp.plots import evaluation
 from nbmlp.predict import Predictor, Rows
 from nbmlp.settings import Settings
 from nbmlp.spec import ModelSpec, TaskSpec, TrainSpec
@@ -232,9 +232,7 @@ class Model(Parameters):
         y = np.asarray(y)
         outputs = self.predictor.outputs(self.net.rows(X, y, sample_weight))
         shown = self.coding.shown(y, outputs, self.model_spec.output, sample_weight)
-        if isinstance(shown, Answers):
-            return of_classes(*shown, title=title, path=path)
-        return predicted_values(*shown, names=names, title=title, path=path)
+        return evaluation(shown, names=names, title=title, path=path)
 
     @property
     def threshold(self) -> float:

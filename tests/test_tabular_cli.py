@@ -49,6 +49,13 @@ def test_from_a_file_to_predictions(
     assert np.isclose(sum(net["weight"] for net in info["nets"]), 1.0)
     measured = told(capsys, "evaluate", out, "--data", str(table), "--json")
     assert measured["rows"] == 90
+    metric = "f1" if target == "label" else "pinball(0.9)"
+    picture = str(tmp_path / "e.png")
+    asked = ["--data", str(table), "--metric", metric, "--plot", picture]
+    assert set(told(capsys, "evaluate", out, *asked, "--json")) == {"rows", "loss", metric}
+    assert (tmp_path / "e.png").is_file()
+    worth = told(capsys, "importance", out, "--data", str(table), "--quiet", "--json")
+    assert worth["columns"][0]["name"] == "size"
     assert run(["predict", out, "--data", str(table)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == target

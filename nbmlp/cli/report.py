@@ -78,6 +78,7 @@ def _measures(
 
 def worded(measures: Mapping[str, float]) -> list[tuple[str, str]]:
     """The measures that people ask for first, as text."""
+    measures = {_SHORT.get(name, name): value for name, value in measures.items()}
     if "error" in measures:
         return [("error", f"{measures['error']:.2%}"), ("loss", f"{measures['loss']:.4g}")]
     return [

@@ -7,6 +7,7 @@ from nbmlp.plots.comparisons import before_and_after, compare_curves
 from nbmlp.plots.scores import (
     calibration_curve,
     confusion_matrix,
+    evaluation,
     importances,
     of_classes,
     predicted_values,
@@ -19,6 +20,7 @@ __all__ = [
     "calibration_curve",
     "compare_curves",
     "confusion_matrix",
+    "evaluation",
     "importances",
     "learning_curve",
     "of_classes",

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["calibration_curve", "confusion_matrix", "importances", "of_classes", "predicted_values"]
+__all__ = [
+    "calibration_curve", "confusion_matrix", "evaluation", "importances", "of_classes",
+    "predicted_values",
+]  # fmt: skip
 
 #: Characters of a name that are shown.
 _LONGEST = 24
@@ -176,6 +179,27 @@ def of_classes(
     if title:
         figure.suptitle(_shown(title, 2 * _LONGEST), fontsize="medium", **_AS_IT_IS)
     return saved(figure, path)
+
+
+def evaluation(
+    shown: tuple[Any, ...],
+    *,
+    names: Sequence[object] = (),
+    title: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> Figure:
+    """Draw what there is to see of predictions.
+
+    Parameters
+    ----------
+    shown : (matrix, labels, points, name) or (true, predicted)
+        Of :func:`of_classes`, or of :func:`predicted_values`.
+    names, title, path
+        Of :func:`predicted_values`.
+    """
+    if len(shown) == 4:
+        return of_classes(*shown, title=title, path=path)
+    return predicted_values(*shown, names=names, title=title, path=path)
 
 
 def predicted_values(

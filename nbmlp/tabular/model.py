@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nbmlp import metrics, tuning
+from nbmlp import tuning
 from nbmlp.data import ColumnPlan, Table
 from nbmlp.data.columns import Told
-from nbmlp.errors import DataError, NotFittedError
+from nbmlp.errors import DataError, NotFittedError, SpecError
+from nbmlp.importance import Importance, permutation_importance
 from nbmlp.io.metadata import decode, encode
+from nbmlp.metrics import accuracy
 from nbmlp.optimizers import SGD
 from nbmlp.plan import make_plan
+from nbmlp.plots import evaluation
 from nbmlp.predict import Predictor, Rows
 from nbmlp.spec import ModelSpec
 from nbmlp.state import State, new_state
@@ -23,6 +27,9 @@ from nbmlp.tabular.fitting import NOTHING, Extras, Options, Trained, train
 from nbmlp.tabular.intervals import half_width, spread
 from nbmlp.tabular.rows import Sample, inputs_of
 from nbmlp.tabular.targets import Targets
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Kept", "TabularModel", "bare_state"]
 
@@ -97,6 +104,13 @@ class TabularModel:
     def classes(self) -> NDArray[Any] | None:
         """Labels in the order of the probabilities; None for numbers and several labels a row."""
         return self.targets.classes
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """The same for those who ask whether classes are predicted at all."""
+        if self.classes is None:
+            raise AttributeError("classes_: this model does not predict one class a row.")
+        return self.classes
 
     @property
     def gives_probabilities(self) -> bool:
@@ -201,21 +215,62 @@ class TabularModel:
         return centre - half, centre + half
 
     def evaluate(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        metrics: str | Iterable[str] | None = None,
     ) -> dict[str, float]:
-        """Loss (log loss, or the mean squared error) and measures on data; see :class:`MLP`."""
+        """Loss (log loss, or the mean squared error) and scores on data; see :class:`MLP`."""
+        names = [metrics] if isinstance(metrics, str) else metrics
         y, coding, outputs = np.asarray(y), self.targets.coding, self.outputs(X)
         if coding is None:
+            if names is not None:
+                raise SpecError("several labels a row have error and accuracy: name no others.")
             wrong = (self.targets.decode(outputs) != y).any(axis=1)
-            error = metrics.accuracy(wrong, np.ones(len(wrong), np.bool_), sample_weight)
+            error = accuracy(wrong, np.ones(len(wrong), np.bool_), sample_weight)
             return {"error": error, "accuracy": 1.0 - error}
-        if coding.labels is None:
-            outputs = self.targets.clipped(outputs)
-            found = coding.evaluate(y, outputs, sample_weight)
-            return {"loss": found["mean_squared_error"], **found}
-        shares, labels = self.targets.probabilities(outputs), coding.labels.all()
-        loss = metrics.log_loss(y, shares, labels=labels, sample_weight=sample_weight)
-        return {"loss": loss, **coding.evaluate(y, outputs, sample_weight)}
+        outputs, kind = self.targets.clipped(outputs), self.targets.output
+        base = ["mean_squared_error" if coding.labels is None else "log_loss"]
+        loss = coding.evaluate(y, outputs, kind, sample_weight, base)
+        found = coding.evaluate(y, outputs, kind, sample_weight, names)
+        return {"loss": loss[base[0]], **found}
+
+    def plot_evaluation(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        names: Sequence[object] = (),
+        title: str = "",
+        path: str | os.PathLike[str] | None = None,
+    ) -> Figure:
+        """Draw how good predictions are; see :meth:`nbmlp.MLP.plot_evaluation`."""
+        coding, outputs = self.targets.coding, self.targets.clipped(self.outputs(X))
+        if coding is None:
+            raise SpecError("there is no picture of several labels a row.")
+        shown = coding.shown(np.asarray(y), outputs, self.targets.output, sample_weight)
+        return evaluation(shown, names=names, title=title, path=path)
+
+    def importance(
+        self,
+        X: Any,
+        y: ArrayLike,
+        metric: str | None = None,
+        *,
+        repeats: int = 5,
+        seed: int = 0,
+        sample_weight: ArrayLike | None = None,
+        names: Sequence[str] = (),
+        progress: Callable[[float, str], object] | None = None,
+    ) -> Importance:
+        """What each column of the table is worth; see :meth:`nbmlp.MLP.importance`."""
+        return permutation_importance(
+            self, X, y, metric, repeats=repeats, seed=seed, sample_weight=sample_weight,
+            names=names, progress=progress,
+        )  # fmt: skip
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities (rows, classes)."""

@@ -76,6 +76,13 @@ class Targets:
         return self.task == "classes" and self.n_outputs > 1
 
     @property
+    def output(self) -> str:
+        """Activation of the last layer."""
+        if self.task == "regression":
+            return "identity"
+        return "softmax" if self.softmax else "logistic"
+
+    @property
     def scale(self) -> Floats:
         """What outputs are multiplied by on their way to numbers (targets,); 1 elsewhere."""
         scale = None if self.coding is None else self.coding.scale
@@ -130,7 +137,7 @@ class Targets:
         """Of each class (rows, classes), or of each label (rows, labels)."""
         if self.coding is None:
             return outputs
-        return self.coding.probabilities(outputs, "softmax" if self.softmax else "logistic")
+        return self.coding.probabilities(outputs, self.output)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
