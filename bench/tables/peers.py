@@ -79,12 +79,16 @@ def sklearn_mlp(problem: Problem) -> Predict:
 
 
 def hist_gradient_boosting(problem: Problem) -> Predict:
-    """Gaps and categories by itself."""
+    """Gaps and categories by itself; it refuses columns without any value, as `sick` has one."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     regression = problem.labels is None
     kind = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
-    prepare = tuned.with_categories(problem)
+    coded, filled = tuned.with_categories(problem), problem.X.columns[problem.X.notna().any()]
+
+    def prepare(X: Any) -> Any:
+        return coded(X)[filled]
+
     model = kind(
         max_iter=TREES, early_stopping=True, n_iter_no_change=PATIENCE, random_state=problem.seed,
         categorical_features="from_dtype",
