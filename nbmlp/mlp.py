@@ -50,7 +50,14 @@ class MLP(Examined):
         classes, other numbers are quantities.
     standardise : bool
         Scale each input column (and numeric targets) to mean 0 and deviation 1, as learned at
-        fit. Tables and data frames are always prepared so, text columns one-hot encoded.
+        fit. Tables and data frames are always prepared so; text, booleans and dates become
+        numbers, too.
+    scaling : {"standard", "robust"}
+        How numbers of prepared columns are scaled; see :meth:`nbmlp.ColumnPlan.fit`.
+    bins : int
+        So many piecewise linear bins of each number in prepared columns, beside it.
+    column_kinds : dict, optional
+        What to take columns as, by name, e.g. ``{"shop": "category", "id": "drop"}``.
     class_weight : dict or "balanced", optional
         Weights that the rows of each class have in training, beside `sample_weight`; those of
         validation do not. ``"balanced"``: in inverse proportion to the rows that a class has.

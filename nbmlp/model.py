@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nbmlp import metrics, tuning
 from nbmlp.coding import TargetCoding
-from nbmlp.data import ColumnPlan
+from nbmlp.data import ColumnPlan, Told, as_taken
 from nbmlp.errors import ModelFileError, NotFittedError
 from nbmlp.io import model_file
 from nbmlp.names import PROBABLE
@@ -95,6 +95,21 @@ class Model(Parameters):
     def column_plan(self) -> ColumnPlan | None:
         """How raw columns become inputs; None when inputs are taken as they are."""
         return self.net.columns
+
+    @property
+    def columns(self) -> list[Told]:
+        """What became of each column of the data, and why.
+
+        ``print(nbmlp.data.table_of(model.columns))`` shows it as a table.
+        """
+        net = self.net
+        if net.columns is not None:
+            return net.columns.told()
+        origin = self.notes.get("origin")
+        named = origin.get("feature_names", ()) if isinstance(origin, Mapping) else ()
+        fits = isinstance(named, list | tuple) and len(named) == net.n_columns
+        names = map(str, named) if fits else (f"x{j}" for j in range(net.n_columns))
+        return as_taken(tuple(names), net.scale != 1.0)
 
     @property
     def weights(self) -> list[NDArray[Any]]:

@@ -28,7 +28,7 @@ from nbmlp.plan import make_plan
 from nbmlp.predict import Rows
 from nbmlp.rows import PLAIN, Names
 from nbmlp.settings import Settings
-from nbmlp.spec import ClassWeight, ModelSpec
+from nbmlp.spec import ClassWeight, ModelSpec, TaskSpec
 from nbmlp.state import MANY, State, known_finite, new_state
 
 __all__ = ["Net", "Visit", "converted"]
@@ -46,8 +46,14 @@ def converted(given: Given, settings: Settings) -> Given:
     """
     X: Any = as_table(given.X)
     if X is None:
-        X = check_X(given.X, dtype="float64" if settings.standardise else settings.dtype)
+        X = check_X(given.X, dtype="float64" if settings.prepares else settings.dtype)
     return replace(given, X=X, y=np.asarray(given.y))
+
+
+def _plan(wishes: TaskSpec, X: Any) -> ColumnPlan:
+    return ColumnPlan.fit(
+        X, numbers=wishes.scaling, bins=wishes.bins, overrides=wishes.column_kinds
+    )
 
 
 #: So many targets for each parameter and each value that the optimizer keeps, and it costs less to
@@ -93,8 +99,8 @@ class Net:
             All labels that will ever come, instead of those of `y`.
         """
         table, columns, scale = as_table(X), None, 1.0
-        if table is not None or settings.standardise:
-            columns = ColumnPlan.fit(X if table is None else table)
+        if table is not None or settings.prepares:
+            columns = _plan(settings.target, X if table is None else table)
             n_inputs = columns.n_features
         else:
             x = check_X(X, dtype=settings.dtype)

@@ -93,6 +93,6 @@ class Parameters:
             classifier_tags=ClassifierTags() if kind == "classifier" else None,
             regressor_tags=RegressorTags() if kind == "regressor" else None,
             input_tags=InputTags(
-                sparse=not settings.standardise, allow_nan=mends or settings.standardise
+                sparse=not settings.prepares, allow_nan=mends or settings.prepares
             ),
         )

@@ -111,9 +111,9 @@ class Settings:
         return self.target.task
 
     @property
-    def standardise(self) -> bool:
+    def prepares(self) -> bool:
         """Whether columns of arrays are prepared, too."""
-        return self.target.standardise
+        return self.target.prepares
 
     @property
     def class_weight(self) -> ClassWeight | None:

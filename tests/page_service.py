@@ -41,7 +41,8 @@ def dataset(number: int, name: str) -> Dataset:
     columns = (
         ColumnInfo("sepal length", "number", 0, 35, 4.3, 7.9, 5.84),
         ColumnInfo("sepal width", "number", 3, 23, 2.0, 4.4, 3.05),
-        ColumnInfo("colour", "text", 0, 3, examples=("blue", "violet", "white")),
+        ColumnInfo("colour", "text", 0, 3, examples=("blue", "violet", "white"),
+                   becomes="one-hot: 3 categories", why="holds text"),
         ColumnInfo("species", "text", 0, 3, examples=("setosa", "versicolor", "virginica")),
     )
     preview = ((41.0, 3.5, "blue", "setosa"), (4.9, None, "violet", "setosa"),
@@ -89,6 +90,7 @@ UNUSUAL = JobSpec.model_validate(
             "input_dropout": 0.1, "optimizer": "sgd(momentum=0.9)", "learning_rate": 0.0125,
             "schedule": "constant", "warmup": 2.5, "batch_size": None, "epochs": 41,
             "shuffle": False, "l1": 0.01, "l2": 1e-7, "clip_norm": 1.0, "seed": 7,
+            "scaling": "robust", "bins": 4, "column_kinds": {"colour": "category"},
         },
     }
 )  # fmt: skip

@@ -198,6 +198,16 @@ def test_dates_become_parts_and_cycles() -> None:
     assert_array_equal(zoned, plan.transform({"d": days})[1:2])
 
 
+@pytest.mark.parametrize(
+    ("text", "odd"),
+    [("31.12.2020", True), ("2020/2/1 10:00", True), ("12/31/20", True), ("10.0.0.1", False)],
+)
+def test_dates_in_another_format_are_told(text: str, odd: bool) -> None:
+    (one,) = ColumnPlan.fit({"d": [text] * 3 + ["1.1.2021" if odd else "x"] * 3}).told()
+    assert one.kind == "category"
+    assert ("seems to hold dates" in one.remark) is odd
+
+
 def test_what_is_constant_stays_where_nothing_is_left_out() -> None:
     plan, frame = fit(["constant", "all missing", "key", "counter"])
     assert [one.features for one in plan.told()] == [1, 2, 1, 1]
@@ -316,6 +326,14 @@ def test_other_columns() -> None:
         plan.transform({"number": [1.0], "txt": ["clerk"]})
     with pytest.raises(DataError, match="have 'more' besides"):
         plan.transform(row | {"more": [1]})
+
+
+def test_words_for_true_and_false_are_booleans() -> None:
+    plan = ColumnPlan.fit({"b": ["True", "false", None], "n": [0.0, 1, 2]})
+    assert told(plan, "b").kind == "boolean"
+    Z = plan.transform({"b": [True, "FALSE", None], "n": [0.0, 0, 0]})
+    assert Z[:, 1:].tolist() == [[1, 0], [-1, 0], [0, 1]]
+    assert ColumnPlan.fit({"b": ["true", "maybe"] * 2}).told()[0].kind == "category"
 
 
 def test_booleans_may_come_as_text() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,33 @@ def test_table_columns_by_kind() -> None:
         ({"a": [1, 2], "b": [1]}, "column 'b' has 1 rows and column 'a' has 2"),
         ({"a": [[1]]}, r"shape \(1, 1\)"),
         ({"a": np.array([1j])}, "numbers, text or dates are needed"),
+        ({"a": np.array([{"b": 1}, None])}, "column 'a' holds dicts: numbers, text or dates"),
     ],
 )
 def test_bad_tables(columns: dict[str, Any], says: str) -> None:
     with pytest.raises(DataError, match=says):
         Table(columns)
+
+
+def test_what_frames_hold_besides() -> None:
+    pandas = pytest.importorskip("pandas")
+    times = pandas.to_datetime(["2024-07-01 08:00", None]).tz_localize("Europe/Berlin")
+    frame = pandas.DataFrame(
+        {
+            "zoned": times, "whole": pandas.array([1, None], "Int64"),
+            "truth": pandas.array([True, None], "boolean"), "price": [Decimal("1.5"), None],
+            "span": pandas.to_timedelta(["36h", None]),
+            "month": pandas.PeriodIndex(["2024-07", "2024-08"], freq="M"),
+        }
+    )  # fmt: skip
+    table = as_table(frame)
+    assert table is not None
+    assert table["zoned"][0] == np.datetime64("2024-07-01T08:00")  # as the clock on the wall
+    assert np.isnat(table["zoned"][1])
+    for name, value in (("whole", 1.0), ("truth", 1.0), ("price", 1.5), ("span", 1.5)):
+        assert_array_equal(table[name], [value, np.nan])
+    assert table.kinds == {"truth": "boolean"}
+    assert ColumnPlan.fit({"month": table["month"]}).told()[0].kind == "date"
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])

@@ -51,8 +51,8 @@ def run(block: Block, page: Path, names: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     "name",
     [
-        "README.md", "docs/guide.md", "docs/ensembles.md", "docs/migrating-from-sklearn.md",
-        "docs/scores.md",
+        "README.md", "docs/guide.md", "docs/columns.md", "docs/ensembles.md",
+        "docs/migrating-from-sklearn.md", "docs/scores.md",
     ],
 )  # fmt: skip
 def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,10 +87,11 @@ def test_a_saved_net_predicts_as_the_page_says(
     run(reader, ROOT / "docs" / "model-file.md", names)
     arrays, extra = names["arrays"], names["metadata"]["extra"]
 
-    (number,), (town,) = extra["columns"]["numbers"], extra["columns"]["categories"]
+    number, town = extra["columns"]["prepared"]
+    assert (number["kind"], town["kind"]) == ("number", "category")
     assert town["categories"] == ["Bonn", "Ulm"]
     # area, area missing; Bonn, Ulm, other, missing
-    unknown = np.array([[(70 - number["mean"]) / number["scale"], 0, 0, 0, 1, 0]])
+    unknown = np.array([[(70 - number["centre"]) / number["scale"], 0, 0, 0, 1, 0]])
     lacking = np.array([[0, 1, 0, 0, 0, 1]])
     h = np.vstack([unknown, lacking]) * extra["scale"]
     h = np.maximum(h @ arrays["layer1.weight"] + arrays["layer1.bias"], 0) * (1 - 0.2)

@@ -284,6 +284,9 @@ class TestForm:
         """What has no field travels along: a name missing here would be sent twice or never."""
         page = read(client, f"/datasets/{ulid(1)}")
         named = [a["name"] for _, a in page.tags if a.get("data-kind")]
+        beside = [a["data-column"] for _, a in page.tags if "data-column" in a]
+        assert beside == ["sepal length", "sepal width", "colour", "species"]
+        named.append("model.column_kinds")  # all of these together
         assert sorted(map(str, named)) == sorted(forms.SHOWN)
 
     def test_says_what_has_no_field(self, client: Any, changing: Any) -> None:
@@ -305,7 +308,7 @@ class TestForm:
 
     def test_preview(self, client: Any) -> None:
         text = read(client, f"/datasets/{ulid(1)}").text
-        for said in ("4.3 to 7.9", "blue, violet, white", "missing"):
+        for said in ("4.3 to 7.9", "blue, violet, white", "missing", "one-hot: 3", "holds text"):
             assert said in text
         assert "41" in text
         assert "41.0" not in text

@@ -170,8 +170,8 @@ WRONG: dict[str, Any] = {
     "mat cut short": (mat(X=np.eye(9))[:-9], 422, "truncated"),
     "mat bomb": (lambda: mat(X=np.zeros((9000, 1000))), 413, "200 times"),
     "parquet cut short": (parquet(a=[1])[:-9], 422, "damaged"),
-    "parquet of dates": (parquet(a=pl.Series([0]).cast(pl.Date)), 422, "numbers or text"),
-    "parquet of lists": (parquet(a=[[1]]), 422, "numbers or text"),
+    "parquet of hours": (parquet(a=pl.Series([0]).cast(pl.Time)), 422, "numbers, text or dates"),
+    "parquet of lists": (parquet(a=[[1]]), 422, "numbers, text or dates"),
 }  # fmt: skip
 
 

@@ -98,6 +98,7 @@ def annotation_of(setting: Setting) -> str:
         "tuple[int, ...]": "int | Iterable[int]",
         "Optimizer": "str | Optimizer | Mapping[str, Any]",
         "Schedule": "str | Schedule | Mapping[str, Any]",
+        "ColumnKinds": "Mapping[str, str]",
         "ClassWeight": "Literal['balanced'] | Mapping[Any, float]",
     }
     if setting.choices:

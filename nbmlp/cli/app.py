@@ -185,7 +185,12 @@ def importance(
 
 @app.command()
 def info(
-    model: ModelPath,
+    model: Annotated[
+        str, typer.Argument(metavar="FILE", help="File that train --out wrote, or data.")
+    ],
+    target: Annotated[
+        str | None, typer.Option(help="With data: the column to predict.", metavar="COLUMN")
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Show how a step of its training is computed instead.")
     ] = False,
@@ -199,14 +204,17 @@ def info(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Show what a model is and how it was trained, or how a step of that is computed."""
+    """Show what a model is and how it was trained, or how a step of that is computed.
+
+    Of data, such as table.csv, show what would become of each column.
+    """
     from nbmlp.cli import using
 
     if plan:
         return using.plan(model, batch, threads, json)
     if batch is not None or threads is not None:
         raise SpecError("--batch and --threads go with --plan.")
-    return using.info(model, json)
+    return using.info(model, target, json)
 
 
 @app.command()

@@ -34,10 +34,13 @@ _NAMES: dict[str, Iterable[str]] = {
 }
 #: Where the default is better said in a word.
 _SHOWN = {"standardise": "auto"}
+#: Options that may be given several times are named after one of what they add up to.
+_FLAGS = {"column_kinds": "column_kind"}
 _METAVARS = {
     "int": "N",
     "float": "X",
     "bool": "",
+    "ColumnKinds": "NAME=KIND",
     "ClassWeight": "balanced|LABEL=X,...",
     "Columns": "COLUMNS",
     "tuple[int, ...]": "N,N,...",
@@ -97,6 +100,17 @@ def _class_weight(text: str) -> object:
     return {label.strip(): _number(weight.strip()) for label, _, weight in pairs}
 
 
+def _column_kinds(pairs: list[str]) -> dict[str, str]:
+    """Kinds by name of a column: ``shop=category``, each an option of its own."""
+    found = {}
+    for pair in pairs:
+        name, sign, kind = pair.rpartition("=")
+        if not sign:
+            raise SpecError(f"column_kind: {pair!r} names no kind: write NAME=KIND.")
+        found[name.strip()] = kind.strip()
+    return found
+
+
 _READERS: dict[str, Callable[[str], object]] = {
     "int": _number,
     "float": _number,
@@ -145,7 +159,7 @@ class Option:
     @property
     def flag(self) -> str:
         """As written on the command line."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + _FLAGS.get(self.name, self.name).replace("_", "-")
 
     def value(self, given: object) -> object:
         """The setting's value from text or from TOML's types.
@@ -157,6 +171,8 @@ class Option:
         """
         read = _READERS.get(self.kind)
         value = read(given) if read and isinstance(given, str) else given
+        if self.kind == "ColumnKinds" and isinstance(given, list):
+            value = _column_kinds(given)
         if not self.checked:
             expected, fits = _TYPES[self.kind]
             if not fits(value):
@@ -176,11 +192,13 @@ class Option:
             rich_help_panel=self.panel,
         )
         flag, text = Annotated[bool | None, option], Annotated[str | None, option]
+        several = Annotated[list[str] | None, option]
+        taken: Any = {"bool": flag, "ColumnKinds": several}.get(self.kind, text)
         return inspect.Parameter(
             self.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=flag if self.kind == "bool" else text,
+            annotation=taken,
         )
 
     def _help_with_default(self) -> str:
@@ -220,8 +238,9 @@ def _group(
 _CHECKED = (Scanning, Diagnosing, Ensemble)
 _MODEL = _settings(MODEL_SETTINGS, "Net")
 _TRAINING = (
+    *_settings(("task", "scaling", "bins", "column_kinds"), "Training"),
     *_settings(
-        ("task", "class_weight", "eval_metric", "tune_threshold", "learning_rate"), "Training"
+        ("class_weight", "eval_metric", "tune_threshold", "learning_rate"), "Training"
     ),
     *_group(Learning, "Training"),
     *_settings(TRAIN_SETTINGS, "Training"),

@@ -17,13 +17,14 @@ from rich.text import Text
 
 from nbmlp.cli.groups import Outputs
 from nbmlp.cli.rows import Rows
+from nbmlp.data import shown
 from nbmlp.data.origin import Origin
 from nbmlp.io.metadata import without_special
 from nbmlp.names import label_of, read_score
 from nbmlp.train.history import brief_rate, brief_seconds
 
 if TYPE_CHECKING:
-    from nbmlp.data import Dataset
+    from nbmlp.data import Dataset, Told
     from nbmlp.diagnostics.gradients import GradientReport
     from nbmlp.diagnostics.scan_result import BatchScan
     from nbmlp.diagnostics.user_code import FunctionReport
@@ -32,12 +33,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "describe",
+    "print_columns",
     "print_evaluation",
     "print_gradients",
     "print_info",
     "print_json",
     "print_pairs",
     "print_scan",
+    "print_told",
     "print_training",
     "progress",
     "results",
@@ -48,6 +51,8 @@ _SHORT = {
     "root_mean_squared_error": "rmse", "mean_squared_error": "mse", "mean_absolute_error": "mae",
 }  # fmt: skip
 _MOST_LISTED = 12
+#: Columns in a table of them.
+_MOST_COLUMNS = 100
 
 
 def print_json(values: Mapping[str, Any]) -> None:
@@ -250,13 +255,48 @@ def print_info(model: MLP, path: str, as_json: bool) -> None:
                 "target": list(origin.target_names), "source": origin.source or None,
                 "threshold": model.threshold,
                 "standardised": model.column_plan is not None,
+                "inputs": [one.to_dict() for one in model.columns],
                 "parameters": model.model_spec.n_parameters, "spec": settings, "history": history,
             }
         )  # fmt: skip
         return
     print_pairs(path, _about(model, origin, columns, labels))
+    if model.column_plan is not None:
+        print_told(model.columns)
     for title, values in settings.items():
         print_pairs(f"{title} settings", [(k, _setting(v)) for k, v in values.items()])
+
+
+def print_told(columns: Sequence[Told]) -> None:
+    """A row for each column; names may hold anything."""
+    table = Table(box=ROUNDED)
+    for title in ("column", "becomes", "why"):
+        table.add_column(title, overflow="fold")
+    for title in ("inputs", "missing"):
+        table.add_column(title, justify="right")
+    for one in columns[:_MOST_COLUMNS]:
+        missing = "" if one.missing is None else str(one.missing)
+        became = one.became if one.kind in (one.became, "number") else f"{one.kind}: {one.became}"
+        cells = (one.column, became, one.reason, str(one.features), missing)
+        table.add_row(*(Text(shown(cell, 200)) for cell in cells))
+    console = Console()
+    console.print(table)
+    if len(columns) > _MOST_COLUMNS:
+        rest = len(columns) - _MOST_COLUMNS
+        console.print(Text(f"and {rest} more columns: --json lists them all."))
+
+
+def print_columns(data: Dataset, columns: Sequence[Told], as_json: bool) -> None:
+    """What would become of each column of data."""
+    targets = list(data.target_names)
+    if as_json:
+        told = [one.to_dict() for one in columns]
+        print_json({"path": data.source, "rows": len(data), "target": targets, "columns": told})
+        return
+    words = f"{data.source}: {len(data)} rows, {data.X.shape[1]} columns"
+    beside = f" and the target {shown(', '.join(targets))}" if targets else ""
+    Console().print(Text(f"{words}{beside}; by default they become:"), soft_wrap=True)
+    print_told(columns)
 
 
 def _about(
@@ -274,8 +314,8 @@ def _about(
     if origin.source:
         pairs.append(("target", _listed(list(origin.target_names))))
         pairs.append(("trained on", origin.source))
-    prepared = "as they are" if model.column_plan is None else "standardised, text one-hot encoded"
-    pairs.append(("inputs", prepared))
+    first = model.columns[0].became
+    pairs.append(("inputs", first if model.column_plan is None else "as the table of columns says"))
     lines = str(model.history).splitlines()
     pairs.append(("history", lines[0].removeprefix("History: ").removesuffix(", epochs done")))
     for line in lines[1:]:

@@ -20,8 +20,8 @@ from nbmlp.data import (
     check_y,
     first_nonfinite,
     infer_task,
+    prepared,
     read,
-    wants_plan,
 )
 from nbmlp.data.delimited import whole_numbers
 from nbmlp.data.mend import bad_inputs
@@ -115,7 +115,7 @@ def read_training(
         )
     train, dtype, task = model.train_spec, model.dtype, model.get_params()["task"]
     data, mended = _mended(data, train.on_nonfinite, dtype)
-    data = _prepared(data, learning.standardise, task)
+    data = prepared(data, True if _wishes(model) else learning.standardise, task)
     if any_values:
         return _divide(data, source, parts, train.seed, False)
     ignore = train.on_nonfinite == "ignore"
@@ -149,25 +149,10 @@ def _mended(data: Dataset, policy: str, dtype: str) -> tuple[Dataset, Mended]:
     return (data if done == Mended() else _of(given, data)), done
 
 
-def _prepared(data: Dataset, wanted: bool | None, task: str) -> Dataset:
-    """The data, as a Table where they are to be standardised."""
-    if wanted is None:
-        wanted = wants_plan(data.X) or _large_targets(data, task)
-    if not wanted or isinstance(data.X, Table):
-        return data
-    columns = dict(zip(data.feature_names, data.X.T, strict=True))
-    return replace(data, X=Table(columns))
-
-
-def _large_targets(data: Dataset, task: str) -> bool:
-    """Whether numeric targets need scaling, beside inputs that are no pictures."""
-    if isinstance(data.X, Table) or data.X.dtype == np.uint8:
-        return False
-    if data.y is None or data.y.dtype.kind not in "iuf":
-        return False
-    if task == "classes" or (task == "auto" and infer_task(data.y) == "classes"):
-        return False
-    return wants_plan(data.y.reshape(len(data.y), -1).astype(np.float64))
+def _wishes(model: MLP) -> bool:
+    """Whether the settings say something about columns that have to be prepared for it."""
+    settings = model.get_params()
+    return bool(settings["bins"] or settings["column_kinds"] or settings["scaling"] != "standard")
 
 
 def _check(data: Dataset, task: str, dtype: str, finite: bool = True) -> bool:

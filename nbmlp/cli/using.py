@@ -10,8 +10,10 @@ from nbmlp.cli import files, prediction, report, tabular
 from nbmlp.cli.failures import FAILED
 from nbmlp.cli.groups import Source
 from nbmlp.cli.rows import read_again
+from nbmlp.data import read, told_of
 from nbmlp.diagnostics.replay import replay as repeat
 from nbmlp.errors import SpecError
+from nbmlp.io.archive import is_archive
 from nbmlp.mlp import MLP
 from nbmlp.names import read_score
 from nbmlp.plan import Outline
@@ -102,8 +104,15 @@ def importance(
     return 0
 
 
-def info(path: str, as_json: bool) -> int:
-    """Show a model."""
+def info(path: str, target: str | None, as_json: bool) -> int:
+    """Show a model, or what would become of the columns of data."""
+    if not is_archive(path):
+        data = read(path, target=target, require_target=target is not None)
+        with data.names.telling():
+            report.print_columns(data, told_of(data), as_json)
+        return 0
+    if target is not None:
+        raise SpecError("--target goes with data; a model has its own.")
     model = load_plain(path)
     if isinstance(model, MLP):
         report.print_info(model, path, as_json)

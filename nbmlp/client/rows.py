@@ -6,6 +6,7 @@ import difflib
 import math
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -49,6 +50,8 @@ def _columns(rows: Any) -> Iterator[tuple[str, list[Any]]] | None:
 
 def _plain(values: Any) -> Any:
     """Lists for arrays and columns of data frames."""
+    if getattr(getattr(values, "dtype", None), "kind", "") == "M":  # some become plain numbers
+        return [None if text == "NaT" else text for text in values.astype(str).tolist()]
     for name in ("tolist", "to_list"):
         if hasattr(values, name):
             return getattr(values, name)()
@@ -104,9 +107,13 @@ def _cell(value: Any, where: str) -> str | float | None:
         return None
     if isinstance(value, bool | int):
         return value
+    if isinstance(value, date):
+        return value.isoformat()
     if not isinstance(value, numbers.Real | Decimal):
         kind = type(value).__name__
-        raise DataError(f"{where} holds a {kind}: give a number, text, or None for a missing one.")
+        raise DataError(
+            f"{where} holds a {kind}: give a number, text, a date, or None for a missing one."
+        )
     number = float(value)
     if math.isnan(number):
         return None

@@ -10,10 +10,20 @@ from nbmlp.data.check import (
     check_y,
     first_nonfinite,
 )
-from nbmlp.data.columns import CategoryColumn, ColumnPlan, NumberColumn, wants_plan
+from nbmlp.data.columns import (
+    CategoryColumn,
+    ColumnPlan,
+    NumberColumn,
+    Told,
+    as_taken,
+    shown,
+    table_of,
+    wants_plan,
+)
 from nbmlp.data.dataset import Dataset
 from nbmlp.data.encode import Labels, Task, infer_task
 from nbmlp.data.given import Given, Mended
+from nbmlp.data.prepare import prepared, told_of
 from nbmlp.data.readers import read
 from nbmlp.data.scale import TargetScale
 from nbmlp.data.sparse import SparseRows, as_csr, is_sparse
@@ -33,8 +43,10 @@ __all__ = [
     "Table",
     "TargetScale",
     "Task",
+    "Told",
     "as_csr",
     "as_table",
+    "as_taken",
     "check_X",
     "check_finite",
     "check_in_portions",
@@ -45,7 +57,11 @@ __all__ = [
     "first_nonfinite",
     "infer_task",
     "is_sparse",
+    "prepared",
     "read",
+    "shown",
     "split",
+    "table_of",
+    "told_of",
     "wants_plan",
 ]

@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 __all__ = ["read_parquet"]
 
 
-def _is_text(column: pl.Series, path: Path) -> bool:
+def _check_type(column: pl.Series, path: Path) -> None:
     import polars as pl
 
-    if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-        return False
-    if column.dtype in (pl.String, pl.Categorical, pl.Enum):
-        return True
-    raise DataError(
-        f"{path}: column {column.name!r} holds {column.dtype}: numbers or text are needed; leave"
-        " that column out."
-    )
+    known = (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Date, pl.Datetime, pl.Duration)
+    if not (column.dtype.is_numeric() or column.dtype in known):
+        raise DataError(
+            f"{path}: column {column.name!r} holds {column.dtype}: numbers, text or dates are"
+            " needed; leave that column out."
+        )
 
 
 def _inputs(frame: pl.DataFrame, path: Path) -> NDArray[Any] | Table:
     import polars as pl
 
-    text = {column.name for column in frame if _is_text(column, path)}
-    if text:
-        return Table(
-            {c.name: (c.cast(pl.String) if c.name in text else c).to_numpy() for c in frame}
-        )
+    for column in frame:
+        _check_type(column, path)
+    if not all(column.dtype.is_numeric() for column in frame):
+        kinds = (pl.Categorical, pl.Enum)
+        said = {c.name: "category" for c in frame if c.dtype in kinds}
+        cells = {c.name: c.cast(pl.String) if c.name in said else c for c in frame}
+        return Table({name: column.to_numpy() for name, column in cells.items()}, said)
     bytes_only = all(dtype == pl.UInt8 for dtype in frame.dtypes)
     X = (frame if bytes_only else frame.cast(pl.Float64)).to_numpy(order="c")
     return X.astype(np.uint8, copy=False) if fits_bytes(X) else X

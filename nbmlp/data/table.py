@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,17 @@ def _as_column(name: str, values: ArrayLike) -> tuple[NDArray[Any], str]:
         return np.where(np.isnat(column), np.nan, column / np.timedelta64(1, "D")), ""
     if column.dtype.kind not in "UO":
         raise DataError(f"column {name!r} holds {column.dtype}: numbers, text or dates are needed.")
-    return _from_cells([None if is_missing(v) else v for v in column.tolist()])
+    return _from_cells(name, [None if is_missing(v) else v for v in column.tolist()])
 
 
-def _from_cells(cells: list[Any]) -> tuple[NDArray[Any], str]:
+def _from_cells(name: str, cells: list[Any]) -> tuple[NDArray[Any], str]:
     kinds = {type(cell) for cell in cells if cell is not None}
-    if all(issubclass(kind, int | float | np.number | np.bool_) for kind in kinds):
+    for kind in kinds:
+        if issubclass(kind, list | tuple | dict | set | np.ndarray):
+            raise DataError(
+                f"column {name!r} holds {kind.__name__}s: numbers, text or dates are needed."
+            )
+    if all(issubclass(kind, int | float | Decimal | np.number | np.bool_) for kind in kinds):
         said = "boolean" if kinds and kinds <= {bool, np.bool_} else ""
         return np.array([np.nan if v is None else v for v in cells], dtype=np.float64), said
     if all(issubclass(kind, date | np.datetime64) for kind in kinds):

@@ -25,7 +25,9 @@ from nbmlp.errors import ModelFileError, unknown_name
 from nbmlp.io.atomic import atomic_write, save_failure
 from nbmlp.io.metadata import decode, encode
 
-__all__ = ["FORMAT_VERSION", "read", "size_of", "stored_digest", "stored_kind", "write"]
+__all__ = [
+    "FORMAT_VERSION", "is_archive", "read", "size_of", "stored_digest", "stored_kind", "write",
+]  # fmt: skip
 
 FORMAT_VERSION = 2
 
@@ -135,6 +137,20 @@ def stored_kind(path: _Path) -> str:
     """What a file is, as its header says; raises ModelFileError if it is none of ours."""
     raw, size = _content(path)
     return _entries(path, raw[8 : 8 + size]).get("kind", "")
+
+
+def is_archive(path: _Path) -> bool:
+    """Whether a file is named as ours usually are, or begins as they do."""
+    if os.fspath(path).endswith(".safetensors"):
+        return True
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            start = file.read(9)
+    except (OSError, ValueError):  # whoever reads it will say so
+        return False
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _LARGEST_HEADER
 
 
 def stored_digest(path: _Path) -> str:

@@ -9,6 +9,7 @@ parameter; :mod:`activations`, :mod:`losses`, :mod:`initialisers`, :mod:`embeddi
 """
 
 from nbmlp.names.activations import ACTIVATIONS, OUTPUTS, Activation, Flat
+from nbmlp.names.columns import COLUMN_KINDS, SCALINGS
 from nbmlp.names.elements import DTYPES, ELEMENTS, Element, element_of
 from nbmlp.names.embeddings import NO_EMBEDDING, WIDEST, Periodic, read_embedding
 from nbmlp.names.function import Function, Parameter, read_function
@@ -34,6 +35,7 @@ from nbmlp.names.scores import (
 
 __all__ = [
     "ACTIVATIONS",
+    "COLUMN_KINDS",
     "DTYPES",
     "ELEMENTS",
     "INITIALISERS",
@@ -41,6 +43,7 @@ __all__ = [
     "NO_EMBEDDING",
     "OUTPUTS",
     "PROBABLE",
+    "SCALINGS",
     "SCORES",
     "WIDEST",
     "Activation",

@@ -55,15 +55,18 @@ class ColumnInfo:
     ----------
     name : str
     kind : str
-        ``"number"``, ``"integer"`` or ``"text"``.
+        ``"number"``, ``"integer"``, ``"date"`` or ``"text"``.
     missing, distinct : int
         Values missing; different values (-1 when not counted).
     minimum, maximum, mean : float or None
         Of numbers that are there.
     examples : tuple of str
-        The most frequent values of a text column.
+        The most frequent values of a text column, the first and the last of dates.
     first_gap : int or None
         The first row without a value, or with an infinite one: no row of a target may be so.
+    becomes, why : str
+        What a net gets of it by default, and the reason; empty where nobody asked, as in data sets
+        of former versions, and of the column that looks like the target.
     """
 
     name: str
@@ -75,6 +78,8 @@ class ColumnInfo:
     mean: float | None = None
     examples: tuple[str, ...] = ()
     first_gap: int | None = None
+    becomes: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)

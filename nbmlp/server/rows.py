@@ -1,7 +1,8 @@
 """A data set in one safetensors file: what the intake writes and what jobs read.
 
 A matrix is stored as it is. Of a table each column is an array of its own; text becomes UTF-8
-bytes and the ends of its values, so that nothing that a file holds is ever interpreted.
+bytes and the ends of its values, so that nothing that a file holds is ever interpreted; dates
+become microseconds since 1970.
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ def save_rows(path: Path, data: Dataset, room: Callable[[int], None] | None = No
     if isinstance(data.X, Table):
         for j, name in enumerate(data.X):
             _put(arrays, f"x{j}", data.X[name])
-        names = data.X.names
+        names, kinds = data.X.names, dict(data.X.kinds)
     else:
         _put(arrays, "x", data.X)
-        names = ()
+        names, kinds = (), {}
     if data.y is not None:
         _put(arrays, "y", data.y)
-    metadata = {"columns": names}
+    metadata = {"columns": names, "kinds": kinds}
     if room is not None:
         room(archive.size_of(arrays, metadata, kind="dataset"))
     archive.write(path, arrays, metadata, kind="dataset")
@@ -79,13 +80,17 @@ def load_rows(path: Path) -> Dataset:
         y = _get(arrays, "y") if "y" in arrays or "y.ends" in arrays else None
         names = list(metadata["columns"])
         if names:
-            return Dataset(Table({n: _get(arrays, f"x{j}") for j, n in enumerate(names)}), y)
+            columns = {n: _get(arrays, f"x{j}") for j, n in enumerate(names)}
+            return Dataset(Table(columns, dict(metadata.get("kinds", {}))), y)
         return Dataset(_get(arrays, "x"), y)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path.name} is no data set that fits together: {error}.") from error
 
 
 def _put(arrays: Arrays, name: str, values: NDArray[Any]) -> None:
+    if values.dtype.kind == "M":
+        arrays[f"{name}.microseconds"] = values.astype("M8[us]").view(np.int64)
+        return
     if values.dtype.kind not in "OUS":
         arrays[name] = values
         return
@@ -99,6 +104,8 @@ def _put(arrays: Arrays, name: str, values: NDArray[Any]) -> None:
 def _get(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
     if name in arrays:
         return arrays[name]
+    if f"{name}.microseconds" in arrays:
+        return arrays[f"{name}.microseconds"].view("M8[us]")
     raw, ends, missing = (arrays[f"{name}.{part}"] for part in ("bytes", "ends", "missing"))
     joined, edges = raw.tobytes(), [0, *ends.tolist()]
     values = np.empty(missing.size, dtype=object)
@@ -175,5 +182,5 @@ def _from_table(
     if targets:
         parts = [table[name] for name in targets]
         y = parts[0] if len(parts) == 1 else np.column_stack(parts)
-    X = Table({name: table[name] for name in names})
+    X = Table({name: table[name] for name in names}, table.kinds)
     return Dataset(X, y, tuple(names), targets, source=source)

@@ -14,6 +14,9 @@ __all__ = ["Chosen", "Further"]
 class _Task(TypedDict, total=False):
     task: Literal["auto", "classes", "regression"]
     standardise: bool
+    scaling: Literal["standard", "robust"]
+    bins: int
+    column_kinds: Mapping[str, str] | None
     class_weight: Literal["balanced"] | Mapping[Any, float] | None
     eval_metric: str | None
     tune_threshold: str | None

@@ -22,7 +22,6 @@ from nbmlp.data.columns.left_out import (
     LeftOut,
     gaps,
     is_constant,
-    is_empty,
     names_rows,
     numbers_rows,
 )
@@ -65,6 +64,8 @@ def choose(data: Columns, rules: Rules) -> tuple[Column, ...]:
     fitted = iter(found)
     columns = tuple(next(fitted) if isinstance(one, _Number) else one for one in made.values())
     if all(isinstance(column, LeftOut) for column in columns):
+        if len(data) == 1:
+            raise DataError("no column is left: in one row (n_samples=1) none varies.")
         reasons = listing([f"{c.name!r} ({c.facts.why})" for c in columns], 5)
         raise DataError(f"no column is left to learn from: left out were {reasons}.")
     return columns
@@ -77,12 +78,13 @@ class _Chooser:
         self.name, self.wanted, self.rules = name, wanted, rules
         self.values, self.said = data[name], data.kind(name)
         self.place = data.place(name)
+        self._missing = int(gaps(self.values).sum())
 
     def made(self) -> Column | _Number:
         """The column, or that it is a number."""
         if self.wanted == "drop":
             return self._left_out(_ASKED)
-        if is_empty(self.values):
+        if self._missing == len(self.values):
             return self._empty()
         if not self.wanted and self.rules.leaves_out and is_constant(self.values):
             return self._left_out(f"always {self._first()}")
@@ -105,6 +107,8 @@ class _Chooser:
             return self._date(self.values, "holds dates")
         if self.values.dtype != object:
             return self._number("holds numbers")
+        if {cell.casefold() for cell in self.values if cell is not None} <= {"true", "false"}:
+            return self._boolean("holds the words true and false")
         times, _ = read_dates(self.values)
         if times is not None:
             return self._date(times, "holds text that reads as dates")
@@ -117,7 +121,7 @@ class _Chooser:
         return repr(text if len(text) <= 30 else f"{text[:27]}...")
 
     def _facts(self, why: str, remark: str = "") -> Facts:
-        return Facts(why, remark, int(gaps(self.values).sum()))
+        return Facts(why, remark, self._missing)
 
     def _left_out(self, why: str) -> LeftOut:
         return LeftOut(self.name, self._facts(why))

@@ -21,7 +21,9 @@ _ISO = re.compile(
     re.ASCII,
 )
 #: Days and months in any other order.
-_DATE_LIKE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}(\D.*)?", re.DOTALL)
+_DATE_LIKE = re.compile(
+    r"(\d{4}([./-])\d\d?\2\d\d?|\d\d?([./-])\d\d?\3(\d\d){1,2})([ T].*)?", re.DOTALL | re.ASCII
+)
 _DAY = np.timedelta64(1, "D")
 #: What dates are taken apart into.
 PARTS = ("elapsed days", "year", "month", "weekday", "hour")

@@ -12,7 +12,7 @@ from nbmlp.data.columns.categories import Counted
 from nbmlp.data.columns.facts import Facts, Room
 from nbmlp.errors import Place
 
-__all__ = ["LeftOut", "gaps", "is_constant", "is_empty", "names_rows", "numbers_rows"]
+__all__ = ["LeftOut", "gaps", "is_constant", "names_rows", "numbers_rows"]
 
 #: So many rows tell nearly always that a column is not constant.
 _FIRST = 64
@@ -53,11 +53,6 @@ def gaps(values: NDArray[Any]) -> NDArray[np.bool_]:
     if values.dtype.kind == "M":
         return np.asarray(np.isnat(values))
     return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
-
-
-def is_empty(values: NDArray[Any]) -> bool:
-    """Whether all are missing."""
-    return bool(gaps(values).all())
 
 
 def is_constant(values: NDArray[Any]) -> bool:

@@ -83,7 +83,8 @@ class ColumnPlan:
             Mean 0 and deviation 1; or the median 0 and the quartiles' distance 1, and what lies
             far out pulled in smoothly.
         bins : int
-            Further features of each number: piecewise linear between so many quantiles.
+            Further features of each number, at most so many: each piecewise linear between two
+            edges, half of which are quantiles of the rows, half of the distinct values.
         most_one_hot : int, optional
             Categories of one column that become zeros and ones, the most frequent ones; 100 by
             default, 8 beside embedded ones.

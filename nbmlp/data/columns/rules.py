@@ -11,14 +11,10 @@ import numpy as np
 
 from nbmlp.checks import flag, whole
 from nbmlp.errors import DataError, SpecError, unknown_name
+from nbmlp.names import COLUMN_KINDS, SCALINGS
 
-__all__ = ["KINDS", "MOST_BINS", "MOST_LEVELS", "Categorical", "Rules"]
+__all__ = ["MOST_BINS", "MOST_LEVELS", "Categorical", "Rules"]
 
-#: What a column may be taken as, by name.
-KINDS = (
-    "auto", "drop", "number", "standard", "robust", "boolean", "date", "category", "one-hot",
-    "embedded",
-)  # fmt: skip
 #: Bounds that hold for files as well.
 MOST_BINS, MOST_LEVELS = 1024, 1_000_000
 
@@ -41,16 +37,16 @@ class Rules:
     overrides: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.numbers not in ("standard", "robust"):
-            raise unknown_name("scaling of numbers", self.numbers, ("standard", "robust"))
+        if self.numbers not in SCALINGS:
+            raise unknown_name("scaling of numbers", self.numbers, SCALINGS)
         whole("bins", self.bins, low=0, high=MOST_BINS)
         whole("min_count", self.min_count)
         if self.most_one_hot is not None:
             whole("most_one_hot", self.most_one_hot, low=0, high=MOST_LEVELS)
         flag("embed", self.embed)
         for name, kind in self.overrides.items():
-            if kind not in KINDS:
-                raise unknown_name(f"kind for column {name!r},", kind, KINDS)
+            if kind not in COLUMN_KINDS:
+                raise unknown_name(f"kind for column {name!r},", kind, COLUMN_KINDS)
 
     @property
     def one_hot(self) -> int:

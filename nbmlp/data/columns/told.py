@@ -8,7 +8,7 @@ from typing import Any
 
 from nbmlp.data.columns.facts import Column
 
-__all__ = ["Told", "shown", "table_of"]
+__all__ = ["Told", "as_taken", "shown", "table_of"]
 
 #: Characters of a name or a text that are shown.
 _LONGEST = 60
@@ -72,6 +72,13 @@ class Told:
         return "; ".join(filter(None, (self.why, self.remark)))
 
 
+def as_taken(names: Sequence[str], bytes_only: bool) -> list[Told]:
+    """Records of columns that go into the net without a plan."""
+    became = "divided by 255" if bytes_only else "as it is"
+    why = "whole numbers of 0 to 255, as in pictures" if bytes_only else "nothing is to be scaled"
+    return [Told(name, "number", became, why, 1) for name in names]
+
+
 def shown(text: str, most: int = _LONGEST) -> str:
     """A text that may hold anything as one short line: what can't be seen is written as escapes."""
     plain = "".join(c if c.isprintable() else _escaped(c) for c in text[: most + 1])
@@ -85,11 +92,11 @@ def _escaped(character: str) -> str:
 def table_of(columns: Sequence[Told]) -> str:
     """A line for each column, in plain text."""
     head = ("column", "kind", "becomes", "inputs", "missing", "why")
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for one in columns:
         missing = "" if one.missing is None else str(one.missing)
         cells = (one.column, one.kind, one.became, str(one.features), missing, one.reason)
-        rows.append(tuple(shown(cell, 100) for cell in cells))  # type: ignore[arg-type]
+        rows.append(tuple(shown(cell, 110) for cell in cells))
     widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)

@@ -95,7 +95,7 @@ def _dtype(settings: Settings) -> str:
 
 def _fills_in(settings: Settings, X: Any) -> bool:
     """Whether the training takes NaN among the inputs as missing values."""
-    planned = settings.standardise or as_table(X) is not None
+    planned = settings.prepares or as_table(X) is not None
     return planned and settings.train.on_nonfinite not in ("drop_rows", "impute")
 
 

@@ -131,6 +131,10 @@ class ServedModel:
             if only.ndim == 2 and (name not in self._names or only.shape[1] > 1):
                 return self._checked(self._matrix(only))
         if self._mlp.column_plan is None:
+            if arrays.keys() == {*self._names}:
+                each = [_column(name, arrays[name]) for name in self._names]
+                if all(column.dtype.kind in "biuf" for column in each):
+                    return self._checked(np.column_stack(each))
             raise DataError(
                 f"this model takes one input {_MATRIX!r} of shape [rows, {len(self._names)}]."
             )

@@ -69,6 +69,7 @@ def parse(
     columns = list(summary.columns_of(data))
     limits.check_columns(len(columns), str(raw))
     infos = [summary.describe(name, values) for name, values in columns]
+    infos = summary.with_fates(infos, data)
     save_rows(out, data, room)
     return {
         "format": kind,

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmlp.data import Dataset, Table
+from nbmlp.data import Dataset, Table, Told, told_of
 from nbmlp.data.mend import bad_targets
+from nbmlp.errors import DataError
 from nbmlp.server.ports import ColumnInfo
 
-__all__ = ["columns_of", "describe", "guess_target", "preview"]
+__all__ = ["columns_of", "describe", "guess_target", "preview", "with_fates"]
 
 _PREVIEW_CELLS, _PREVIEW_ROWS = 20_000, 20
 _EXAMPLES, _EXAMPLE_LENGTH = 5, 80
@@ -23,6 +25,9 @@ _COUNTED_ROWS = 1_000_000
 _TARGET_NAMES = ("target", "label", "class", "y", "output", "outcome", "species")
 #: A last column with no more different values than this is likely to name classes.
 _FEW = 50
+
+#: Cells of larger tables that are looked at for what would become of them.
+_LOOKED_AT = 1_000_000
 
 Column = tuple[str, NDArray[Any]]
 
@@ -41,7 +46,9 @@ def columns_of(data: Dataset) -> Iterator[Column]:
 
 def describe(name: str, column: NDArray[Any]) -> ColumnInfo:
     """Kind, gaps and range of one column."""
-    info = _describe_text if column.dtype.kind in "OU" else _describe_numbers
+    info = {"O": _describe_text, "U": _describe_text, "M": _describe_dates}.get(
+        column.dtype.kind, _describe_numbers
+    )
     gaps = bad_targets(column, "float64")
     return replace(info(name, column), first_gap=int(gaps[0]) if len(gaps) else None)
 
@@ -67,6 +74,38 @@ def _mean(values: NDArray[Any]) -> float | None:
     return mean if np.isfinite(mean) else None
 
 
+def _describe_dates(name: str, column: NDArray[Any]) -> ColumnInfo:
+    there = np.unique(column[~np.isnat(column)])
+    ends = (there[0], there[-1]) if len(there) else ()
+    missing = int(np.isnat(column).sum())
+    examples = tuple(str(time.astype("M8[s]")) for time in ends)
+    return ColumnInfo(name, "date", missing, len(there), examples=examples)
+
+
+def with_fates(infos: Sequence[ColumnInfo], data: Dataset) -> list[ColumnInfo]:
+    """The same with what would become of each column by default, where anything would."""
+    target = guess_target(infos)
+    told = {one.column: one for one in _told(data, target)}
+    return [
+        replace(info, becomes=told[info.name].became, why=told[info.name].reason)
+        if info.name in told
+        else info
+        for info in infos
+    ]
+
+
+def _told(data: Dataset, target: str | None) -> list[Told]:
+    """Of all columns but the target."""
+    if isinstance(data.X, Table):
+        names = [name for name in data.X if name != target]
+        data = Dataset(Table({name: data.X[name] for name in names}, data.X.kinds))
+    step = -(-len(data) * data.X.shape[1] // _LOOKED_AT)
+    try:
+        return told_of(data.take(slice(None, None, step)) if step > 1 else data)
+    except DataError:  # an infinite value: whoever trains on that column will be told
+        return []
+
+
 def _describe_text(name: str, column: NDArray[Any]) -> ColumnInfo:
     counts = Counter(column.tolist())
     missing = counts.pop(None, 0)
@@ -84,6 +123,8 @@ def preview(columns: Sequence[Column]) -> tuple[tuple[float | int | str | None, 
 def _cell(value: object) -> float | int | str | None:
     if isinstance(value, float):
         return None if np.isnan(value) else value if np.isfinite(value) else str(value)
+    if isinstance(value, datetime):
+        return value.isoformat(" ").removesuffix(" 00:00:00")
     if value is None or isinstance(value, int):
         return value
     return str(value)[:_EXAMPLE_LENGTH]

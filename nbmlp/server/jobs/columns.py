@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from nbmlp.data.dataset import choose
@@ -23,7 +24,7 @@ class FieldError(DataError):
     Attributes
     ----------
     field : str
-        ``"target"`` or ``"columns"``.
+        ``"target"``, ``"columns"`` or ``"model.column_kinds"``.
     """
 
     def __init__(self, message: str, field: str) -> None:
@@ -37,6 +38,14 @@ def _about(field: str) -> Iterator[None]:
         yield
     except DataError as error:
         raise FieldError(str(error), field) from error
+
+
+def _check_kinds(kinds: Mapping[str, str], inputs: Sequence[str]) -> None:
+    for name in kinds:
+        if name not in inputs:
+            near = difflib.get_close_matches(name, inputs, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise DataError(f"the data set has no input column {name!r}{hint}")
 
 
 def check_columns(spec: JobSpec, data: Dataset) -> None:
@@ -53,7 +62,9 @@ def check_columns(spec: JobSpec, data: Dataset) -> None:
     with _about("target"):
         choose(names, wanted or None, None, "the data set")
     with _about("columns"):
-        targets = choose(names, wanted or None, spec.columns, "the data set").targets
+        features, targets = choose(names, wanted or None, spec.columns, "the data set")
+    with _about("model.column_kinds"):
+        _check_kinds(spec.model.column_kinds or {}, [names[j] for j in features])
     if spec.model.on_nonfinite in ("drop_rows", "impute"):  # leave such rows out
         return
     if not targets and data.format not in ("csv", "parquet"):

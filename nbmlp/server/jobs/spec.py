@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from nbmlp.names import COLUMN_KINDS
 from nbmlp.settings import Settings
 from nbmlp.spec import SETTINGS, Setting
 
@@ -40,6 +41,8 @@ _Label = Annotated[str, StringConstraints(max_length=1000)]
 #: Who mistypes it is told so by the library.
 _Word = Annotated[str, Field(max_length=120, json_schema_extra={"enum": ["balanced"]})]
 
+_Kind = Annotated[str, Field(max_length=120, json_schema_extra={"enum": list(COLUMN_KINDS)})]
+
 #: What a server asks of settings beyond what MLP does: bounds of whatever has a size. One value
 #: serves all hidden layers.
 _BOUNDS: dict[str, Any] = {
@@ -47,6 +50,10 @@ _BOUNDS: dict[str, Any] = {
         list[Annotated[int, Field(ge=1, le=16_384)]], Field(max_length=16, fail_fast=True)
     ],
     "class_weight": _Word | Annotated[dict[_Label, NotNegative], Field(max_length=1000)],
+    "bins": Annotated[int, Field(ge=0, le=256)],
+    "column_kinds": Annotated[
+        dict[Annotated[str, StringConstraints(max_length=1000)], _Kind], Field(max_length=100_000)
+    ],
     "dropout": Share,
     "input_dropout": Share,
     "label_smoothing": Share,
@@ -95,6 +102,10 @@ def _field(setting: Setting) -> Any:
 
 
 _TAKEN = {s.name: _field(s) for s in SETTINGS.values() if s.name not in NOT_TAKEN}
+_TAKEN["standardise"] = (
+    bool | None,
+    Field(None, description=f"{SETTINGS['standardise'].help} null: where it helps."),
+)
 _Fields: Any = create_model(
     "_Fields", __base__=_Frozen, **{name: field for name, field in _TAKEN.items() if field}
 )
@@ -104,8 +115,9 @@ class Hyper(_Fields):  # type: ignore[misc]  # its base is made of the table of 
     """Settings of the net and of its training, as those of MLP."""
 
     def settings(self) -> dict[str, Any]:
-        """Keyword arguments of :class:`~nbmlp.MLP`."""
-        return dict(self.model_dump())
+        """Keyword arguments of :class:`~nbmlp.MLP`; `standardise` where it is decided."""
+        known = dict(vars(self))
+        return {n: v for n, v in known.items() if n != "standardise" or v is not None}
 
     @model_validator(mode="after")
     def _known_to_the_library(self) -> Self:

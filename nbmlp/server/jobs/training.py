@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.coding import Answers
-from nbmlp.data import Dataset, Given, is_sparse
+from nbmlp.data import Dataset, Given, is_sparse, prepared
 from nbmlp.data.origin import Origin
 from nbmlp.data.outliers import tell_lone_values
 from nbmlp.errors import DataError, NbmlpError, NonFiniteError
@@ -24,13 +24,15 @@ from nbmlp.server.jobs.checkpoints import Checkpoints, newest, provenance
 from nbmlp.server.jobs.limits import memory
 from nbmlp.server.jobs.places import Place
 from nbmlp.server.jobs.protocol import Order
+from nbmlp.server.jobs.spec import Hyper
 from nbmlp.server.rows import load_rows, select
+from nbmlp.spec import TaskSpec
 from nbmlp.train.callbacks import Callback, Progress, Run
 from nbmlp.train.history import EpochRecord
 from nbmlp.train.interrupt import Interrupted
 from nbmlp.train.standard import EarlyStopping
 
-__all__ = ["Wishes", "train"]
+__all__ = ["Wishes", "prepared_for", "train"]
 
 Send = Callable[[dict[str, Any]], None]
 #: Seconds between two reports.
@@ -227,8 +229,9 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
     """
     spec = order.spec
     data = select(load_rows(order.data), spec.target, spec.columns)
+    data = prepared_for(data, spec.model)
     parts = _Parts.of(data, order)
-    model = MLP(**vars(spec.model), threads=order.threads)
+    model = MLP(**spec.model.settings(), threads=order.threads)
     read = replace(Origin.of(data), source=f"data set {spec.dataset_id} of a server")
     model.notes = {"job": provenance(order), "origin": read.to_dict()}
     found = newest(order)
@@ -253,6 +256,12 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
         send({"kind": "paused", **obey.paused._asdict()})
         return
     _deliver(model, data, parts, order, send)
+
+
+def prepared_for(data: Dataset, hyper: Hyper) -> Dataset:
+    """The data as the command line prepares them for these settings."""
+    task = TaskSpec(scaling=hyper.scaling, bins=hyper.bins, column_kinds=hyper.column_kinds)
+    return prepared(data, True if task.prepares else hyper.standardise, hyper.task)
 
 
 def _deliver(model: MLP, data: Dataset, parts: _Parts, order: Order, send: Send) -> None:
@@ -303,8 +312,14 @@ def _inputs(model: MLP, data: Dataset) -> list[tuple[str, str]]:
     plan = model.column_plan
     if plan is None:
         return [(name, "number") for name in data.feature_names]
-    texts = {c.name for c in plan.prepared if c.kind not in ("number", "boolean")}
-    return [(name, "text" if name in texts else "number") for name in plan.columns]
+    text = {*Origin.of(data).text}
+    numeric = {
+        c.name
+        for c in plan.prepared
+        if c.kind == "number" or (c.kind == "boolean" and c.name not in text)
+    }
+    taken = [c.name for c in plan.prepared if c.kind != "left out"]
+    return [(name, "number" if name in numeric else "text") for name in taken]
 
 
 def _categories(model: MLP) -> dict[str, list[str]]:

@@ -20,7 +20,6 @@ Choices = list[tuple[str, str]]
 _BEGIN = {
     "model.epochs": 100,
     "model.batch_size": 64,
-    "model.standardise": True,
     "validation": 0.15,
     "test": 0.15,
     "early_stopping.patience": 10,
@@ -30,7 +29,7 @@ SHOWN = (
     "target", "name", "validation", "test", "threads", "priority", "early_stopping.patience",
     *(f"model.{name}" for name in (
         "task", "hidden", "epochs", "batch_size", "optimizer", "learning_rate", "activation",
-        "dropout", "l2", "schedule", "seed", "standardise",
+        "dropout", "l2", "schedule", "seed", "standardise", "column_kinds",
     )),
 )  # fmt: skip
 #: Settings that are shown of every job, defaults or not.
@@ -69,6 +68,15 @@ def _choices(names: Iterable[str], value: Any) -> Choices:
     return [(name, name) for name in dict.fromkeys([*names, *([value] if value else [])])]
 
 
+#: What a column may be taken as, as people say it; the empty word leaves it to the column.
+_KINDS = {
+    "": "what it holds", "drop": "left out", "number": "a number", "category": "a category",
+    "date": "a date", "boolean": "true or false",
+}  # fmt: skip
+#: Tables of more columns have no choice beside each.
+_MOST_CHOICES = 300
+
+
 class Form:
     """What a form offers and begins with.
 
@@ -90,8 +98,11 @@ class Form:
         spec = like or JobSpec(dataset_id=table.id)
         self.names = [column.name for column in table.columns]
         self._values = flat(spec) | ({} if like else _BEGIN)
+        self._kinds = spec.model.column_kinds or {}
         self.unseen = {n: v for n, v in _given(spec).items() if n not in SHOWN}
         self.carried = dict(self.unseen)
+        if self._kinds and not self.offers_kinds:
+            self.carried["model.column_kinds"] = dict(self._kinds)
         self._other_target = like is not None and spec.target not in self.names
         if self._other_target and spec.target is not None:
             self.carried["target"] = spec.target
@@ -119,6 +130,27 @@ class Form:
         if self._other_target:
             return ""
         return str(self["target"] or (self.names[-1] if self.names else ""))
+
+    @property
+    def standardise(self) -> str:
+        """Whether all columns are to be scaled: a word for yes and no, none if it is left open."""
+        value = self._values.get("model.standardise")
+        return "" if value is None else str(value).lower()
+
+    @property
+    def offers_kinds(self) -> bool:
+        """Whether each column has a choice of what it is taken as."""
+        return len(self.names) <= _MOST_CHOICES
+
+    @property
+    def kinds(self) -> Choices:
+        """What a column may be taken as."""
+        chosen = dict.fromkeys(self._kinds.values())
+        return [*_KINDS.items(), *((kind, kind) for kind in chosen if kind not in _KINDS)]
+
+    def kind_of(self, name: str) -> str:
+        """What a column begins with."""
+        return str(self._kinds.get(name, ""))
 
     @property
     def optimizers(self) -> Choices:

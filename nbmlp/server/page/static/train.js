@@ -5,7 +5,7 @@ const form = document.getElementById("train");
 const kinds = {
   number: Number,
   text: String,
-  flag: (value) => value === "on",
+  truth: (value) => value === "true",
   list: (value) => value.split(/[\s,]+/).filter(Boolean).map(Number),
 };
 
@@ -19,8 +19,7 @@ function put(body, path, value) {
 /** Put what a field says; an empty one means "none" if it says so, or is left to the server. */
 function take(body, field) {
   const { kind, empty } = field.dataset;
-  if (field.type === "checkbox") put(body, field.name, field.checked);
-  else if (field.value.trim() || kind === "list") put(body, field.name, kinds[kind](field.value.trim()));
+  if (field.value.trim() || kind === "list") put(body, field.name, kinds[kind](field.value.trim()));
   else if (empty) put(body, empty, null);
 }
 
@@ -29,6 +28,9 @@ function job() {
   const body = { dataset_id: form.dataset.dataset };
   for (const [name, value] of Object.entries(JSON.parse(form.dataset.carried))) put(body, name, value);
   for (const field of form.querySelectorAll("[data-kind]")) take(body, field);
+  const chosen = [...form.elements].filter((f) => f.dataset.column !== undefined && f.value);
+  const kinds = chosen.filter((f) => f.dataset.column !== body.target).map((f) => [f.dataset.column, f.value]);
+  if (kinds.length) put(body, "model.column_kinds", Object.fromEntries(kinds));
   return body;
 }
 
@@ -89,5 +91,5 @@ function show() {
     place.textContent = frame.replace("{job}", () => write(body));
   }
 }
-form.addEventListener("input", show);
+document.addEventListener("input", show); // choices beside the columns stand outside of the form
 show();
