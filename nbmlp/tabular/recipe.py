@@ -124,8 +124,9 @@ def draw(preset: str, seed: int, member: int, task: str, n_rows: int) -> dict[st
     numbers = task == "regression"
     if preset == "fast":
         return {
-            "plan": 0, "number_embedding": _waves(0.2), "hidden": [256] * 3, "activation": "mish", "parametric_activation": True,
-            "input_scale": True, "optimizer": _adam(3e-3), "weight_decay": 0.1,
+            "plan": 0, "number_embedding": _waves(0.2), "hidden": [256] * 3,
+            "activation": "mish", "parametric_activation": True, "input_scale": True,
+            "optimizer": _adam(3e-3), "weight_decay": 0.1,
             "dropout": 0.05 if numbers else 0.15, "batch_size": _batch(n_rows),
             "schedule": "coslog",
         }  # fmt: skip
