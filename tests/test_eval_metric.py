@@ -11,8 +11,11 @@ import pytest
 
 from nbmlp import MLP, Checkpoint, EarlyStopping, History, SpecError
 from nbmlp.cli import run
+from nbmlp.names import Reads, larger_is_better, read_score
 from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.page import words
+from nbmlp.tabular.measures import Truth, measure_of
+from nbmlp.tabular.targets import Targets
 from tests import children
 
 FAST: dict[str, Any] = {"hidden": (9,), "epochs": 4, "batch_size": 25, "seed": 1}
@@ -131,6 +134,30 @@ def test_the_command_line(
         assert word in shown
     assert run([*look, "--metric", "rmse"]) == 2
     assert "choose one of error, accuracy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "y"),
+    [("auc", TWO), ("f1", TWO), ("auc", Y), ("balanced_accuracy", Y), ("pinball(0.8)", NUMBERS),
+     ("r2", np.column_stack([NUMBERS, X[:, 0]]))],
+)  # fmt: skip
+def test_ensembles_are_chosen_by_any_score(name: str, y: Any) -> None:
+    task = "classes" if y.dtype.kind in "Ui" else "regression"
+    targets = Targets.fit(y, task)
+    rng, weights = np.random.default_rng(0), np.arange(150.0)
+    outputs = rng.random((150, targets.n_outputs)).astype(np.float32)
+    if targets.softmax:
+        outputs /= outputs.sum(axis=1, keepdims=True)
+    truth = Truth(targets, targets.encode(y, 150), weights)
+    measure, score = measure_of(name, targets), read_score(name)
+    labels = targets.classes
+    given = {Reads.PROBABILITIES: lambda: targets.probabilities(outputs.astype(np.float64)),
+             Reads.LABELS: lambda: targets.decode(outputs),
+             Reads.VALUES: lambda: targets.coding.decode(outputs.astype(np.float64))}  # fmt: skip
+    expected = score.row.value(y, given[score.row.reads](), labels, weights, score.parameter)
+    assert measure.sign * measure(truth, outputs) == pytest.approx(expected, rel=1e-6)
+    assert larger_is_better(measure.name) is score.row.larger
+    assert measure.sign == (-1 if score.row.larger else 1)
 
 
 def test_a_server_watches_it_too() -> None:

@@ -135,7 +135,8 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
     time_limit : float, optional
         Seconds of training after which what there is counts.
     eval_metric : str, optional
-        By which nets are compared and chosen; log loss by default.
+        By which nets are compared and chosen, e.g. ``"roc_auc"``: any score that `MLP` can watch;
+        log loss by default.
     categorical_features : "auto" or sequence of str
         Columns of numbers that are codes of categories, beside those of text.
     column_kinds : dict of str to str, optional

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.errors import SpecError, unknown_name
+from nbmlp.names import SCORES, Function, Reads, Score, read_score, spellings
 from nbmlp.tabular.targets import Targets
 
 __all__ = ["MEASURES", "Measure", "Truth", "measure_of"]
@@ -134,6 +135,32 @@ _ROWS = (
 MEASURES = {row.name: row for row in _ROWS}
 
 
+def _of_score(score: Function[Score]) -> Measure:
+    """One of the scores by name, of the averaged outputs; rows of classes that no net can name are
+    left out of it."""
+    row, sign = score.row, -1.0 if score.row.larger else 1.0
+
+    def value(truth: Truth, outputs: Floats) -> float:
+        y, given, labels = _compared(truth, outputs, row.reads)
+        return sign * row.value(y, given, labels, truth.weights, score.parameter)
+
+    return Measure(str(score), ("classes" if row.classes else "regression",), _outputs, value, sign)
+
+
+def _compared(
+    truth: Truth, outputs: Floats, reads: Reads
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+    """Truth, what the score reads of the outputs, and numbers of the classes."""
+    if reads is Reads.VALUES:
+        return truth.codes * truth.targets.scale, outputs * truth.targets.scale, None
+    codes = truth.codes.ravel().astype(np.intp)
+    p = outputs if truth.targets.softmax else np.column_stack([1.0 - outputs, outputs])
+    labels = np.arange(p.shape[1])
+    if reads is Reads.PROBABILITIES:
+        return codes, p, labels
+    return codes, p.argmax(axis=1) if truth.targets.softmax else outputs.ravel() > 0.5, labels
+
+
 def measure_of(wanted: str | None, targets: Targets) -> Measure:
     """The measure of a name; log loss of classes and RMSE of numbers where none is named.
 
@@ -144,9 +171,11 @@ def measure_of(wanted: str | None, targets: Targets) -> Measure:
     """
     if wanted is None:
         return MEASURES["rmse" if targets.task == "regression" else "log_loss"]
-    if wanted not in MEASURES:
-        raise unknown_name("eval_metric", wanted, MEASURES)
-    found = MEASURES[wanted]
+    if (known := MEASURES.get(wanted)) is None:
+        if str(wanted).partition("(")[0].strip() not in spellings(SCORES):
+            raise unknown_name("eval_metric", wanted, {*MEASURES, *spellings(SCORES)})
+        known = _of_score(read_score(wanted))
+    found = known
     if targets.task not in found.tasks:
         what = "numbers" if targets.task == "regression" else "classes"
         raise SpecError(f"eval_metric={wanted!r} does not go with {what}.")
