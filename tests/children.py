@@ -214,6 +214,7 @@ def random_settings(draw: random.Random) -> dict[str, Any]:
         "classes": draw.choice([2, 3]),
         "weighted": draw.random() < 0.3,
         "reduction": draw.choice(["mean", "mean", "sum"]),
+        "number_embedding": draw.choice(["none", "none", "pbld(3, 3)", "pbld(4, 5)"]),
     }
 
 
