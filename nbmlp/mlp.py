@@ -56,6 +56,8 @@ class MLP(Examined):
         How numbers of prepared columns are scaled; see :meth:`nbmlp.ColumnPlan.fit`.
     bins : int
         So many piecewise linear bins of each number in prepared columns, beside it.
+    category_embedding : bool
+        Columns of more than 8 categories are embedded, as `code_width` numbers each.
     column_kinds : dict, optional
         What to take columns as, by name, e.g. ``{"shop": "category", "id": "drop"}``.
     class_weight : dict or "balanced", optional

@@ -52,8 +52,9 @@ def converted(given: Given, settings: Settings) -> Given:
 
 def _plan(wishes: TaskSpec, X: Any) -> ColumnPlan:
     return ColumnPlan.fit(
-        X, numbers=wishes.scaling, bins=wishes.bins, overrides=wishes.column_kinds
-    )
+        X, numbers=wishes.scaling, bins=wishes.bins, embed=wishes.category_embedding,
+        overrides=wishes.column_kinds,
+    )  # fmt: skip
 
 
 #: So many targets for each parameter and each value that the optimizer keeps, and it costs less to

@@ -252,6 +252,7 @@ def test_arrays_of_text() -> None:
         ("number", "robust", "scaled by quartiles and clipped smoothly"),
         ("iso", "category", "one-hot: 100 of"),
         ("bool", "number", "standardised"),
+        ("text", "embedded", "codes for an embedding: 3 categories"),
         ("number", "auto", "standardised"),
     ],
 )
@@ -280,7 +281,6 @@ def test_numeric_codes_by_declaration(by: Any) -> None:
     [
         ({"overrides": {"nmber": "drop"}}, DataError, "no column 'nmber'; did you mean 'number'"),
         ({"overrides": {"number": "drp"}}, SpecError, "'number', 'drp': did you mean 'drop'"),
-        ({"overrides": {"number": "embedded"}}, SpecError, "can't be embedded without embed=True"),
         ({"overrides": {"number": "date"}}, DataError, "a date is needed"),
         ({"overrides": {"number": "boolean"}}, DataError, "true or false is needed"),
         ({"overrides": {"text": "number"}}, DataError, "holds the text .* at row 0, column 'text'"),

@@ -178,6 +178,21 @@ def test_settings_of_the_columns(tmp_path: Path) -> None:
         MLP(column_kinds="drop")  # type: ignore[arg-type]
 
 
+def test_categories_are_embedded_on_request(tmp_path: Path) -> None:
+    shops = [f"shop {i % 12}" for i in range(60)]
+    X = {"shop": shops, "v": np.arange(60.0) % 7}
+    y = np.arange(60.0)
+    model = MLP(4, epochs=2, category_embedding=True, code_width=3).fit(X, y)
+    assert [one.kind for one in model.columns] == ["embedded", "number"]
+    assert model.model_spec.code_counts == (13,)
+    model.save(tmp_path / "net.safetensors")
+    again = MLP.load(tmp_path / "net.safetensors")
+    new = {"shop": ["shop 3", "unknown", None], "v": [1.0, 2.0, 3.0]}
+    np.testing.assert_array_equal(again.predict(new), model.predict(new))
+    asked = MLP(4, epochs=1, column_kinds={"v": "embedded"}).fit(X, y)
+    assert asked.model_spec.code_counts == (8,)
+
+
 def test_columns_that_are_taken_as_they_are() -> None:
     model = MLP(2, epochs=1).build(np.zeros((4, 2)), [0, 1, 0, 1])
     assert [(one.column, one.became) for one in model.columns] == [

@@ -238,7 +238,7 @@ def _group(
 _CHECKED = (Scanning, Diagnosing, Ensemble)
 _MODEL = _settings(MODEL_SETTINGS, "Net")
 _TRAINING = (
-    *_settings(("task", "scaling", "bins", "column_kinds"), "Training"),
+    *_settings(("task", "scaling", "bins", "category_embedding", "column_kinds"), "Training"),
     *_settings(
         ("class_weight", "eval_metric", "tune_threshold", "learning_rate"), "Training"
     ),

@@ -27,6 +27,7 @@ from nbmlp.data.delimited import whole_numbers
 from nbmlp.data.mend import bad_inputs
 from nbmlp.data.origin import Origin
 from nbmlp.errors import DataError, Place, RowError, SpecError, TrainingWarning, listing
+from nbmlp.spec import TaskSpec
 
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
@@ -151,8 +152,9 @@ def _mended(data: Dataset, policy: str, dtype: str) -> tuple[Dataset, Mended]:
 
 def _wishes(model: MLP) -> bool:
     """Whether the settings say something about columns that have to be prepared for it."""
-    settings = model.get_params()
-    return bool(settings["bins"] or settings["column_kinds"] or settings["scaling"] != "standard")
+    given = model.get_params()
+    names = ("scaling", "bins", "category_embedding", "column_kinds")
+    return TaskSpec(**{name: given[name] for name in names}).prepares
 
 
 def _check(data: Dataset, task: str, dtype: str, finite: bool = True) -> bool:

@@ -16,6 +16,7 @@ class _Task(TypedDict, total=False):
     standardise: bool
     scaling: Literal["standard", "robust"]
     bins: int
+    category_embedding: bool
     column_kinds: Mapping[str, str] | None
     class_weight: Literal["balanced"] | Mapping[Any, float] | None
     eval_metric: str | None

@@ -40,9 +40,13 @@ class TaskSpec:
         or name rows.
     bins : int
         So many piecewise linear bins of each number in prepared columns, beside it.
+    category_embedding : bool
+        Columns of more than 8 categories are embedded, each category as `code_width` numbers that
+        the net learns, instead of one-hot encoded; columns are left out as by ``robust``.
     column_kinds : ColumnKinds or None
         What to take columns as, by name, instead of what they seem to hold: ``drop``,
-        ``number``, ``standard``, ``robust``, ``boolean``, ``date``, ``category``, ``one-hot``.
+        ``number``, ``standard``, ``robust``, ``boolean``, ``date``, ``category``, ``one-hot``,
+        ``embedded``.
     class_weight : ClassWeight or None
         Weights that the rows of each class have in training beside their own: ``balanced``, in
         inverse proportion to the rows that it has, or a weight for each label; 1 where none is
@@ -60,6 +64,7 @@ class TaskSpec:
     standardise: bool = False
     scaling: str = "standard"
     bins: int = 0
+    category_embedding: bool = False
     column_kinds: ColumnKinds | None = None
     class_weight: ClassWeight | None = None
     eval_metric: str | None = None
@@ -84,6 +89,7 @@ class TaskSpec:
             assign(self, tune_threshold=str(read_score(self.tune_threshold, True)))
         assign(
             self, standardise=flag("standardise", self.standardise), class_weight=weight,
+            category_embedding=flag("category_embedding", self.category_embedding),
             bins=whole("bins", self.bins, low=0, high=1024), column_kinds=_kinds(self.column_kinds),
         )  # fmt: skip
 
@@ -91,7 +97,7 @@ class TaskSpec:
     def prepares(self) -> bool:
         """Whether columns are prepared although they might be taken as they are."""
         scaled = self.standardise or self.scaling != "standard"
-        return scaled or self.bins > 0 or bool(self.column_kinds)
+        return scaled or self.bins > 0 or self.category_embedding or bool(self.column_kinds)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, whose keys are text: weights by label are pairs."""
@@ -112,7 +118,9 @@ class TaskSpec:
 
 
 #: Fields that files name where they are not as by default.
-_LATER = ("scaling", "bins", "column_kinds", "eval_metric", "tune_threshold")
+_LATER = (
+    "scaling", "bins", "category_embedding", "column_kinds", "eval_metric", "tune_threshold",
+)  # fmt: skip
 
 
 def _kinds(kinds: object) -> ColumnKinds | None:

@@ -27,7 +27,7 @@ from nbmlp.data.columns.left_out import (
 )
 from nbmlp.data.columns.numbers import fit_numbers
 from nbmlp.data.columns.rules import MOST_LEVELS, Rules
-from nbmlp.errors import DataError, SpecError, listing
+from nbmlp.errors import DataError, listing
 
 __all__ = ["choose"]
 
@@ -180,8 +180,6 @@ class _Chooser:
 
     def _embeds(self, kept: tuple[str, ...]) -> bool:
         if self.wanted == "embedded":
-            if not self.rules.embed:
-                raise SpecError(f"column {self.name!r} can't be embedded without embed=True.")
             return True
         return self.rules.embed and self.wanted != "one-hot" and len(kept) > self.rules.one_hot
 

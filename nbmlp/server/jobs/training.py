@@ -260,7 +260,8 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
 
 def prepared_for(data: Dataset, hyper: Hyper) -> Dataset:
     """The data as the command line prepares them for these settings."""
-    task = TaskSpec(scaling=hyper.scaling, bins=hyper.bins, column_kinds=hyper.column_kinds)
+    names = ("scaling", "bins", "category_embedding", "column_kinds")
+    task = TaskSpec(**{name: getattr(hyper, name) for name in names})
     return prepared(data, True if task.prepares else hyper.standardise, hyper.task)
 
 
