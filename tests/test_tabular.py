@@ -267,3 +267,33 @@ def test_targets_of_other_kinds() -> None:
         model = TabularClassifier(**settings).fit(X, y)
         assert set(model.predict(X)) <= set(y)
     assert TabularRegressor(**settings).fit(X, pl.Series(Y)).predict(X).shape == (240,)
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "f1_macro", "mcc", "accuracy", "log_loss"])
+def test_any_score_of_classes_compares_nets(metric: str) -> None:
+    settings = {**SMALL, "n_members": 2, "epochs": 3, "n_jobs": 1}
+    for y in (LABELS, Y > 0):
+        model = TabularClassifier(**settings, eval_metric=metric)
+        model.fit(X[:180], y[:180], X_val=X[180:], y_val=y[180:])
+        measured = model.model_.evaluate(X[180:], y[180:], metrics=metric)[metric]
+        assert model.validation_score_ == pytest.approx(measured, rel=1e-4)
+        assert model.members_[0]["epochs"] == 3
+
+
+@pytest.mark.parametrize("metric", ["r2", "mae", "rmse", "pinball(0.8)"])
+def test_any_score_of_numbers_compares_nets(metric: str) -> None:
+    settings = {**SMALL, "n_members": 2, "epochs": 3, "n_jobs": 1}
+    for y in (Y, np.column_stack([Y, 9 * X[:, 1]])):
+        model = TabularRegressor(**settings, eval_metric=metric)
+        model.fit(X[:180], y[:180], X_val=X[180:], y_val=y[180:])
+        if y.ndim == 1 or metric == "r2":
+            measured = model.model_.evaluate(X[180:], y[180:], metrics=metric)[metric]
+            assert model.validation_score_ == pytest.approx(measured, rel=0.02)
+    several = np.column_stack([Y > 0, Y > 1]).astype(int)
+    with pytest.raises(SpecError, match="eval_metric='f1' does not go with"):
+        TabularClassifier(**settings, eval_metric="f1").fit(X, several)
+
+
+def test_columns_are_worth_something() -> None:
+    model = TabularRegressor(**SMALL).fit(X, Y)
+    assert set(model.importance(X, Y).order[:2]) == {0, 1}

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 import nbmlp
-from nbmlp import MLP, ModelFileError, SpecError, TabularClassifier, TabularRegressor
+from nbmlp import MLP, DataError, ModelFileError, SpecError, TabularClassifier, TabularRegressor
 from nbmlp.io.archive import read, write
 from nbmlp.tabular import fitting, race
 
@@ -111,5 +111,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(
     again = TabularRegressor(**settings).fit(X, Y, resume=path)
     np.testing.assert_array_equal(flat(again), flat(whole))
     assert again.members_ == whole.members_
+    with pytest.raises(DataError, match=r"the folder .*nowhere is missing"):
+        TabularRegressor(**settings).fit(X, Y, checkpoint=tmp_path / "nowhere" / "c")
     with pytest.raises(SpecError, match="was written with another random_state"):
         TabularRegressor(**{**settings, "random_state": 5}).fit(X, Y, resume=path)

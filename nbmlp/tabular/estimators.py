@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from nbmlp.data.columns import Told
 from nbmlp.errors import ModelFileError
+from nbmlp.importance import Importance
 from nbmlp.tabular import files
 from nbmlp.tabular.fitting import Extras, Options
 from nbmlp.tabular.given import checked_inputs, checked_numbers, is_plain, seed_of, threads_of
@@ -112,6 +113,22 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         """What became of each column of the table, and why."""
         check_is_fitted(self)
         return self.model_.columns
+
+    def importance(self, X: Any, y: Any, metric: str | None = None, **given: Any) -> Importance:
+        """What each column of the table is worth: how much worse a score gets when it is shuffled.
+
+        Parameters
+        ----------
+        X, y
+            Rows that the model has not learned from.
+        metric : str, optional
+            `eval_metric` unless named, else accuracy or R2.
+        **given
+            See :func:`nbmlp.permutation_importance`.
+        """
+        check_is_fitted(self)
+        X = checked_inputs(self, X, y, reset=False)
+        return self.model_.importance(X, y, metric or self.eval_metric, **given)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")

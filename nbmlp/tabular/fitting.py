@@ -120,8 +120,8 @@ class Trained:
         targets = self.targets
         if targets.task != "regression":
             return np.empty((0, 0))
-        values = targets.decode(self.outputs).reshape(self.outputs.shape)
-        truth = targets.decode(self.truth.codes).reshape(self.outputs.shape)
+        values = targets.in_units(targets.clipped(self.outputs))
+        truth = targets.in_units(self.truth.codes)
         return calibrate(truth - values, self.deviations * targets.scale)
 
     def members(self) -> list[dict[str, Any]]:

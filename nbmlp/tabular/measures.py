@@ -152,7 +152,8 @@ def _compared(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
     """Truth, what the score reads of the outputs, and numbers of the classes."""
     if reads is Reads.VALUES:
-        return truth.codes * truth.targets.scale, outputs * truth.targets.scale, None
+        targets = truth.targets
+        return targets.in_units(truth.codes), targets.in_units(targets.clipped(outputs)), None
     codes = truth.codes.ravel().astype(np.intp)
     p = outputs if truth.targets.softmax else np.column_stack([1.0 - outputs, outputs])
     labels = np.arange(p.shape[1])

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nbmlp.errors import DataError
 from nbmlp.tabular import restart
 from nbmlp.tabular.board import Board
 from nbmlp.tabular.measures import Measure
@@ -79,6 +80,8 @@ class Race:
         self.jobs, self.cut, self._of = jobs, "", of or {}
         n_rows = len(folds[0].train[0])
         self.board = Board(trainees, measure, n_rows, callbacks, self.save, model)
+        if checkpoint is not None and not checkpoint.parent.is_dir():
+            raise DataError(f"checkpoint {checkpoint}: the folder {checkpoint.parent} is missing.")
         self._checkpoint = checkpoint
         self._deadline = math.inf if time_limit is None else time.monotonic() + time_limit
         self._written = time.monotonic()

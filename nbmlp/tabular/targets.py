@@ -125,6 +125,11 @@ class Targets:
         within: NDArray[Any] = np.clip(values, low, high)
         return within
 
+    def in_units(self, codes: Floats) -> Floats:
+        """Numbers of the truth, which may lie beyond the range of training (rows, targets)."""
+        scale = None if self.coding is None else self.coding.scale
+        return codes if scale is None else np.asarray(scale.inverse(codes))
+
     def clipped(self, outputs: Floats) -> Floats:
         """Outputs whose numbers lie within the range of training; others as they are."""
         scale = None if self.coding is None else self.coding.scale
