@@ -107,6 +107,7 @@ def test_reports_name_them() -> None:
     shown = str(Outline.of(ModelSpec(6, 2, (8, 8), "gelu", dropout=0.1, **ALL), 20, 1))
     assert "norm, parametric gelu, dropout\n" not in shown.splitlines()[0]
     assert "norm, parametric gelu, dropout, residual" in shown
+    assert "4 numbers, each by 5 cosines to 2 more; 2 codes, each to 8\n" in shown
     checked = {block.name for block in fitted().check_gradients(X, LABELS).blocks}
     assert checked >= {"scale1", "gain2", "embedding.frequency"}
 

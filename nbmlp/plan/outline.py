@@ -7,7 +7,7 @@ from typing import Any
 
 from nbmlp.kernels.cuts import Cut, Share
 from nbmlp.kernels.gather import INPUT_KINDS
-from nbmlp.plan.layout import Role, make_plan
+from nbmlp.plan.layout import Plan, Role, make_plan
 from nbmlp.plan.strategy import (
     Kind,
     LayerStrategy,
@@ -85,6 +85,8 @@ class Outline:
     rows : dict of str to str
         What happens to rows of the net's own element type, of others, and to thin sparse ones.
     layers : tuple of LayerOutline
+    embedded : str
+        Which inputs are embedded, and as what; empty if none are.
     """
 
     net: str
@@ -96,6 +98,7 @@ class Outline:
     columns: bool
     rows: dict[str, str]
     layers: tuple[LayerOutline, ...]
+    embedded: str = ""
 
     @classmethod
     def of(cls, spec: ModelSpec, batch: int, most: int, whole_norm: bool = False) -> Outline:
@@ -117,14 +120,16 @@ class Outline:
         rows = {
             spec.dtype: choose_reading(strategy, spec, spec.dtype, False, 1.0),
             ", ".join(others): choose_reading(strategy, spec, others[0], False, 1.0),
-            "thin sparse": choose_reading(strategy, spec, None, True, 1.0),
         }
+        if plan.embedding is None:  # else they are refused
+            rows["thin sparse"] = choose_reading(strategy, spec, None, True, 1.0)
         return cls(
             net="-".join(map(str, spec.layer_sizes)), dtype=spec.dtype, batch=batch,
             sub_batch=plan.sub_batch, block=plan.row_block, threads=threads,
             columns=strategy.columns,
             rows={kind: _READINGS[reading] for kind, reading in rows.items()},
             layers=tuple(_layer(spec, strategy, k) for k in range(len(strategy.layers))),
+            embedded=_embedded(plan),
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,6 +145,7 @@ class Outline:
         how = "all rows, each thread units of its own" if self.columns else own
         lines = [f"{self.net} in {self.dtype}, updates of {rows}, {threads}"]
         pairs = {"taken": how} | {f"{kind} rows": how for kind, how in self.rows.items()}
+        pairs |= {"embedded": self.embedded} if self.embedded else {}
         width = max(map(len, pairs))
         lines += [f"  {name:<{width}}  {how}" for name, how in pairs.items()]
         table = [_HEADS, *(_cells(layer) for layer in self.layers)]
@@ -148,6 +154,16 @@ class Outline:
 
 
 _HEADS = ("layer", "product", "behind it", "update", "cut by", "all wait", "update shared by")
+
+
+def _embedded(plan: Plan) -> str:
+    kind, said = plan.embedding, []
+    if kind and kind.numbers:
+        each = f"each by {kind.frequencies} cosines to {kind.outputs} more"
+        said.append(f"{kind.numbers} numbers, {each}")
+    if kind and kind.counts:
+        said.append(f"{len(kind.counts)} codes, each to {kind.width}")
+    return "; ".join(said)
 
 
 def _layer(spec: ModelSpec, strategy: Strategy, k: int) -> LayerOutline:
