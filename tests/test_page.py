@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,6 +35,7 @@ from page_service import (
 from server_live import Live
 
 import nbmlp.server.page as package
+from nbmlp.server.jobs.spec import Hyper, JobSpec
 from nbmlp.server.labels import file_name
 from nbmlp.server.page import exports, forms, views, words
 
@@ -300,6 +302,19 @@ class TestForm:
             assert setting in said
         for setting in (" dropout0.33", "sepal length", "seed"):
             assert setting not in said
+
+    def test_scores_and_weights_of_classes(self, client: Any, changing: Any) -> None:
+        model = Hyper(eval_metric="pinball(0.9)", class_weight={"yes": 5.0})
+        change(changing, 14, spec=JobSpec(dataset_id=ulid(1), model=model))
+        page = read(client, f"/datasets/{ulid(1)}?like={ulid(14)}")
+        chosen = [a["value"] for a in page.find("option") if "selected" in a]
+        assert "pinball(0.9)" in chosen
+        assert "as in that job" in page.text
+        (form,) = page.find("form", id="train")
+        assert json.loads(str(form["data-carried"]))["model.class_weight"] == {"yes": 5.0}
+        offered = [a["value"] for a in page.find("option")]
+        assert offered.count("f1") == 2  # to watch, and to tune the threshold for
+        assert offered.count("roc_auc") == 1
 
     def test_target_guess(self, client: Any) -> None:
         page = read(client, f"/datasets/{ulid(1)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nbmlp.names import ACTIVATIONS
+from nbmlp.names import ACTIVATIONS, SCORES, Reads
 from nbmlp.optimizers import OPTIMIZERS
 from nbmlp.schedules import SCHEDULES
 from nbmlp.server.jobs.spec import JobSpec
@@ -29,7 +29,8 @@ SHOWN = (
     "target", "name", "validation", "test", "threads", "priority", "early_stopping.patience",
     *(f"model.{name}" for name in (
         "task", "hidden", "epochs", "batch_size", "optimizer", "learning_rate", "activation",
-        "dropout", "l2", "schedule", "seed", "standardise", "column_kinds",
+        "dropout", "l2", "schedule", "seed", "standardise", "column_kinds", "eval_metric",
+        "tune_threshold", "class_weight",
     )),
 )  # fmt: skip
 #: Settings that are shown of every job, defaults or not.
@@ -68,6 +69,10 @@ def _choices(names: Iterable[str], value: Any) -> Choices:
     return [(name, name) for name in dict.fromkeys([*names, *([value] if value else [])])]
 
 
+def _label(score: str) -> str:
+    return SCORES[score].label if score in SCORES else score
+
+
 #: What a column may be taken as, as people say it; the empty word leaves it to the column.
 _KINDS = {
     "": "what it holds", "drop": "left out", "number": "a number", "category": "a category",
@@ -103,6 +108,8 @@ class Form:
         self.carried = dict(self.unseen)
         if self._kinds and not self.offers_kinds:
             self.carried["model.column_kinds"] = dict(self._kinds)
+        if isinstance(spec.model.class_weight, Mapping):  # weights by label have no field
+            self.carried["model.class_weight"] = dict(spec.model.class_weight)
         self._other_target = like is not None and spec.target not in self.names
         if self._other_target and spec.target is not None:
             self.carried["target"] = spec.target
@@ -151,6 +158,30 @@ class Form:
     def kind_of(self, name: str) -> str:
         """What a column begins with."""
         return str(self._kinds.get(name, ""))
+
+    @property
+    def class_weights(self) -> Choices:
+        """How much the rows of each class count."""
+        other = "as in that job" if "model.class_weight" in self.carried else "as many as they are"
+        return [("", other), ("balanced", "all the same together")]
+
+    @property
+    def class_weight(self) -> str:
+        """Which of them to begin with."""
+        value = self._values.get("model.class_weight")
+        return value if isinstance(value, str) else ""
+
+    @property
+    def scores(self) -> Choices:
+        """What the rows to validate on are watched by."""
+        named = _choices(SCORES, self["model.eval_metric"])
+        return [("", "accuracy, or R² of numbers"), *((n, _label(n)) for n, _ in named)]
+
+    @property
+    def thresholds(self) -> Choices:
+        """What a threshold between two classes may be best for."""
+        named = [n for n, row in SCORES.items() if row.reads is Reads.LABELS]
+        return [("", "no score: it is 0.5"), *((n, _label(n)) for n in named)]
 
     @property
     def optimizers(self) -> Choices:
