@@ -21,8 +21,8 @@ _HOMES = {
         "LAMB", "LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "RMSpropGains", "Rprop",
     ),
     "nbmlp.schedules": (
-        "Constant", "Cosine", "CosineLog", "Exponential", "InverseScaling", "OnPlateau", "OneCycle",
-        "Step",
+        "Constant", "Cosine", "CosineLog", "Exponential", "FlatCosine", "InverseScaling",
+        "OnPlateau", "OneCycle", "Step",
     ),
     "nbmlp.train.callbacks": ("Callback", "Progress"),
     "nbmlp.train.standard": ("CSVLog", "Checkpoint", "EarlyStopping", "ProgressBar"),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.checks import normalise, number, whole
+from nbmlp.errors import SpecError
 from nbmlp.names import build
 
 __all__ = [
@@ -17,12 +18,14 @@ __all__ = [
     "Cosine",
     "CosineLog",
     "Exponential",
+    "FlatCosine",
     "InverseScaling",
     "OnPlateau",
     "OneCycle",
     "PlateauState",
     "Schedule",
     "Step",
+    "as_factor_schedule",
     "as_schedule",
     "warmup_factor",
 ]
@@ -163,6 +166,24 @@ class CosineLog(Schedule):
 
 
 @dataclass(frozen=True)
+class FlatCosine(Schedule):
+    """1 in the first share `flat` of the training, then half a cosine to 0 (of dropout and decay in
+    Holzmüller et al. 2024)."""
+
+    flat: float = 0.5
+    name: ClassVar[str] = "flat_cos"
+    of_the_whole: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("flat_cos: flat", self.flat, high=1.0)
+
+    def factor(self, step: Steps, per_epoch: int, total: int) -> Steps:
+        """See :meth:`Schedule.factor`."""
+        return _arc((step / max(total, 1) - self.flat) / (1.0 - self.flat), 1.0, 0.0)
+
+
+@dataclass(frozen=True)
 class OneCycle(Schedule):
     """Up from 1/`start` to 1 over the first `rise` of the training, then down to 1/`end` at its
     last update (Smith and Topin 2018; cosine arcs and update numbers as in PyTorch, whose
@@ -231,7 +252,8 @@ class OnPlateau(Schedule):
 SCHEDULES: dict[str, type[Schedule]] = {
     c.name: c
     for c in (
-        Constant, InverseScaling, Step, Exponential, Cosine, CosineLog, OneCycle, OnPlateau,
+        Constant, InverseScaling, Step, Exponential, Cosine, CosineLog, FlatCosine, OneCycle,
+        OnPlateau,
     )
 }  # fmt: skip
 
@@ -247,6 +269,24 @@ def as_schedule(value: object) -> Schedule:
     if isinstance(value, Schedule):
         return value
     return build(value, "schedule", SCHEDULES)
+
+
+def as_factor_schedule(setting: str, value: object) -> Schedule | None:
+    """A schedule of something else than the learning rate, which nothing may make larger; or None.
+
+    Raises
+    ------
+    SpecError
+        As :func:`as_schedule`, or one that watches a loss or grows.
+    """
+    if value is None:
+        return None
+    found = as_schedule(value)
+    if isinstance(found, OnPlateau):
+        raise SpecError(f"{setting}: on_plateau is for the learning rate alone.")
+    if getattr(found, "gamma", 0.0) > 1.0:
+        raise SpecError(f"{setting}={value!r} grows: give a gamma of 1 or less.")
+    return found
 
 
 def warmup_factor(step: Steps, warmup_steps: float) -> Steps:

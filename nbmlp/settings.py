@@ -19,6 +19,7 @@ from nbmlp.spec import (
     ModelSpec,
     TaskSpec,
     TrainSpec,
+    check_layers,
     several,
 )
 
@@ -69,7 +70,13 @@ class Settings:
         settings = cls(_AUTO | _part(given, MODEL_SETTINGS) | layers, train, target, given)
         # Names and ranges are wrong now or never; more goes with classes than with numbers.
         task = "regression" if settings.task == "regression" else "classes"
-        settings.specify(settings.least_inputs, task, 2, 1)
+        n_layers = len(settings.specify(settings.least_inputs, task, 2, 1).hidden) + 1
+        check_layers("rate_factors", train.rate_factors, n_layers)
+        check_layers("decay_factors", train.decay_factors, n_layers)
+        if train.dropout_schedule and settings.model.get("dropout_scale_at") == "predict":
+            raise SpecError(
+                "dropout_schedule needs dropout_scale_at='training': predictions know one share."
+            )
         return settings
 
     @classmethod

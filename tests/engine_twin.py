@@ -80,14 +80,24 @@ def kept_units(
         return mix32(base[:, np.newaxis] + steps) <= np.uint32(max(keep * 2.0**32 - 1.0, 0.0))
 
 
-def masks_of(spec: ModelSpec, train: TrainSpec, step: int, rows: int) -> list[Any]:
-    """Masks of one update's batch as the oracle takes them: of X, then of each hidden layer."""
+def masks_of(
+    spec: ModelSpec, train: TrainSpec, step: int, rows: int, per_epoch: int = 1
+) -> list[Any]:
+    """Masks of one update's batch as the oracle takes them: of X, then of each hidden layer.
+
+    With a schedule of dropout they are numbers, for the oracle divides by the share that the spec
+    keeps.
+    """
+    share = ref.other_factor(train.dropout_schedule, train, step, per_epoch)
     with np.errstate(over="ignore"):
         key = int(mix64(mix64(train.seed, MASKS), step)[0])
     drops = (spec.input_dropout, *spec.dropout)
     widths = (spec.n_inputs, *spec.hidden)
     return [
-        kept_units(key, stream, 0, rows, width, 1.0 - drop) if drop else None
+        kept_units(key, stream, 0, rows, width, 1.0 - drop * share)
+        * ((1.0 - drop) / (1.0 - drop * share) if train.dropout_schedule else True)
+        if drop
+        else None
         for stream, (width, drop) in enumerate(zip(widths, drops, strict=True))
     ]
 
@@ -252,7 +262,7 @@ def cuts_of(spec: ModelSpec, train: TrainSpec, n: int) -> list[list[Cut]]:
         cuts = []
         for start in range(0, n, size):
             rows = order[start : start + size]
-            cuts.append(Cut(rows, masks_of(spec, train, step, len(rows))))
+            cuts.append(Cut(rows, masks_of(spec, train, step, len(rows), math.ceil(n / size))))
             step += 1
         epochs.append(cuts)
     return epochs

@@ -10,7 +10,7 @@ Shapes: X (batch, in), Y (batch, out), W[i] (in, out), b[i] (out,), z and delta 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from scipy.special import expit, ndtr
 
 from nbmlp.names import LOSSES, OUTPUTS, read_function
 from nbmlp.optimizers import Optimizer
-from nbmlp.schedules import OnPlateau, PlateauState, warmup_factor
+from nbmlp.schedules import OnPlateau, PlateauState, Schedule, warmup_factor
 from nbmlp.spec import ModelSpec, TrainSpec
 
 Array = NDArray[np.float64]
@@ -537,27 +537,57 @@ def limit_norms(W: Array, bound: float) -> Array:
     return W * (bound / np.maximum(np.linalg.norm(W, axis=0), bound))
 
 
+NAMES = ("weight", "bias", "scale", "gain", "shift", "alpha")
+EMBEDDED = ("weight", "frequency", "phase", "bias")
+
+
+def part_factors(given: Mapping[str, float | str] | None, params: Params) -> Params:
+    """What the factors named make of each block: one number for each."""
+
+    def factor(*names: str, inputs: int = 1) -> Array:
+        words = {"sqrt(inputs)": math.sqrt(inputs), "1/sqrt(inputs)": 1 / math.sqrt(inputs)}
+        named = [(given or {}).get(one, 1.0) for one in names]
+        return np.array(math.prod(words[one] if isinstance(one, str) else one for one in named))
+
+    def of_layer(k: int, name: str) -> Array:
+        own = f"layer{k + 1}"
+        return factor(name, own, f"{own}.{name}", inputs=len(params.W[k]))
+
+    def embedded(name: str) -> Array:
+        return factor("embedding", f"embedding.{name}")
+
+    parts = zip(NAMES, params[:-2], strict=True)
+    return Params(
+        *[[of_layer(k, name) for k in range(len(part))] for name, part in parts],
+        [embedded(name) for name, _ in zip(EMBEDDED, params.embedding, strict=False)],
+        [embedded(f"table{k}") for k in range(1, len(params.tables) + 1)],
+    )  # fmt: skip
+
+
 def update(
-    train: TrainSpec, params: Params, gradient: Params, slots: list[Slots], factor: float, t: int
-) -> Params:
+    train: TrainSpec, params: Params, gradient: Params, slots: list[Slots], factor: float, t: int,
+    decay_factor: float = 1.0,
+) -> Params:  # fmt: skip
     """Parameters after one update; `gradient` holds data and penalty, `slots` move on in place.
 
     Order: clip by value, clip by norm, decoupled decay of the weights, the rule, max-norm.
     """
     optimizer = train.optimizer
-    rule = RULES[optimizer.name]
-    shrink = 1.0 - optimizer.learning_rate * factor * train.decay
-    own: Any = [{} for _ in slots]
-    if optimizer.by_block:  # there decay is part of the direction
-        weights = [id(W) for W in params.weights]
-        own = [{"decay": train.decay, "long": id(w) in weights} for w in params.blocks()]
-        shrink = 1.0
-    decayed = params if shrink == 1.0 else params.with_weights([W * shrink for W in params.weights])
-    grads = clip(train, gradient).blocks()
-    new = [
-        rule(optimizer, w, g, s, factor, t, **more)
-        for w, g, s, more in zip(decayed.blocks(), grads, slots, own, strict=True)
-    ]
+    rates = part_factors(train.rate_factors, params).map(lambda r: factor * r)
+    decays = part_factors(train.decay_factors, params)
+    decays = decays.map(lambda d: 0.0 * d).with_weights([train.decay * d for d in decays.weights])
+    weights, new = [id(W) for W in params.weights], []
+    for w, g, s, rate, decay in zip(
+        params.blocks(), clip(train, gradient).blocks(), slots, rates.blocks(), decays.blocks(),
+        strict=True,
+    ):  # fmt: skip
+        rule, pull = RULES[optimizer.name], float(decay) * decay_factor
+        if optimizer.by_block:  # there decay is part of the direction
+            more = {"decay": pull, "long": id(w) in weights}
+            new.append(rule(optimizer, w, g, s, float(rate), t, **more))
+        else:
+            shrink = 1.0 - optimizer.learning_rate * float(rate) * pull
+            new.append(rule(optimizer, w * shrink, g, s, float(rate), t))
     stepped = params.filled(new)
     if train.max_norm is None:
         return stepped
@@ -584,6 +614,13 @@ def schedule_factor(train: TrainSpec, step: int, per_epoch: int) -> float:
     at = np.array([float(step)])
     factor = train.schedule.factor(at, per_epoch, per_epoch * train.epochs)
     return float((factor * warmup_factor(at, train.warmup * per_epoch))[0])
+
+
+def other_factor(schedule: Schedule | None, train: TrainSpec, step: int, per_epoch: int) -> float:
+    """Of a schedule of dropout or decay, at an update."""
+    if schedule is None:
+        return 1.0
+    return float(schedule.factor(np.array([float(step)]), per_epoch, per_epoch * train.epochs)[0])
 
 
 def train(
@@ -627,8 +664,9 @@ def train(
             kept = None if masks is None else masks[t]
             loss = loss_and_gradient(spec, train_spec, params, X[rows], Y[rows], weight, kept)
             factor = schedule_factor(train_spec, t, per_epoch) * plateau.factor
+            fading = other_factor(train_spec.decay_schedule, train_spec, t, per_epoch)
             t += 1
-            params = update(train_spec, params, loss.gradient, slots, factor, t)
+            params = update(train_spec, params, loss.gradient, slots, factor, t, fading)
             total, count = decay * total + params.flat(), decay * count + 1.0
             average = from_flat(spec, total / count) if train_spec.ema else None
             yield Step(params, loss.data, loss.penalty, average)

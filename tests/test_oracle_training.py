@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import reference as ref
 from engine_twin import (
+    FEATURES_ON,
     Problem,
     cuts_of,
     engine_outputs,
@@ -252,6 +253,63 @@ def test_a_batch_without_weight_changes_nothing():
     with_it, without = engine_train(SPEC, train, given), engine_train(SPEC, train, fewer)
     np.testing.assert_array_equal(with_it.params[-1].flat(), without.params[-1].flat())
     assert with_it.history[-1].data_loss == without.history[-1].data_loss
+
+
+# ------------------------------------------------------------------------------- factors
+
+
+FURTHER = ModelSpec(7, 3, (17, 17), ("tanh", "gelu"), dtype="float64", **FEATURES_ON)
+FACTORS = {
+    "parts": {"rate_factors": {"bias": 0.1, "weight": 2}, "decay_factors": {"weight": 0.5}},
+    "layers": {
+        "rate_factors": {"layer2": 3, "layer1.bias": 0, "bias": 0.5},
+        "decay_factors": {"layer1": 0, "layer3.weight": 4},
+    },
+    "words": {
+        "rate_factors": {"weight": "1/sqrt(inputs)"}, "decay_factors": {"weight": "sqrt(inputs)"},
+    },
+    "further kinds": {
+        "rate_factors": {
+            "scale": 6, "alpha": 0.1, "gain": 2, "shift": 0.3, "embedding": 0.5,
+            "embedding.phase": 3, "embedding.table2": 4, "weight": "1/sqrt(inputs)",
+        },
+        "decay_factors": {"embedding": 2},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("optimizer", ["sgd(0.05)", "adam(0.01)", "lamb(0.01, weight_decay=0.1)"])
+@pytest.mark.parametrize("factors", FACTORS.values(), ids=FACTORS)
+def test_factors_of_parts(factors, optimizer, threads):
+    spec = FURTHER if "scale" in factors["rate_factors"] else SPEC
+    train = TRAIN.with_(optimizer=optimizer, weight_decay=0.3, **factors)
+    compare(spec, train, problem(spec, ROWS), threads)
+    for name in factors:
+        matters(spec, train, problem(spec, ROWS), **{name: None})
+
+
+@pytest.mark.parametrize("optimizer", ["sgd(0.1)", "lamb(0.01)"])
+@pytest.mark.parametrize("more", [{}, {"clip_norm": 0.1, "max_norm": 0.9}])
+def test_factors_of_a_net_that_needs_many_update_blocks(optimizer, more):
+    spec = ModelSpec(300, 45, (300,), "tanh", dtype="float64")
+    factors = {"bias": 0.1, "layer1": 2, "layer2.weight": 0.5}
+    train = TRAIN.with_(optimizer=optimizer, rate_factors=factors, weight_decay=0.1, **more)
+    compare(spec, train, problem(spec, ROWS), threads=2)
+
+
+# -------------------------------------------------------------- schedules of dropout and decay
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("optimizer", ["sgd(0.1)", "adamw(0.02)"])
+def test_schedules_of_dropout_and_decay(optimizer, threads):
+    spec = ModelSpec(7, 3, (17, 5), "gelu", dtype="float64", dropout=(0.3, 0.6), input_dropout=0.1)
+    schedules = {"dropout_schedule": "flat_cos(0.3)", "decay_schedule": "cosine(floor=0.2)"}
+    train = TRAIN.with_(optimizer=optimizer, weight_decay=0.4, **schedules)
+    compare(spec, train, problem(spec, ROWS), threads)
+    for name in schedules:
+        matters(spec, train, problem(spec, ROWS), **{name: None})
 
 
 # ------------------------------------------------------------------------------- average

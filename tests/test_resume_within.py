@@ -109,6 +109,12 @@ def test_norms_limits_and_penalties(tmp_path: Path) -> None:
     check(tmp_path, {**SETTINGS, **limits, "dtype": "float64"})
 
 
+def test_schedules_of_dropout_and_decay_and_factors_of_parts(tmp_path: Path) -> None:
+    fading = {"dropout_schedule": "flat_cos", "decay_schedule": "flat_cos(0.2)"}
+    factors = {"rate_factors": {"bias": 0.1, "layer2": 3}, "decay_factors": {"layer1": 2}}
+    check(tmp_path, {**SETTINGS, **fading, **factors, "weight_decay": 0.3})
+
+
 def test_average_of_the_weights(tmp_path: Path) -> None:
     whole, _ = check(tmp_path, {**SETTINGS, "ema": 0.9})
     assert not np.array_equal(whole.get_flat(), whole.net.state.get_flat(whole.net.state.trained))

@@ -414,6 +414,8 @@ SPECS = [
     TrainSpec(optimizer=RMSpropGains(), schedule=Constant(), batch_size=None, threads=2, seed=9),
     TrainSpec(optimizer=LBFGS(history=5), gradient_norms=True, shuffle=False),
     TrainSpec(optimizer=Rprop(), clip_norm=1, max_norm=3, reduction="sum", schedule=Cosine(0.1)),
+    TrainSpec(rate_factors={"layer1.bias": 2, "weight": "sqrt(inputs)"}),
+    TrainSpec(dropout_schedule=Cosine(0.1), decay_factors={"layer1": 0}, ema=0.99),
     *(kind() for kind in OPTIMIZERS.values()),
 ]
 

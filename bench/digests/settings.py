@@ -134,6 +134,14 @@ _LIMITS: dict[str, Settings] = {
     "gradient_norms": {"gradient_norms": True},
     "reduction sum": {"reduction": "sum", "learning_rate": 0.002},
     "average": {"ema": 0.9},
+    "factors of parts": {
+        "rate_factors": {"bias": 0.1, "layer2": 3}, "decay_factors": {"layer1": 0.5},
+        "weight_decay": 0.1, "layer_norm": True,
+    },
+    "schedules of dropout and decay": {
+        "dropout": 0.3, "input_dropout": 0.1, "weight_decay": 0.1, "dropout_schedule": "flat_cos",
+        "decay_schedule": "flat_cos(0.2)",
+    },
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from nbmlp.spec import MODEL_SETTINGS, SETTINGS, TRAIN_SETTINGS, Setting, descri
 
 __all__ = ["DATA", "GRADIENTS", "SCAN", "TRAIN", "WHY", "Option", "names_of", "pick"]
 
+_FACTORS = [name for name in SCHEDULES if name != "on_plateau"]
 _NAMES: dict[str, Iterable[str]] = {
     "activation": ACTIVATIONS,
     "output": ("auto", *OUTPUTS),
@@ -31,6 +32,8 @@ _NAMES: dict[str, Iterable[str]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "eval_metric": SCORES,
+    "dropout_schedule": _FACTORS,
+    "decay_schedule": _FACTORS,
 }
 #: Where the default is better said in a word.
 _SHOWN = {"standardise": "auto"}
@@ -42,6 +45,7 @@ _METAVARS = {
     "bool": "",
     "ColumnKinds": "NAME=KIND",
     "ClassWeight": "balanced|LABEL=X,...",
+    "Factors": "NAME=X,...",
     "Columns": "COLUMNS",
     "tuple[int, ...]": "N,N,...",
     "tuple[float, ...]": "X,X,...",
@@ -93,11 +97,20 @@ def _class_weight(text: str) -> object:
     """A word, or weights by label: ``yes=5,no=1``."""
     if "=" not in text:
         return text.strip()
+    return _pairs(text, "class_weight", "LABEL")
+
+
+def _factors(text: str) -> object:
+    """Numbers by name: ``bias=0.1,layer1.weight=2``; or ``none``."""
+    return None if text.strip().lower() == "none" else _pairs(text, "factors", "NAME")
+
+
+def _pairs(text: str, setting: str, name: str) -> dict[str, object]:
     pairs = [part.rpartition("=") for part in text.split(",")]
-    for _, sign, weight in pairs:
+    for _, sign, value in pairs:
         if not sign:
-            raise SpecError(f"class_weight: {weight!r} has no weight: write LABEL=NUMBER,...")
-    return {label.strip(): _number(weight.strip()) for label, _, weight in pairs}
+            raise SpecError(f"{setting}: {value!r} has no number: write {name}=NUMBER,...")
+    return {label.strip(): _number(value.strip()) for label, _, value in pairs}
 
 
 def _column_kinds(pairs: list[str]) -> dict[str, str]:
@@ -115,6 +128,7 @@ _READERS: dict[str, Callable[[str], object]] = {
     "int": _number,
     "float": _number,
     "ClassWeight": _class_weight,
+    "Factors": _factors,
     "Columns": _columns,
     "tuple[int, ...]": lambda text: _several(text, _number),
     "tuple[float, ...]": lambda text: _several(text, _number),

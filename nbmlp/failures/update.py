@@ -35,6 +35,8 @@ class Update:
         Of the batch, in its order, with their numbers.
     rate : float
         Learning rate.
+    decay, drop : float or None
+        Factors on decay and on the shares that are dropped, where these have schedules.
     whole, per_batch : bool
         As the engine was built: for gradients of all rows; with scikit-learn's penalty.
     notes : dict
@@ -49,13 +51,17 @@ class Update:
     whole: bool = False
     per_batch: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
+    decay: float | None = None
+    drop: float | None = None
 
     @classmethod
     def of(cls, engine: Engine) -> Update:
         """A copy of what an engine stands before."""
+        decay, drop = engine.factors
         return cls(
             engine.spec, engine.train, copy.copy(engine.state),
             engine.rows.take(engine.batch_places()), engine.rate, engine.whole, engine.per_batch,
+            decay=decay, drop=drop,
         )  # fmt: skip
 
     def engine(self, updates: bool) -> Engine:
@@ -70,7 +76,8 @@ class Update:
         engine = Engine(
             self.spec, train, copy.copy(self.state), self.rows, 1, self.whole, self.per_batch
         )
-        engine.start_epoch(np.array([self.rate]))
+        factors = (None if f is None else np.array([f]) for f in (self.decay, self.drop))
+        engine.start_epoch(np.array([self.rate]), None, *factors)
         if not updates:
             engine.work.job.gradient_only()
         return engine
@@ -87,7 +94,7 @@ class Update:
         extra = {
             "rate": self.rate, "whole": self.whole, "per_batch": self.per_batch,
             "scale": rows.scale, "names": list(names.columns), "targets": list(names.targets),
-            "notes": self.notes,
+            "notes": self.notes, "decay": self.decay, "drop": self.drop,
         }  # fmt: skip
         kept = {name: array for name, array in arrays.items() if array is not None}
         stored = model_file.Stored(self.spec, self.train, self.state, extra, kept)
@@ -111,6 +118,7 @@ class Update:
             return cls(
                 stored.spec, stored.train, stored.state, rows, float(extra["rate"]),
                 bool(extra["whole"]), bool(extra["per_batch"]), notes,
+                *[None if f is None else float(f) for f in map(extra.get, ("decay", "drop"))],
             )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
             reason = f"{os.fspath(path)} is no update that fits together: {error}"

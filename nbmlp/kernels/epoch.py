@@ -17,12 +17,13 @@ from numba import prange
 
 from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner, parallel, piece
+from nbmlp.kernels.afterwards import average_parameters
 from nbmlp.kernels.passes import pass_back, pass_blocks, pass_forward, take_rows
 from nbmlp.kernels.records import STATUS, THREAD
 from nbmlp.kernels.rng import step_key
 from nbmlp.kernels.tables import job_at, layers_at, parameters_at, threads_at
 from nbmlp.kernels.threads import barrier, join, share
-from nbmlp.kernels.updates import average_parameters, exchange_sums, update_parameters
+from nbmlp.kernels.updates import exchange_sums, update_parameters
 from nbmlp.kernels.vecmath import vector_of
 
 __all__ = ["run_parallel"]
@@ -78,9 +79,12 @@ def _begin(job, thread, rank, size):
 
 @inner
 def _pace(job, step):
-    """Learning rate of a step, and the powers of beta1 and beta2 at its end."""
-    rate = _doubles(job.rates, step - job.first_step + 1)[step - job.first_step]
-    return rate, job.beta1 ** (step + 1), job.beta2 ** (step + 1)
+    """Learning rate of a step, the powers of beta1 and beta2 at its end, and its decay."""
+    update, decay = step - job.first_step, job.decay
+    rate = _doubles(job.rates, update + 1)[update]
+    if job.decays != 0:
+        decay *= _doubles(job.decays, update + 1)[update]
+    return rate, job.beta1 ** (step + 1), job.beta2 ** (step + 1), decay
 
 
 @inner
@@ -119,7 +123,7 @@ def _make_train(_: type) -> Any:
             batch_end = min(batch_start + job.batch, job.n_rows)
             m = min(job.sub_batch, batch_end - cursor)
             thread.key, thread.start = step_key(job.seed, step), cursor
-            thread.place = cursor - batch_start
+            thread.place, thread.update = cursor - batch_start, step - job.first_step
             status, row = _first_half(job, layers, thread, at, m)
             if status != _OK:
                 if job.exchange != 0 and rank == 0:
@@ -132,7 +136,7 @@ def _make_train(_: type) -> Any:
             last = cursor + m == batch_end
             whole = last and job.mean and job.exchange == 0 and accumulated > 0.0
             scale = 1.0 / accumulated if whole else 1.0
-            pace = _pace(job, step) if last and job.rule != 0 else (0.0, 0.0, 0.0)
+            pace = _pace(job, step) if last and job.rule != 0 else (0.0, 0.0, 0.0, 0.0)
             batch = m, scale, cursor > batch_start, last
             if not update_parameters(job, parameters, thread, at, batch, accumulated, pace):
                 status = _ELSEWHERE
@@ -196,7 +200,7 @@ def _make_infer(_: type) -> Any:
         at = job_address, job.thread_records + rank * _RECORD
         thread = threads_at(at[1], 1)[0]
         _begin(job, thread, rank, size)
-        thread.key = thread.place = 0
+        thread.key = thread.place = thread.update = 0
         start = job.cursor // job.row_block
         stop = min(job.n_rows, job.cursor + job.rows_limit)
         low, high = share((stop + job.row_block - 1) // job.row_block - start, 1, rank, size)

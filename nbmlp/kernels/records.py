@@ -93,6 +93,9 @@ PARAMETER = np.dtype(
         ("block_rows", _i), ("blocks", _i), ("first_block", _i), ("group", _i),
         ("share", _i),  # how threads share it, of `cuts`
         ("rate", _f), ("decay", _f), ("clip", _f),  # factors on rate, decay and penalty, bounds
+        # or 0: runs of rows with further factors: the first row, the one behind the last, on rate,
+        # on decay (runs, 4) float64; none has rows on both sides of `weights`
+        ("factors", _i), ("runs", _i),
     ],
     align=True,
 )  # fmt: skip
@@ -102,6 +105,7 @@ _THREAD = (
     "columns",  # threads work on the same rows, and each has a copy of the inputs
     "copy",  # which copy it reads and writes
     "key", "start", "place",  # of the sub-batch: key of its step, its row of epoch and of batch
+    "update",  # number in the epoch of the update that it is for
     "first", "rows", "after",  # rows of the sub-batch at hand; row of the epoch that is read next
     # out: what it found first
     "status", "bad_row",
@@ -157,6 +161,8 @@ JOB_GROUPS: dict[str, list[tuple[str, Any]]] = {
         ("l2_shared", _i), ("batches", _i), ("squares", _i),
         ("beta1", _f), ("beta2", _f), ("settings", _i),  # the rule's own (optim.rule_settings)
         ("slot_stride", _i),
+        # factors of each of the epoch's updates on decay, and on the shares that are dropped; or 0
+        ("decays", _i), ("drops", _i),
         # moving average of all parameters (n_gradient), or 0; its decay; the piece that adds to it
         ("mean_weights", _i), ("ema", _f), ("average", _i),
     ],

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner
+from nbmlp.kernels.afterwards import bound_norms, refresh_copies
 from nbmlp.kernels.cuts import Share
 from nbmlp.kernels.records import PARAMETER
 from nbmlp.kernels.threads import barrier, share
 from nbmlp.kernels.vecmath import vector_of
 from nbmlp.tuning import PANEL_BYTES
 
-__all__ = ["average_parameters", "exchange_sums", "update_parameters"]
+__all__ = ["exchange_sums", "update_parameters"]
 
 _doubles = vector_of("float64")
 _NEXT = PARAMETER.itemsize
@@ -58,29 +59,44 @@ def _penalise(job, own, part, scale):
 
 
 @inner
-def _apply(job, own, part, decay, pace):
+def _apply(job, own, part, pace):
     """The update rule on a part of a block of parameters."""
     first, rows, low, high = part
-    rate, power1, power2 = pace
+    rate, power1, power2, decay = pace
     offset = first * own.row + low * PANEL_BYTES
     abi.rule(
         job.rule, w=own.w + offset, g=own.g + offset, slots=own.slots + offset,
         stride=job.slot_stride, rows=rows, row=own.row, panels=high - low, rate=rate * own.rate,
-        decay=decay, power1=power1, power2=power2, settings=job.settings,
+        decay=decay * own.decay, power1=power1, power2=power2, settings=job.settings,
     )  # fmt: skip
+
+
+@inner
+def _apply_runs(job, own, part, pace):
+    """The update rule on those runs of rows that a part has, each with its factors."""
+    first, rows, low, high = part
+    rate, power1, power2, decay = pace
+    table = _doubles(own.factors, 4 * own.runs)
+    for k in range(0, 4 * own.runs, 4):
+        start, stop = max(first, int(table[k])), min(first + rows, int(table[k + 1]))
+        if start < stop:
+            run, factor = (start, stop - start, low, high), table[k + 3]
+            _apply(job, own, run, (rate * table[k + 2], power1, power2, decay * factor))
 
 
 @inner
 def _update(job, own, part, pace):
     """Update a part (a bias without decay), then its transposed copy, unless all must wait."""
     first, rows, low, high = part
-    weights = min(rows, own.weights - first)
-    if weights == rows or job.decay == 0.0:
-        _apply(job, own, part, job.decay * own.decay, pace)
+    weights = max(0, min(rows, own.weights - first))
+    if own.runs > 0:
+        _apply_runs(job, own, part, pace)
+    elif weights == rows or job.decay == 0.0:
+        _apply(job, own, part, pace)
     else:
         bias = first + weights, rows - weights, low, high
-        _apply(job, own, (first, weights, low, high), job.decay * own.decay, pace)
-        _apply(job, own, bias, 0.0, pace)
+        _apply(job, own, (first, weights, low, high), pace)
+        _apply(job, own, bias, (pace[0], pace[1], pace[2], 0.0))
     if job.descend == 0:
         _transpose(job, own, part)
     elif weights > 0:
@@ -109,10 +125,22 @@ def _descend(job, own, thread, rate):
     start, stop = share(own.blocks, 1, thread.rank, thread.size)
     for b in range(start, stop):
         first, rows = _block(own, b, b + 1)
-        weights = max(0, min(rows, own.weights - first))
-        _step(job, own, first, weights, reach)
-        _step(job, own, first + weights, rows - weights, rate)
+        if own.runs > 0:
+            _step_runs(job, own, first, rows, reach, rate)
+        else:
+            weights = max(0, min(rows, own.weights - first))
+            _step(job, own, first, weights, reach)
+            _step(job, own, first + weights, rows - weights, rate)
         _transpose(job, own, (first, rows, 0, own.panels))
+
+
+@inner
+def _step_runs(job, own, first, rows, reach, rate):
+    table = _doubles(own.factors, 4 * own.runs)
+    for k in range(0, 4 * own.runs, 4):
+        start, stop = max(first, int(table[k])), min(first + rows, int(table[k + 1]))
+        step = reach if start < own.weights else rate
+        _step(job, own, start, stop - start, step * table[k + 2])
 
 
 @inner
@@ -285,19 +313,6 @@ def _complete(job, parameters, thread, at):
 
 
 @inner
-def _refresh(job, parameters, thread, at):
-    """This thread's rows of each copy of weights."""
-    address = job.parameters
-    for k in range(len(parameters)):
-        own = parameters[k]
-        low, high = share(own.rows, 1, thread.rank, thread.size)
-        if own.refresh != 0 and low < high:
-            rows = high - low
-            abi.parameter_pass(own.refresh, job=at[0], own=address, first=low, rows=rows)
-        address += _NEXT
-
-
-@inner
 def _finish_later(job, parameters, thread, at, scale, waits, pace):
     """Gradients of all blocks are complete: the rest of their update."""
     if job.completes:
@@ -317,7 +332,7 @@ def update_parameters(job, parameters, thread, at, batch, weight, pace):
 
     at: addresses of job and thread; batch: rows of the sub-batch, factor on their gradient, whether
     others of its batch came before, whether it is complete; weight: of the batch so far; pace:
-    learning rate, beta1^t, beta2^t. Returns whether all who train together can go on.
+    learning rate, beta1^t, beta2^t, decay. Returns whether all who train together can go on.
     """
     last = batch[3]
     waits = last and (job.clip_norm > 0.0 or job.want_norms)
@@ -345,45 +360,8 @@ def update_parameters(job, parameters, thread, at, batch, weight, pace):
             _descend(job, parameters[k], thread, pace[0])
     if last and job.rule != 0 and job.norm_bound > 0.0:
         barrier(job.sync, thread)
-        _bound_norms(job, parameters, thread)
+        bound_norms(job, parameters, thread)
     if last and job.rule != 0 and job.completes:
         barrier(job.sync, thread)
-        _refresh(job, parameters, thread, at)
+        refresh_copies(job, parameters, thread, at)
     return True
-
-
-@inner
-def average_parameters(job, parameters, thread, step):
-    """This thread's part of the moving average of all parameters, after an update.
-
-    The weights of the updates so far add up to 1: ema^0, ema^1, ... of the newest, the one before
-    it, ..., over their sum. To be called behind the barrier that ends a step: until the next
-    update, which no thread begins before all have left this, weights are only read.
-    """
-    fresh = (1.0 - job.ema) / (1.0 - job.ema ** (step + 1))
-    low, high = share(job.n_gradient // job.panel, 1, thread.rank, thread.size)
-    at = low * PANEL_BYTES
-    abi.average(
-        job.average, w=parameters[0].w + at, mean=job.mean_weights + at, n=(high - low) * job.panel,
-        share=fresh,
-    )  # fmt: skip
-
-
-@inner
-def _bound_norms(job, parameters, thread):
-    """Max-norm: whole columns, so whole panels are shared instead of rows."""
-    for k in range(len(parameters)):
-        own = parameters[k]
-        low, high = share(own.panels if own.weights > 0 else 0, 1, thread.rank, thread.size)
-        for p in range(low, high):
-            w = own.w + p * PANEL_BYTES
-            scratch = job.scratch + thread.rank * 2 * PANEL_BYTES
-            abi.max_norm(
-                job.max_norm, w=w, row=own.row, rows=own.weights, scratch=scratch,
-                bound=job.norm_bound,
-            )  # fmt: skip
-            if own.wt != 0:
-                abi.transpose(
-                    job.transpose, w=w, w_row=own.row, first=0, rows=own.weights, panels=1,
-                    wt=own.wt + p * job.panel * own.wt_row, wt_row=own.wt_row,
-                )  # fmt: skip

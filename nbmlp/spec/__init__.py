@@ -1,5 +1,6 @@
 """What to build, what to learn and how to train: frozen, printable settings, checked at once."""
 
+from nbmlp.spec.factors import check_layers, factor_of
 from nbmlp.spec.fields import Setting, described
 from nbmlp.spec.net import FEATURES, FLAGS, ModelSpec
 from nbmlp.spec.table import MODEL_SETTINGS, SETTINGS, TASK_SETTINGS, TRAIN_SETTINGS
@@ -21,6 +22,8 @@ __all__ = [
     "Setting",
     "TaskSpec",
     "TrainSpec",
+    "check_layers",
     "described",
+    "factor_of",
     "several",
 ]

@@ -48,6 +48,8 @@ class _Net(TypedDict, total=False):
 class _Training(TypedDict, total=False):
     optimizer: str | Optimizer | Mapping[str, Any]
     schedule: str | Schedule | Mapping[str, Any]
+    dropout_schedule: str | Schedule | Mapping[str, Any] | None
+    decay_schedule: str | Schedule | Mapping[str, Any] | None
     warmup: float
     batch_size: int | None
     base_batch: int | None
@@ -56,6 +58,8 @@ class _Training(TypedDict, total=False):
     l1: float
     l2: float
     weight_decay: float
+    rate_factors: Mapping[str, float | str] | None
+    decay_factors: Mapping[str, float | str] | None
     max_norm: float | None
     clip_norm: float | None
     clip_value: float | None

@@ -10,12 +10,18 @@ from typing import Any, ClassVar
 from nbmlp.checks import flag, number, whole
 from nbmlp.errors import SpecError
 from nbmlp.optimizers import LBFGS, Adam, Optimizer, as_optimizer
-from nbmlp.schedules import Cosine, Schedule, as_schedule
+from nbmlp.schedules import Cosine, Schedule, as_factor_schedule, as_schedule
+from nbmlp.spec.factors import Factors, as_factors
 from nbmlp.spec.values import assign, choice, from_dict, known
 
 __all__ = ["ON_NONFINITE", "TrainSpec"]
 
 DEFAULT_BATCH = 32
+#: Settings that change steps, or what comes of them.
+_NOT_WITH_LBFGS = (
+    "weight_decay", "rate_factors", "decay_factors", "decay_schedule", "max_norm", "clip_norm",
+    "clip_value", "ema",
+)  # fmt: skip
 #: What training may do about NaN and infinities.
 ON_NONFINITE = ("raise", "warn", "drop_rows", "impute", "ignore")
 
@@ -30,6 +36,9 @@ class TrainSpec:
         Update rule, e.g. ``adam``, ``adam(0.002, beta2=0.99)``; in Python also ``Adam(1e-3)``.
     schedule : Schedule, str or dict
         Factor on the learning rate over the planned training.
+    dropout_schedule, decay_schedule : Schedule or None
+        Factor on the shares that are dropped, and on the decoupled decay of weights, over the
+        planned training, e.g. ``flat_cos``. None = they stay.
     warmup : float
         Epochs over which the learning rate rises linearly from 0.
     batch_size : int or None
@@ -47,6 +56,12 @@ class TrainSpec:
         Penalty l1*|W|_1 + l2/2*|W|^2; biases excluded, not divided by the batch.
     weight_decay : float
         Decoupled: w <- w*(1 - lr*weight_decay) before the update; biases excluded.
+    rate_factors : Factors or None
+        Factors on the learning rate of parts, by their names in files: ``bias=0.1`` for those of
+        all layers, ``layer2``, ``layer2.weight``, ``embedding``; all that name a part multiply. A
+        number, 0 to keep a part as it is, or ``1/sqrt(inputs)`` or ``sqrt(inputs)`` of its layer.
+    decay_factors : Factors or None
+        Likewise on the decoupled decay of weights, beside the factor that their rate has.
     max_norm : float or None
         Upper bound on the norm of a unit's incoming weights, enforced after each update.
     clip_norm : float or None
@@ -74,6 +89,8 @@ class TrainSpec:
 
     optimizer: Optimizer = field(default_factory=Adam)
     schedule: Schedule = field(default_factory=Cosine)
+    dropout_schedule: Schedule | None = None
+    decay_schedule: Schedule | None = None
     warmup: float = 0.0
     batch_size: int | None = DEFAULT_BATCH
     base_batch: int | None = None
@@ -82,6 +99,8 @@ class TrainSpec:
     l1: float = 0.0
     l2: float = 0.0
     weight_decay: float = 0.0
+    rate_factors: Factors | None = None
+    decay_factors: Factors | None = None
     max_norm: float | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
@@ -104,8 +123,12 @@ class TrainSpec:
             self,
             optimizer=as_optimizer(self.optimizer),
             schedule=as_schedule(self.schedule),
+            dropout_schedule=as_factor_schedule("dropout_schedule", self.dropout_schedule),
+            decay_schedule=as_factor_schedule("decay_schedule", self.decay_schedule),
             epochs=whole("epochs", self.epochs),
             seed=whole("seed", self.seed, 0),
+            rate_factors=as_factors("rate_factors", self.rate_factors),
+            decay_factors=as_factors("decay_factors", self.decay_factors, decaying=True),
         )
         for name in ("batch_size", "base_batch", "threads"):
             self._check_optional(name, whole)
@@ -125,7 +148,7 @@ class TrainSpec:
             assign(self, **{name: check(name, value)})
 
     def _check_lbfgs(self) -> None:
-        for name in ("weight_decay", "max_norm", "clip_norm", "clip_value", "ema"):
+        for name in _NOT_WITH_LBFGS:
             if getattr(self, name):
                 raise SpecError(f"{name} does not go with lbfgs, whose line search owns the step.")
 
@@ -177,11 +200,9 @@ class TrainSpec:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {
-            **values,
-            "optimizer": self.optimizer.to_dict(),
-            "schedule": self.schedule.to_dict(),
-        }
+        values = {n: dict(v) if isinstance(v, Factors) else v for n, v in values.items()}
+        rules = {n: v.to_dict() for n, v in values.items() if isinstance(v, Optimizer | Schedule)}
+        return values | rules
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainSpec:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from nbmlp.kernels.optim import rule_settings
 from nbmlp.optimizers import SGD
-from nbmlp.spec import TrainSpec
+from nbmlp.plan import ParameterBlock
+from nbmlp.spec import TrainSpec, factor_of
 from nbmlp.workspace import Workspace
 
 __all__ = ["bind_dropout", "bind_training"]
@@ -41,6 +42,7 @@ def bind_training(work: Workspace, train: TrainSpec, batch: int, order: NDArray[
         own = [settings[key] for key in rule_settings(optimizer.rule)]
         beta1, beta2 = settings.get("beta1", 0.0), settings.get("beta2", 0.0)
         job.update_by(optimizer.rule, own, beta1, beta2, optimizer.by_block)
+    _bind_factors(work, train)
     plain = isinstance(optimizer, SGD) and not optimizer.momentum
     if plain and not _touches_gradient(train) and not work.plan.scaled_copy:
         job.descend_plainly()
@@ -48,8 +50,36 @@ def bind_training(work: Workspace, train: TrainSpec, batch: int, order: NDArray[
 
 def _touches_gradient(train: TrainSpec) -> bool:
     """Whether anything comes between a gradient and the weights, or looks at it."""
-    penalties = train.l1 or train.l2 or train.decay
+    penalties = train.l1 or train.l2 or train.decay or train.rate_factors
     return bool(penalties or train.clip_value or train.clip_norm or train.gradient_norms)
+
+
+def _bind_factors(work: Workspace, train: TrainSpec) -> None:
+    """Let parts that are named have a learning rate and a decay of their own."""
+    if train.rate_factors or train.decay_factors:
+        for k, block in enumerate(work.plan.blocks):
+            work.pace_rows(k, np.array(_runs(block, train, _inputs(work, block))))
+
+
+def _inputs(work: Workspace, block: ParameterBlock) -> int:
+    return work.plan.layers[block.layer].n_in if block.layer >= 0 else 1
+
+
+def _runs(block: ParameterBlock, train: TrainSpec, inputs: int) -> list[list[float]]:
+    """Parts of a block that follow each other and have the same factors: see `Workspace`."""
+    found: list[list[float]] = []
+    first = 0
+    for part in block.parts:
+        known = block.layer, part.name, inputs
+        rate, decay = factor_of(train.rate_factors, *known), 0.0
+        if part.bounded:
+            decay = factor_of(train.decay_factors, *known)
+        if found and first != block.weights and found[-1][2:] == [rate, decay]:
+            found[-1][1] += part.rows
+        else:
+            found.append([first, first + part.rows, rate, decay])
+        first += part.rows
+    return found
 
 
 def bind_dropout(work: Workspace, deterministic: bool) -> None:

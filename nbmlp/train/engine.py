@@ -69,7 +69,6 @@ class Engine:
     explain : callable
         Makes the error that is raised when an update fails, e.g.
         :func:`nbmlp.failures.explain.explain`.
-
     exchange : Exchange, optional
         Sums gradients with those of other engines before each update. A batch that fails ends the
         training of all: none is left out.
@@ -183,11 +182,13 @@ class Engine:
         return now.loss / now.weight if now.weight else float("nan")
 
     def start_epoch(
-        self, rates: NDArray[np.float64], order: NDArray[np.int64] | None = None
-    ) -> None:
+        self, rates: NDArray[np.float64], order: NDArray[np.int64] | None = None,
+        decays: NDArray[np.float64] | None = None, drops: NDArray[np.float64] | None = None,
+    ) -> None:  # fmt: skip
         """Set the learning rate of each of the epoch's updates; draw the order, or take the given.
 
-        A given order holds the number of each row once.
+        A given order holds the number of each row once. decays, drops: factors of each update on
+        decay, and on the shares that are dropped.
         """
         state = self.state
         if not self.finite:
@@ -203,7 +204,7 @@ class Engine:
             at, n, seed = self._order.ctypes.data, len(self._order), self.train.seed
             shuffle(*in_order("shuffle", order=at, n=n, seed=seed, epoch=state.epoch))
         self.work.block_norms[:] = self.batches[:] = 0.0
-        self._job.start_epoch(rates, state.step)
+        self._job.start_epoch(rates, state.step, decays, drops)
         self.refresh()
 
     def region(self, most: int | None = None) -> bool:
@@ -392,3 +393,8 @@ class Engine:
     def rate(self) -> float:
         """Learning rate of the update that the engine stands before."""
         return self._job.rate
+
+    @property
+    def factors(self) -> tuple[float | None, float | None]:
+        """Factors on decay and on what is dropped in that update, where they have schedules."""
+        return self._job.factors

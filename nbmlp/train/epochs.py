@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,17 @@ from nbmlp.train.engine import Engine
 from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.statistics import NetStatistics, layer_statistics
 
-__all__ = ["Epochs"]
+__all__ = ["Epochs", "Factors"]
+
+
+class Factors(NamedTuple):
+    """What else each update of an epoch takes: factors on decay, and on the shares dropped."""
+
+    decays: NDArray[np.float64] | None = None
+    drops: NDArray[np.float64] | None = None
+
+
+_NO_FACTORS = Factors()
 
 
 def _mean_loss(engine: Engine) -> float:
@@ -87,7 +97,7 @@ class Epochs:
         self._state, self._build, self._save, self._loss_so_far = state, build, save, loss_so_far
         self._engine: Engine | None = None
         self._skipped_before, self._began = history.batches_skipped, time.perf_counter()
-        self._rates = np.zeros(1)
+        self._rates, self._factors = np.zeros(1), _NO_FACTORS
 
     # -- what callbacks may do
 
@@ -141,17 +151,23 @@ class Epochs:
             self.phase = "training"
         return self._engine
 
-    def begin(self, rates: NDArray[np.float64], trained: float = 0.0, seconds: float = 0.0) -> None:
+    def begin(
+        self,
+        rates: NDArray[np.float64],
+        trained: float = 0.0,
+        seconds: float = 0.0,
+        factors: Factors = _NO_FACTORS,
+    ) -> None:
         """Start the clock of an epoch with these learning rates, one for each update.
 
         One that is gone on with has already taken some time.
         """
-        self._rates, self.trained = rates, trained
+        self._rates, self.trained, self._factors = rates, trained, factors
         self._began = time.perf_counter() - seconds
 
     def start(self, order: NDArray[np.int64] | None = None) -> None:
         """Bring the engine to the epoch's first row; see :meth:`Engine.start_epoch`."""
-        self.bind().start_epoch(self._rates, order)
+        self.bind().start_epoch(self._rates, order, *self._factors)
 
     def train(self) -> None:
         """All updates up to the epoch's end, with news for the callbacks a few times a second."""

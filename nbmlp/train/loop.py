@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from nbmlp.errors import NonFiniteError, TrainingWarning
 from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Predictor, Rows
-from nbmlp.schedules import Constant, warmup_factor
+from nbmlp.schedules import Constant, Schedule, warmup_factor
 from nbmlp.spec import TrainSpec
 from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
-from nbmlp.train.epochs import Epochs
+from nbmlp.train.epochs import Epochs, Factors
 from nbmlp.train.history import History
 from nbmlp.train.interrupt import Interrupt, Interrupted
 from nbmlp.train.lbfgs import minimise
@@ -134,21 +134,23 @@ class Loop:
         """Train an epoch, or the rest of one that is gone on with."""
         engine = run.bind()
         self._state.step -= run.resumed_rows // engine.batch  # to the first one of the epoch
-        run.begin(self._rates(engine, run.epochs), *self._resume.seconds)
+        rates, factors = self._paces(engine, run.epochs)
+        run.begin(rates, *self._resume.seconds, factors)
         run.start()
         self._resume.go_on(engine)
         run.resumed_rows = 0
         run.train()
         self._record(run, engine.mean_loss)
 
-    def _rates(self, engine: Engine, epochs: int) -> NDArray[np.float64]:
-        """Learning rate of each of the next epoch's updates."""
+    def _paces(self, engine: Engine, epochs: int) -> tuple[NDArray[np.float64], Factors]:
+        """Learning rate of each of the next epoch's updates, and factors on what else changes."""
         train, per_epoch = self._train, engine.steps_per_epoch
         steps = self._state.step + np.arange(per_epoch, dtype=np.float64)
-        factor = train.schedule.factor(steps, per_epoch, epochs * per_epoch)
-        factor = factor * warmup_factor(steps, train.warmup * per_epoch)
-        rate = train.learning_rate_for(engine.batch)
-        return rate * factor * self._state.plateau.factor
+        known = steps, per_epoch, epochs * per_epoch
+        factor = train.schedule.factor(*known) * warmup_factor(steps, train.warmup * per_epoch)
+        rates = train.learning_rate_for(engine.batch) * factor * self._state.plateau.factor
+        others = train.decay_schedule, train.dropout_schedule
+        return rates, Factors(*[s.factor(*known) if s else None for s in others])
 
     def _record(self, run: Epochs, data_loss: float) -> None:
         """Validate, and end the epoch."""
@@ -167,6 +169,10 @@ class Loop:
 @functools.lru_cache
 def without_horizon(train: TrainSpec) -> TrainSpec:
     """The same training for calls whose end is unknown: schedules over a whole training off."""
-    if train.schedule.of_the_whole:
-        return train.with_(schedule=Constant())
-    return train
+    rest = {"schedule": Constant(), "dropout_schedule": None, "decay_schedule": None}
+    over = {name: value for name, value in rest.items() if _of_the_whole(getattr(train, name))}
+    return train.with_(**over) if over else train
+
+
+def _of_the_whole(schedule: Schedule | None) -> bool:
+    return schedule is not None and schedule.of_the_whole

@@ -101,6 +101,8 @@ class Job:
         self.address, self.sync = self._table.address, buffers.sync
         #: What nobody else keeps.
         self._settings, self._rates = np.zeros(0), np.zeros(1)
+        self._decays: NDArray[np.float64] | None = None
+        self._drops: NDArray[np.float64] | None = None
         self._set(
             layers=layers.address, n_layers=len(layers.records),
             parameters=parameters.address, n_parameters=len(parameters.records),
@@ -288,10 +290,21 @@ class Job:
 
     # -- where it stands
 
-    def start_epoch(self, rates: NDArray[np.float64], step: int) -> None:
-        """Before its first row; rates: learning rate of each of its updates."""
+    def start_epoch(
+        self, rates: NDArray[np.float64], step: int, decays: NDArray[np.float64] | None = None,
+        drops: NDArray[np.float64] | None = None,
+    ) -> None:  # fmt: skip
+        """Before its first row.
+
+        Of each of its updates: learning rate, and factors on decay and on the shares dropped.
+        """
         self._rates = np.ascontiguousarray(rates, np.float64)
-        self._set(rates=address(self._rates), first_step=step)
+        self._decays, self._drops = decays, drops
+        self._set(
+            rates=address(self._rates), first_step=step,
+            decays=0 if decays is None else address(decays),
+            drops=0 if drops is None else address(drops),
+        )  # fmt: skip
         self.take_up(Cursor(step=step))
 
     @property
@@ -334,7 +347,19 @@ class Job:
     @property
     def rate(self) -> float:
         """Learning rate of the update that comes next."""
-        return float(self._rates[self.cursor.step - self.first_step])
+        return float(self._rates[self._update])
+
+    @property
+    def factors(self) -> tuple[float | None, float | None]:
+        """On its decay and on the shares that it drops, if there are any."""
+        tables = self._decays, self._drops
+        decay, drop = (None if table is None else float(table[self._update]) for table in tables)
+        return decay, drop
+
+    @property
+    def _update(self) -> int:
+        """Number in the epoch of the update that comes next."""
+        return self.cursor.step - self.first_step
 
     # -- a region
 

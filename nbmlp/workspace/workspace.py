@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nbmlp import tuning
 from nbmlp.kernels import records
@@ -57,6 +58,8 @@ class Workspace:
         self.layers, self.parameters = self._layers.records, self._parameters.records
         #: What renews copies of the weights: a compiled piece and its arguments, of each.
         self._copies: list[tuple[Callable[..., int], tuple[float, ...]]] = []
+        #: What nobody else keeps.
+        self._runs: list[NDArray[np.float64]] = []
         self.job = Job(spec, strategy, buffers, self._layers, self._parameters)
         self._describe()
 
@@ -163,6 +166,14 @@ class Workspace:
     def keep(self, layer: int, share: float, factor: float) -> None:
         """Let one of `dropouts` keep a share of its units, times a factor."""
         self._layers.set(layer, keep=share, factor=factor)
+
+    def pace_rows(self, k: int, runs: NDArray[np.float64]) -> None:
+        """Factors on rate and decay of rows of the plan's block k of parameters.
+
+        runs (runs, 4): the first row, the one behind the last, and both factors.
+        """
+        self._runs.append(runs)
+        self._parameters.set(k, factors=address(runs), runs=len(runs))
 
     @contextmanager
     def bare_products(self, k: int) -> Iterator[None]:

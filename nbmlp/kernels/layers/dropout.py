@@ -5,12 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from nbmlp.kernels import abi
-from nbmlp.kernels._jit import piece
+from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels.layers.activation import columns_of
 from nbmlp.kernels.tables import records_at
+from nbmlp.kernels.vecmath import vector_of
 from nbmlp.tuning import PANEL_BYTES
 
 __all__: list[str] = []
+
+_doubles = vector_of("float64")
+
+
+@inner
+def _shares(job, layer, thread):
+    """The share that is kept, and the factor on it; with a schedule those of the update at hand."""
+    if job.drops == 0:
+        return layer.keep, layer.factor
+    keep = 1.0 - (1.0 - layer.keep) * _doubles(job.drops, thread.update + 1)[thread.update]
+    return keep, 1.0 / keep
 
 
 @piece("dropout.forward", abi.layer_pass, typed=False)
@@ -22,11 +34,12 @@ def _make_forward(_: type) -> Any:
         j, s, t = records_at(job, layer, thread)
         at = first * s.a_row + low * PANEL_BYTES
         n, one = columns_of(j, s, low, high)
+        keep, factor = _shares(j, s, t)
         abi.dropout(
             j.dropout, a=s.a + t.copy * s.own + at, row=s.a_row,
             saved=s.saved + at if s.saved != 0 else 0, rows=rows, n=n, seed=t.key,
-            stream=s.stream, first=t.place + first, column=low * j.panel, keep=s.keep,
-            factor=s.factor, one=one,
+            stream=s.stream, first=t.place + first, column=low * j.panel, keep=keep,
+            factor=factor, one=one,
         )  # fmt: skip
         return -1
 
@@ -40,10 +53,11 @@ def _make_backward(_: type) -> Any:
     ) -> int:
         j, s, t = records_at(job, layer, thread)
         n, _ = columns_of(j, s, low, high)
+        keep, factor = _shares(j, s, t)
         abi.dropout(
             j.dropout, a=s.dz + first * s.dz_row + low * PANEL_BYTES, row=s.dz_row, saved=0,
             rows=rows, n=n, seed=t.key, stream=s.stream, first=t.place + first,
-            column=low * j.panel, keep=s.keep, factor=s.factor, one=-1,
+            column=low * j.panel, keep=keep, factor=factor, one=-1,
         )  # fmt: skip
         return -1
 

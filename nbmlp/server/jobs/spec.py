@@ -38,10 +38,12 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, le=1e6)]
 NotNegative = Annotated[float, Field(ge=0.0, le=1e6)]
 _Label = Annotated[str, StringConstraints(max_length=1000)]
+_Name = Annotated[str, StringConstraints(max_length=60)]
 #: Who mistypes it is told so by the library.
 _Word = Annotated[str, Field(max_length=120, json_schema_extra={"enum": ["balanced"]})]
 
 _Kind = Annotated[str, Field(max_length=120, json_schema_extra={"enum": list(COLUMN_KINDS)})]
+_Factors = Annotated[dict[_Name, NotNegative | _Name], Field(max_length=100)]
 
 #: What a server asks of settings beyond what MLP does: bounds of whatever has a size. One value
 #: serves all hidden layers.
@@ -70,6 +72,8 @@ _BOUNDS: dict[str, Any] = {
     "l1": NotNegative,
     "l2": NotNegative,
     "weight_decay": NotNegative,
+    "rate_factors": _Factors,
+    "decay_factors": _Factors,
     "max_norm": Positive,
     "clip_norm": Positive,
     "clip_value": Positive,
