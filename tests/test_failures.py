@@ -207,6 +207,7 @@ def test_row_numbers_must_fit():
 # -- who is to blame
 
 
+@pytest.mark.filterwarnings("ignore:X has .* beyond anything else:nbmlp.TrainingWarning")
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_a_huge_input_is_to_blame(kind):
     X, y = numbers()
@@ -238,6 +239,7 @@ def test_a_huge_target_is_to_blame():
     assert "y has -1e+25 at row 17, column 0" in str(error)
 
 
+@pytest.mark.filterwarnings("ignore:X has .* beyond anything else:nbmlp.TrainingWarning")
 def test_a_huge_value_of_an_earlier_batch_is_to_blame():
     X, y = numbers()
     X[5, 1] = 1e12
@@ -406,6 +408,7 @@ def test_an_engine_alone_tells_the_bare_fact():
     np.testing.assert_array_equal(told.value.batch_rows, np.arange(1040, 1060))
 
 
+@pytest.mark.filterwarnings("ignore:X has .* beyond anything else:nbmlp.TrainingWarning")
 def test_an_update_that_spoils_the_weights_is_ignored_exactly():
     X, y = numbers()
     X[100, 0] = 1e18
