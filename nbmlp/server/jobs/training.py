@@ -24,7 +24,6 @@ from nbmlp.server.jobs.checkpoints import Checkpoints, newest, provenance
 from nbmlp.server.jobs.limits import memory
 from nbmlp.server.jobs.places import Place
 from nbmlp.server.jobs.protocol import Order
-from nbmlp.server.jobs.spec import Hyper
 from nbmlp.server.rows import load_rows, select
 from nbmlp.spec import TaskSpec
 from nbmlp.train.callbacks import Callback, Progress, Run
@@ -231,7 +230,7 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
     data = select(load_rows(order.data), spec.target, spec.columns)
     data = prepared_for(data, spec.model)
     parts = _Parts.of(data, order)
-    model = MLP(**spec.model.settings(), threads=order.threads)
+    model = MLP(**_settings(spec.model), threads=order.threads)
     read = replace(Origin.of(data), source=f"data set {spec.dataset_id} of a server")
     model.notes = {"job": provenance(order), "origin": read.to_dict()}
     found = newest(order)
@@ -258,11 +257,16 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
     _deliver(model, data, parts, order, send)
 
 
-def prepared_for(data: Dataset, hyper: Hyper) -> Dataset:
-    """The data as the command line prepares them for these settings."""
-    names = ("scaling", "bins", "category_embedding", "column_kinds")
-    task = TaskSpec(**{name: getattr(hyper, name) for name in names})
-    return prepared(data, True if task.prepares else hyper.standardise, hyper.task)
+def _settings(hyper: Any) -> dict[str, Any]:
+    """Those of MLP; where a job leaves open whether columns are scaled, the data have decided."""
+    return {n: v for n, v in vars(hyper).items() if n != "standardise" or v is not None}
+
+
+def prepared_for(data: Dataset, hyper: Any) -> Dataset:
+    """The data as the command line prepares them for these settings of a job."""
+    given, names = _settings(hyper), ("scaling", "bins", "category_embedding", "column_kinds")
+    task = TaskSpec(**{name: given[name] for name in names if name in given})
+    return prepared(data, True if task.prepares else given.get("standardise"), hyper.task)
 
 
 def _deliver(model: MLP, data: Dataset, parts: _Parts, order: Order, send: Send) -> None:
