@@ -87,7 +87,7 @@ def test_unscaled_columns() -> None:
     assert report.top is not None
     assert report.top.cause == "unscaled_inputs"
     assert report.top.where.columns[0] == 4
-    assert report.cured()._settings.standardise
+    assert report.cured().get_params()["standardise"]
 
 
 def test_targets_out_of_reach_and_out_of_scale() -> None:
