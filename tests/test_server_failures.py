@@ -44,7 +44,7 @@ def curve(service: LocalService, scale: float = 1.0) -> str:
 
 
 def trained(service: LocalService, data: str, **changes: Any) -> Job:
-    model = {"epochs": 8, "dropout": 0.0} | changes.pop("model", {})
+    model = {"epochs": 8, "dropout": 0.0, "standardise": False} | changes.pop("model", {})
     spec = spec_for(data, target=None, model=model, **changes)
     return finished(service, service.submit(spec).id)
 
