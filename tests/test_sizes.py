@@ -71,9 +71,11 @@ def parameters_of(function: Function) -> int:
     return len(named) - (named[:1] in (["self"], ["cls"]))
 
 
-#: The constructors have scikit-learn's parameters.
+#: The constructors have scikit-learn's parameters, or in its manner all settings; an intrinsic has
+#: one for each address and stride.
 ALLOWED = {
     "nbmlp.estimators.classifier.__init__", "nbmlp.estimators.regressor.__init__",
+    "nbmlp.tabular.estimators.__init__", "nbmlp.kernels._wave.gradient",
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import typer
 
 from nbmlp import __version__
 from nbmlp.cli import failures, files
+from nbmlp.cli.arguments import Config, Json, ModelPath, Part
 from nbmlp.cli.groups import Source
 from nbmlp.cli.options import DATA, GRADIENTS, SCAN, TRAIN, WHY, Option, names_of, pick
 from nbmlp.errors import SpecError, missing_package
@@ -27,25 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-Config = Annotated[
-    str | None,
-    typer.Option(
-        help="TOML file with any of these settings, e.g. batch_size = 100; options override it.",
-        metavar="PATH",
-        rich_help_panel="Data",
-    ),
-]
-ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="File that train --out wrote.")]
-Part = Annotated[
-    str | None,
-    typer.Option(
-        metavar="train|test",
-        help="Which part, where the data have a test part; test by default.",
-        rich_help_panel="Data",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def _with_options(options: Iterable[Option]) -> Callable[[Callable[..., int]], Callable[..., int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,48 +16,21 @@ from nbmlp.errors import DataError, NotFittedError, SpecError
 from nbmlp.importance import Importance, permutation_importance
 from nbmlp.io.metadata import decode, encode
 from nbmlp.metrics import accuracy
-from nbmlp.optimizers import SGD
-from nbmlp.plan import make_plan
 from nbmlp.plots import evaluation
 from nbmlp.predict import Predictor, Rows
-from nbmlp.spec import ModelSpec
-from nbmlp.state import State, new_state
 from nbmlp.tabular.fitting import NOTHING, Extras, Options, Trained, train
 from nbmlp.tabular.intervals import half_width, spread
+from nbmlp.tabular.packing import Contents, Kept, bare_state, packed, unpacked
 from nbmlp.tabular.rows import Sample, inputs_of
 from nbmlp.tabular.targets import Targets
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Kept", "TabularModel", "bare_state"]
+__all__ = ["TabularModel"]
 
 #: Bytes of prepared columns that a prediction holds at once.
 _PORTION = 64_000_000
-
-
-@dataclass(eq=False)
-class Kept:
-    """A net of the ensemble.
-
-    Attributes
-    ----------
-    plan : int
-        Which of the column plans prepares its inputs.
-    weight : float
-        Its share of the average.
-    spec : ModelSpec
-    state : State
-        Parameters alone.
-    settings : dict
-        From which it was trained.
-    """
-
-    plan: int
-    weight: float
-    spec: ModelSpec
-    state: State
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 class TabularModel:
@@ -89,16 +61,24 @@ class TabularModel:
 
     def __getstate__(self) -> dict[str, Any]:
         """Arrays and text alone, as in a file: pickles and skops take no other types along."""
-        from nbmlp.tabular.files import packed
-
-        arrays, metadata = packed(self)
+        arrays, metadata = packed(self.contents)
         return {"arrays": arrays, "metadata": encode(metadata), "threads": self.threads}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        from nbmlp.tabular.files import unpacked
+        found = unpacked(state["arrays"], decode(state["metadata"]))
+        self.__dict__.update(TabularModel.of(found, state["threads"]).__dict__)
 
-        found = unpacked(state["arrays"], decode(state["metadata"]), state["threads"])
-        self.__dict__.update(found.__dict__)
+    @classmethod
+    def of(cls, found: Contents, threads: int | None = None) -> TabularModel:
+        """A model of such contents."""
+        model = cls(found.targets, found.plans, found.kept, found.notes, threads)
+        model.calibration = found.calibration
+        return model
+
+    @property
+    def contents(self) -> Contents:
+        """What its file holds."""
+        return Contents(self.targets, self.plans, self.kept, self.notes, self.calibration)
 
     @property
     def classes(self) -> NDArray[Any] | None:
@@ -275,8 +255,3 @@ class TabularModel:
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities (rows, classes)."""
         return self.targets.probabilities(self.outputs(X))
-
-
-def bare_state(spec: ModelSpec) -> State:
-    """Parameters without an optimizer's vectors."""
-    return new_state(make_plan(spec, 1), SGD())
