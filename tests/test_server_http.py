@@ -377,7 +377,7 @@ def test_from_a_file_to_predictions(real: Live, tmp_path: Path) -> None:
         }  # fmt: skip
         assert whole["categories"] == {"city": ["Bonn", "Rome"]}
         long = ("residuals", "importance")  # not in lists
-            measures = {k: v for k, v in whole["evaluation"].items() if k not in long}
+        measures = {k: v for k, v in whole["evaluation"].items() if k not in long}
         assert short["evaluation"] == measures
         assert [made["owner"] for made in (data, done, short, whole)] == ["test"] * 4
         assert len(whole["evaluation"]["residuals"]) == measures["count"]
