@@ -44,6 +44,7 @@ from nbmlp.server.ports import (
     QueueFullError,
 )
 from nbmlp.server.service import LocalService
+from nbmlp.tabular.recipe import PRESETS
 from nbmlp.train.standard import EarlyStopping
 
 LONG = {"epochs": 100_000}
@@ -473,3 +474,90 @@ def test_a_job_paused_in_its_first_epoch_hands_over_its_checkpoint(
     timely.stop(job.id)
     done = finished(timely, job.id)
     assert (done.state, done.stop_reason) == (JobState.SUCCEEDED, "stopped")
+
+
+# -- ensembles
+
+
+def of_many(dataset_id: str, **changes: Any) -> JobSpec:
+    values = {"dataset_id": dataset_id, "target": "price", "preset": "fast", "model": {"seed": 3}}
+    return JobSpec.model_validate(values | changes)
+
+
+@pytest.fixture(scope="module")
+def ensemble(started: LocalService) -> Job:
+    """Of three nets, whose weights others are to end with."""
+    return finished(started, started.submit(of_many(add_table(started), n_members=3)).id)
+
+
+def nets(service: LocalService, job: Job) -> list[np.ndarray]:
+    assert job.model_id is not None
+    return [kept.state.theta.copy() for kept in service.load_model(job.model_id).kept]
+
+
+def test_a_preset_trains_an_ensemble(service: LocalService, ensemble: Job) -> None:
+    assert (ensemble.state, ensemble.stop_reason) == (JobState.SUCCEEDED, "epochs done")
+    rows = service.metrics(ensemble.id).rows
+    assert [r["epoch"] for r in rows] == list(range(1, ensemble.epoch + 1))
+    assert ensemble.epochs == ensemble.epoch == 3 * 64
+    model = service.get_model(ensemble.model_id)
+    found = model.evaluation
+    assert (found["rows"], found["count"], model.targets) == ("validation", 60, ("price",))
+    assert found["r2"] > 0.9
+    assert len(found["residuals"]) == 60
+    told = found["members"]
+    assert (told["score"], told["total"]) == (ensemble.score_name, 3)
+    assert sum(net["weight"] for net in told["nets"]) == pytest.approx(1.0)
+    assert dict(model.inputs) == {"size": "number", "town": "text"}
+    loaded = service.load_model(model.id)
+    assert loaded.notes["job"]["job"] == ensemble.id
+    assert len(loaded.kept) == sum(net["weight"] > 0 for net in told["nets"])
+
+
+def test_a_killed_worker_of_an_ensemble_ends_with_the_same_bits(
+    service: LocalService, ensemble: Job, fault: Callable[[str], Path]
+) -> None:
+    mark = fault("worker.rename:4:kill")
+    job = finished(service, service.submit(ensemble.spec).id)
+    assert mark.exists()
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+    assert any(text.startswith("resumed from epoch") for text in texts(service, job.id))
+    both = zip(nets(service, job), nets(service, ensemble), strict=True)
+    assert all(np.array_equal(a, b) for a, b in both)
+    assert [r["epoch"] for r in service.metrics(job.id).rows] == list(range(1, job.epoch + 1))
+
+
+def test_an_ensemble_is_paused_resumed_and_stopped(timely: LocalService) -> None:
+    job = timely.submit(of_many(add_table(timely), n_members=40, test=0.2))
+    process_of(timely, job.id)
+    timely.pause(job.id)
+    paused = until(lambda: (j := timely.get_job(job.id)).state is JobState.PAUSED and j)
+    assert paused.message.startswith("paused after epoch")
+    timely.resume(job.id)
+    until(lambda: timely.get_job(job.id).epoch > paused.epoch)
+    timely.stop(job.id)
+    done = finished(timely, job.id)
+    assert (done.state, done.stop_reason) == (JobState.SUCCEEDED, "stopped")
+    assert done.epoch < 40 * 64
+    assert timely.get_model(done.model_id).evaluation["rows"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": {"hidden": [3]}}, "model.hidden is said of one net"),
+        ({"early_stopping": {}}, "early_stopping is said of one net"),
+        ({"validation": 0.0}, "validation must be above 0"),
+        ({"time_limit": 9, "limits": {"wall_seconds": 9}}, "time_limit must be below"),
+        ({"preset": None, "n_members": 3}, "n_members is of an ensemble"),
+        ({"preset": "slow"}, "'fast', 'default' or 'best'"),
+    ],
+)
+def test_what_is_said_of_one_net_is_not_said_of_many(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        of_many("0" * 26, **changes)
+
+
+def test_presets_of_jobs_are_those_of_tables() -> None:
+    kinds = JobSpec.model_json_schema()["properties"]["preset"]["anyOf"]
+    assert kinds[0]["enum"] == list(PRESETS)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import nbmlp
 from nbmlp import MLP, DataError, ModelFileError, SpecError, TabularClassifier, TabularRegressor
 from nbmlp.io.archive import read, write
-from nbmlp.tabular import fitting, race
+from nbmlp.tabular import board, fitting, race
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(150, 3))
@@ -91,7 +91,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It rests after each epoch here, and a checkpoint is kept of every one."""
-    monkeypatch.setattr(race, "_STRETCH", 0.0)
+    monkeypatch.setattr(board, "STRETCH", 0.0)
     monkeypatch.setattr(race, "_BETWEEN", 0.0)
     drawn = fitting.draw
     monkeypatch.setattr(fitting, "draw", lambda *a: drawn(*a) | ({"ema": 0.9} if a[2] % 2 else {}))

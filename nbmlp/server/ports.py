@@ -33,6 +33,7 @@ from nbmlp.server.summaries import Curve, DatasetSummary, JobSummary, ModelSumma
 
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
+    from nbmlp.tabular.model import TabularModel
 
 __all__ = [
     "ACTIVE", "TERMINAL", "BusyError", "CheckpointInfo", "ColumnInfo", "ConflictError", "Curve",
@@ -183,7 +184,7 @@ class Service(Protocol):
     def model_path(self, model_id: str) -> Path:
         """Its safetensors file, for download."""
 
-    def load_model(self, model_id: str) -> MLP:
+    def load_model(self, model_id: str) -> MLP | TabularModel:
         """Read from its file at every call: the caller keeps it. Its predictor has one thread."""
 
     def delete_model(self, model_id: str) -> None:

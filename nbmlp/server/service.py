@@ -49,6 +49,7 @@ from nbmlp.server.store.uses import Uses
 
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
+    from nbmlp.tabular.model import TabularModel
 
 __all__ = ["LocalService"]
 
@@ -337,11 +338,11 @@ class LocalService:
             raise NotFoundError(f"the file of model {model_id} is gone.")
         return path
 
-    def load_model(self, model_id: str) -> MLP:
+    def load_model(self, model_id: str) -> MLP | TabularModel:
         """Read from its file at every call: the caller keeps it. Its predictor has one thread."""
-        from nbmlp.mlp import MLP
+        from nbmlp.tabular.loading import load_plain
 
-        return MLP.load(self.model_path(model_id), threads=1)
+        return load_plain(self.model_path(model_id), threads=1)
 
     def delete_model(self, model_id: str) -> None:
         """Remove it; its job stays."""

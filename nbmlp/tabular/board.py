@@ -17,7 +17,10 @@ from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.standard import EarlyStopping
 from nbmlp.train.statistics import NetStatistics
 
-__all__ = ["Board"]
+__all__ = ["STRETCH", "Board"]
+
+#: Seconds of :attr:`Board.stretch`, if nobody wants others.
+STRETCH = 10.0
 
 
 class Board:
@@ -42,8 +45,15 @@ class Board:
         Whose epoch the last one was.
     stop_reason : str
         Why a callback has asked for the end, or empty.
+    pausing : bool
+        A callback has asked for a pause: each net rests at the end of its epoch.
     model : object
         The estimator, if there is one.
+    stretch : float
+        Seconds after which a net rests for a moment, so that a checkpoint knows it as it is: a
+        callback may shorten them.
+    before : int
+        Epochs that a checkpoint held, from which this training goes on.
     """
 
     def __init__(
@@ -63,6 +73,7 @@ class Board:
         self.history = History(score_name=measure.name)
         self.trainee: Trainee | None = None
         self.phase, self.rows_done, self.stop_reason = "training", 0, ""
+        self.pausing, self.before, self.stretch = False, 0, STRETCH
 
     @property
     def epochs(self) -> int:
@@ -73,13 +84,22 @@ class Board:
         """Tell the callbacks; to be called by one thread at a time."""
         self.trainee = trainee
         value = None if record.val_score is None else -record.val_score * self._measure.sign
-        own = replace(record, epoch=len(self.history) + 1, val_score=value)
+        own = replace(record, epoch=self.before + len(self.history) + 1, val_score=value)
         self.history.append(own)
         self.callbacks.on_epoch_end(self, own)
 
+    @property
+    def at_rest(self) -> int:
+        """Epochs of all nets that a checkpoint written now would hold."""
+        return sum(t.epoch if t.rest is None else t.rest.epoch for t in self._trainees)
+
     def stop(self, reason: str) -> None:
         """End the training of all nets."""
-        self.stop_reason = reason
+        self.stop_reason, self.pausing = reason, False
+
+    def pause(self) -> None:
+        """Let each net rest at the end of its epoch; a checkpoint holds all from then on."""
+        self.pausing = True
 
     def save_checkpoint(self, path: Path) -> None:
         """Write all that resuming needs, whole or not at all."""

@@ -23,12 +23,13 @@ from nbmlp.spec import ClassWeight
 from nbmlp.tabular.division import divide
 from nbmlp.tabular.intervals import calibrate, spread
 from nbmlp.tabular.measures import Measure, Truth, measure_of
-from nbmlp.tabular.race import INTERRUPTED, TIME_LIMIT, Race
+from nbmlp.tabular.race import INTERRUPTED, PAUSED, TIME_LIMIT, Race
 from nbmlp.tabular.recipe import Preset, draw, preset_of
 from nbmlp.tabular.rows import Sample, fold_of, joined
 from nbmlp.tabular.select import select
 from nbmlp.tabular.targets import Targets
 from nbmlp.tabular.trainee import Fold, Trainee
+from nbmlp.train.interrupt import Interrupted
 
 __all__ = ["NOTHING", "Extras", "Options", "Trained", "train"]
 
@@ -148,12 +149,15 @@ class Extras:
         Where to write one now and then; which one to go on from.
     model : object
         For callbacks.
+    of : mapping
+        Plain values that a checkpoint must have been written with, beside settings and data.
     """
 
     callbacks: Any = None
     checkpoint: Path | None = None
     resume: Path | None = None
     model: Any = None
+    of: Mapping[str, Any] = field(default_factory=dict)
 
 
 NOTHING = Extras()
@@ -179,6 +183,8 @@ def train(
         Before anything is trained.
     NonFiniteError
         No net has a finite value.
+    Interrupted
+        A callback has asked for a pause.
     """
     preset = options.recipe
     targets = Targets.fit(sample.y, task)
@@ -204,13 +210,15 @@ def train(
     jobs = options.jobs or tuning.available_threads()
     race = Race(
         trainees, folds, measure, preset, jobs, options.time_limit, extras.callbacks,
-        _of(sample, plans, targets, options), extras.checkpoint, extras.model,
+        {**_of(sample, plans, targets, options), **extras.of}, extras.checkpoint, extras.model,
     )  # fmt: skip
     if extras.resume is not None:
         race.resume(extras.resume)
     race.run()
     if race.cut == INTERRUPTED and not race.usable:
         raise KeyboardInterrupt
+    if race.cut == PAUSED:
+        raise Interrupted(PAUSED)
     found = Trained(targets, plans, trainees, settings, measure, joined([f.truth for f in folds]))
     found.cut = race.cut
     _choose(found, preset, len(folds))

@@ -21,12 +21,11 @@ from nbmlp.tabular.trainee import Fold, Trainee
 from nbmlp.train.history import EpochRecord
 from nbmlp.train.interrupt import Interrupt, Interrupted
 
-__all__ = ["INTERRUPTED", "TIME_LIMIT", "Race"]
+__all__ = ["INTERRUPTED", "PAUSED", "TIME_LIMIT", "Race"]
 
-TIME_LIMIT, INTERRUPTED = "time limit", "interrupted"
-#: Seconds after which a net rests for a moment, so that a checkpoint knows it as it is, and between
-#: two checkpoints.
-_STRETCH, _BETWEEN = 10.0, 20.0
+TIME_LIMIT, INTERRUPTED, PAUSED = "time limit", "interrupted", "paused"
+#: Seconds between two checkpoints.
+_BETWEEN = 20.0
 #: Seconds between two looks for Ctrl-C.
 _LOOK = 0.2
 
@@ -56,8 +55,8 @@ class Race:
     Attributes
     ----------
     cut : str
-        Why the nets ended before they should have: :data:`TIME_LIMIT`, :data:`INTERRUPTED`, a
-        callback's reason, or empty.
+        Why the nets ended before they should have: :data:`TIME_LIMIT`, :data:`INTERRUPTED`,
+        :data:`PAUSED`, a callback's reason, or empty.
     board : Board
     usable : bool
         A member has an epoch on each fold.
@@ -111,7 +110,9 @@ class Race:
                 own = [t for t in self.trainees if t.member == trainee.member]
                 self.usable = all(t.weights is not None for t in own)
             self.board.after_epoch(trainee, record)
-        return time.monotonic() - self._since[id(trainee)] >= _STRETCH
+            board = self.board
+            rested = time.monotonic() - self._since[id(trainee)]
+            return board.pausing or rested >= board.stretch
 
     # -- the course
 
@@ -123,13 +124,16 @@ class Race:
             for start in range(0, len(members), size):
                 among = set(members[start : start + size])
                 self._wave(start, [t for t in self.trainees if t.member in among])
+            if self.board.pausing and not self.cut:
+                self.cut = PAUSED  # who goes on from here loses nothing
             self.board.history.stop_reason = self.cut or "epochs done"
 
     def _wave(self, start: int, wave: list[Trainee]) -> None:
         for epoch, share in self.preset.rests:
             self._advance(wave, epoch)
             with self._lock:
-                if (start, epoch) not in self._passed and not self.cut:
+                unsettled = self.cut or self.board.pausing or self.board.stop_reason
+                if (start, epoch) not in self._passed and not unsettled:
                     self._drop_worst(wave, share, epoch)
                     self._passed.append((start, epoch))
         self._advance(wave, self.preset.epochs)
@@ -170,7 +174,7 @@ class Race:
 
     def _bring(self, trainee: Trainee, until: int, threads: int) -> None:
         """Stretch after stretch."""
-        while not trainee.ended and trainee.epoch < until:
+        while not trainee.ended and trainee.epoch < until and not self.board.pausing:
             try:
                 self.check()
             except Interrupted as end:
@@ -204,6 +208,7 @@ class Race:
         for trainee in self.trainees:
             members.setdefault(trainee.member, []).append(trainee)
         self.usable = any(all(t.weights is not None for t in own) for own in members.values())
+        self.board.before = sum(t.epoch for t in self.trainees)
 
 
 def _wait(found: Sequence[Future[None]]) -> None:

@@ -55,6 +55,8 @@ class Rest:
 
     Attributes
     ----------
+    epoch : int
+        Epochs done.
     plain, counts : dict
         What it has found so far; of the state, what is no array.
     arrays : dict of str to ndarray
@@ -62,6 +64,7 @@ class Rest:
         See :meth:`History.to_dict`.
     """
 
+    epoch: int
     plain: dict[str, Any]
     counts: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
@@ -178,7 +181,7 @@ class Trainee:
             # Never written to: those of a better epoch take their place.
             arrays |= {"weights": self.weights, "outputs": self.outputs}
         plain = {name: getattr(self, name) for name in FOUND}
-        return Rest(plain, counts, arrays, self.history.to_dict())
+        return Rest(self.epoch, plain, counts, arrays, self.history.to_dict())
 
     def begin(self) -> State:
         """Its parameters; first ones before the first epoch."""

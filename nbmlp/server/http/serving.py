@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
-from nbmlp.data import Table, check_finite
+from nbmlp.data import Table
 from nbmlp.errors import DataError
 from nbmlp.mlp import MLP
-from nbmlp.names import PROBABLE
-from nbmlp.predict import Predictor, Rows
 from nbmlp.rows import Names
+from nbmlp.server.http.nets import Ensemble, OneNet, Served
 from nbmlp.server.http.tensors import datatype_of
 from nbmlp.server.ports import Model, Service
+from nbmlp.tabular.model import TabularModel
 
 __all__ = ["Arrays", "Kept", "ServedModel", "Unknown"]
 
@@ -71,7 +71,7 @@ class ServedModel:
     Parameters
     ----------
     model : Model
-    mlp : MLP
+    loaded : MLP or TabularModel
         With one thread.
 
     Attributes
@@ -89,30 +89,29 @@ class ServedModel:
         others ever wait for, and inputs that categories spread out need no more memory than it.
     """
 
-    def __init__(self, model: Model, mlp: MLP) -> None:
-        self.model, self._mlp, self._net = model, mlp, mlp.net
+    def __init__(self, model: Model, loaded: MLP | TabularModel) -> None:
+        self.model = model
+        self._net: Served = OneNet(loaded) if isinstance(loaded, MLP) else Ensemble(loaded)
         self._names = [name for name, _ in model.inputs]
         self._called = Names(columns=tuple(self._names), X="the input")
         self._numeric = all(kind == "number" for _, kind in model.inputs)
-        self._batcher = _Batcher(mlp.predictor, mlp.net.scale, mlp.model_spec.n_parameters)
+        self._batcher = _Batcher(self._net)
         self.inputs, self.outputs = self._describe_inputs(), self._describe_outputs()
-        spec = mlp.model_spec
-        self.width = spec.n_inputs
-        self.block = max(1, min(_MOST_ROWS, _WIDE // spec.n_inputs, _LONG // spec.n_outputs))
+        self.width, n_outputs = self._net.width, self._net.n_outputs
+        self.block = max(1, min(_MOST_ROWS, _WIDE // self.width, _LONG // n_outputs))
 
     def _describe_inputs(self) -> list[dict[str, Any]]:
-        if self._mlp.column_plan is None:
+        if self._net.plan is None:
             return [_described(_MATRIX, "FP32", len(self._names))]
         kinds = {"number": "FP64", "text": "BYTES"}
         return [_described(name, kinds[kind]) for name, kind in self.model.inputs]
 
     def _describe_outputs(self) -> list[dict[str, Any]]:
-        spec, classes = self._mlp.model_spec, self._mlp.classes
+        net, classes = self._net, self._net.classes
         if classes is None:
-            vector = self._mlp.coding.vector and spec.n_outputs == 1
-            return [_described("prediction", "FP64", *(() if vector else (spec.n_outputs,)))]
+            return [_described("prediction", "FP64", *(() if net.vector else (net.n_outputs,)))]
         found = [_described("prediction", datatype_of(_plain(classes)))]
-        if spec.output in PROBABLE:
+        if net.probable:
             found.append(_described("probabilities", "FP64", len(classes)))
         return found
 
@@ -130,7 +129,7 @@ class ServedModel:
             ((name, only),) = arrays.items()
             if only.ndim == 2 and (name not in self._names or only.shape[1] > 1):
                 return self._checked(self._matrix(only))
-        if self._mlp.column_plan is None:
+        if self._net.plan is None:
             if arrays.keys() == {*self._names}:
                 each = [_column(name, arrays[name]) for name in self._names]
                 if all(column.dtype.kind in "biuf" for column in each):
@@ -143,7 +142,7 @@ class ServedModel:
 
     def note_unknown(self, arrays: Arrays, unknown: Unknown) -> None:
         """Keep which texts are no categories that the model knows."""
-        plan = self._mlp.column_plan
+        plan = self._net.plan
         for column in () if plan is None else plan.categories:
             if column.name in arrays and arrays[column.name].dtype == object:
                 unknown.add(column.name, column.unknown(arrays[column.name].ravel()))
@@ -153,7 +152,7 @@ class ServedModel:
             raise DataError(
                 f"the input has {values.shape[1]} columns: the model takes {len(self._names)}."
             )
-        if self._mlp.column_plan is None:
+        if self._net.plan is None:
             return values
         return Table({name: values[:, j] for j, name in enumerate(self._names)})
 
@@ -161,20 +160,16 @@ class ServedModel:
         if len(X) == 0:
             raise DataError("there are no rows to predict.")
         with self._called.telling():
-            x = self._net.inputs(X)
-            assert isinstance(x, np.ndarray)
-            check_finite(x, self._net.spec.dtype)
-        return x.astype(self._net.spec.dtype)
+            return self._net.inputs(X)
 
     # -- out
 
     async def predict(self, x: NDArray[Any]) -> Arrays:
         """Outputs by name, computed together with the rows of whoever asks at the same time."""
         outputs = await self._batcher.outputs(x)
-        found = {"prediction": _plain(self._mlp.coding.decode(outputs))}
+        found = {"prediction": _plain(self._net.decode(outputs))}
         if len(self.outputs) > 1:
-            proba = self._mlp.coding.probabilities(outputs, self._mlp.model_spec.output)
-            found["probabilities"] = proba.astype(np.float64)
+            found["probabilities"] = self._net.probabilities(outputs).astype(np.float64)
         return found
 
 
@@ -204,8 +199,8 @@ class _Batcher:
     loop can spare runs in a thread, and what arrives meanwhile is the next one.
     """
 
-    def __init__(self, predictor: Predictor, scale: float, cost: int) -> None:
-        self._predictor, self._scale, self._cost = predictor, scale, cost
+    def __init__(self, net: Served) -> None:
+        self._net = net
         self._waiting: deque[_Request] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -233,12 +228,11 @@ class _Batcher:
 
     async def _pass(self, batch: list[_Request]) -> None:
         x = batch[0][0] if len(batch) == 1 else np.concatenate([x for x, _ in batch])
-        rows = Rows(x, scale=self._scale)
         try:
-            if len(x) * self._cost <= _QUICK:
-                outputs = self._predictor.outputs(rows)
+            if len(x) * self._net.cost <= _QUICK:
+                outputs = self._net.outputs(x)
             else:
-                outputs = await run_in_threadpool(self._predictor.outputs, rows)
+                outputs = await run_in_threadpool(self._net.outputs, x)
         except Exception as error:
             for _, done in batch:
                 if not done.cancelled():

@@ -17,9 +17,11 @@ from pydantic import (
 from nbmlp.names import COLUMN_KINDS
 from nbmlp.settings import Settings
 from nbmlp.spec import SETTINGS, Setting
+from nbmlp.tabular.recipe import PRESETS
 
 __all__ = [
-    "NOT_TAKEN", "EarlyStop", "Hyper", "JobSpec", "Limits", "stored_spec", "unknown_settings",
+    "NOT_TAKEN", "OF_ENSEMBLES", "EarlyStop", "Hyper", "JobSpec", "Limits", "stored_spec",
+    "unknown_settings",
 ]  # fmt: skip
 
 #: A name of the library's tables, perhaps with literals: ``relu``, ``huber(1.5)``.
@@ -82,6 +84,8 @@ _BOUNDS: dict[str, Any] = {
 }
 #: Settings that a server does not take, and why.
 NOT_TAKEN = {"threads": "how many cores a job occupies is told beside its net: JobSpec.threads"}
+#: Settings that an ensemble has, too.
+OF_ENSEMBLES = frozenset({"task", "class_weight", "column_kinds", "eval_metric", "seed"})
 _TYPES = {"bool": bool, "str": Call, "tuple[str, ...]": Call, "Optimizer": Call, "Schedule": Call}
 
 
@@ -175,8 +179,24 @@ class JobSpec(_Frozen):
         default=None, description="Columns to predict from; null: all others."
     )
     test: Share = Field(default=0.0, description="Share of the rows to measure on at the end.")
-    validation: Share = Field(default=0.1, description="Share of the rest to watch each epoch.")
+    validation: Share | None = Field(
+        default=0.1,
+        description="Share of the rest to watch each epoch; with a preset, and null: its own.",
+    )
     model: Hyper = Field(default_factory=Hyper)
+    preset: Literal["fast", "default", "best"] | None = Field(
+        default=None,
+        description="Train an ensemble of nets on a table, as this preset says, instead of one net"
+        f" with settings; of those it has {', '.join(sorted(OF_ENSEMBLES))}.",
+    )
+    n_members: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="Nets of the ensemble, instead of the preset's."
+    )
+    time_limit: Annotated[float, Field(gt=0.0, le=31_536_000)] | None = Field(
+        default=None,
+        description="Seconds of training after which the ensemble so far counts; a resumed job has"
+        " them anew.",
+    )
     early_stopping: EarlyStop | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] = Field(
         default=0, description="Larger ones start first."
@@ -185,7 +205,53 @@ class JobSpec(_Frozen):
         default=None, description="Cores it occupies; null: the server's default."
     )
     limits: Limits = Field(default_factory=Limits)
-    diagnose: bool = Field(default=True, description="Look for causes when it fails or stalls.")
+    diagnose: bool = Field(
+        default=True,
+        description="Look for causes when it fails or stalls; there is none of an ensemble.",
+    )
+
+    @property
+    def planned_epochs(self) -> int:
+        """Epochs at most; of an ensemble those of all its nets."""
+        if self.preset is None:
+            return int(self.model.epochs)
+        preset = PRESETS[self.preset]
+        return (self.n_members or preset.n_members) * preset.epochs
+
+    @model_validator(mode="before")
+    @classmethod
+    def _validation_of_the_preset(cls, values: Any) -> Any:
+        """A share that nobody names is what is usual with one net, or the preset's."""
+        if not isinstance(values, Mapping):
+            return values
+        if values.get("preset") is None:
+            return {n: v for n, v in values.items() if n != "validation" or v is not None}
+        return {"validation": None, **values}
+
+    @model_validator(mode="after")
+    def _one_net_or_many(self) -> Self:
+        if self.preset is None:
+            for name in ("n_members", "time_limit"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is of an ensemble: give a preset beside it.")
+            return self
+        given = self.model.model_dump(exclude_defaults=True).keys() - OF_ENSEMBLES
+        of_one = sorted(f"model.{name}" for name in given)
+        of_one += ["early_stopping"] if self.early_stopping else []
+        if of_one:
+            raise ValueError(
+                f"{of_one[0]} is said of one net, and a preset trains nets of its own: leave one of"
+                " them out."
+            )
+        if self.validation == 0.0:
+            raise ValueError("an ensemble is chosen on held-out rows: validation must be above 0.")
+        most = self.limits.wall_seconds
+        if most is not None and self.time_limit is not None and self.time_limit >= most:
+            raise ValueError(
+                f"time_limit must be below the job's limit of {most} wall_seconds: the end of"
+                " training is to come first."
+            )
+        return self
 
 
 # -- specs of long ago

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nbmlp.coding import Answers
 from nbmlp.data import Dataset, Given, is_sparse, prepared
 from nbmlp.data.origin import Origin
 from nbmlp.data.outliers import tell_lone_values
@@ -21,9 +17,10 @@ from nbmlp.mlp import MLP
 from nbmlp.server.faults import reach
 from nbmlp.server.jobs import verdict
 from nbmlp.server.jobs.checkpoints import Checkpoints, newest, provenance
-from nbmlp.server.jobs.limits import memory
+from nbmlp.server.jobs.described import categories_of, details, inputs_of
 from nbmlp.server.jobs.places import Place
 from nbmlp.server.jobs.protocol import Order
+from nbmlp.server.jobs.telling import Flush, Reports, Send
 from nbmlp.server.rows import load_rows, select
 from nbmlp.spec import TaskSpec
 from nbmlp.train.callbacks import Callback, Progress, Run
@@ -31,18 +28,11 @@ from nbmlp.train.history import EpochRecord
 from nbmlp.train.interrupt import Interrupted
 from nbmlp.train.standard import EarlyStopping
 
-__all__ = ["Wishes", "prepared_for", "train"]
+__all__ = ["Parts", "Wishes", "prepared_for", "train"]
 
-Send = Callable[[dict[str, Any]], None]
-#: Seconds between two reports.
-_PERIOD = 0.5
-#: Of a confusion matrix; of pairs (true, predicted).
-_MOST_CLASSES, _MOST_PAIRS = 100, 500
 #: Importance is measured where it costs a moment: of so many columns at most, on so many of the
 #: rows that were measured, and so many floating-point operations; so many columns are told.
 _MOST_COLUMNS, _MOST_ROWS, _MOST_FLOPS, _TOLD, _REPEATS = 100, 2000, 2e10, 20, 3
-#: Characters of a model's categories that the server keeps, to offer them.
-_CATEGORIES = 100_000
 
 
 @dataclass
@@ -54,7 +44,7 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class _Parts:
+class Parts:
     """Rows to train on, to watch and to measure on; the latter two may be missing."""
 
     train: Given
@@ -62,7 +52,8 @@ class _Parts:
     test: Given | None
 
     @classmethod
-    def of(cls, data: Dataset, order: Order) -> _Parts:
+    def of(cls, data: Dataset, order: Order) -> Parts:
+        """As the job's shares say."""
         spec, hyper = order.spec, order.spec.model
         train, test, validation = Given.of(data.X, data.y, numbers=data.names), None, None
         classes = hyper.task == "classes"
@@ -79,68 +70,6 @@ class _Parts:
         return ("training", self.train) if self.validation is None else (
             "validation", self.validation
         )  # fmt: skip
-
-
-class _Reports(Callback):
-    """Tell the server of phases, epochs and progress, twice a second at most.
-
-    Parameters
-    ----------
-    order : Order
-    send : callable
-    """
-
-    def __init__(self, order: Order, send: Send) -> None:
-        self._send, self._recorded = send, order.recorded
-        self._rows: list[dict[str, Any]] = []
-        self._phase, self._last = "", 0.0
-
-    def on_fit_begin(self, run: Run) -> None:
-        """Epochs of a checkpoint that the server has not heard of."""
-        self._rows = [r.to_row() for r in run.history if r.epoch > self._recorded]
-        self.flush()
-
-    def on_progress(self, run: Run, progress: Progress) -> None:
-        """How far the epoch is."""
-        if run.phase != self._phase:
-            self._phase = run.phase
-            self._send({
-                "kind": "phase", "phase": run.phase, "score_name": run.history.score_name,
-            })  # fmt: skip
-        if time.monotonic() - self._last >= _PERIOD:
-            self.flush()
-            self._progress(run, progress)
-
-    def _progress(self, run: Run, progress: Progress) -> None:
-        self._last = time.monotonic()
-        known = len(run.history) > 0
-        rate = progress.samples_per_second
-        rate = run.history[-1].samples_per_second if known and not rate else rate
-        left = (run.epochs - progress.epoch + 1) * progress.rows_total - progress.rows_done
-        self._send({
-            "kind": "progress", "epoch": progress.epoch, "rows_done": progress.rows_done,
-            "rows_total": progress.rows_total, "samples_per_second": rate,
-            "loss": progress.loss_so_far, "memory_bytes": memory()[1],
-            "threads": run.history[-1].threads if known else 0,
-            "seconds_left": left / rate if rate else None,
-        })  # fmt: skip
-
-    def on_epoch_end(self, run: Run, record: EpochRecord) -> None:
-        """Keep it until the next report."""
-        self._rows.append(record.to_row())
-        if time.monotonic() - self._last >= _PERIOD:
-            self.flush()
-            done = Progress(
-                record.epoch, run.n_samples, run.n_samples, record.samples_per_second,
-                record.train_loss,
-            )  # fmt: skip
-            self._progress(run, done)
-
-    def flush(self) -> None:
-        """Report the epochs kept; checkpoints ask for it, too, perhaps at every epoch."""
-        if self._rows:
-            self._send({"kind": "epochs", "rows": self._rows})
-            self._rows = []
 
 
 class _Obey(Callback):
@@ -187,7 +116,7 @@ class _Obey(Callback):
 
 def _callbacks(order: Order, send: Send, wishes: Wishes) -> tuple[list[Callback], _Obey]:
     """In the order that counts: a checkpoint holds what early stopping knows of its epoch."""
-    early, reports = order.spec.early_stopping, _Reports(order, send)
+    early, reports = order.spec.early_stopping, Reports(order, send)
 
     def flushing(message: dict[str, Any]) -> None:
         reports.flush()  # the epochs of a checkpoint are known before it is
@@ -196,18 +125,7 @@ def _callbacks(order: Order, send: Send, wishes: Wishes) -> tuple[list[Callback]
     checkpoints = Checkpoints(order, flushing)
     obey = _Obey(wishes, checkpoints)
     first: list[Callback] = [EarlyStopping(**vars(early))] if early else []
-    return [*first, reports, checkpoints, obey, _Flush(reports)], obey
-
-
-class _Flush(Callback):
-    """The last epochs, when training ends for whatever reason."""
-
-    def __init__(self, reports: _Reports) -> None:
-        self._reports = reports
-
-    def on_fit_end(self, run: Run) -> None:
-        """Report them."""
-        self._reports.flush()
+    return [*first, reports, checkpoints, obey, Flush(reports)], obey
 
 
 def train(order: Order, send: Send, wishes: Wishes) -> None:
@@ -229,7 +147,7 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
     spec = order.spec
     data = select(load_rows(order.data), spec.target, spec.columns)
     data = prepared_for(data, spec.model)
-    parts = _Parts.of(data, order)
+    parts = Parts.of(data, order)
     model = MLP(**_settings(spec.model), threads=order.threads)
     read = replace(Origin.of(data), source=f"data set {spec.dataset_id} of a server")
     model.notes = {"job": provenance(order), "origin": read.to_dict()}
@@ -269,7 +187,7 @@ def prepared_for(data: Dataset, hyper: Any) -> Dataset:
     return prepared(data, True if task.prepares else given.get("standardise"), hyper.task)
 
 
-def _deliver(model: MLP, data: Dataset, parts: _Parts, order: Order, send: Send) -> None:
+def _deliver(model: MLP, data: Dataset, parts: Parts, order: Order, send: Send) -> None:
     model.save(order.model)
     reach("model")
     evaluation, said = _evaluation(model, *parts.measured())
@@ -283,7 +201,7 @@ def _deliver(model: MLP, data: Dataset, parts: _Parts, order: Order, send: Send)
     send({"kind": "done", **done})
 
 
-def _diagnose(model: MLP, parts: _Parts, order: Order, send: Send) -> None:
+def _diagnose(model: MLP, parts: Parts, order: Order, send: Send) -> None:
     """Look for the causes, as far as the time allows; what goes wrong in that is told, too."""
     if not (order.spec.diagnose and order.diagnosis_seconds):
         return
@@ -305,37 +223,11 @@ def _describe(model: MLP, data: Dataset, order: Order) -> dict[str, Any]:
     classes = model.classes
     return {
         "bytes": order.model.stat().st_size, "sha256": archive.stored_digest(order.model),
-        "task": model.coding.task, "inputs": _inputs(model, data),
+        "task": model.coding.task, "inputs": inputs_of(model.column_plan, data),
         "targets": list(data.target_names),
         "classes": [] if classes is None else [str(label) for label in classes],
-        "summary": repr(model), "categories": _categories(model),
+        "summary": repr(model), "categories": categories_of(model.column_plan),
     }  # fmt: skip
-
-
-def _inputs(model: MLP, data: Dataset) -> list[tuple[str, str]]:
-    """As the model takes them: text that no training row had counts as numbers, dates as text."""
-    plan = model.column_plan
-    if plan is None:
-        return [(name, "number") for name in data.feature_names]
-    text = {*Origin.of(data).text}
-    numeric = {
-        c.name
-        for c in plan.prepared
-        if c.kind == "number" or (c.kind == "boolean" and c.name not in text)
-    }
-    taken = [c.name for c in plan.prepared if c.kind != "left out"]
-    return [(name, "number" if name in numeric else "text") for name in taken]
-
-
-def _categories(model: MLP) -> dict[str, list[str]]:
-    """Of each column of text those that the model knows, as far as there is room for them."""
-    plan, found, room = model.column_plan, dict[str, list[str]](), _CATEGORIES
-    for column in () if plan is None else plan.categories:
-        room -= len(column.name) + sum(map(len, column.categories))
-        if room < 0:
-            break
-        found[column.name] = list(column.categories)
-    return found
 
 
 def _evaluation(model: MLP, which: str, given: Given) -> tuple[dict[str, Any], str]:
@@ -351,22 +243,8 @@ def _evaluation(model: MLP, which: str, given: Given) -> tuple[dict[str, Any], s
     known = {name: value for name, value in measures.items() if not math.isnan(value)}
     found = {"rows": which, "count": len(given.y), "loss": loss, **known}
     said = verdict.remark(model.coding, given.y, found)
-    return found | _details(model, given.y, outputs) | _importance(model, given), said
-
-
-def _details(model: MLP, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
-    """A confusion matrix and calibration, or true and predicted numbers of some rows."""
-    shown = model.coding.shown(y, outputs, model.model_spec.output)
-    if isinstance(shown, Answers):
-        if len(shown.labels) > _MOST_CLASSES:
-            return {}
-        points = {} if shown.points is None else {"calibration": shown.points.tolist()}
-        return {"confusion": shown.matrix.tolist(), **points}
-    predicted = shown[1]
-    if predicted.ndim > 1:
-        return {}
-    rows = np.linspace(0, len(y) - 1, min(_MOST_PAIRS, len(y))).astype(int)
-    return {"residuals": [[float(y[i]), float(predicted[i])] for i in rows]}
+    shown = details(model.coding, model.model_spec.output, given.y, outputs)
+    return found | shown | _importance(model, given), said
 
 
 def _importance(model: MLP, given: Given) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def main() -> int:
 def _work(connection: Connection, order: Order, tell: Any, bounds: list[Bounds]) -> None:
     """Train; `bounds` takes the limits as soon as they are set."""
     gc.disable()  # importing Numba, which stays, would look through everything several times
-    from nbmlp.server.jobs.training import Wishes, train
+    from nbmlp.server.jobs import ensembles, training
+    from nbmlp.server.jobs.training import Wishes
 
     gc.freeze()
     gc.enable()
@@ -69,6 +70,7 @@ def _work(connection: Connection, order: Order, tell: Any, bounds: list[Bounds])
     given = connection, wishes, order.threads
     threading.Thread(target=_listen, args=given, daemon=True).start()
     bounds.append(Bounds(order))
+    train = ensembles.train if order.spec.preset else training.train
     train(order, tell, wishes)
 
 

@@ -190,7 +190,7 @@ def _speed(samples_per_second: float, threads: int) -> dict[str, str]:
 #: Keys of a model's evaluation that are no measures of the page's: it shows the root of the mean
 #: squared error, which models of older versions have, too.
 _NOT_MEASURES = (
-    "rows", "count", "problem", "confusion", "residuals", "calibration", "importance",
+    "rows", "count", "problem", "confusion", "residuals", "calibration", "importance", "members",
     "root_mean_squared_error",
 )  # fmt: skip
 #: The frame of the picture of residuals: left, right, bottom, top.

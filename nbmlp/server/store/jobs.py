@@ -179,7 +179,7 @@ class JobStore:
                 data_sha256=data.sha256, spec=spec.model_dump(mode="json"), priority=spec.priority,
                 threads=threads, state=JobState.QUEUED, wish="", message="", error="",
                 error_kind="", created=time.time(), used_seconds=0.0, epoch=0,
-                epochs=spec.model.epochs, attempt=0, setbacks=0, fence=0, last_seq=0,
+                epochs=spec.planned_epochs, attempt=0, setbacks=0, fence=0, last_seq=0,
                 score_name="", stop_reason="", owner=owner,
             ))  # fmt: skip
             tell(connection, job_id, EventKind.STATE, {"state": "queued", "message": ""})
