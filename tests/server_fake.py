@@ -42,6 +42,9 @@ from nbmlp.server.ports import (
     QueueFullError,
     Token,
 )
+from nbmlp.tabular import files
+from nbmlp.tabular.loading import load_plain
+from nbmlp.tabular.model import TabularModel
 
 _COUNT = itertools.count(1)
 _WAITING = frozenset({JobState.QUEUED, JobState.INTERRUPTED})
@@ -323,18 +326,22 @@ class FakeService:
     # -- models
 
     def add_model(
-        self, mlp: MLP, inputs: Sequence[tuple[str, str]], job: Job | None = None
+        self, mlp: MLP | TabularModel, inputs: Sequence[tuple[str, str]], job: Job | None = None
     ) -> Model:
         """A model that is there, of a job or of one that is gone."""
         name = new_id()
-        mlp.save(self.folder / f"{name}.safetensors")
+        if isinstance(mlp, TabularModel):
+            files.save(mlp, self.folder / f"{name}.safetensors")
+            plan, task = mlp.plans[0], mlp.targets.task
+        else:
+            mlp.save(self.folder / f"{name}.safetensors")
+            plan, task = mlp.column_plan, mlp.coding.task
         size = (self.folder / f"{name}.safetensors").stat().st_size
-        plan = mlp.column_plan
         known = {} if plan is None else {c.name: c.categories for c in plan.categories}
         labels = () if mlp.classes is None else tuple(map(str, mlp.classes))
         made = Model(
             name, job.name if job else "a model", job.id if job else new_id(),
-            job.dataset_id if job else new_id(), time.time(), size, "0" * 64, mlp.coding.task,
+            job.dataset_id if job else new_id(), time.time(), size, "0" * 64, task,
             tuple(inputs), ("y",), labels, {"rows": "training", "loss": 0.5}, "5-50-1",
             job.owner if job else "", known,
         )  # fmt: skip
@@ -353,9 +360,9 @@ class FakeService:
             raise NotFoundError(f"the file of model {model_id} is gone.")
         return path
 
-    def load_model(self, model_id: str) -> MLP:
+    def load_model(self, model_id: str) -> MLP | TabularModel:
         self.loads += 1
-        return MLP.load(self.model_path(model_id), threads=1)
+        return load_plain(self.model_path(model_id), threads=1)
 
     def delete_model(self, model_id: str) -> None:
         self.get_model(model_id)

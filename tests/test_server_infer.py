@@ -21,6 +21,8 @@ from nbmlp import MLP, Client, ServerError
 from nbmlp.data import Table
 from nbmlp.server.http.serving import Kept
 from nbmlp.server.settings import ServerSettings
+from nbmlp.tabular.fitting import Options
+from nbmlp.tabular.model import TabularModel
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 5)).astype(np.float32)
@@ -112,6 +114,37 @@ def test_raw_rows_of_a_table(http: httpx.Client, towns: tuple[str, MLP]) -> None
     assert found[0]["data"] == mlp.predict(rows).tolist()
     assert found[1]["shape"] == [3, 3]
     assert np.allclose(found[1]["data"], mlp.predict_proba(rows).ravel(), atol=1e-7)
+
+
+@pytest.mark.parametrize("task", ["classes", "regression"])
+def test_rows_of_a_table_through_an_ensemble(http: httpx.Client, server: Live, task: str) -> None:
+    """One request after the other and many at once: each has the answer that it has alone."""
+    y = CITIES if task == "classes" else TABLE["age"] + 3.0 * (CITIES == "Rome")
+    options = Options(preset="fast", n_members=2, epochs=2, jobs=1)
+    model, _ = TabularModel.fit(TABLE, y, task, options)
+    name = server.service.add_model(model, [("age", "number"), ("city", "text")]).id
+    ages, cities = [40.0, np.nan, 31.5], ["Rome", "Paris", None]
+    rows = Table({"age": np.array(ages), "city": np.array(cities, object)})
+    given = (
+        tensor(cities, [3], "BYTES", "city"), tensor([40, None, 31.5], [3], "FP64", "age"),
+    )  # fmt: skip
+
+    def answer(_: int) -> Any:
+        return ask(http, name, *given).json()
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(answer, range(8))
+    assert all(other == first for other in others)
+    assert "city 'Paris'" in first["parameters"]["unknown"]
+    assert first["outputs"][0]["shape"] == [3]
+    predicted = model.predict(rows)
+    if task == "classes":
+        assert first["outputs"][0]["data"] == predicted.tolist()
+        proba = model.predict_proba(rows).ravel()
+        assert np.allclose(first["outputs"][1]["data"], proba, atol=1e-7)
+    else:
+        assert np.allclose(first["outputs"][0]["data"], predicted, rtol=1e-6)
+    assert "the data lack 'age'" in ask(http, name, given[0]).json()["error"]
 
 
 def test_only_the_outputs_that_are_wanted(http: httpx.Client, towns: tuple[str, MLP]) -> None:

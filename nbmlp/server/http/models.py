@@ -90,7 +90,7 @@ def router(context: Context, kept: Kept) -> APIRouter:
         },
     )  # fmt: skip
     def file(model_id: Identifier) -> FileResponse:
-        """The model as a safetensors file; ``nbmlp.MLP.load`` reads it."""
+        """The model as a safetensors file; ``nbmlp.load`` reads it."""
         name = file_name(service.get_model(model_id).name, ".safetensors")
         path = service.model_path(model_id)
         return FileResponse(path, media_type="application/octet-stream", filename=name)

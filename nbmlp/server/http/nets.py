@@ -20,30 +20,35 @@ Array = NDArray[Any]
 
 
 class Served(Protocol):
-    """What a served model asks of its nets; rows of many requests go through them together.
+    """What a served model asks of its nets; rows of many requests go through them together."""
 
-    Attributes
-    ----------
-    plan : ColumnPlan or None
-        None for a net that takes its inputs as they are.
-    classes : ndarray or None
-    vector : bool
-        Predictions are one number a row, without an axis of its own.
-    probable : bool
-        There are probabilities.
-    width, n_outputs : int
-        Values that :meth:`inputs` makes of a row, and outputs.
-    cost : int
-        Multiply-adds of a row.
-    """
+    @property
+    def plan(self) -> ColumnPlan | None:
+        """None for a net that takes its inputs as they are."""
 
-    plan: ColumnPlan | None
-    classes: Array | None
-    vector: bool
-    probable: bool
-    width: int
-    n_outputs: int
-    cost: int
+    @property
+    def classes(self) -> Array | None:
+        """In the order of the probabilities."""
+
+    @property
+    def vector(self) -> bool:
+        """Predictions are one number a row, without an axis of its own."""
+
+    @property
+    def probable(self) -> bool:
+        """There are probabilities."""
+
+    @property
+    def width(self) -> int:
+        """Values that :meth:`inputs` makes of a row."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of a row."""
+
+    @property
+    def cost(self) -> int:
+        """Multiply-adds of a row."""
 
     def inputs(self, X: Any) -> Array:
         """Rows made ready (rows, width); raises DataError."""

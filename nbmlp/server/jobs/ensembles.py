@@ -191,9 +191,7 @@ def _options(order: Order) -> Options:
     )  # fmt: skip
 
 
-def _fit(
-    given: Given, order: Order, send: Send, wishes: Wishes
-) -> tuple[TabularModel, Trained]:
+def _fit(given: Given, order: Order, send: Send, wishes: Wishes) -> tuple[TabularModel, Trained]:
     """From the newest checkpoint that can be gone on from; others are removed."""
     task = order.spec.model.task
     task = infer_task(given.y) if task == "auto" else task
