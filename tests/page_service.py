@@ -139,7 +139,11 @@ def made_up_models() -> list[Model]:
         model, id=ulid(2), name="iris, large", job_id=ulid(13), task="regression", classes=(),
         targets=("sepal length",), inputs=inputs[1:],
         evaluation={"rows": "test", "count": 150, "loss": 0.2, "mean_squared_error": 2.596e9,
-                    "mean_absolute_error": 38_204.61, "r2": 0.91237, "residuals": pairs},
+                    "mean_absolute_error": 38_204.61, "r2": 0.91237, "residuals": pairs,
+                    "members": {"score": "rmse", "total": 2, "nets": [
+                        {"settings": {"hidden": [256, 128], "batch_size": 32, "note": HOSTILE},
+                         "score": 17.98, "weight": 0.75},
+                        {"settings": {"hidden": [64]}, "score": None, "weight": 0.0}]}},
     )  # fmt: skip
     return [number, model]
 

@@ -316,6 +316,16 @@ class TestForm:
         assert offered.count("f1") == 2  # to watch, and to tune the threshold for
         assert offered.count("roc_auc") == 1
 
+    def test_a_job_of_an_ensemble(self, client: Any, changing: Any) -> None:
+        spec = JobSpec(dataset_id=ulid(1), preset="best", n_members=7)
+        change(changing, 14, spec=spec)
+        page = read(client, f"/datasets/{ulid(1)}?like={ulid(14)}")
+        assert "best" in [a["value"] for a in page.find("option") if "selected" in a]
+        assert page.find("input", name="n_members", value="7")
+        text = read(client, "/jobs").text
+        assert "ensemble · best · 7 members" in text
+        assert "hidden" not in forms.flat(spec, brief=True)
+
     def test_target_guess(self, client: Any) -> None:
         page = read(client, f"/datasets/{ulid(1)}")
         chosen = [a["value"] for a in page.find("option") if "selected" in a]
@@ -374,6 +384,16 @@ class TestModel:
         assert "accuracy lost when a column is shuffled" in page.text
         assert HOSTILE in page.text  # as text, not as markup
         assert "What it rests on" not in read(client, f"/models/{ulid(2)}").text
+
+    def test_nets_of_an_ensemble(self, client: Any) -> None:
+        text = read(client, f"/models/{ulid(2)}").text
+        told = re.sub(r"\s+", " ", text.split("Its nets")[1])
+        assert "Settingsrmse" in told.replace(" ", "").replace("Share", "")
+        assert "hidden 256, 128 · batch size 32 · note " in told
+        assert HOSTILE in text  # as text, not as markup
+        assert "75.0%" in told
+        assert "17.98" in told
+        assert "Its nets" not in read(client, f"/models/{ulid(1)}").text
 
     def test_example(self, client: Any) -> None:
         page = read(client, f"/models/{ulid(1)}")

@@ -27,6 +27,7 @@ _BEGIN = {
 #: Settings that have a field; all others travel along with a job that is trained again.
 SHOWN = (
     "target", "name", "validation", "test", "threads", "priority", "early_stopping.patience",
+    "preset", "n_members", "time_limit",
     *(f"model.{name}" for name in (
         "task", "hidden", "epochs", "batch_size", "optimizer", "learning_rate", "activation",
         "dropout", "l2", "schedule", "seed", "standardise", "column_kinds", "eval_metric",
@@ -61,7 +62,15 @@ def flat(spec: JobSpec, brief: bool = False) -> dict[str, Any]:
     if not brief:
         return values
     given = _given(spec)
-    return {n: v for n, v in values.items() if n in _ALWAYS or n in given}
+    always = _ALWAYS if spec.preset is None else ("target", "test", "model.seed")
+    return {n: v for n, v in values.items() if n in always or n in given}
+
+
+#: What a form may train.
+_PRESETS = {
+    "": "one net, with the settings below", "fast": "fast: one good net",
+    "default": "default: an ensemble", "best": "best: a large ensemble",
+}  # fmt: skip
 
 
 def _choices(names: Iterable[str], value: Any) -> Choices:
@@ -143,6 +152,11 @@ class Form:
         """Whether all columns are to be scaled: a word for yes and no, none if it is left open."""
         value = self._values.get("model.standardise")
         return "" if value is None else str(value).lower()
+
+    @property
+    def presets(self) -> Choices:
+        """One net, or an ensemble."""
+        return list(_PRESETS.items())
 
     @property
     def offers_kinds(self) -> bool:

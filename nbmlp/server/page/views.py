@@ -124,8 +124,11 @@ class JobView:
 
     @property
     def summary(self) -> str:
-        """The net in a few words."""
-        model = self.job.spec.model
+        """The net, or the ensemble, in a few words."""
+        spec, model = self.job.spec, self.job.spec.model
+        if spec.preset is not None:
+            members = f" · {spec.n_members} members" if spec.n_members else ""
+            return f"ensemble · {spec.preset}{members}"
         return f"{setting(model.hidden)} · {model.optimizer} · batch {setting(model.batch_size)}"
 
     @property
@@ -289,6 +292,24 @@ class ModelView:
             (name, round(max(mean, 0.0) / most, 3) if most > 0 else 0.0, amount(mean))
             for name, mean, _ in columns
         ]
+
+    @property
+    def members(self) -> list[tuple[str, str, str]]:
+        """Nets of an ensemble: settings in words, score, share of the average; empty for one."""
+        told = self.model.evaluation.get("members") or {}
+        return [
+            (
+                " · ".join(f"{words.words(n)} {setting(v)}" for n, v in net["settings"].items()),
+                amount(net["score"]) if isinstance(net["score"], int | float) else "",
+                f"{net['weight']:.1%}" if net["weight"] else "",
+            )
+            for net in told.get("nets") or ()
+        ]
+
+    @property
+    def members_score(self) -> str:
+        """By which they were compared."""
+        return str((self.model.evaluation.get("members") or {}).get("score", ""))
 
     @property
     def importance_of(self) -> str:

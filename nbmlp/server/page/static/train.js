@@ -31,6 +31,19 @@ function job() {
   const chosen = [...form.elements].filter((f) => f.dataset.column !== undefined && f.value);
   const kinds = chosen.filter((f) => f.dataset.column !== body.target).map((f) => [f.dataset.column, f.value]);
   if (kinds.length) put(body, "model.column_kinds", Object.fromEntries(kinds));
+  return ofOneKind(body);
+}
+
+/** Without what is said of one net beside a preset, and of an ensemble beside one net. */
+const ofEnsembles = ["task", "class_weight", "column_kinds", "eval_metric", "seed"];
+function ofOneKind(body) {
+  if (!body.preset) {
+    delete body.n_members;
+    delete body.time_limit;
+    return body;
+  }
+  delete body.early_stopping;
+  for (const name of Object.keys(body.model ?? {})) if (!ofEnsembles.includes(name)) delete body.model[name];
   return body;
 }
 
