@@ -197,7 +197,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     read = MLP.load(tmp_path / "m.safetensors")
     assert read.get_params()["class_weight"] == {"0": 2.0, "1": 0.5}
     capsys.readouterr()
-    for text, words in (("balancd", "did you mean"), ("0=2,7", "'7' has no weight: write LABEL="),
+    for text, words in (("balancd", "did you mean"), ("0=2,7", "'7' has no number: write LABEL="),
                         ("9=1", "names '9', which is no label of y: 0, 1, 2")):  # fmt: skip
         assert run([*call, "--epochs", "1", "--class-weight", text]) == 2
         assert words in capsys.readouterr().err

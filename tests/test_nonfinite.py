@@ -79,6 +79,7 @@ class TestInputs:
             model.fit(X, y)
         np.testing.assert_array_equal(model.get_flat(), MLP(5).build(X, y).get_flat())
 
+    @pytest.mark.filterwarnings("ignore:X has .* beyond anything else:nbmlp.TrainingWarning")
     def test_too_large_for_the_net(self):
         X, y = children.rows(100, kind="float64")
         X[8, 3] = 1e50

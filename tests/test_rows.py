@@ -498,6 +498,7 @@ def test_a_job_names_rows_of_the_file_in_error_and_diagnosis(tmp_path: Path) -> 
     assert found["where"]["names"] == ["'x2'"]
 
 
+@pytest.mark.filterwarnings("ignore:X has .* beyond anything else:nbmlp.TrainingWarning")
 def test_requests_for_predictions(tmp_path: Path) -> None:
     X, _ = labelled()
     mlp = MLP(4, epochs=1, threads=1).fit(X, X[:, 0])

@@ -255,9 +255,9 @@ def test_rows_of_many_requests_share_a_pass(tmp_path: Any) -> None:
 
     async def run() -> list[Any]:
         served = await Kept(service, 1).get(name)
-        predictor = served._batcher._predictor
-        outputs = predictor.outputs
-        predictor.outputs = lambda rows: passes.append(len(rows)) or outputs(rows)
+        net = served._batcher._net
+        outputs = net.outputs
+        net.outputs = lambda rows: passes.append(len(rows)) or outputs(rows)
         return await asyncio.gather(*(served.predict(X[i : i + 2]) for i in range(0, 100, 2)))
 
     found = asyncio.run(run())

@@ -157,7 +157,7 @@ def _limits() -> dict[str, Settings]:
 def _plans() -> dict[str, Settings]:
     schedules = (
         "constant", "inverse_scaling", "inverse_scaling(0.3)", "step(1, gamma=0.5)", "exponential",
-        "exponential(0.7)", "cosine", "cosine(0.1)", "coslog", "one_cycle",
+        "exponential(0.7)", "cosine", "cosine(0.1)", "coslog", "flat_cos", "one_cycle",
         "one_cycle(rise=0.5, start=10, end=100)", "on_plateau(0.5, patience=1, threshold=0.3)",
     )  # fmt: skip
     found: dict[str, Settings] = {

@@ -98,6 +98,8 @@ class Columns:
         self._table = as_table(data)
         self._named = self._table is not None or bool(names)
         if self._table is None:
+            if hasattr(data, "__array__"):  # made an array of once: it may be long work
+                data = np.asarray(data)
             self._table = _mixed(data, names or fitted)
         if self._table is not None:
             self.names = self._table.names
