@@ -105,7 +105,10 @@ def test_text_becomes_a_value(name: str, text: object, value: object) -> None:
     assert pick(TRAIN, {}, {name: text}) == {name: value}
 
 
-def test_help_names_every_command_and_option(nbmlp: Call) -> None:
+def test_help_names_every_command_and_option(
+    nbmlp: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # in narrow terminals long names are cut off
     done = nbmlp()
     assert done.code == 0
     for command in ("train", "predict", "evaluate", "info", "check-gradients"):
@@ -113,7 +116,7 @@ def test_help_names_every_command_and_option(nbmlp: Call) -> None:
         assert nbmlp(command, "--help").code == 0
     text = nbmlp("train", "--help").out
     for option in TRAIN:
-        assert option.flag[:15] in text  # long ones are cut off
+        assert option.flag in text
 
 
 def test_version(nbmlp: Call) -> None:

@@ -297,3 +297,10 @@ def test_any_score_of_numbers_compares_nets(metric: str) -> None:
 def test_columns_are_worth_something() -> None:
     model = TabularRegressor(**SMALL).fit(X, Y)
     assert set(model.importance(X, Y).order[:2]) == {0, 1}
+
+
+def test_whole_numbers_are_the_same_labels_with_and_without_a_point() -> None:
+    labels = (Y > 0).astype(int)
+    model = TabularClassifier(**SMALL).fit(X, labels, X_val=X[:50], y_val=labels[:50].astype(float))
+    assert model.model_.targets.known(labels[:5].astype(float)).all()
+    assert not model.model_.targets.known([2.0]).any()

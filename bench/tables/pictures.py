@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.tables.peers import CONTESTANTS, OURS
 from bench.tables.ranks import average_ranks, critical_difference, groups, told
-from bench.tables.report import Comparison, Results, normalised
+from bench.tables.report import SECONDS, Comparison, Results, normalised
 
 __all__ = ["draw_difference", "draw_pareto"]
 
@@ -70,12 +70,13 @@ def labels(panel: Any, names: Sequence[str], ranks: Sequence[float], top: float)
         panel.text(end, y, f" {text} ", ha="right" if left else "left", va="center", **style)
 
 
-def draw_pareto(results: Results, names: Sequence[str], path: Path, clock: str = "fit") -> None:
-    """Mean normalised error against the seconds of all fits; a line joins the best for the time."""
+def draw_pareto(results: Results, names: Sequence[str], path: Path) -> None:
+    """Mean normalised error against the seconds of all fits that count, see `Results.seconds`; a
+    line joins the best for the time."""
     from matplotlib.figure import Figure
 
     shares = normalised(results.compared(names))
-    times = results.compared(names, clock)
+    times = results.compared(names, results.seconds)
     seconds = {name: sum(values[name] for values in times.values()) for name in names}
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     panel = figure.subplots()
@@ -87,8 +88,8 @@ def draw_pareto(results: Results, names: Sequence[str], path: Path, clock: str =
                       marker="o" if name.startswith(OURS) else "s")  # fmt: skip
         panel.annotate(f" {name}", (seconds[name], shares[name]), xytext=(4, 4),
                        textcoords="offset points", fontsize="small", **style)  # fmt: skip
-    kind = "clock" if clock == "fit" else "all processors"
-    panel.set(xscale="log", xlabel=f"seconds of the fits on {len(times)} tables ({kind})",
+    kind = SECONDS[results.seconds]
+    panel.set(xscale="log", xlabel=f"seconds {kind} for the fits on {len(times)} tables",
               ylabel="mean normalised error (0: the best on every table)")  # fmt: skip
     panel.set_xlim(min(seconds.values()) / 2, max(seconds.values()) * 4)
     panel.set_ylim(0, 1.05)

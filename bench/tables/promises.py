@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.tables.data import READERS
 from bench.tables.report import (
+    SECONDS,
     Comparison,
     Results,
     geometric_ratio,
@@ -25,7 +26,6 @@ LONG = ("cpu.act", "elevators", "adult", "california")
 FAST, DEFAULT, BEST = "nbmlp-fast", "nbmlp-default", "nbmlp-best"
 TREES = ("lightgbm", "catboost")
 TUNED = ("lightgbm-tuned", "catboost-tuned")
-SECONDS = {"fit": "of the clock", "fit_cpu": "of all processors"}
 
 
 @dataclass(frozen=True)
@@ -184,14 +184,15 @@ def sick(results: Results, most: float = 1.5) -> Verdict:
 
 def verdict(promise: Promise, results: Results) -> Verdict:
     """Judge it on the cells that there are, if none is missing."""
-    found = results.compared(promise.names, promise.field, promise.tables)
+    timed = promise.field == "fit"
+    field = results.seconds if timed else promise.field
+    found = results.compared(promise.names, field, promise.tables)
     missing = [table for table in promise.tables if table not in found]
     if missing:
         return Verdict(promise.text, None, f"no common cells on {', '.join(missing)}")
     kept, figures = promise.judge(found)
-    if promise.field == "fit":
-        other = promise.judge(results.compared(promise.names, "fit_cpu", promise.tables))[1]
-        figures += f" (by the seconds of all processors: {other})"
+    if timed:
+        figures += f" (seconds {SECONDS[field]})"
     return Verdict(promise.text, kept, f"{figures}, {seeds_of(promise, results)}")
 
 

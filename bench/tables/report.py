@@ -26,6 +26,9 @@ SHOWN = {
     "mebibytes": ("Memory of the process at most, MiB", "{:.0f}"),
 }
 
+#: What seconds of a field are.
+SECONDS = {"fit": "of the clock", "fit_cpu": "of all processors"}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -123,6 +126,17 @@ class Results:
                 found[table] = {n: row.values[field] for n, row in rows.items() if row}
         return found
 
+    @property
+    def others(self) -> list[float]:
+        """Cores that other processes used during each fit, as far as that is known."""
+        cells = (outcome for cells in self.cells.values() for outcome in cells.values())
+        return [outcome.others for outcome in cells if outcome.others is not None]
+
+    @property
+    def seconds(self) -> str:
+        """Field of the seconds that count: the clock's, if the machine was quiet all the time."""
+        return "fit_cpu" if any(value > QUIET for value in self.others) else "fit"
+
     def complete(self) -> list[str]:
         """Contestants that have cells on every table."""
         return [n for n in self.contestants if all((t, n) in self.cells for t in self.tables)]
@@ -208,8 +222,7 @@ def overview(results: Results) -> str:
 
 def quiet_told(results: Results) -> str:
     """How much others did during the fits; nothing where no cell knows."""
-    cells = (outcome for cells in results.cells.values() for outcome in cells.values())
-    others = [outcome.others for outcome in cells if outcome.others is not None]
+    others = results.others
     if not others:
         return ""
     told = (

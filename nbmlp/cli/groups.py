@@ -190,6 +190,10 @@ class Outputs:
     json: bool = False
     quiet: bool = False
 
+    def __post_init__(self) -> None:
+        if self.resume and self.checkpoint is None:
+            raise SpecError("--resume needs --checkpoint, the file to go on from.")
+
 
 Group = TypeVar("Group", Source, Parts, Learning, Outputs, Ensemble, Scanning, Diagnosing)
 

@@ -54,8 +54,6 @@ def train(values: dict[str, Any], config: str | None) -> int:
     parts, learning = take(Parts, values), take(Learning, values)
     outputs = take(Outputs, values)
     options = _options(ensemble, parts, learning, outputs, values)
-    if outputs.resume and outputs.checkpoint is None:
-        raise SpecError("--resume needs --checkpoint, the file to go on from.")
     written = {name: getattr(outputs, name) for name in ("out", "log", "checkpoint")}
     files.check_outputs(written, (source.data, parts.test, config))
     reader = MLP(task=values.get("task", "auto"), seed=options.seed)

@@ -91,8 +91,6 @@ def train(values: dict[str, Any], config: str | None) -> int:
     outputs, model = task.outputs, task.model
     if "ties" in values and task.learning.early_stopping is None:
         raise SpecError("--ties needs --early-stopping, which goes back to the best epoch.")
-    if outputs.resume and outputs.checkpoint is None:
-        raise SpecError("--resume needs --checkpoint, the file to go on from.")
     written = {n: getattr(outputs, n) for n in ("out", "plot", "log", "checkpoint", "replay")}
     files.check_outputs(written, (task.source.data, task.parts.test, config))
     callbacks = _callbacks(task.learning, outputs)

@@ -146,7 +146,7 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
     Parameters
     ----------
     preset : {"fast", "default", "best"}
-        One net on all cores; some two dozen nets, one a core; as many as the time allows.
+        One net on all cores; some dozens of nets, one a core; four times as many, for longer.
     n_members : int, optional
         Nets to train, instead of the preset's.
     time_limit : float, optional

@@ -33,6 +33,9 @@ from nbmlp.train.interrupt import Interrupted
 
 __all__ = ["NOTHING", "Extras", "Options", "Trained", "train"]
 
+#: Bytes of nets that are told before they are trained.
+_LARGE = 2e9
+
 
 @dataclass(frozen=True)
 class Options:
@@ -226,10 +229,6 @@ def train(
     return found
 
 
-#: Bytes of nets that are told before they are trained.
-_LARGE = 2e9
-
-
 def needed_bytes(trainees: Sequence[Trainee], folds: Sequence[Fold], preset: Preset) -> int:
     """Bytes that nets take at most: those of a wave at rest, of all the best epoch."""
     held = sum(len(f.truth) for f in folds) // len(folds)
@@ -276,11 +275,10 @@ def _folds(
         _warn_of_unknown(targets, held)
         return [fold_of(sample, held, targets, plans, options.class_weight)]
     n = len(sample)
-    folds = options.n_folds or (preset.folds if n < preset.folds_below else 1)
     strata = targets.encode(sample.y, n).ravel() if targets.task == "classes" else None
     fraction = preset.validation_fraction
     divisions = divide(
-        n, folds, fraction, options.seed, strata, sample.groups, options.time_ordered
+        n, options.n_folds or 1, fraction, options.seed, strata, sample.groups, options.time_ordered
     )  # fmt: skip
     matrices = tuple(plan.transform(sample.X) for plan in plans)
     return [
@@ -322,9 +320,7 @@ def _members(
             {**own, "epochs": preset.epochs, "seed": seed, "batch_size": batch}
         )
         spec = targets.specify(settings, plans[plan])
-        made.append(
-            Trainee(member, k, plan, spec, settings.train, preset.patience, preset.last_of_tied)
-        )
+        made.append(Trainee(member, k, plan, spec, settings.train, preset.patience))
     return made
 
 

@@ -172,11 +172,10 @@ def measure_of(wanted: str | None, targets: Targets) -> Measure:
     """
     if wanted is None:
         return MEASURES["rmse" if targets.task == "regression" else "log_loss"]
-    if (known := MEASURES.get(wanted)) is None:
+    if (found := MEASURES.get(wanted)) is None:
         if str(wanted).partition("(")[0].strip() not in spellings(SCORES):
             raise unknown_name("eval_metric", wanted, {*MEASURES, *spellings(SCORES)})
-        known = _of_score(read_score(wanted))
-    found = known
+        found = _of_score(read_score(wanted))
     if targets.task not in found.tasks:
         what = "numbers" if targets.task == "regression" else "classes"
         raise SpecError(f"eval_metric={wanted!r} does not go with {what}.")

@@ -15,7 +15,6 @@ from nbmlp.data.columns import Told
 from nbmlp.errors import DataError, NotFittedError, SpecError
 from nbmlp.importance import Importance, permutation_importance
 from nbmlp.io.metadata import decode, encode
-from nbmlp.metrics import accuracy
 from nbmlp.plots import evaluation
 from nbmlp.predict import Predictor, Rows
 from nbmlp.tabular.fitting import NOTHING, Extras, Options, Trained, train
@@ -204,18 +203,7 @@ class TabularModel:
     ) -> dict[str, float]:
         """Loss (log loss, or the mean squared error) and scores on data; see :class:`MLP`."""
         names = [metrics] if isinstance(metrics, str) else metrics
-        y, coding, outputs = np.asarray(y), self.targets.coding, self.outputs(X)
-        if coding is None:
-            if names is not None:
-                raise SpecError("several labels a row have error and accuracy: name no others.")
-            wrong = (self.targets.decode(outputs) != y).any(axis=1)
-            error = accuracy(wrong, np.ones(len(wrong), np.bool_), sample_weight)
-            return {"error": error, "accuracy": 1.0 - error}
-        outputs, kind = self.targets.clipped(outputs), self.targets.output
-        base = ["mean_squared_error" if coding.labels is None else "log_loss"]
-        loss = coding.evaluate(y, outputs, kind, sample_weight, base)
-        found = coding.evaluate(y, outputs, kind, sample_weight, names)
-        return {"loss": loss[base[0]], **found}
+        return self.targets.evaluate(np.asarray(y), self.outputs(X), sample_weight, names)
 
     def plot_evaluation(
         self,

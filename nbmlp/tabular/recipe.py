@@ -28,34 +28,27 @@ class Preset:
         Most epochs of a net.
     patience : int
         Epochs in a row without a better score on the held-out rows after which a net ends.
+    plans : tuple of dict
+        Settings of :meth:`nbmlp.ColumnPlan.fit`, one for each way that columns are prepared;
+        ``"plan"`` of what is drawn says which of them a net reads.
     rungs : tuple of (float, float)
         After such a share of the epochs the worst share of a wave's nets ends.
     wave : int
         Nets that are compared at a rung; all if it is 0. One wave after the other is trained.
-    plans : tuple of dict
-        Settings of :meth:`nbmlp.ColumnPlan.fit`, one for each way that columns are prepared;
-        ``"plan"`` of what is drawn says which of them a net reads.
     rounds : int
         Nets that the ensemble is put together from, counted as often as they are chosen.
-    last_of_tied : bool
-        Of epochs with the same score the last one is kept.
     validation_fraction : float
         Share of the rows that are held out, where none are given.
-    folds, folds_below : int
-        So many folds instead, if there are fewer rows than that.
     """
 
-    n_members: int = 24
-    epochs: int = 256
-    patience: int = 16
+    n_members: int
+    epochs: int
+    patience: int
+    plans: tuple[dict[str, Any], ...]
     rungs: tuple[tuple[float, float], ...] = ()
     wave: int = 0
-    plans: tuple[dict[str, Any], ...] = ({},)
     rounds: int = 50
-    last_of_tied: bool = False
     validation_fraction: float = 0.2
-    folds: int = 5
-    folds_below: int = 0
 
     @property
     def rests(self) -> tuple[tuple[int, float], ...]:

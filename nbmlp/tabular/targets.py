@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from nbmlp.coding import TargetCoding
 from nbmlp.data import ColumnPlan
 from nbmlp.data.check import check_y
-from nbmlp.errors import DataError, Place, RowError
+from nbmlp.errors import DataError, Place, RowError, SpecError
+from nbmlp.metrics import accuracy
 from nbmlp.settings import Settings
 from nbmlp.spec import ModelSpec
 
@@ -104,6 +106,8 @@ class Targets:
         values = np.asarray(y)
         if self.classes is None:
             return np.ones(len(values), np.bool_)
+        if values.dtype.kind in "iuf" and self.classes.dtype.kind in "if":
+            return np.isin(values.reshape(len(values)), self.classes)  # 1.0 is 1
         text = {str(c) for c in self.classes.tolist()}
         cells = values.reshape(len(values)).tolist()
         return np.array([str(cell) in text for cell in cells], np.bool_)
@@ -137,6 +141,40 @@ class Targets:
             return outputs
         low, high = (scale.of(np.array(bounds)) for bounds in (self.low, self.high))
         return np.clip(outputs, low, high)
+
+    def evaluate(
+        self, y: ArrayLike, outputs: Floats, sample_weight: ArrayLike | None = None,
+        names: Iterable[str] | None = None,
+    ) -> dict[str, float]:  # fmt: skip
+        """Loss (log loss, or the mean squared error) and scores of outputs.
+
+        Parameters
+        ----------
+        y : array-like (rows,) or (rows, targets)
+            As users have it.
+        outputs : ndarray (rows, outputs)
+        sample_weight : array-like (rows,), optional
+        names : iterable of str, optional
+            Of scores; the usual ones by default.
+
+        Raises
+        ------
+        DataError
+            A label that did not occur in training.
+        SpecError
+            A score that does not go with such targets.
+        """
+        if self.coding is None:
+            if names is not None:
+                raise SpecError("several labels a row have error and accuracy: name no others.")
+            wrong = (self.decode(outputs) != np.asarray(y)).any(axis=1)
+            error = accuracy(wrong, np.ones(len(wrong), np.bool_), sample_weight)
+            return {"error": error, "accuracy": 1.0 - error}
+        clipped = self.clipped(outputs)
+        base = "mean_squared_error" if self.coding.labels is None else "log_loss"
+        loss = self.coding.evaluate(y, clipped, self.output, sample_weight, [base])
+        found = self.coding.evaluate(y, clipped, self.output, sample_weight, names)
+        return {"loss": loss[base], **found}
 
     def probabilities(self, outputs: Floats) -> Floats:
         """Of each class (rows, classes), or of each label (rows, labels)."""

@@ -92,7 +92,6 @@ class Trainee:
     spec, train : ModelSpec, TrainSpec
     patience : int
         See :class:`~nbmlp.tabular.recipe.Preset`.
-    last_of_tied : bool
     state : State or None
         None before the first epoch, and again after the last.
     history : History
@@ -115,7 +114,6 @@ class Trainee:
     spec: ModelSpec
     train: TrainSpec
     patience: int
-    last_of_tied: bool = False
     state: State | None = None
     history: History = field(default_factory=History)
     best: float = math.inf
@@ -196,7 +194,7 @@ class Trainee:
 
     def take(self, value: float, outputs: NDArray[Any], run: Run, epoch: int) -> None:
         """Compare an epoch with the best one so far. NaN never is."""
-        if value < self.best or (self.last_of_tied and value == self.best < math.inf):
+        if value < self.best:
             self.best, self.best_epoch, self.waited = value, epoch, 0
             self.weights, self.outputs = run.get_weights(), outputs
             return

@@ -271,10 +271,11 @@ def _evaluation(
         with test.names.telling():
             outputs = model.outputs(test.X)
     try:
-        measured = _measured(model, y, outputs)
+        measured = model.targets.evaluate(y, outputs)
     except DataError as error:  # for example a label that no training row has
         return {"rows": which, "count": len(y), "problem": str(error), **members}, ""
-    figures = {"rows": which, "count": len(y), **measured}
+    defined = {name: value for name, value in measured.items() if not math.isnan(value)}
+    figures = {"rows": which, "count": len(y), **defined}
     coding = model.targets.coding
     assert coding is not None
     said = verdict.remark(coding, y, figures)
@@ -288,16 +289,6 @@ def _held(found: Trained) -> NDArray[Any]:
     if classes is not None:
         return np.asarray(classes[np.asarray(codes).astype(np.int64).ravel()])
     return found.targets.decode(codes.reshape(found.outputs.shape))
-
-
-def _measured(model: TabularModel, y: Any, outputs: Floats) -> dict[str, float]:
-    coding, kind = model.targets.coding, model.targets.output
-    assert coding is not None
-    outputs = model.targets.clipped(outputs)
-    base = "mean_squared_error" if coding.labels is None else "log_loss"
-    loss = coding.evaluate(y, outputs, kind, None, [base])[base]
-    measures = coding.evaluate(y, outputs, kind)
-    return {"loss": loss} | {name: v for name, v in measures.items() if not math.isnan(v)}
 
 
 def _members(found: Trained) -> dict[str, Any]:
