@@ -272,9 +272,12 @@ class FakeService:
 
     def tell(self, job_id: str, kind: EventKind, data: Mapping[str, Any]) -> None:
         """An event."""
+        self._note(job_id, kind, data)
+        self.changed(job_id)
+
+    def _note(self, job_id: str, kind: EventKind, data: Mapping[str, Any]) -> None:
         log = self.log[job_id]
         log.append(JobEvent(len(log) + 1, job_id, time.time(), kind, data))
-        self.changed(job_id)
 
     def enter(self, job_id: str, state: JobState, message: str = "", **values: Any) -> Job:
         """A state; one that is terminal is the last."""
@@ -284,11 +287,11 @@ class FakeService:
             self.wishes.pop(job_id, None)
             self.saved[job_id] = []
             values = {"finished": time.time(), **values}
-        self.jobs[job_id] = replace(job, state=state, message=message, **values)
         told = {"state": state.value, "message": message}
         told |= {name: values[name] for name in ("error", "error_kind") if values.get(name)}
-        self.tell(job_id, EventKind.STATE, told)
-        return self.get_job(job_id)
+        self._note(job_id, EventKind.STATE, told)  # whoever sees the state finds its event
+        self.jobs[job_id] = replace(job, state=state, message=message, **values)
+        return self.changed(job_id)
 
     def begin(self, job_id: str) -> None:
         """A process compiles, then trains."""

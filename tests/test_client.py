@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -80,6 +81,26 @@ def test_an_orderly_restart_is_survived(what: str, tmp_path: Path, tries: list[i
         thread.join(60)
     client.close()
     assert found == ([1, 2, 3] if what == "stream" else ["succeeded"])
+
+
+def test_a_stream_cut_off_as_its_job_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that goes ends its streams in order; what they lacked is asked for again."""
+    service = FakeService(tmp_path)
+    job = service.submit(spec_for(add_table(service))).id
+    service.tell(job, EventKind.MESSAGE, {"text": "before"})
+    service.enter(job, JobState.SUCCEEDED)
+    with live(service, settings(tmp_path)) as server, Client(server.url, server.secret) as client:
+        plain, asked = client._connection.events, list[int]()
+
+        def cut(path: str, after: int) -> Iterator[Any]:
+            asked.append(after)
+            return itertools.islice(plain(path, after), 2 if after == 0 else None)
+
+        monkeypatch.setattr(client._connection, "events", cut)
+        assert [event["seq"] for event in client.stream(job)] == [1, 2, 3]
+        assert asked == [0, 2]
 
 
 def test_patience_has_an_end(tmp_path: Path) -> None:

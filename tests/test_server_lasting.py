@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -495,6 +496,49 @@ def test_a_stream_goes_on_after_an_error(
     told = asyncio.run(story())
     assert b'"queued"' in told
     assert end == "delete" or told.count(b'"state":"cancelled"') >= 2
+
+
+class Slow:
+    """A service that takes its time, now more, now less."""
+
+    def __init__(self, service: FakeService, seed: int) -> None:
+        self._service, self._random = service, random.Random(seed)
+
+    def __getattr__(self, name: str) -> Any:
+        def slow(*args: Any) -> Any:
+            time.sleep(self._random.choice((0.0, 0.0, 0.001, 0.003)))
+            found = getattr(self._service, name)(*args)
+            time.sleep(self._random.choice((0.0, 0.0, 0.001, 0.003)))
+            return found
+
+        return slow if name in ("get_job", "events") else getattr(self._service, name)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_readers_lose_nothing_while_events_pour_in(seed: int, tmp_path: Path) -> None:
+    """Two refreshes of a job at once told its end to readers that lacked its last events."""
+    service = FakeService(tmp_path)
+    job = service.add_job(a_job())
+
+    def write() -> None:
+        for epoch in range(60):
+            service.tell(job.id, EventKind.EPOCHS, {"rows": [{"epoch": epoch}]})
+            time.sleep(0.002 * (epoch % 7 == 0))
+        service.enter(job.id, JobState.SUCCEEDED)
+
+    async def read(following: feed.Feed) -> list[int]:
+        return streamed(b"".join([f async for f in following.follow(job.id, 0, 60.0)]).decode())
+
+    async def story() -> list[list[int]]:
+        following = feed.Feed(Slow(service, seed))  # type: ignore[arg-type]
+        following.open()
+        readers = [asyncio.create_task(read(following)) for _ in range(3)]
+        await asyncio.sleep(0.002 * (seed % 3))
+        async with asyncio.timeout(60):
+            await asyncio.to_thread(write)
+            return await asyncio.gather(*readers)
+
+    assert asyncio.run(story()) == [list(range(1, 63))] * 3
 
 
 def a_job() -> Job:

@@ -189,19 +189,22 @@ class Client:
             Number of the last event that is known.
         """
         path, patience = f"/v1/jobs/{_id(job)}/events", self._connection.patience()
+        ended = False
         while True:
             try:
                 for event in self._connection.events(path, after):
                     after = event["seq"]
                     patience.renew()
                     yield event
-                if self.job(job)["state"] in _ENDED:
+                if ended:
                     return
+                # A server that goes cuts streams off: what it did not tell is asked for once more.
+                ended = self.job(job)["state"] in _ENDED
             except ServerError as error:
                 patience.wait(error)
             else:  # the server ended the stream before the job: it goes, and will be back
                 patience.renew()
-                time.sleep(_OFTEN)
+                time.sleep(0.0 if ended else _OFTEN)
 
     def wait(self, job: JobInfo | str, timeout: float | None = None) -> JobInfo:
         """Until a job has ended.

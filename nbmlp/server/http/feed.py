@@ -69,7 +69,8 @@ class _Topic:
 
     def publish(self, job: Job, frames: list[_Frame]) -> None:
         before, self.job_frame = self.job_frame, _job_frame(job)
-        if self.job_frame == before and not frames:
+        # Whoever saw that nothing is kept has looked by itself, perhaps before this news.
+        if self.job_frame == before and not frames and self.recent:
             return
         self.ended = job.state in TERMINAL
         self.version += 1
@@ -157,25 +158,19 @@ class Feed:
             return
         topic.stale = True
         if not topic.busy:
+            topic.busy = True  # from now, not from when it begins: two at once lose events
             task = asyncio.get_running_loop().create_task(self._refresh(job_id, topic))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _refresh(self, job_id: str, topic: _Topic) -> None:
-        """Fetch what is new, again if something changed meanwhile."""
-        topic.busy = True
+        """Fetch what is new, again if something changed meanwhile; one at a time for a job."""
         try:
             while topic.stale:
                 topic.stale = False
-                last = topic.last
-                try:
-                    job, frames = await self._ask(self._fetch, job_id, last)
-                except (NotFoundError, _ClosedError):
-                    topic.end()
-                    return
-                # A reader filled in the first events while we did not look for any.
-                topic.stale |= last != topic.last
-                topic.publish(job, frames if last == topic.last else [])
+                topic.publish(*await self._ask(self._fetch, job_id, topic.last))
+        except (NotFoundError, _ClosedError):
+            topic.end()
         finally:
             topic.busy = False
 
