@@ -30,7 +30,7 @@ from server_jobs import (
     write_by_the_clock,
 )
 
-from nbmlp.data import Dataset, Given
+from nbmlp.data import Dataset, Given, Table
 from nbmlp.mlp import MLP
 from nbmlp.server.jobs.places import checkpoints_in
 from nbmlp.server.jobs.spec import JobSpec
@@ -512,6 +512,21 @@ def test_a_preset_trains_an_ensemble(service: LocalService, ensemble: Job) -> No
     loaded = service.load_model(model.id)
     assert loaded.notes["job"]["job"] == ensemble.id
     assert len(loaded.kept) == sum(net["weight"] > 0 for net in told["nets"])
+
+
+def test_an_ensemble_of_classes_has_a_threshold_of_its_own(service: LocalService) -> None:
+    table = make_table(200)
+    dear = np.where((table["price"] > 400) & (np.arange(200) % 3 == 0), "yes", "no")
+    houses = {"size": table["size"], "town": table["town"]}
+    model = {"seed": 3, "tune_threshold": "f1"}
+    data_id = add(service, Dataset(Table(houses | {"dear": dear})))
+    spec = of_many(data_id, target="dear", model=model)
+    job = finished(service, service.submit(spec).id)
+    assert job.state is JobState.SUCCEEDED, job.error
+    found = service.load_model(job.model_id)
+    assert found.threshold != 0.5
+    p = found.predict_proba(Table(houses))[:, 1]
+    assert np.array_equal(found.predict(Table(houses)) == "yes", p > found.threshold)
 
 
 def test_a_killed_worker_of_an_ensemble_ends_with_the_same_bits(

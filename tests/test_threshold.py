@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as peer
 
-from nbmlp import MLP, DataError, SpecError
+import nbmlp
+from nbmlp import MLP, DataError, SpecError, TabularClassifier
 from nbmlp.cli import run
 from nbmlp.metrics import best_threshold
 from nbmlp.names import SCORES
@@ -20,6 +21,10 @@ from tests import children
 
 FAST: dict[str, Any] = {"hidden": (9,), "epochs": 2, "batch_size": 25, "seed": 1}
 LEARN = "train --data t.csv --target -1 --hidden 9 --epochs 2 --out m --quiet --no-standardise"
+ENSEMBLE = (
+    "train --data t.csv --target -1 --preset default --members 2 --epochs 3 --threads 1 --out e"
+    " --quiet"
+)
 X, Y = children.rows(150)
 RARE = np.where((Y == 2) & (np.arange(150) % 3 == 0), "yes", "no")
 HELD: Any = (X[75:], RARE[75:])
@@ -100,6 +105,61 @@ def test_what_cannot_be_tuned_is_refused_before_training(change: Any, y: Any, sa
         MLP(tune_threshold="rmse")
 
 
+MANY: dict[str, Any] = {"n_members": 2, "epochs": 3, "random_state": 0, "n_jobs": 1}
+
+
+def many(**changes: Any) -> TabularClassifier:
+    return TabularClassifier(**{**MANY, **changes}).fit(X[:75], RARE[:75], None, *HELD)
+
+
+def test_an_ensemble_has_it_tuned_on_its_held_out_rows(tmp_path: Path) -> None:
+    made, plain = many(tune_threshold="f1"), many()
+    assert plain.threshold_ == 0.5
+    np.testing.assert_array_equal(made.predict_proba(X), plain.predict_proba(X))
+    p = plain.predict_proba(HELD[0])[:, 1]
+    f1 = SCORES["f1"].of_matrices
+    assert made.threshold_ == pytest.approx(best_threshold(HELD[1] == "yes", p, f1)) != 0.5
+    np.testing.assert_array_equal(made.predict(HELD[0]) == "yes", p > made.threshold_)
+    assert made.model_.evaluate(*HELD)["f1"] > plain.model_.evaluate(*HELD)["f1"]
+    made.save(tmp_path / "m")
+    loaded = nbmlp.load(tmp_path / "m")
+    assert loaded.threshold_ == made.threshold_
+    assert loaded.get_params()["tune_threshold"] == "f1"
+    np.testing.assert_array_equal(loaded.predict(X), made.predict(X))
+    assert plain.model_.tune_threshold(*HELD) == made.threshold_  # by hand
+    np.testing.assert_array_equal(plain.predict(X), made.predict(X))
+
+
+def test_weights_of_classes_do_not_move_an_ensembles_threshold_further() -> None:
+    made = many(tune_threshold="accuracy", class_weight="balanced")
+    p = made.predict_proba(HELD[0])[:, 1]
+    accuracy = SCORES["accuracy"].of_matrices
+    assert made.threshold_ == pytest.approx(best_threshold(HELD[1] == "yes", p, accuracy))
+    whole = TabularClassifier(**MANY, n_folds=3, tune_threshold="f1").fit(X, RARE)
+    assert 0 < whole.threshold_ < 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "y", "held", "said"),
+    [
+        ("f1", np.array(["a", "b", "c"])[Y % 3], None, "tuned for two classes with probabilities"),
+        ("f1", np.column_stack([Y > 1, Y > 2]).astype(int), None, "not for several labels a row"),
+        ("auc", RARE, None, "roc_auc reads probabilities, which no threshold changes"),
+        ("rmse", RARE, None, "root_mean_squared_error is a score of numbers"),
+        ("f1", RARE, (X[RARE == "no"], RARE[RARE == "no"]), "rows of both classes: these are all"),
+    ],
+)
+def test_what_an_ensemble_cannot_tune_is_refused_before_training(
+    metric: str, y: Any, held: Any, said: str
+) -> None:
+    def trains(*_: Any) -> None:
+        raise AssertionError("it trains")
+
+    made = TabularClassifier(**MANY, tune_threshold=metric, callbacks=trains)
+    with pytest.raises((DataError, SpecError), match=said):
+        made.fit(X, y, None, *(held or ()))
+
+
 def test_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,4 +175,11 @@ def test_the_command_line(
     assert run(["info", "m", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["threshold"] == MLP.load("m").threshold != 0.5
     assert run(["info", "m"]) == 0
+    assert "yes from a probability of" in " ".join(capsys.readouterr().out.split())
+    learn = ENSEMBLE.split()
+    assert run([*learn, "--tune-threshold", "f1"]) == 0
+    assert run(["info", "e", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["threshold"]
+    assert told == nbmlp.load("e").threshold_ != 0.5
+    assert run(["info", "e"]) == 0
     assert "yes from a probability of" in " ".join(capsys.readouterr().out.split())

@@ -44,6 +44,7 @@ __all__ = [
     "print_training",
     "progress",
     "results",
+    "told_threshold",
     "worded",
 ]
 
@@ -305,10 +306,7 @@ def _about(
     pairs = [("net", describe(model)), ("task", model.coding.task)]
     if labels is not None:
         pairs.append(("labels", _listed(labels)))
-        if model.threshold != 0.5:
-            pairs.append(
-                ("threshold", f"{labels[1]} from a probability of {model.threshold:.4g} on")
-            )
+        pairs += told_threshold(labels, model.threshold)
     if columns:
         pairs.append(("columns", _listed(columns)))
     if origin.source:
@@ -322,6 +320,13 @@ def _about(
         name, _, value = line.strip().partition(" ")
         pairs.append((name, value.strip()))
     return pairs
+
+
+def told_threshold(labels: Sequence[Any], threshold: float) -> list[tuple[str, str]]:
+    """From where on the second of two classes is answered, unless it is the usual 0.5."""
+    if threshold == 0.5:
+        return []
+    return [("threshold", f"{labels[1]} from a probability of {threshold:.4g} on")]
 
 
 def _setting(value: Any) -> str:

@@ -28,6 +28,7 @@ __all__ = ["print_info", "train"]
 _SHARED = {
     "class_weight": "class_weight", "column_kinds": "column_kinds", "epochs": "epochs",
     "eval_metric": "eval_metric", "seed": "seed", "threads": "jobs",
+    "tune_threshold": "tune_threshold",
 }  # fmt: skip
 
 
@@ -180,7 +181,8 @@ def print_info(model: TabularModel, path: str, as_json: bool) -> None:
         ]
         report.print_json(
             {
-                "path": path, "task": model.targets.task, "labels": labels, "nets": nets,
+                "path": path, "task": model.targets.task, "labels": labels,
+                "threshold": model.threshold, "nets": nets,
                 "inputs": [one.to_dict() for one in columns], "notes": model.notes,
             }
         )  # fmt: skip
@@ -196,6 +198,8 @@ def _about(model: TabularModel) -> list[tuple[str, str]]:
         ("nets", f"{len(model.kept)}, {sizes[0]:,} parameters in all"),
         ("task", "several labels a row" if model.targets.task == "labels" else model.targets.task),
     ]
+    if model.classes is not None:
+        pairs += report.told_threshold(model.classes.tolist(), model.threshold)
     for kept in model.kept:
         net = "-".join(map(str, kept.spec.layer_sizes))
         pairs.append((f"{kept.weight:.1%}", f"{net}, {', '.join(sorted({*kept.spec.activation}))}"))

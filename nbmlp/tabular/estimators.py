@@ -78,7 +78,8 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
             preset=self.preset, n_members=self.n_members, epochs=self.epochs,
             patience=self.patience, time_limit=self.time_limit, eval_metric=self.eval_metric,
             categorical_features=self.categorical_features, column_kinds=self.column_kinds,
-            class_weight=getattr(self, "class_weight", None), seed=seed_of(self.random_state),
+            class_weight=getattr(self, "class_weight", None),
+            tune_threshold=getattr(self, "tune_threshold", None), seed=seed_of(self.random_state),
             jobs=threads_of(self.n_jobs), validation_fraction=self.validation_fraction,
             n_folds=self.n_folds, time_ordered=self.time_ordered,
         )  # fmt: skip
@@ -162,6 +163,10 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
         ``embedded``.
     class_weight : dict or "balanced", optional
         What the rows of each class weigh, in training and where nets are compared.
+    tune_threshold : str, optional
+        Of two classes: the score, e.g. ``"f1"``, that the held-out rows are to have at its best,
+        once the ensemble is chosen, by choice of the probability beyond which the second class is
+        answered; 0.5 unless named.
     random_state : int, RandomState or None
     n_jobs : int, optional
         Cores to use, all by default. The result does not depend on it.
@@ -179,11 +184,13 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : ndarray
+    threshold_ : float
+        Probability of the second of two classes beyond which it is the answer.
     model_ : TabularModel
     members_ : list of dict
         What became of each net: settings, score, epochs, weight, why it ended.
     validation_score_ : float
-        `eval_metric` of the ensemble on the held-out rows.
+        `eval_metric` of the ensemble on the held-out rows, with a threshold of 0.5.
     stopped_by_ : str
         ``"time limit"`` or ``"interrupted"``, if either has cut the training.
     """
@@ -198,6 +205,7 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
         categorical_features: Any = "auto",
         column_kinds: Any = None,
         class_weight: Any = None,
+        tune_threshold: Any = None,
         random_state: Any = None,
         n_jobs: Any = None,
         callbacks: Any = None,
@@ -214,6 +222,7 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
         self.categorical_features = categorical_features
         self.column_kinds = column_kinds
         self.class_weight = class_weight
+        self.tune_threshold = tune_threshold
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.callbacks = callbacks
@@ -232,6 +241,12 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
         values = column_or_1d(y, warn=True)
         self.classes_ = np.unique(values)
         return "classes", values
+
+    @property
+    def threshold_(self) -> float:
+        """Probability of the second of two classes beyond which it is the answer."""
+        check_is_fitted(self)
+        return self.model_.threshold
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities (rows, classes), or of each label (rows, labels)."""

@@ -18,6 +18,7 @@ from nbmlp import tuning
 from nbmlp.checks import flag, number, whole
 from nbmlp.data import ColumnPlan
 from nbmlp.errors import NonFiniteError, TrainingWarning
+from nbmlp.names import read_score
 from nbmlp.settings import Settings
 from nbmlp.spec import ClassWeight
 from nbmlp.tabular.division import divide
@@ -50,6 +51,7 @@ class Options:
     categorical_features: Any = "auto"
     column_kinds: Mapping[str, str] | None = None
     class_weight: ClassWeight | None = None
+    tune_threshold: str | None = None
     seed: int = 0
     jobs: int | None = None
     validation_fraction: float | None = None
@@ -62,6 +64,7 @@ class Options:
         self._check("n_folds", lambda name, value: whole(name, value, 2))
         self._check("time_limit", partial(number, closed_low=False))
         self._check("validation_fraction", partial(number, high=1.0, closed_low=False))
+        self._check("tune_threshold", lambda name, value: read_score(value, True))
         flag("time_ordered", self.time_ordered)
 
     def _check(self, name: str, check: Callable[[str, object], object]) -> None:
@@ -194,6 +197,9 @@ def train(
     measure = measure_of(options.eval_metric, targets)
     plans = tuple(_plan(sample, options, each) for each in preset.plans)
     folds = _folds(sample, held, targets, plans, options, preset)
+    truth = joined([fold.truth for fold in folds])
+    # What can't be tuned in the end is refused before training.
+    _tuned(targets, options, truth, np.zeros((len(truth), targets.n_outputs)))
     n_rows = len(folds[0].train[0])
     settings = [
         draw(options.preset, options.seed, member, task, n_rows)
@@ -222,9 +228,10 @@ def train(
         raise KeyboardInterrupt
     if race.cut == PAUSED:
         raise Interrupted(PAUSED)
-    found = Trained(targets, plans, trainees, settings, measure, joined([f.truth for f in folds]))
+    found = Trained(targets, plans, trainees, settings, measure, truth)
     found.cut = race.cut
     _choose(found, preset, len(folds))
+    found.targets = _tuned(targets, options, truth, found.outputs)
     _tell(found, options)
     return found
 
@@ -339,6 +346,15 @@ def _choose(found: Trained, preset: Preset, n_folds: int) -> None:
     for own, weight in zip(whole, weights.tolist(), strict=True):
         if weight > 0:
             found.chosen += [(trainee, weight / n_folds) for trainee in own]
+
+
+def _tuned(
+    targets: Targets, options: Options, truth: Truth, outputs: NDArray[np.float64]
+) -> Targets:
+    """With the threshold that is best on the held-out rows, where one is asked for."""
+    if options.tune_threshold is None:
+        return targets
+    return targets.tuned(options.tune_threshold, outputs, truth.codes, truth.own_weights)
 
 
 def _tell(found: Trained, options: Options) -> None:

@@ -35,6 +35,9 @@ class Truth:
     codes : ndarray
         Classes (rows,), 0 and 1 (rows, labels), or scaled numbers (rows, targets) in float64.
     weights : ndarray (rows,) or None
+        By which nets are compared, weights of classes included.
+    own_weights : ndarray (rows,) or None
+        Without those of classes.
     missed : float
         Weight of further rows, of classes that no net can name: all of them are misses.
     """
@@ -42,6 +45,7 @@ class Truth:
     targets: Targets
     codes: NDArray[Any]
     weights: Floats | None = None
+    own_weights: Floats | None = None
     missed: float = 0.0
 
     def __len__(self) -> int:

@@ -97,6 +97,12 @@ class TabularModel:
         return self.targets.task != "regression"
 
     @property
+    def threshold(self) -> float:
+        """Probability of the second of two classes beyond which it is the answer."""
+        coding = self.targets.coding
+        return 0.5 if coding is None else coding.threshold
+
+    @property
     def columns(self) -> list[Told]:
         """What became of each column of the table, and why."""
         return self.plans[0].told()
@@ -221,6 +227,18 @@ class TabularModel:
             raise SpecError("there is no picture of several labels a row.")
         shown = coding.shown(np.asarray(y), outputs, self.targets.output, sample_weight)
         return evaluation(shown, names=names, title=title, path=path)
+
+    def tune_threshold(
+        self, X: Any, y: ArrayLike, metric: str = "f1", sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Choose from which probability on the second of two classes is answered.
+
+        See :meth:`nbmlp.MLP.tune_threshold`.
+        """
+        outputs = self.outputs(X)
+        codes = self.targets.encode(y, len(outputs))
+        self.targets = self.targets.tuned(metric, outputs, codes, sample_weight)
+        return self.threshold
 
     def importance(
         self,

@@ -127,7 +127,10 @@ def fold_of(
     return Fold(
         tuple(Rows(x, y, weights) for x, _ in pairs),
         tuple(Rows(x, y_held, held_weights) for _, x in pairs),
-        Truth(targets, targets.encode(held.y, len(held), "float64"), held_weights, missed),
+        Truth(
+            targets, targets.encode(held.y, len(held), "float64"), held_weights, held.weights,
+            missed,
+        ),
     )
 
 
@@ -144,11 +147,13 @@ def _times(
 
 def joined(truths: list[Truth]) -> Truth:
     """The truth of several folds, one after the other."""
-    first = truths[0]
-    weights = [t.weights for t in truths]
+    codes = np.concatenate([t.codes for t in truths])
     return Truth(
-        first.targets,
-        np.concatenate([t.codes for t in truths]),
-        None if any(w is None for w in weights) else np.concatenate(weights),  # type: ignore[arg-type]
-        sum(t.missed for t in truths),
-    )
+        truths[0].targets, codes, _one_after_another([t.weights for t in truths]),
+        _one_after_another([t.own_weights for t in truths]), sum(t.missed for t in truths),
+    )  # fmt: skip
+
+
+def _one_after_another(weights: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    known = [each for each in weights if each is not None]
+    return np.concatenate(known) if len(known) == len(weights) else None

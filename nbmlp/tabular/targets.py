@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -175,6 +175,31 @@ class Targets:
         loss = self.coding.evaluate(y, clipped, self.output, sample_weight, [base])
         found = self.coding.evaluate(y, clipped, self.output, sample_weight, names)
         return {"loss": loss[base], **found}
+
+    def tuned(
+        self, metric: str, outputs: Floats, codes: NDArray[Any],
+        sample_weight: ArrayLike | None = None,
+    ) -> Targets:  # fmt: skip
+        """The same with the threshold between two classes that makes a score best on some rows.
+
+        Parameters
+        ----------
+        metric : str
+        outputs : ndarray (rows, outputs)
+        codes : ndarray (rows,) or (rows, 1)
+            1 where the second class is right.
+        sample_weight : array-like (rows,), optional
+
+        Raises
+        ------
+        DataError, SpecError
+            See :meth:`nbmlp.Model.tune_threshold`.
+        """
+        if self.coding is None:
+            raise SpecError("a threshold is tuned for two classes, not for several labels a row.")
+        right = codes.ravel() > 0
+        coding = self.coding.tuned(metric, self.output, outputs, right, sample_weight)
+        return replace(self, coding=coding)
 
     def probabilities(self, outputs: Floats) -> Floats:
         """Of each class (rows, classes), or of each label (rows, labels)."""

@@ -186,8 +186,8 @@ def _options(order: Order) -> Options:
     return Options(
         preset=str(spec.preset), n_members=spec.n_members, time_limit=spec.time_limit,
         eval_metric=hyper.eval_metric, column_kinds=hyper.column_kinds,
-        class_weight=hyper.class_weight, seed=hyper.seed, jobs=order.threads,
-        validation_fraction=spec.validation,
+        class_weight=hyper.class_weight, tune_threshold=hyper.tune_threshold, seed=hyper.seed,
+        jobs=order.threads, validation_fraction=spec.validation,
     )  # fmt: skip
 
 

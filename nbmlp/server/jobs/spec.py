@@ -85,7 +85,9 @@ _BOUNDS: dict[str, Any] = {
 #: Settings that a server does not take, and why.
 NOT_TAKEN = {"threads": "how many cores a job occupies is told beside its net: JobSpec.threads"}
 #: Settings that an ensemble has, too.
-OF_ENSEMBLES = frozenset({"task", "class_weight", "column_kinds", "eval_metric", "seed"})
+OF_ENSEMBLES = frozenset(
+    {"task", "class_weight", "column_kinds", "eval_metric", "tune_threshold", "seed"}
+)
 _TYPES = {"bool": bool, "str": Call, "tuple[str, ...]": Call, "Optimizer": Call, "Schedule": Call}
 
 
