@@ -57,16 +57,37 @@ def mix32(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
 ORDERS, MASKS = 0x6F72646572, 0x6D61736B73  # what the random numbers are for
 
 
-def shuffled(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
+def shuffled(n: int, seed: int, epoch: int, stream: int = 0) -> NDArray[np.int64]:
     """The order of an epoch's rows."""
+    return _permuted(np.arange(n), 0, ORDERS, seed, epoch, stream)
+
+
+BLOCKS = 0x626C6F636B73
+
+
+def shuffled_in_blocks(n: int, seed: int, epoch: int, stream: int = 0) -> NDArray[np.int64]:
+    """Blocks of 1,024 rows in a random order, then each 65,536 of the rows in another."""
+    blocks = -(-n // 1024)
+    drawn = _permuted(np.arange(blocks), n - blocks, BLOCKS, seed, epoch, stream)
+    rows = np.concatenate([np.arange(b * 1024, min((b + 1) * 1024, n)) for b in drawn])
+    starts = range(0, n, 65_536)
+    windows = [_permuted(rows[s : s + 65_536], s, ORDERS, seed, epoch, stream) for s in starts]
+    return np.concatenate(windows)
+
+
+def _permuted(
+    values: NDArray[np.int64], first: int, purpose: int, seed: int, epoch: int, stream: int
+) -> NDArray[np.int64]:
+    """Values by Fisher and Yates, their places counted from `first`."""
     with np.errstate(over="ignore"):
-        key = mix64(mix64(seed, ORDERS), epoch)[0]
-        draws = mix64(key, np.arange(n)) >> np.uint64(32)
-    order = np.arange(n)
-    for i in range(n - 1, 0, -1):
+        key = mix64(mix64(seed, purpose), epoch)[0]
+        key = mix64(key, stream)[0] if stream else key
+        draws = mix64(key, first + np.arange(len(values))) >> np.uint64(32)
+    values = values.copy()
+    for i in range(len(values) - 1, 0, -1):
         j = (int(draws[i]) * (i + 1)) >> 32
-        order[i], order[j] = order[j], order[i]
-    return order
+        values[i], values[j] = values[j], values[i]
+    return values
 
 
 def kept_units(
@@ -258,7 +279,8 @@ def cuts_of(spec: ModelSpec, train: TrainSpec, n: int) -> list[list[Cut]]:
     """All updates, epoch by epoch, as the engine draws them."""
     size, step, epochs = train.batch_size or n, 0, []
     for epoch in range(train.epochs):
-        order = shuffled(n, train.seed, epoch) if train.shuffle else np.arange(n)
+        drawn = shuffled_in_blocks if train.shuffle == "blocks" else shuffled
+        order = drawn(n, train.seed, epoch) if train.shuffle else np.arange(n)
         cuts = []
         for start in range(0, n, size):
             rows = order[start : start + size]

@@ -163,10 +163,10 @@ def test_a_wrong_call_does_not_compile(run):
 
 
 def test_a_call_from_python_needs_all_names():
-    with pytest.raises(TypeError, match=r"family shuffle cannot .*: missing: seed\.$"):
+    with pytest.raises(TypeError, match=r"family shuffle cannot .*: missing: seed, stream\.$"):
         in_order("shuffle", order=0, n=1, epoch=0)
     with pytest.raises(TypeError, match=r"family shuffle cannot .*: unknown: rows\.$"):
-        in_order("shuffle", order=0, n=1, seed=0, epoch=0, rows=1)
+        in_order("shuffle", order=0, n=1, seed=0, epoch=0, stream=0, rows=1)
 
 
 # ---------------------------------------------------------------------------------- the tables

@@ -81,7 +81,7 @@ def order():
     from nbmlp.kernels.pieces import in_order, piece_function
 
     rows = np.zeros(10, np.int64)
-    arguments = in_order("shuffle", order=rows.ctypes.data, n=10, seed=1, epoch=0)
+    arguments = in_order("shuffle", order=rows.ctypes.data, n=10, seed=1, epoch=0, stream=0)
     piece_function("shuffle", np.float64)(*arguments)
     return rows.tolist()
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import reference as ref
 from buffers import SENTINEL, T32_AGAIN, T32_T64, Layer, address, call, matrix, panel_of, panels_for
-from engine_twin import kept_units, mix64, shuffled
+from engine_twin import kept_units, mix64, shuffled, shuffled_in_blocks
 from scipy import special
 
 from nbmlp import tuning
@@ -263,18 +263,39 @@ def test_copy_rows(T):
 # --------------------------------------------------------------------------- random numbers
 
 
+def drawn(piece, n, **key):
+    """An order of n rows, nothing behind it written to."""
+    order = np.full(n + 1, -9, np.int64)
+    call(piece, np.float64, order=address(order), n=n, **key)
+    assert order[n] == -9
+    np.testing.assert_array_equal(np.sort(order[:n]), np.arange(n))
+    return order[:n]
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 17, 1000])
-def test_shuffle(n):
-    """A permutation, another one for each seed and epoch, and the one that NumPy draws."""
+@pytest.mark.parametrize(
+    ("piece", "twin"), [("shuffle", shuffled), ("shuffle.blocks", shuffled_in_blocks)]
+)
+def test_shuffle(piece, twin, n):
+    """A permutation, another one for each seed, epoch and stream, and the one that NumPy draws."""
     seen = set()
-    for seed, epoch in itertools.product((0, 1, 12345), range(4)):
-        order = np.full(n + 1, -9, np.int64)
-        call("shuffle", np.float64, order=address(order), n=n, seed=seed, epoch=epoch)
-        assert order[n] == -9
-        np.testing.assert_array_equal(np.sort(order[:n]), np.arange(n))
-        np.testing.assert_array_equal(order[:n], shuffled(n, seed, epoch))
-        seen.add(order[:n].tobytes())
+    for seed, epoch, stream in itertools.product((0, 1, 12345), range(2), range(2)):
+        order = drawn(piece, n, seed=seed, epoch=epoch, stream=stream)
+        np.testing.assert_array_equal(order, twin(n, seed, epoch, stream))
+        seen.add(order.tobytes())
     assert n < 1000 or len(seen) == 12
+
+
+@pytest.mark.parametrize("n", [1024, 1025, 65_536, 65_537, 3 * 65_536 + 700])
+def test_blocks_of_rows_are_shuffled_by_windows(n):
+    """As NumPy draws it, with a last block and a last window that are shorter; a window holds the
+    rows of whole blocks, so that each block is read in one or two of them."""
+    order = drawn("shuffle.blocks", n, seed=3, epoch=2, stream=0)
+    np.testing.assert_array_equal(order, shuffled_in_blocks(n, 3, 2))
+    windows = [set(order[s : s + 65_536] // 1024) for s in range(0, n, 65_536)]
+    assert all(len(blocks) <= 65 for blocks in windows)
+    if n > 2 * 65_536:
+        assert len(set(order[:1024] // 1024)) > 32
 
 
 def test_shuffle_puts_every_row_everywhere():
@@ -282,7 +303,7 @@ def test_shuffle_puts_every_row_everywhere():
     counts = {}
     order = np.empty(5, np.int64)
     for epoch in range(5000):
-        call("shuffle", np.float64, order=address(order), n=5, seed=42, epoch=epoch)
+        call("shuffle", np.float64, order=address(order), n=5, seed=42, epoch=epoch, stream=0)
         counts[order.tobytes()] = counts.get(order.tobytes(), 0) + 1
     expected = 5000 / 120
     chi2 = sum((c - expected) ** 2 / expected for c in counts.values())

@@ -370,7 +370,7 @@ def test_masks_change_with_every_update():
 
 
 @pytest.mark.parametrize("size", [1, 7, 12, 25, 50, None])
-@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True, "blocks"])
 def test_batch_sizes(size, shuffle):
     train = TRAIN.with_(batch_size=size, shuffle=shuffle, epochs=12 if size in (50, None) else 6)
     compare(SPEC, train, problem(SPEC, ROWS, weighted=True))

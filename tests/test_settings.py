@@ -100,6 +100,7 @@ def annotation_of(setting: Setting) -> str:
         "Schedule": "str | Schedule | Mapping[str, Any]",
         "ColumnKinds": "Mapping[str, str]",
         "ClassWeight": "Literal['balanced'] | Mapping[Any, float]",
+        "bool | str": "bool | Literal['blocks']",
         "Factors": "Mapping[str, float | str]",
     }
     if setting.choices:

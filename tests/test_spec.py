@@ -303,7 +303,7 @@ class TestTrainSpec:
             ({"batch_size": "all"}, "batch_size='all' must be a whole number, 1 or more."),
             ({"epochs": 0}, "epochs=0 must be a whole number, 1 or more."),
             ({"epochs": None}, "epochs=None must be a whole number, 1 or more."),
-            ({"shuffle": "no"}, "shuffle='no' must be True or False."),
+            ({"shuffle": "no"}, "shuffle='no' must be True, False or 'blocks'."),
             ({"gradient_norms": 2}, "gradient_norms=2 must be True or False."),
             ({"l1": math.inf}, "l1=inf must be a number in [0, inf)."),
             ({"l2": -1e-9}, "l2=-1e-09 must be a number in [0, inf)."),

@@ -36,13 +36,12 @@ def _with_options(options: Iterable[Option]) -> Callable[[Callable[..., int]], C
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         own = inspect.signature(command, eval_str=True)
         kept = [p for p in own.parameters.values() if p.name != "values"]
-        known = {option.name for option in options}
 
         def adapter(**given: Any) -> int:
-            values = {name: given.pop(name) for name in known}
+            values = {option.name: option.taken(given) for option in options}
             return command(values=values, **given)
 
-        offered = [option.parameter() for option in options]
+        offered = [parameter for option in options for parameter in option.parameters()]
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept]
         adapter.__signature__ = inspect.Signature(keyword + offered)  # type: ignore[attr-defined]
         adapter.__name__ = command.__name__

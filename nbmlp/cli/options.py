@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -40,6 +40,7 @@ _SHOWN = {"standardise": "auto"}
 #: Options that may be given several times are named after one of what they add up to.
 _FLAGS = {"column_kinds": "column_kind"}
 _METAVARS = {
+    "bool | str": "true|false|WORD",
     "int": "N",
     "float": "X",
     "bool": "",
@@ -125,6 +126,7 @@ def _column_kinds(pairs: list[str]) -> dict[str, str]:
 
 
 _READERS: dict[str, Callable[[str], object]] = {
+    "bool | str": lambda text: {"true": True, "false": False}.get(text.strip().lower(), text),
     "int": _number,
     "float": _number,
     "ClassWeight": _class_weight,
@@ -193,8 +195,25 @@ class Option:
                 raise SpecError(f"{self.name}={value!r} must be {expected}.")
         return value
 
-    def parameter(self) -> inspect.Parameter:
-        """The parameter that makes typer offer it; None means not given."""
+    def taken(self, given: dict[str, Any]) -> object:
+        """Its value out of a command's arguments, which are left without it."""
+        value = given.pop(self.name)
+        return False if given.pop(f"no_{self.name}", None) else value
+
+    def parameters(self) -> Iterator[inspect.Parameter]:
+        """The parameters that make typer offer it; None means not given.
+
+        What takes words has a flag of its own for no.
+        """
+        yield self._parameter()
+        if self.kind == "bool | str":
+            no = typer.Option(
+                f"--no-{self.flag[2:]}", help=f"The same as {self.flag} false.",
+                show_default=False, rich_help_panel=self.panel,
+            )  # fmt: skip
+            yield _named(f"no_{self.name}", Annotated[bool | None, no])
+
+    def _parameter(self) -> inspect.Parameter:
         flags = [self.flag]
         if self.kind == "bool" and self.default is not False:
             flags.append("--no-" + self.flag[2:])
@@ -208,12 +227,7 @@ class Option:
         flag, text = Annotated[bool | None, option], Annotated[str | None, option]
         several = Annotated[list[str] | None, option]
         taken: Any = {"bool": flag, "ColumnKinds": several}.get(self.kind, text)
-        return inspect.Parameter(
-            self.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=taken,
-        )
+        return _named(self.name, taken)
 
     def _help_with_default(self) -> str:
         default = _SHOWN.get(self.name, self.default)
@@ -222,6 +236,11 @@ class Option:
         if isinstance(default, tuple):
             default = ",".join(map(str, default))
         return f"{self.help} Default: {str(getattr(default, 'name', default)).lower()}."
+
+
+def _named(name: str, annotation: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=None, annotation=annotation)
 
 
 def _option(setting: Setting, panel: str, checked: bool, help: str | None = None) -> Option:

@@ -40,6 +40,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "dropout": [SHARE, "array-like"],
     "input_dropout": [SHARE],
     **{name: ["boolean"] for name in FLAGS},
+    "shuffle": ["boolean", StrOptions({"blocks"})],
     "optimizer": [None, str, dict, Optimizer],
     "clip_norm": [None, _POSITIVE],
     "metric": [None, str, callable],

@@ -21,6 +21,7 @@ from sklearn.utils.validation import validate_data
 from nbmlp.errors import DataError, NonFiniteError, SpecError, TrainingWarning
 from nbmlp.estimators.extensions import mended, score_by, threads_of
 from nbmlp.estimators.held import Held, compressed, own_rows, readable, rows_of, set_aside
+from nbmlp.estimators.orders import orders_of
 from nbmlp.estimators.places import names_of, with_place
 from nbmlp.estimators.rules import own_optimizer, rule_of, shown_optimizer
 from nbmlp.estimators.run import as_callbacks, epochs_of
@@ -236,15 +237,10 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         return int(np.clip(self.batch_size, 1, n_rows))
 
     def _epochs(self, updates: Updates, held: Held | None, run: Epochs, incremental: bool) -> None:
-        order, self.n_iter_ = np.arange(run.n_samples), 0
-        for _ in range(run.epochs):
-            if self.shuffle:
-                # As sklearn.utils.shuffle, without its validation.
-                moved = np.arange(run.n_samples)
-                self._random_state.shuffle(moved)
-                order = order[moved]
+        self.n_iter_ = 0
+        for order in orders_of(self.shuffle, self._random_state, run.n_samples, run.epochs):
             task = self._begin_task()
-            self._epoch(updates, run, order if self.shuffle else None)
+            self._epoch(updates, run, order)
             self.t_ += run.n_samples
             val_loss = None if held is None else self._validate(updates, held)
             known = (None, None, None) if held is None else held[:3]

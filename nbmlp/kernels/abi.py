@@ -93,8 +93,9 @@ targets = family(
 #: Rows a (rows, n) to `out`.
 copy_rows = family("copy_rows", a=int, a_row=int, out=int, out_row=int, rows=int, n=int)
 
-#: Fill order (n) int64 with a permutation of 0..n-1.
-shuffle = family("shuffle", order=int, n=int, seed=int, epoch=int)
+#: Fill order (n) int64 with a permutation of 0..n-1. stream: which of several orders of an epoch,
+#: 0 where there is one.
+shuffle = family("shuffle", order=int, n=int, seed=int, epoch=int, stream=int)
 
 # ----------------------------------------------------------------------------------- products
 

@@ -15,11 +15,16 @@ from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner, piece
 from nbmlp.kernels.vecmath import make_vector, vector_of
 
-__all__ = ["mix64", "step_key"]
+__all__ = ["BLOCK_ROWS", "WINDOW_ROWS", "mix64", "step_key"]
+
+#: Neighbouring rows that are drawn as one, and rows that are shuffled together. Orders follow from
+#: them: they are the same everywhere, for ever.
+BLOCK_ROWS, WINDOW_ROWS = 1024, 65_536
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _ORDERS, _MASKS = np.uint64(0x6F72646572), np.uint64(0x6D61736B73)
+_BLOCKS = np.uint64(0x626C6F636B73)
 _S30, _S27, _S31, _S32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
 
 
@@ -54,21 +59,61 @@ def _mix32(x):
     return np.uint32(x ^ (x >> np.uint32(16)))
 
 
+@inner
+def _order_key(seed, purpose, epoch, stream):
+    """Key of one of an epoch's orders; that of the only one does not know of others."""
+    key = _key(seed, purpose, epoch)
+    return mix64(key, stream) if stream > 0 else key
+
+
+@inner
+def _permute(x, start, end, key):
+    """What x holds from start to end in a random order, as Fisher and Yates have it."""
+    for i in range(end - 1, start, -1):
+        # 32 random bits times the choices: the bias of n / 2^32 is far below what n rows can show.
+        draw = (mix64(key, i) >> _S32) * np.uint64(i - start + 1)
+        j = start + np.int64(draw >> _S32)
+        x[i], x[j] = x[j], x[i]
+
+
 @piece("shuffle", abi.shuffle)
 def _shuffle(_: type) -> Any:
     orders = vector_of("int64")
 
-    def shuffle(order: int, n: int, seed: int, epoch: int) -> int:
-        """As Fisher and Yates have it."""
+    def shuffle(order: int, n: int, seed: int, epoch: int, stream: int) -> int:
+        """Any row may come at any time."""
         x = orders(order, n)
-        key = _key(seed, _ORDERS, epoch)
         for i in range(n):
             x[i] = i
-        for i in range(n - 1, 0, -1):
-            # 32 random bits times i + 1: the bias of n / 2^32 is far below what n rows can show.
-            draw = (mix64(key, i) >> _S32) * np.uint64(i + 1)
-            j = np.int64(draw >> _S32)
-            x[i], x[j] = x[j], x[i]
+        _permute(x, 0, n, _order_key(seed, _ORDERS, epoch, stream))
+        return 0
+
+    return shuffle
+
+
+@piece("shuffle.blocks", abi.shuffle)
+def _shuffle_blocks(_: type) -> Any:
+    orders = vector_of("int64")
+    block, window = BLOCK_ROWS, WINDOW_ROWS
+
+    def shuffle(order: int, n: int, seed: int, epoch: int, stream: int) -> int:
+        """Blocks of rows in a random order, and all rows of a window of them in another."""
+        x = orders(order, n)
+        blocks = (n + block - 1) // block
+        # The order of the blocks lies at the end: rows are written up to where it is not yet read.
+        drawn = n - blocks
+        for k in range(blocks):
+            x[drawn + k] = k
+        _permute(x, drawn, n, _order_key(seed, _BLOCKS, epoch, stream))
+        written = 0
+        for k in range(blocks):
+            first = x[drawn + k] * block
+            for row in range(first, min(first + block, n)):
+                x[written] = row
+                written += 1
+        key = _order_key(seed, _ORDERS, epoch, stream)
+        for start in range(0, n, window):
+            _permute(x, start, min(start + window, n), key)
         return 0
 
     return shuffle

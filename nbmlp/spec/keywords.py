@@ -54,7 +54,7 @@ class _Training(TypedDict, total=False):
     batch_size: int | None
     base_batch: int | None
     epochs: int
-    shuffle: bool
+    shuffle: bool | Literal["blocks"]
     l1: float
     l2: float
     weight_decay: float

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nbmlp import tuning
 from nbmlp.errors import NonFiniteError
-from nbmlp.kernels.pieces import in_order, piece_function
+from nbmlp.kernels.pieces import piece_function
 from nbmlp.kernels.records import STATUS
 from nbmlp.kernels.run import prepare, run
 from nbmlp.plan import choose_threads, make_plan, make_strategy
@@ -20,6 +20,7 @@ from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, all_finite, first_slots
 from nbmlp.train.bind import bind_dropout, bind_training
 from nbmlp.train.exchange import Exchange
+from nbmlp.train.order import ORDERS, draw_order
 from nbmlp.train.snapshot import Snapshot
 from nbmlp.train.threads import ThreadChoice
 from nbmlp.workspace import Cursor, Workspace
@@ -144,8 +145,8 @@ class Engine:
         if exchange is not None:
             exchange.bind(self.work)
         self._snapshot = Snapshot(self.work, self.batches)
-        for name in ("shuffle", "all_finite"):
-            piece_function(name, np.float64 if name == "shuffle" else self.work.element)
+        piece_function("all_finite", self.work.element)
+        piece_function(ORDERS[train.shuffle or True], np.float64)
 
     # -- tables
 
@@ -200,9 +201,7 @@ class Engine:
         if order is not None:
             np.copyto(self._order, order)
         elif self.train.shuffle:
-            shuffle = piece_function("shuffle", np.float64)
-            at, n, seed = self._order.ctypes.data, len(self._order), self.train.seed
-            shuffle(*in_order("shuffle", order=at, n=n, seed=seed, epoch=state.epoch))
+            draw_order(self._order, self.train.shuffle, self.train.seed, state.epoch)
         self.work.block_norms[:] = self.batches[:] = 0.0
         self._job.start_epoch(rates, state.step, decays, drops)
         self.refresh()

@@ -68,6 +68,7 @@ _BOUNDS: dict[str, Any] = {
     "code_width": Annotated[int, Field(ge=1, le=64)],
     "learning_rate": Positive,
     "warmup": NotNegative,
+    "shuffle": bool | Literal["blocks"],
     "batch_size": Annotated[int, Field(ge=1, le=10_000_000)],
     "base_batch": Annotated[int, Field(ge=1, le=10_000_000)],
     "epochs": Annotated[int, Field(ge=1, le=100_000)],
