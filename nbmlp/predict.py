@@ -160,12 +160,16 @@ class Predictor:
         """
         out = np.empty((len(rows), self.spec.n_outputs), self._dtype)
         sums = self._run(rows, out, True, between)
+        if np.isnan(sums[0]):  # outputs of rows whose loss is not finite have not been written
+            self._run(rows, out, False, between)
         return out, sums[0] / sums[1]
 
     def _run(
         self, rows: Rows, out: NDArray[Any], loss: bool, between: Callable[[], None]
     ) -> tuple[float, ...]:
-        """Fill `out`; returns the sums of weighted losses and of weights, if `loss`."""
+        """Fill `out`; returns the sums of weighted losses and of weights, if `loss`: NaN, both,
+        where a row's loss is not finite.
+        """
         work = self._take()
         try:
             return self._run_in(work, rows, out, loss, between)
@@ -198,6 +202,8 @@ class Predictor:
         while job.rows_done < len(rows):
             between()
             self._region(job, rows, threads)
+            if sums is not None and job.status == STATUS.BAD_OUTPUT:
+                return np.nan, np.nan
         return (0.0, 0.0) if sums is None else tuple(sums.sum(axis=0))
 
     def _add_losses(self, job: Job, n_rows: int) -> NDArray[np.float64]:

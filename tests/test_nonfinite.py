@@ -228,3 +228,14 @@ class TestDynamics:
         assert np.isfinite(model.predict_proba(X)).all()
         assert model.evaluate(X, y)["loss"] == pytest.approx(loss, rel=1e-6)
         model.partial_fit(X, y)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_outputs_are_told_even_where_their_loss_is_not_finite(threads: int) -> None:
+    X = children.rows(700)[0]
+    model = MLP(hidden=4, epochs=1, seed=0, threads=threads, task="regression").fit(X, X[:, 0])
+    model.weights[0][:] = 1e30
+    model.weights[1][:] = np.array([[3e30], [-3e30], [3e30], [-3e30]])
+    outputs, loss = model.predictor.outputs_and_loss(model.net.rows(X, X[:, 0]))
+    assert np.isnan(loss)
+    np.testing.assert_array_equal(outputs, model.outputs(X))
