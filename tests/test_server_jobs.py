@@ -525,8 +525,29 @@ def test_an_ensemble_of_classes_has_a_threshold_of_its_own(service: LocalService
     assert job.state is JobState.SUCCEEDED, job.error
     found = service.load_model(job.model_id)
     assert found.threshold != 0.5
+    assert EventKind.DIAGNOSIS not in {e.kind for e in service.events(job.id)}
     p = found.predict_proba(Table(houses))[:, 1]
     assert np.array_equal(found.predict(Table(houses)) == "yes", p > found.threshold)
+
+
+def test_an_ensemble_that_comes_to_nothing_is_diagnosed(service: LocalService) -> None:
+    rng = np.random.default_rng(0)
+    noise = {"size": rng.normal(size=200), "town": rng.choice(["Bonn", "Ulm"], 200)}
+    label = rng.permutation(np.where(np.arange(200) < 16, "rare", "usual"))
+    data_id = add(service, Dataset(Table(noise | {"label": label})))
+    spec = of_many(data_id, target="label", preset="default", n_members=2)
+    job = finished(service, service.submit(spec).id)
+    assert job.state is JobState.SUCCEEDED, job.error
+    said = texts(service, job.id)
+    assert any(text.startswith("2 nets: ") for text in said)
+    assert any("'rare' has 3 of 40 held-out rows and is never predicted" in text for text in said)
+    told = service.last_event(job.id, EventKind.DIAGNOSIS)
+    assert told is not None
+    assert re.match(r"Net \d by itself: ", told.data["text"])
+    assert told.data["report"]["summary"]["rows"] == 200
+    remarks = service.get_model(job.model_id).evaluation["members"]["remarks"]
+    assert set(remarks) <= set(said)
+    assert len(remarks) == 2
 
 
 def test_a_killed_worker_of_an_ensemble_ends_with_the_same_bits(

@@ -146,15 +146,26 @@ class Scanning:
 
 @dataclass(frozen=True)
 class Diagnosing:
-    """How long a diagnosis may take.
+    """What a diagnosis looks at, and how long it may take.
 
     Attributes
     ----------
     seconds : float
         Time for all trials; large data are sampled to keep to it.
+    preset : name
+        Look at one of the nets that this preset trains on a table: ``fast``, ``default`` or
+        ``best``.
+    member : int
+        Which of them, from 0; the first by default.
     """
 
     seconds: float = 60.0
+    preset: str | None = None
+    member: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.member is not None and self.preset is None:
+            raise SpecError("--member goes with --preset.")
 
 
 @dataclass(frozen=True)

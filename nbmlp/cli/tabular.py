@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,16 @@ from nbmlp.cli.rows import Rows, read_training
 from nbmlp.data import Dataset, Table, infer_task
 from nbmlp.data.columns import table_of
 from nbmlp.errors import SpecError
+from nbmlp.rows import Names
 from nbmlp.train.history import brief_seconds
 
 if TYPE_CHECKING:
+    from nbmlp.cli.training import Task
+    from nbmlp.mlp import MLP
     from nbmlp.tabular.fitting import Options, Trained
     from nbmlp.tabular.model import TabularModel
 
-__all__ = ["print_info", "train"]
+__all__ = ["one_of", "print_info", "train", "understand"]
 
 #: Settings of MLP that an ensemble has, too, by what it calls them.
 _SHARED = {
@@ -59,16 +63,44 @@ def train(values: dict[str, Any], config: str | None) -> int:
     files.check_outputs(written, (source.data, parts.test, config))
     reader = MLP(task=values.get("task", "auto"), seed=options.seed)
     rows = read_training(source, parts, Learning(standardise=True), reader)
-    task = str(values.get("task", "auto"))
-    task = infer_task(rows.targets) if task == "auto" else task
+    task = _task(reader, rows)
     began = time.perf_counter()
     with rows.train.names.telling():
         model, found = TabularModel.fit(
-            _table(rows.train), rows.targets, task, options, extras=_extras(outputs)
-        )
+            _table(rows.train), rows.targets, task, options,
+            extras=_extras(outputs, rows.train.names),
+        )  # fmt: skip
     seconds = time.perf_counter() - began
     model.notes["origin"] = {**rows.origin.to_dict(), "table": True}
     return _finish(model, found, rows, outputs, seconds)
+
+
+def understand(values: dict[str, Any], preset: str) -> tuple[Task, Options]:
+    """What ``nbmlp why --preset`` asks for; the model knows how data are read."""
+    from nbmlp.cli.training import Task
+    from nbmlp.mlp import MLP
+
+    values = dict(values)
+    source, parts = take(Source, values), take(Parts, values)
+    learning, outputs = take(Learning, values), take(Outputs, values)
+    options = _options(Ensemble(preset=preset), parts, learning, Outputs(), values)
+    reader = MLP(task=values.get("task", "auto"), seed=options.seed)
+    return Task(source, parts, Learning(standardise=True), outputs, reader), options
+
+
+def one_of(rows: Rows, options: Options, member: int, reader: MLP) -> tuple[Rows, MLP]:
+    """The rows as columns, and the net of an ensemble over them that is asked for."""
+    from nbmlp.tabular.alone import alone
+
+    table = _table(rows.train)
+    net = alone(table, _task(reader, rows), options, member)
+    return replace(rows, train=replace(rows.train, X=table)), net
+
+
+def _task(reader: MLP, rows: Rows) -> str:
+    """What the targets are, where nobody said."""
+    said = str(reader.get_params()["task"])
+    return infer_task(rows.targets) if said == "auto" else said
 
 
 def _options(
@@ -93,7 +125,7 @@ def _options(
     )  # fmt: skip
 
 
-def _extras(outputs: Outputs) -> Any:
+def _extras(outputs: Outputs, names: Names) -> Any:
     from nbmlp.tabular.fitting import Extras
     from nbmlp.train.standard import CSVLog, ProgressBar
 
@@ -101,7 +133,7 @@ def _extras(outputs: Outputs) -> Any:
     if outputs.log is not None:
         callbacks.append(CSVLog(outputs.log))
     path = None if outputs.checkpoint is None else Path(outputs.checkpoint)
-    return Extras(callbacks, path, path if outputs.resume else None)
+    return Extras(callbacks, path, path if outputs.resume else None, names=names)
 
 
 def _table(data: Dataset) -> Table:
@@ -144,7 +176,8 @@ def _results(model: TabularModel, found: Trained, rows: Rows, seconds: float) ->
     return result | {
         "validation": {found.measure.name: found.score}, "validation_rows": len(found.truth),
         "members": found.members(), "nets": len(model.kept), "seconds": seconds,
-        "stopped_by": found.cut, "columns": [one.to_dict() for one in model.columns],
+        "stopped_by": found.cut, "remarks": found.remarks,
+        "columns": [one.to_dict() for one in model.columns],
     }  # fmt: skip
 
 
@@ -165,6 +198,7 @@ def _print_training(
     stopped = f" ({result['stopped_by']})" if result["stopped_by"] else ""
     took = brief_seconds(result["seconds"])
     pairs.append(("time", f"{took}, {len(members)} members, {epochs} epochs{stopped}"))
+    pairs += [("remark", text) for text in result["remarks"]]
     written = {"model": outputs.out, "log": outputs.log, "checkpoint": outputs.checkpoint}
     pairs += [(name, path) for name, path in written.items() if path is not None]
     report.print_pairs(rows.train.source, pairs)

@@ -25,10 +25,10 @@ from nbmlp.errors import SpecError
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
 
-__all__ = ["check_gradients", "scan", "train", "why"]
+__all__ = ["Task", "check_gradients", "scan", "train", "why"]
 
 
-class _Task(NamedTuple):
+class Task(NamedTuple):
     """What the options ask for."""
 
     source: Source
@@ -38,14 +38,14 @@ class _Task(NamedTuple):
     model: MLP
 
 
-def _understand(values: dict[str, Any]) -> _Task:
+def _understand(values: dict[str, Any]) -> Task:
     """Settings checked, before any data are read."""
     from nbmlp.mlp import MLP
 
     values = dict(values)
     source, parts = take(Source, values), take(Parts, values)
     learning, outputs = take(Learning, values), take(Outputs, values)
-    return _Task(source, parts, learning, outputs, MLP(**values))
+    return Task(source, parts, learning, outputs, MLP(**values))
 
 
 def _callbacks(learning: Learning, outputs: Outputs) -> list[object]:
@@ -208,10 +208,17 @@ def why(values: dict[str, Any], config: str | None) -> int:
     """
     values = dict(values)
     wanted = take(Diagnosing, values)
-    task = _understand(values)
+    if wanted.preset is None:
+        task = _understand(values)
+    else:
+        from nbmlp.cli import tabular
+
+        task, options = tabular.understand(values, wanted.preset)
     outputs, model = task.outputs, task.model
     files.check_outputs({"plot": outputs.plot}, (task.source.data, task.parts.test, config))
     rows = read_training(task.source, task.parts, task.learning, model, any_values=True)
+    if wanted.preset is not None:
+        rows, model = tabular.one_of(rows, options, wanted.member or 0, model)
     with report.progress(outputs.quiet) as progress:
         found = model.why(
             rows.train.X, rows.targets, validation=task.parts.validation or 0.2,

@@ -10,8 +10,11 @@ from nbmlp.metrics.checks import Floats, column, labels_of, positions, weights_o
 __all__ = [
     "accuracy", "accuracy_of", "balanced_accuracy", "balanced_accuracy_of", "classification_error",
     "confusion_matrix", "error_of", "f1", "f1_macro", "f1_macro_of", "f1_of", "matthews",
-    "matthews_of",
+    "matthews_of", "unanswered",
 ]  # fmt: skip
+
+#: Rare is a class with less than this share of the rows that it would have among equal ones.
+_RARE = 0.5
 
 
 def accuracy(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -198,3 +201,21 @@ def matthews_of(matrix: Floats) -> Floats:
     # Weights leave a rest of rounding where the spread of a single class is nothing.
     nothing = spread <= 1e-12 * square * square
     return _share(covariance, np.where(nothing, 0.0, np.sqrt(np.maximum(spread, 0.0))))
+
+
+def unanswered(
+    matrix: NDArray[np.int64] | Floats, counts: NDArray[np.int64]
+) -> NDArray[np.intp]:
+    """Rare classes that are answered for no row, though some rows are theirs; the rarest first.
+
+    Parameters
+    ----------
+    matrix : ndarray (classes, classes)
+        Rows by true and answered class.
+    counts : ndarray (classes,)
+        Rows of each class, by which it is rare.
+    """
+    ignored = (matrix.sum(0) == 0) & (matrix.sum(1) > 0)
+    ignored &= (counts > 0) & (counts < _RARE * counts.sum() / len(counts))
+    found = np.flatnonzero(ignored)
+    return found[np.argsort(counts[found], kind="stable")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,13 @@ from nbmlp.data.columns import Told
 from nbmlp.errors import ModelFileError
 from nbmlp.importance import Importance
 from nbmlp.tabular import files
+from nbmlp.tabular.alone import why
 from nbmlp.tabular.fitting import Extras, Options
 from nbmlp.tabular.given import checked_inputs, checked_numbers, is_plain, seed_of, threads_of
 from nbmlp.tabular.model import TabularModel
+
+if TYPE_CHECKING:
+    from nbmlp.diagnostics.why import Report
 
 __all__ = ["TabularClassifier", "TabularRegressor", "restored"]
 
@@ -29,6 +33,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
     model_: TabularModel
 
     def _task(self, y: Any) -> tuple[str, NDArray[Any]]:
+        """What y holds, and y as an array; nothing is remembered."""
         raise NotImplementedError
 
     def fit(
@@ -60,6 +65,9 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         """
         X = checked_inputs(self, X, y, reset=True)
         task, targets = self._task(y)
+        if task != "regression":
+            labels = task == "labels"
+            self.classes_ = np.arange(targets.shape[1]) if labels else np.unique(targets)
         validation = None
         if X_val is not None:
             y_val = column_or_1d(y_val) if targets.ndim == 1 else np.asarray(y_val)
@@ -71,6 +79,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         )  # fmt: skip
         self.model_, self.members_ = model, found.members()
         self.validation_score_, self.stopped_by_ = found.score, found.cut
+        self.remarks_ = found.remarks
         return self
 
     def _options(self) -> Options:
@@ -101,6 +110,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
             "n_features": self.n_features_in_, "members": self.members_,
             "feature_names": None if names is None else names.tolist(),
             "validation_score": self.validation_score_, "stopped_by": self.stopped_by_,
+            "remarks": self.remarks_,
         }  # fmt: skip
         files.save(self.model_, path)
 
@@ -130,6 +140,32 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         X = checked_inputs(self, X, y, reset=False)
         return self.model_.importance(X, y, metric or self.eval_metric, **given)
+
+    def why(self, X: Any, y: Any, member: int | None = None, **given: Any) -> Report:
+        """Find out why one of the nets fails, stalls or disappoints, by itself; nothing is changed.
+
+        Parameters
+        ----------
+        X, y
+            As for :meth:`fit`.
+        member : int, optional
+            Which; by default the one of most weight, or the first before any is trained.
+        **given
+            `validation`, `sample_weight`, `seconds`, `progress`: see :meth:`nbmlp.MLP.why`.
+
+        Raises
+        ------
+        ValueError
+            No such net, wrong data, or several labels a row.
+        """
+        fitted = self.__sklearn_is_fitted__()
+        X = checked_inputs(self if fitted else type(self)(), X, y, reset=not fitted)
+        task, targets = self._task(y)
+        members = getattr(self, "members_", None) or [{"member": 0, "weight": 0.0}]
+        if member is None:
+            member = max(members, key=lambda net: net["weight"])["member"]
+        drawn = next((net.get("settings") for net in members if net["member"] == member), None)
+        return why(X, targets, task, self._options(), member=member, drawn=drawn, **given)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
@@ -188,7 +224,10 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
         Probability of the second of two classes beyond which it is the answer.
     model_ : TabularModel
     members_ : list of dict
-        What became of each net: settings, score, epochs, weight, why it ended.
+        What became of each net: settings, score, epochs, weight, why it ended; where it left the
+        finite numbers, the update and the reason.
+    remarks_ : list of str
+        How nets ended, the first that failed and why, a rare class that is never predicted.
     validation_score_ : float
         `eval_metric` of the ensemble on the held-out rows, with a threshold of 0.5.
     stopped_by_ : str
@@ -235,12 +274,8 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
     def _task(self, y: Any) -> tuple[str, NDArray[Any]]:
         check_classification_targets(y)
         if type_of_target(y).startswith("multilabel"):
-            values = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
-            self.classes_ = np.arange(values.shape[1])
-            return "labels", values
-        values = column_or_1d(y, warn=True)
-        self.classes_ = np.unique(values)
-        return "classes", values
+            return "labels", np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+        return "classes", column_or_1d(y, warn=True)
 
     @property
     def threshold_(self) -> float:
@@ -269,7 +304,7 @@ class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
 
     Attributes
     ----------
-    model_, members_, validation_score_, stopped_by_
+    model_, members_, remarks_, validation_score_, stopped_by_
         As for :class:`TabularClassifier`.
     """
 
@@ -342,6 +377,7 @@ def restored(model: TabularModel) -> TabularClassifier | TabularRegressor:
         made.members_ = list(found.get("members", ()))
         made.validation_score_ = float(found.get("validation_score", "nan"))
         made.stopped_by_ = str(found.get("stopped_by", ""))
+        made.remarks_ = [str(remark) for remark in found.get("remarks", ())]
     except (AttributeError, TypeError, ValueError) as error:
         raise ModelFileError(f"the model's description does not fit together: {error}") from error
     if not regression:

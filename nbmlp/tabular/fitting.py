@@ -19,6 +19,7 @@ from nbmlp.checks import flag, number, whole
 from nbmlp.data import ColumnPlan
 from nbmlp.errors import NonFiniteError, TrainingWarning
 from nbmlp.names import read_score
+from nbmlp.rows import PLAIN, Names
 from nbmlp.settings import Settings
 from nbmlp.spec import ClassWeight
 from nbmlp.tabular.division import divide
@@ -26,13 +27,14 @@ from nbmlp.tabular.intervals import calibrate, spread
 from nbmlp.tabular.measures import Measure, Truth, measure_of
 from nbmlp.tabular.race import INTERRUPTED, PAUSED, TIME_LIMIT, Race
 from nbmlp.tabular.recipe import Preset, draw, preset_of
+from nbmlp.tabular.remarks import remarks
 from nbmlp.tabular.rows import Sample, fold_of, joined
 from nbmlp.tabular.select import select
 from nbmlp.tabular.targets import Targets
 from nbmlp.tabular.trainee import Fold, Trainee
 from nbmlp.train.interrupt import Interrupted
 
-__all__ = ["NOTHING", "Extras", "Options", "Trained", "train"]
+__all__ = ["NOTHING", "Extras", "Options", "Trained", "seeds_of", "train"]
 
 #: Bytes of nets that are told before they are trained.
 _LARGE = 2e9
@@ -103,6 +105,8 @@ class Trained:
         Of the ensemble on the held-out rows, and of its nets there.
     truth : Truth
         Of these rows.
+    remarks : list of str
+        See :func:`nbmlp.tabular.remarks.remarks`.
     """
 
     targets: Targets
@@ -116,6 +120,7 @@ class Trained:
     value: float = float("nan")
     outputs: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     deviations: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def score(self) -> float:
@@ -138,7 +143,8 @@ class Trained:
             {
                 "member": t.member, "fold": t.fold, "settings": self.settings[t.member],
                 "score": self.measure.sign * t.best, "best_epoch": t.best_epoch,
-                "epochs": t.epoch, "ended": t.ended, "weight": weights.get(id(t), 0.0),
+                "epochs": t.epoch, "ended": t.ended, "failure": t.failure,
+                "weight": weights.get(id(t), 0.0),
             }
             for t in self.trainees
         ]  # fmt: skip
@@ -157,6 +163,8 @@ class Extras:
         For callbacks.
     of : mapping
         Plain values that a checkpoint must have been written with, beside settings and data.
+    names : Names
+        What rows and columns are called in sentences about them.
     """
 
     callbacks: Any = None
@@ -164,6 +172,7 @@ class Extras:
     resume: Path | None = None
     model: Any = None
     of: Mapping[str, Any] = field(default_factory=dict)
+    names: Names = PLAIN
 
 
 NOTHING = Extras()
@@ -232,6 +241,7 @@ def train(
     found.cut = race.cut
     _choose(found, preset, len(folds))
     found.targets = _tuned(targets, options, truth, found.outputs)
+    found.remarks = remarks(found, options.class_weight is not None)
     _tell(found, options)
     return found
 
@@ -316,11 +326,11 @@ def _members(
     """A member's nets, one for each fold; seeds are its own."""
     own = {**drawn, **targets.settings}
     plan = int(own.pop("plan", 0))
-    rng = np.random.Generator(np.random.Philox(key=[options.seed, 1 << 32 | member]))
+    seeds = seeds_of(options.seed, member)
     made = []
     for k, fold in enumerate(folds):
         rows = fold.train[plan]
-        seed = int(rng.integers(1 << 31))
+        seed = int(seeds.integers(1 << 31))
         batch = own.get("batch_size")
         batch = batch if batch is None else min(batch, len(rows))
         settings = Settings.parse(
@@ -331,6 +341,11 @@ def _members(
     return made
 
 
+def seeds_of(seed: int, member: int) -> np.random.Generator:
+    """Of which a member's seeds come, one for each fold."""
+    return np.random.Generator(np.random.Philox(key=[seed, 1 << 32 | member]))
+
+
 def _choose(found: Trained, preset: Preset, n_folds: int) -> None:
     """Put the ensemble together from the members that were trained on every fold."""
     members: dict[int, list[Trainee]] = {}
@@ -339,7 +354,9 @@ def _choose(found: Trained, preset: Preset, n_folds: int) -> None:
             members.setdefault(trainee.member, []).append(trainee)
     whole = [own for own in members.values() if len(own) == n_folds]
     if not whole:
-        raise NonFiniteError("no net has a finite score on the held-out rows.")
+        failed = [trainee for trainee in found.trainees if trainee.failure]
+        first = f" Net {failed[0].member}: {failed[0].failure}" if failed else ""
+        raise NonFiniteError(f"no net has a finite score on the held-out rows.{first}")
     outputs = [np.concatenate([t.outputs for t in own]) for own in whole]
     weights, found.value = select(outputs, found.truth, found.measure, preset.rounds)
     found.outputs, found.deviations = spread(outputs, weights.tolist())

@@ -121,7 +121,7 @@ class TabularModel:
         TabularModel, Trained
             The model, and what became of each member.
         """
-        sample = Sample.of(X, y, sample_weight, groups)
+        sample = Sample.of(X, y, sample_weight, groups, extras.names)
         held = None if validation is None else Sample.of(*validation)
         found = train(sample, held, task, options, extras)
         model = cls(found.targets, found.plans, [], threads=options.jobs)

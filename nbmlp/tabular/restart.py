@@ -83,8 +83,9 @@ def restore(
 def _bring(
     trainee: Trainee, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any] | None]
 ) -> None:
+    known = {"failure": "", **values}  # older checkpoints have none
     for name in FOUND:
-        setattr(trainee, name, type(getattr(trainee, name))(values[name]))
+        setattr(trainee, name, type(getattr(trainee, name))(known[name]))
     trainee.weights, trainee.outputs = arrays["weights"], arrays["outputs"]
     trainee.history = History.from_dict(values["history"])
     if (theta := arrays["theta"]) is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nbmlp.data import ColumnPlan, Table, as_table, check_weights, class_weights
 from nbmlp.errors import DataError
 from nbmlp.predict import Rows
+from nbmlp.rows import PLAIN, Names
 from nbmlp.spec import ClassWeight
 from nbmlp.tabular.division import Division
 from nbmlp.tabular.measures import Truth
@@ -40,15 +41,20 @@ class Sample:
     y : ndarray (rows,) or (rows, targets)
     weights : ndarray (rows,) or None
     groups : ndarray (rows,) or None
+    names : Names
+        What rows and columns are called.
     """
 
     X: Any
     y: NDArray[Any]
     weights: NDArray[np.float64] | None = None
     groups: NDArray[Any] | None = None
+    names: Names = PLAIN
 
     @classmethod
-    def of(cls, X: Any, y: Any, weights: Any = None, groups: Any = None) -> Sample:
+    def of(
+        cls, X: Any, y: Any, weights: Any = None, groups: Any = None, names: Names = PLAIN
+    ) -> Sample:
         """Rows that weigh nothing are left out.
 
         Raises
@@ -63,12 +69,14 @@ class Sample:
         groups = None if groups is None else np.asarray(groups)
         if groups is not None and groups.shape != (n,):
             raise DataError(f"groups has shape {groups.shape}: one for each of {n} rows.")
+        if isinstance(X, Table) and not names.columns:
+            names = replace(names, columns=X.names)
         if weights is None:
-            return cls(X, y, None, groups)
+            return cls(X, y, None, groups, names)
         if not np.asarray(weights).any():
             raise DataError("sample_weight is zero in every row: at least one row needs weight.")
         checked = check_weights(weights, n, dtype=np.float64)
-        sample = cls(X, y, checked, groups)
+        sample = cls(X, y, checked, groups, names)
         return sample if checked.all() else sample.take(np.flatnonzero(checked))
 
     def __len__(self) -> int:
@@ -80,7 +88,7 @@ class Sample:
         weights, groups = (
             None if part is None else part[places] for part in (self.weights, self.groups)
         )
-        return Sample(X, self.y[places], weights, groups)
+        return Sample(X, self.y[places], weights, groups, self.names.take(places))
 
 
 def fold_of(
@@ -125,7 +133,10 @@ def fold_of(
         weights = _times(weights, of_class, y)
         held_weights = _times(held_weights, of_class, y_held)
     return Fold(
-        tuple(Rows(x, y, weights) for x, _ in pairs),
+        tuple(
+            Rows(x, y, weights, names=train.names.take_columns(plan.places()))
+            for (x, _), plan in zip(pairs, plans, strict=True)
+        ),
         tuple(Rows(x, y_held, held_weights) for _, x in pairs),
         Truth(
             targets, targets.encode(held.y, len(held), "float64"), held_weights, held.weights,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.errors import NonFiniteError
+from nbmlp.failures.explain import explain
 from nbmlp.init import initialise
 from nbmlp.plan import make_plan
 from nbmlp.predict import Predictor, Rows
@@ -29,7 +30,7 @@ from nbmlp.train.loop import Loop, Validation
 __all__ = ["FOUND", "Fold", "Observer", "Rest", "Trainee"]
 
 #: What a trainee has found so far, as plain values.
-FOUND = ("best", "best_epoch", "waited", "ended", "lagged")
+FOUND = ("best", "best_epoch", "waited", "ended", "failure", "lagged")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +103,8 @@ class Trainee:
         Of the best epoch: flat parameters, and outputs (rows, outputs) on the held-out rows.
     ended : str
         Why it is not trained any longer; empty as long as it is.
+    failure : str
+        Where its values left the finite numbers and why, if they did.
     lagged : bool
         It was among the worst at a rung.
     rest : Rest or None
@@ -122,6 +125,7 @@ class Trainee:
     weights: NDArray[Any] | None = None
     outputs: NDArray[Any] | None = None
     ended: str = ""
+    failure: str = ""
     lagged: bool = False
     rest: Rest | None = None
 
@@ -151,7 +155,7 @@ class Trainee:
         validation = Validation(held, watch.take)
         loop = Loop(
             None, self.train, self.train.epochs, state, len(rows),
-            lambda: Engine(self.spec, self.train, state, rows, threads),
+            lambda: Engine(self.spec, self.train, state, rows, threads, explain=explain),
             lambda: Predictor(self.spec, state.plan, state, threads),
             validation, self.history, _no_checkpoint, {},
         )  # fmt: skip
@@ -159,7 +163,8 @@ class Trainee:
             loop.fit(CallbackList([watch]))
         except Interrupted:  # before its first region
             pass
-        except NonFiniteError:
+        except NonFiniteError as error:
+            self.failure = str(error)
             self.end("its values left the finite numbers")
         if watch.interrupted:
             self.end(watch.interrupted)
@@ -221,7 +226,9 @@ class _Watch(Callback):
 
     def take(self, outputs: NDArray[Any]) -> float:
         """What the loop calls the score of a validation: larger is better."""
-        self._outputs, self._value = outputs, self._measure(self._truth, outputs)
+        finite = bool(np.isfinite(outputs).all())  # a label can be read from NaN, too
+        self._outputs = outputs
+        self._value = self._measure(self._truth, outputs) if finite else math.nan
         return -self._value
 
     def on_progress(self, run: Run, progress: Progress) -> None:

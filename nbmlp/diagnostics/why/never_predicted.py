@@ -11,13 +11,11 @@ from nbmlp.diagnostics.why.evidence import Evidence
 from nbmlp.diagnostics.why.report import Trial, Where
 from nbmlp.diagnostics.why.suspects import Cure, Suspect
 from nbmlp.errors import DataError
-from nbmlp.metrics.classes import balanced_accuracy_of
+from nbmlp.metrics.classes import balanced_accuracy_of, unanswered
 from nbmlp.net import Net
 
 __all__ = ["never_predicted"]
 
-#: Rare is a class with less than this share of the rows that it would have among equal ones.
-_RARE = 0.5
 _MEASURE = "mean share of rows missed of each class"
 
 
@@ -31,12 +29,10 @@ def never_predicted(e: Evidence) -> Suspect | None:
     before = _confusion(e, e.base.net)
     if before is None:
         return None
-    ignored = (before.sum(0) == 0) & (before.sum(1) > 0)
-    ignored &= (counts > 0) & (counts < _RARE * len(e.samples) / k)
-    if not ignored.any() or e.settings.class_weight is not None:
+    ignored = unanswered(before, counts)
+    if not len(ignored) or e.settings.class_weight is not None:
         return None
-    rare = int(np.flatnonzero(ignored)[np.argmin(counts[ignored])])
-    more = int(ignored.sum()) - 1
+    rare, more = int(ignored[0]), len(ignored) - 1
     change = {"class_weight": "balanced"}
     trial, found = _trial(e, before, change, rare)
     two = ", or tune_threshold='f1', which moves the border between the two" if k == 2 else ""

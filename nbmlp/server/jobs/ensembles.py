@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,20 @@ from numpy.typing import NDArray
 from nbmlp.data import Dataset, Given, infer_task, is_sparse, prepared
 from nbmlp.data.origin import Origin
 from nbmlp.data.outliers import tell_lone_values
-from nbmlp.errors import DataError, ModelFileError, SpecError
+from nbmlp.errors import DataError, ModelFileError, NonFiniteError, SpecError
 from nbmlp.io import archive
 from nbmlp.server.faults import reach
 from nbmlp.server.jobs import verdict
 from nbmlp.server.jobs.checkpoints import Checkpoints, provenance
 from nbmlp.server.jobs.described import categories_of, details, inputs_of
+from nbmlp.server.jobs.diagnosing import diagnose
 from nbmlp.server.jobs.places import Place, checkpoint_place, checkpoints_in
 from nbmlp.server.jobs.protocol import Order
 from nbmlp.server.jobs.telling import PERIOD, Flush, Reports, Send
 from nbmlp.server.jobs.training import Wishes
 from nbmlp.server.rows import load_rows, select
 from nbmlp.tabular import files
+from nbmlp.tabular.alone import why
 from nbmlp.tabular.board import Board
 from nbmlp.tabular.fitting import Extras, Options, Trained
 from nbmlp.tabular.model import TabularModel
@@ -137,16 +140,35 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
         except _PausedError as pause:
             send({"kind": "paused", **pause.place._asdict()})
             return
+        except NonFiniteError as error:
+            send({"kind": "failing", "error": str(error), "error_kind": "non_finite"})
+            _look_for_causes(rest, order, send)
+            raise
     read = replace(Origin.of(data), source=f"data set {order.spec.dataset_id} of a server")
     model.notes |= {"job": provenance(order), "origin": {**read.to_dict(), "table": True}}
     files.save(model, order.model)
     reach("model")
     evaluation, said = _evaluation(model, found, test)
     described = _describe(model, data, order) | {"evaluation": evaluation}
-    if said:
-        send({"kind": "message", "text": said})
+    for text in filter(None, (*found.remarks, said)):
+        send({"kind": "message", "text": text})
+    if said or len(found.remarks) > 1:  # more than how they ended
+        _look_for_causes(rest, order, send, found)
     reason = found.cut or "epochs done"
     send({"kind": "done", "stop_reason": reason, "model": described, "remark": said})
+
+
+def _look_for_causes(
+    given: Given, order: Order, send: Send, found: Trained | None = None
+) -> None:
+    """Of the net that weighs most, or of the first: its settings and columns by themselves."""
+    nets = [{"member": 0, "weight": 0.0}] if found is None else found.members()
+    net = max(nets, key=lambda one: one["weight"])
+    ask = partial(
+        why, given.X, given.y, _task(given, order), _options(order), member=net["member"],
+        drawn=net.get("settings"), row_numbers=given.names,
+    )  # fmt: skip
+    diagnose(ask, order, send, f"Net {net['member']} by itself: ")
 
 
 def _rows(order: Order) -> tuple[Dataset, Given, Given | None]:
@@ -193,11 +215,10 @@ def _options(order: Order) -> Options:
 
 def _fit(given: Given, order: Order, send: Send, wishes: Wishes) -> tuple[TabularModel, Trained]:
     """From the newest checkpoint that can be gone on from; others are removed."""
-    task = order.spec.model.task
-    task = infer_task(given.y) if task == "auto" else task
+    task = _task(given, order)
     for path in [*checkpoints_in(order.folder), None]:
         callbacks, obey = _callbacks(order, send, wishes, path)
-        extras = Extras(callbacks, resume=path, of=_of(order))
+        extras = Extras(callbacks, resume=path, of=_of(order), names=given.names)
         try:
             return TabularModel.fit(given.X, given.y, task, _options(order), extras=extras)
         except Interrupted as end:
@@ -210,6 +231,11 @@ def _fit(given: Given, order: Order, send: Send, wishes: Wishes) -> tuple[Tabula
             send({"kind": "message", "text": f"{path.name} cannot be used: {error}"})
             path.unlink(missing_ok=True)
     raise AssertionError
+
+
+def _task(given: Given, order: Order) -> str:
+    said = order.spec.model.task
+    return infer_task(given.y) if said == "auto" else str(said)
 
 
 def _of(order: Order) -> dict[str, str]:
@@ -294,4 +320,7 @@ def _held(found: Trained) -> NDArray[Any]:
 def _members(found: Trained) -> dict[str, Any]:
     """What became of the nets, by their weights; and by which score they were compared."""
     nets = sorted(found.members(), key=lambda net: (-net["weight"], net["member"], net["fold"]))
-    return {"score": found.measure.name, "total": len(nets), "nets": nets[:_TOLD]}
+    return {
+        "score": found.measure.name, "total": len(nets), "nets": nets[:_TOLD],
+        "remarks": found.remarks,
+    }  # fmt: skip

@@ -210,7 +210,7 @@ class JobSpec(_Frozen):
     limits: Limits = Field(default_factory=Limits)
     diagnose: bool = Field(
         default=True,
-        description="Look for causes when it fails or stalls; there is none of an ensemble.",
+        description="Look for causes when it fails or stalls; of an ensemble by one of its nets.",
     )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ import numpy as np
 from nbmlp.data import Dataset, Given, is_sparse, prepared
 from nbmlp.data.origin import Origin
 from nbmlp.data.outliers import tell_lone_values
-from nbmlp.errors import DataError, NbmlpError, NonFiniteError
+from nbmlp.errors import DataError, NonFiniteError
 from nbmlp.io import archive
 from nbmlp.mlp import MLP
 from nbmlp.server.faults import reach
 from nbmlp.server.jobs import verdict
 from nbmlp.server.jobs.checkpoints import Checkpoints, newest, provenance
 from nbmlp.server.jobs.described import categories_of, details, inputs_of
+from nbmlp.server.jobs.diagnosing import diagnose
 from nbmlp.server.jobs.places import Place
 from nbmlp.server.jobs.protocol import Order
 from nbmlp.server.jobs.telling import Flush, Reports, Send
@@ -167,7 +169,7 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
         )  # fmt: skip
     except NonFiniteError as error:
         send({"kind": "failing", "error": str(error), "error_kind": "non_finite"})
-        _diagnose(model, parts, order, send)
+        _look_for_causes(model, parts, order, send)
         raise
     if obey.paused:
         send({"kind": "paused", **obey.paused._asdict()})
@@ -196,26 +198,17 @@ def _deliver(model: MLP, data: Dataset, parts: Parts, order: Order, send: Send) 
     for text in filter(None, (stalled, said)):
         send({"kind": "message", "text": text})
     if stalled or said:
-        _diagnose(model, parts, order, send)
+        _look_for_causes(model, parts, order, send)
     done = {"stop_reason": model.history.stop_reason, "model": described, "remark": said}
     send({"kind": "done", **done})
 
 
-def _diagnose(model: MLP, parts: Parts, order: Order, send: Send) -> None:
-    """Look for the causes, as far as the time allows; what goes wrong in that is told, too."""
-    if not (order.spec.diagnose and order.diagnosis_seconds):
-        return
-    send({"kind": "diagnosing"})
-    try:
-        held = 0.2 if parts.validation is None else parts.validation
-        report = model.why(
-            parts.train.X, parts.train.y, validation=held,
-            seconds=order.diagnosis_seconds, row_numbers=parts.train.names,
-        )  # fmt: skip
-    except (NbmlpError, MemoryError) as error:
-        send({"kind": "message", "text": f"no diagnosis: {error or 'out of memory'}"})
-        return
-    send({"kind": "diagnosis", "text": str(report), "report": report.to_dict()})
+def _look_for_causes(model: MLP, parts: Parts, order: Order, send: Send) -> None:
+    held = 0.2 if parts.validation is None else parts.validation
+    ask = partial(
+        model.why, parts.train.X, parts.train.y, validation=held, row_numbers=parts.train.names
+    )
+    diagnose(ask, order, send)
 
 
 def _describe(model: MLP, data: Dataset, order: Order) -> dict[str, Any]:

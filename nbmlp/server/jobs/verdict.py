@@ -28,7 +28,9 @@ def remark(coding: TargetCoding, y: Any, evaluation: Mapping[str, Any]) -> str:
     if coding.labels is not None and "accuracy" in evaluation:
         counts = np.bincount(coding.labels.encode(y))
         share, accuracy = counts.max() / counts.sum(), evaluation["accuracy"]
-        if accuracy <= share and accuracy < 1:
+        # A threshold of its own gives accuracy away for another score.
+        tells = coding.threshold != 0.5 and evaluation.get("balanced_accuracy", 0.0) > 0.5
+        if accuracy <= share and accuracy < 1 and not tells:
             label = str(coding.labels.classes[int(counts.argmax())])
             return (
                 f"no better than a constant: its accuracy on {where} is {accuracy:.2%}, always"

@@ -307,6 +307,11 @@ class ModelView:
         ]
 
     @property
+    def remarks(self) -> list[str]:
+        """How they ended, and what else is to be said of them."""
+        return list((self.model.evaluation.get("members") or {}).get("remarks") or ())
+
+    @property
     def members_score(self) -> str:
         """By which they were compared."""
         return str((self.model.evaluation.get("members") or {}).get("score", ""))
