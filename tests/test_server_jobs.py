@@ -505,6 +505,9 @@ def test_a_preset_trains_an_ensemble(service: LocalService, ensemble: Job) -> No
     assert (found["rows"], found["count"], model.targets) == ("validation", 60, ("price",))
     assert found["r2"] > 0.9
     assert len(found["residuals"]) == 60
+    worth = found["importance"]["columns"]
+    assert [name for name, _, _ in worth] == ["size", "town"]
+    assert worth[0][1] > worth[1][1] > 0.01
     told = found["members"]
     assert (told["score"], told["total"]) == (ensemble.score_name, 3)
     assert sum(net["weight"] for net in told["nets"]) == pytest.approx(1.0)
@@ -575,7 +578,9 @@ def test_an_ensemble_is_paused_resumed_and_stopped(timely: LocalService) -> None
     done = finished(timely, job.id)
     assert (done.state, done.stop_reason) == (JobState.SUCCEEDED, "stopped")
     assert done.epoch < 40 * 64
-    assert timely.get_model(done.model_id).evaluation["rows"] == "test"
+    measured = timely.get_model(done.model_id).evaluation
+    assert measured["rows"] == "test"
+    assert len(measured["importance"]["columns"]) == 2
 
 
 @pytest.mark.parametrize(

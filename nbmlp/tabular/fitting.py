@@ -105,6 +105,9 @@ class Trained:
         Of the ensemble on the held-out rows, and of its nets there.
     truth : Truth
         Of these rows.
+    held : ndarray of int64 or None
+        Which of the rows given these are, those of weight 0 not counted; None where they were
+        given apart.
     remarks : list of str
         See :func:`nbmlp.tabular.remarks.remarks`.
     """
@@ -120,6 +123,7 @@ class Trained:
     value: float = float("nan")
     outputs: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     deviations: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    held: NDArray[np.int64] | None = None
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -239,6 +243,8 @@ def train(
         raise Interrupted(PAUSED)
     found = Trained(targets, plans, trainees, settings, measure, truth)
     found.cut = race.cut
+    places = [fold.places for fold in folds if fold.places is not None]
+    found.held = np.concatenate(places) if places else None
     _choose(found, preset, len(folds))
     found.targets = _tuned(targets, options, truth, found.outputs)
     found.remarks = remarks(found, options.class_weight is not None)

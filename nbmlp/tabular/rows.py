@@ -114,6 +114,7 @@ def fold_of(
         All rows as the plans prepare them, and which of them these are; else they are prepared.
     """
     known = targets.known(held.y)
+    places = None if division is None else division.held[known]
     missed = float((np.ones(len(held)) if held.weights is None else held.weights)[~known].sum())
     if not known.all():
         held = held.take(np.flatnonzero(known))
@@ -142,6 +143,7 @@ def fold_of(
             targets, targets.encode(held.y, len(held), "float64"), held_weights, held.weights,
             missed,
         ),
+        places,
     )
 
 

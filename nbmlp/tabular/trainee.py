@@ -43,11 +43,14 @@ class Fold:
         To train on and held out, as each column plan prepares them.
     truth : Truth
         Of those held out.
+    places : ndarray of int64 or None
+        Of those held out among all that were given; None where they were given apart.
     """
 
     train: tuple[Rows, ...]
     held: tuple[Rows, ...]
     truth: Truth
+    places: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nbmlp.data import Dataset, Given, infer_task, is_sparse, prepared
 from nbmlp.data.origin import Origin
 from nbmlp.data.outliers import tell_lone_values
@@ -25,6 +22,7 @@ from nbmlp.server.jobs import verdict
 from nbmlp.server.jobs.checkpoints import Checkpoints, provenance
 from nbmlp.server.jobs.described import categories_of, details, inputs_of
 from nbmlp.server.jobs.diagnosing import diagnose
+from nbmlp.server.jobs.importance import FLOPS, importance
 from nbmlp.server.jobs.places import Place, checkpoint_place, checkpoints_in
 from nbmlp.server.jobs.protocol import Order
 from nbmlp.server.jobs.telling import PERIOD, Flush, Reports, Send
@@ -43,7 +41,8 @@ __all__ = ["train"]
 
 #: Nets that are told of, those of most weight first.
 _TOLD = 100
-Floats = NDArray[np.float64]
+#: Of the operations of a training, what finding out the importance of columns may take.
+_SHARE = 0.02
 
 
 class _Reports(Reports):
@@ -148,7 +147,7 @@ def train(order: Order, send: Send, wishes: Wishes) -> None:
     model.notes |= {"job": provenance(order), "origin": {**read.to_dict(), "table": True}}
     files.save(model, order.model)
     reach("model")
-    evaluation, said = _evaluation(model, found, test)
+    evaluation, said = _evaluation(model, found, rest, test, order.spec.model.eval_metric)
     described = _describe(model, data, order) | {"evaluation": evaluation}
     for text in filter(None, (*found.remarks, said)):
         send({"kind": "message", "text": text})
@@ -286,18 +285,21 @@ def _describe(model: TabularModel, data: Dataset, order: Order) -> dict[str, Any
 
 
 def _evaluation(
-    model: TabularModel, found: Trained, test: Given | None
+    model: TabularModel, found: Trained, rest: Given, test: Given | None, metric: str | None
 ) -> tuple[dict[str, Any], str]:
-    """Loss, measures, details and members, and a remark."""
+    """Loss, measures, details, members and what columns are worth; and a remark."""
     members = {"members": _members(found)}
     if test is None:
-        which, y, outputs = "validation", _held(found), found.outputs
+        assert found.held is not None
+        which, given, outputs = "validation", rest.take(found.held), found.outputs
     else:
-        which, y = "test", test.y
+        which, given = "test", test
         with test.names.telling():
             outputs = model.outputs(test.X)
+    y = given.y
     try:
         measured = model.targets.evaluate(y, outputs)
+        worth = _importance(model, found, given, metric, len(rest.y))
     except DataError as error:  # for example a label that no training row has
         return {"rows": which, "count": len(y), "problem": str(error), **members}, ""
     defined = {name: value for name, value in measured.items() if not math.isnan(value)}
@@ -306,15 +308,17 @@ def _evaluation(
     assert coding is not None
     said = verdict.remark(coding, y, figures)
     clipped = model.targets.clipped(outputs)
-    return figures | details(coding, model.targets.output, y, clipped) | members, said
+    shown = details(coding, model.targets.output, y, clipped)
+    return figures | shown | worth | members, said
 
 
-def _held(found: Trained) -> NDArray[Any]:
-    """Targets of the held-out rows, as people know them."""
-    classes, codes = found.targets.classes, found.truth.codes
-    if classes is not None:
-        return np.asarray(classes[np.asarray(codes).astype(np.int64).ravel()])
-    return found.targets.decode(codes.reshape(found.outputs.shape))
+def _importance(
+    model: TabularModel, found: Trained, given: Given, metric: str | None, rows: int
+) -> dict[str, Any]:
+    """What the columns are worth, for a small part of what training on so many rows took."""
+    parameters = sum(kept.spec.n_parameters for kept in model.kept)
+    spent = 6.0 * rows * sum(net.spec.n_parameters * net.epoch for net in found.trainees)
+    return importance(model, given, parameters, metric, max(FLOPS, _SHARE * spent))
 
 
 def _members(found: Trained) -> dict[str, Any]:

@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from nbmlp.data import Dataset, Given, is_sparse, prepared
+from nbmlp.data import Dataset, Given, prepared
 from nbmlp.data.origin import Origin
 from nbmlp.data.outliers import tell_lone_values
 from nbmlp.errors import DataError, NonFiniteError
@@ -20,6 +18,7 @@ from nbmlp.server.jobs import verdict
 from nbmlp.server.jobs.checkpoints import Checkpoints, newest, provenance
 from nbmlp.server.jobs.described import categories_of, details, inputs_of
 from nbmlp.server.jobs.diagnosing import diagnose
+from nbmlp.server.jobs.importance import importance
 from nbmlp.server.jobs.places import Place
 from nbmlp.server.jobs.protocol import Order
 from nbmlp.server.jobs.telling import Flush, Reports, Send
@@ -31,10 +30,6 @@ from nbmlp.train.interrupt import Interrupted
 from nbmlp.train.standard import EarlyStopping
 
 __all__ = ["Parts", "Wishes", "prepared_for", "train"]
-
-#: Importance is measured where it costs a moment: of so many columns at most, on so many of the
-#: rows that were measured, and so many floating-point operations; so many columns are told.
-_MOST_COLUMNS, _MOST_ROWS, _MOST_FLOPS, _TOLD, _REPEATS = 100, 2000, 2e10, 20, 3
 
 
 @dataclass
@@ -237,20 +232,5 @@ def _evaluation(model: MLP, which: str, given: Given) -> tuple[dict[str, Any], s
     found = {"rows": which, "count": len(given.y), "loss": loss, **known}
     said = verdict.remark(model.coding, given.y, found)
     shown = details(model.coding, model.model_spec.output, given.y, outputs)
-    return found | shown | _importance(model, given), said
-
-
-def _importance(model: MLP, given: Given) -> dict[str, Any]:
-    """What the columns are worth, on some of the rows; nothing where it would cost much."""
-    columns = given.X.shape[1]
-    cost = 2.0 * model.model_spec.n_parameters * columns * _REPEATS
-    n = int(min(len(given.y), _MOST_ROWS, _MOST_FLOPS / cost))
-    if is_sparse(given.X) or not 1 < columns <= _MOST_COLUMNS or n < min(len(given.y), 100):
-        return {}
-    few = given.take(np.linspace(0, len(given.y) - 1, n).astype(np.int64))
-    names = [few.names.place("X", 0, j).name or str(j) for j in range(columns)]
-    found = model.importance(few.X, few.y, repeats=_REPEATS, names=names)
-    if not np.isfinite(found.mean).all():
-        return {}
-    told = [[c["name"], c["mean"], c["deviation"]] for c in found.to_dict()["columns"]]
-    return {"importance": {"score": found.score, "columns": told[:_TOLD]}}
+    worth = importance(model, given, model.model_spec.n_parameters)
+    return found | shown | worth, said
