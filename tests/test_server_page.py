@@ -20,7 +20,7 @@ from server_live import Live
 
 from nbmlp import MLP
 from nbmlp.data import Table
-from nbmlp.server.jobs.spec import JobSpec
+from nbmlp.server.jobs.spec import OF_ENSEMBLES, Hyper, JobSpec
 from nbmlp.server.ports import JobState
 
 ADDRESSES = [
@@ -405,6 +405,55 @@ class TestTrainAgain:
         spec = JobSpec(dataset_id=ulid(1))
         change(service, 14, spec=spec)
         assert sent(visit(f"/datasets/{ulid(1)}?like={ulid(14)}")) == spec
+
+
+class TestPreset:
+    def test_fields_of_one_net_give_way(self, visit: Callable[..., Any]) -> None:
+        page = visit(f"/datasets/{ulid(1)}")
+        page.click("#train summary")
+        page.select_option("[name='model.scaling']", "robust")
+        page.fill("[name='model.bins']", "12")
+        page.select_option("[name='model.category_embedding']", "true")
+        assert not page.is_visible("[name=n_members]")
+        spec = sent(page)
+        assert (spec.preset, spec.model.scaling, spec.model.bins) == (None, "robust", 12)
+        assert spec.model.category_embedding
+        page.fill("[name='model.bins']", "-1")
+        page.select_option("[name=preset]", "default")
+        for name in ("model.hidden", "model.epochs", "model.bins", "early_stopping.patience"):
+            assert not page.is_visible(f"[name='{name}']")
+        page.fill("[name=n_members]", "7")
+        page.select_option("[name='model.tune_threshold']", "f1")
+        for look in looks(page):
+            assert_accessible(page, look)
+        spec = sent(page)  # what nobody sees is neither sent nor in the way
+        assert (spec.preset, spec.n_members, spec.validation) == ("default", 7, 0.15)
+        assert spec.model.tune_threshold == "f1"
+        page.fill("[name=n_members]", "0")
+        page.select_option("[name=preset]", "")
+        page.fill("[name='model.bins']", "0")
+        assert page.is_visible("[name='model.hidden']")
+        assert sent(page).n_members is None
+
+    def test_what_another_job_of_one_net_has_besides_is_left_out(
+        self, visit: Callable[..., Any], service: FakeService
+    ) -> None:
+        change(service, 14, spec=UNUSUAL)
+        page = visit(f"/datasets/{ulid(1)}?like={ulid(14)}")
+        page.select_option("[name=preset]", "fast")
+        spec = sent(page)
+        assert spec.columns == UNUSUAL.columns
+        assert spec.model.model_dump(exclude_defaults=True).keys() <= OF_ENSEMBLES
+
+    def test_of_a_job_that_had_one(
+        self, visit: Callable[..., Any], service: FakeService
+    ) -> None:
+        model = Hyper(seed=4, class_weight={"setosa": 2.0}, tune_threshold="f1")
+        spec = JobSpec(dataset_id=ulid(1), target="species", preset="best", model=model)
+        change(service, 14, spec=spec)
+        page = visit(f"/datasets/{ulid(1)}?like={ulid(14)}")
+        assert not page.is_visible("[name='model.hidden']")
+        assert sent(page) == spec
 
 
 class TestMessages:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nbmlp.names import ACTIVATIONS, SCORES, Reads
+from nbmlp.names import ACTIVATIONS, SCALINGS, SCORES, Reads
 from nbmlp.optimizers import OPTIMIZERS
 from nbmlp.schedules import SCHEDULES
-from nbmlp.server.jobs.spec import JobSpec
+from nbmlp.server.jobs.spec import OF_ENSEMBLES, JobSpec
 from nbmlp.server.page.words import plain
 from nbmlp.server.ports import Dataset
 
@@ -31,7 +31,7 @@ SHOWN = (
     *(f"model.{name}" for name in (
         "task", "hidden", "epochs", "batch_size", "optimizer", "learning_rate", "activation",
         "dropout", "l2", "schedule", "seed", "standardise", "column_kinds", "eval_metric",
-        "tune_threshold", "class_weight",
+        "tune_threshold", "class_weight", "scaling", "bins", "category_embedding",
     )),
 )  # fmt: skip
 #: Settings that are shown of every job, defaults or not.
@@ -68,7 +68,7 @@ def flat(spec: JobSpec, brief: bool = False) -> dict[str, Any]:
 
 #: What a form may train.
 _PRESETS = {
-    "": "one net, with the settings below", "fast": "fast: one good net",
+    "": "one net, as set below", "fast": "fast: one good net",
     "default": "default: an ensemble", "best": "best: a large ensemble",
 }  # fmt: skip
 
@@ -86,6 +86,10 @@ def _label(score: str) -> str:
 _KINDS = {
     "": "what it holds", "drop": "left out", "number": "a number", "category": "a category",
     "date": "a date", "boolean": "true or false",
+}  # fmt: skip
+#: Ways to scale numbers, as people say them.
+_SCALED = {
+    "standard": "mean and deviation", "robust": "median and quartiles, what lies far out pulled in",
 }  # fmt: skip
 #: Tables of more columns have no choice beside each.
 _MOST_CHOICES = 300
@@ -154,6 +158,29 @@ class Form:
         return "" if value is None else str(value).lower()
 
     @property
+    def scalings(self) -> Choices:
+        """Ways to scale numbers."""
+        return [(name, _SCALED.get(name, name)) for name in SCALINGS]
+
+    @property
+    def embedding(self) -> str:
+        """Whether columns of many categories are embedded: a word for yes and no."""
+        return str(self._values["model.category_embedding"]).lower()
+
+    @staticmethod
+    def of(name: str) -> str:
+        """What a field is said of: ``"net"``, ``"ensemble"``, or both where it is empty."""
+        part, _, setting = name.partition(".")
+        if part == "early_stopping" or (part == "model" and setting not in OF_ENSEMBLES):
+            return "net"
+        return "ensemble" if name in ("n_members", "time_limit") else ""
+
+    @property
+    def one_net(self) -> list[str]:
+        """Names of what is carried that goes with one net only."""
+        return [name for name in self.carried if self.of(name) == "net"]
+
+    @property
     def presets(self) -> Choices:
         """One net, or an ensemble."""
         return list(_PRESETS.items())
@@ -189,7 +216,7 @@ class Form:
     def scores(self) -> Choices:
         """What the rows to validate on are watched by."""
         named = _choices(SCORES, self["model.eval_metric"])
-        return [("", "accuracy, or R² of numbers"), *((n, _label(n)) for n, _ in named)]
+        return [("", "the usual one"), *((n, _label(n)) for n, _ in named)]
 
     @property
     def thresholds(self) -> Choices:

@@ -23,27 +23,27 @@ function take(body, field) {
   else if (empty) put(body, empty, null);
 }
 
+/** Fields of one net are there for one net only, and those of an ensemble for an ensemble. */
+const preset = form.elements.namedItem("preset");
+function offer() {
+  const kind = preset.value ? "ensemble" : "net";
+  for (const place of form.querySelectorAll("[data-of]")) {
+    place.hidden = place.dataset.of !== kind;
+    // Else a value out of bounds that nobody sees would keep the form from being sent.
+    for (const field of place.querySelectorAll("[data-kind]")) field.disabled = place.hidden;
+  }
+}
+
 /** What the form says, and what it has taken over from another job without a field. */
 function job() {
   const body = { dataset_id: form.dataset.dataset };
-  for (const [name, value] of Object.entries(JSON.parse(form.dataset.carried))) put(body, name, value);
-  for (const field of form.querySelectorAll("[data-kind]")) take(body, field);
+  const left = preset.value ? JSON.parse(form.dataset.oneNet) : [];
+  const carried = Object.entries(JSON.parse(form.dataset.carried)).filter(([name]) => !left.includes(name));
+  for (const [name, value] of carried) put(body, name, value);
+  for (const field of form.querySelectorAll("[data-kind]:enabled")) take(body, field);
   const chosen = [...form.elements].filter((f) => f.dataset.column !== undefined && f.value);
   const kinds = chosen.filter((f) => f.dataset.column !== body.target).map((f) => [f.dataset.column, f.value]);
   if (kinds.length) put(body, "model.column_kinds", Object.fromEntries(kinds));
-  return ofOneKind(body);
-}
-
-/** Without what is said of one net beside a preset, and of an ensemble beside one net. */
-const ofEnsembles = ["task", "class_weight", "column_kinds", "eval_metric", "seed"];
-function ofOneKind(body) {
-  if (!body.preset) {
-    delete body.n_members;
-    delete body.time_limit;
-    return body;
-  }
-  delete body.early_stopping;
-  for (const name of Object.keys(body.model ?? {})) if (!ofEnsembles.includes(name)) delete body.model[name];
   return body;
 }
 
@@ -104,5 +104,7 @@ function show() {
     place.textContent = frame.replace("{job}", () => write(body));
   }
 }
+preset.addEventListener("input", offer);
 document.addEventListener("input", show); // choices beside the columns stand outside of the form
+offer();
 show();
