@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from nbmlp.coding import Truth
 from nbmlp.data import Given, Mended, check_in_portions
+from nbmlp.data.dataset import ColumnRef
 from nbmlp.data.outliers import tell_lone_values
 from nbmlp.errors import SpecError, TrainingWarning
 from nbmlp.examine import Examined
@@ -30,6 +31,7 @@ from nbmlp.settings import signature
 from nbmlp.spec import MODEL_SETTINGS, TRAIN_SETTINGS, TrainSpec
 from nbmlp.spec.keywords import Chosen, Further
 from nbmlp.state import first_slots
+from nbmlp.stream import ReadyRows, check_arrays, from_files, names_files, refuse_files
 from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
 from nbmlp.train.loop import Loop, Validation, without_horizon
@@ -105,9 +107,11 @@ class MLP(Examined):
     def fit(
         self,
         X: Any,
-        y: ArrayLike,
+        y: ArrayLike | None = None,
         *,
-        validation: tuple[Any, ArrayLike] | Given | float | None = None,
+        target: ColumnRef | None = None,
+        columns: ColumnRef | None = None,
+        validation: tuple[Any, ArrayLike] | Given | float | str | os.PathLike[str] | None = None,
         sample_weight: ArrayLike | None = None,
         callbacks: Iterable[object] = (),
         epochs: int | None = None,
@@ -119,12 +123,16 @@ class MLP(Examined):
 
         Parameters
         ----------
-        X : array-like (rows, columns), Table or data frame
+        X : array-like (rows, columns), Table, data frame or files
             float32, float64 and uint8 arrays are read where they lie, memory-mapped or not;
-            a model fitted on uint8 divides its inputs by 255, then and ever after.
+            a model fitted on uint8 divides its inputs by 255, then and ever after. Parquet files
+            are named by a path, folder, pattern as ``"folder/*.parquet"`` or address, need not fit
+            into memory, and are prepared as a frame would be: docs/large-data.md.
         y : array-like (rows,) or (rows, targets)
-            Labels of any kind, or numbers.
-        validation : (X, y), Given or float, optional
+            Labels of any kind, or numbers; of files their column is named instead.
+        target, columns : names or numbers, optional
+            Of files: the columns to predict, and those to predict from; all others by default.
+        validation : (X, y), Given, float or files, optional
             Data to validate on after each epoch, or the share of the rows to set aside.
         sample_weight : array-like (rows,), optional
         callbacks : iterable of Callback or callable(run, record)
@@ -153,8 +161,15 @@ class MLP(Examined):
         settings = self._settings if epochs is None else self._settings.with_(epochs=epochs)
         train, called = settings.train, CallbackList(callbacks)
         dtype = settings.dtype
-        given, done = self._given(X, y, sample_weight, row_numbers, dtype, validation)
-        given, aside = self._divide(given, validation)
+        if names_files(X):
+            given, aside = self._read(
+                X, y, sample_weight, row_numbers, target, columns, validation, train
+            )
+            done = Mended()
+        else:
+            check_arrays(y, target, columns, validation)
+            given, done = self._given(X, y, sample_weight, row_numbers, dtype, validation)
+            given, aside = self._divide(given, validation)
         with self._unchanged_by_errors():
             carried: Arrays = {}
             if resume is None:
@@ -202,6 +217,7 @@ class MLP(Examined):
         Schedules over a whole training (cosine, one-cycle) do not apply: its end is unknown.
         """
         check_in_portions(self._settings.class_weight)
+        refuse_files(X, "partial_fit", "fit takes files")
         given, done = self._given(X, y, sample_weight, row_numbers, self.dtype)
         with self._unchanged_by_errors():
             if first := self._net is None:
@@ -263,6 +279,20 @@ class MLP(Examined):
         given = Given(X, y, weights) if kept else Given.of(X, y, weights, names)
         return given.mended(self.train_spec.on_nonfinite, dtype)
 
+    def _read(
+        self, X: Any, y: Any, weights: Any, names: Any, target: Any, columns: Any, validation: Any,
+        train: TrainSpec,
+    ) -> tuple[Given, Given | None]:  # fmt: skip
+        """Rows out of files."""
+        if y is not None or names is not None:
+            raise SpecError("y and row_numbers do not go with files: target= names their column.")
+        task = self._settings.target
+        found = from_files(X, task, train, target, columns, weights, validation)
+        if found.remark:
+            warnings.warn(found.remark, TrainingWarning, stacklevel=3)
+        self.notes["origin"] = found.origin.to_dict()
+        return found.train, found.held
+
     def _tell(self, done: Mended, name: str = "") -> None:
         self.history.rows_dropped += len(done.dropped)
         self.history.values_imputed += done.imputed
@@ -270,7 +300,8 @@ class MLP(Examined):
             warnings.warn(sentence, TrainingWarning, stacklevel=3)
 
     def _validation(self, held: Given) -> Validation:
-        if self.train_spec.on_nonfinite in ("drop_rows", "impute", "ignore"):
+        policy, ready = self.train_spec.on_nonfinite, isinstance(held.X, ReadyRows)
+        if policy in ("drop_rows", "impute", "ignore") and not ready:
             held = Given.of(held.X, held.y, numbers=held.names)
             held, done = held.without_bad_rows(self.model_spec.dtype)
             self._tell(done, "validation data: ")

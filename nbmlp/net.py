@@ -30,6 +30,7 @@ from nbmlp.rows import PLAIN, Names
 from nbmlp.settings import Settings
 from nbmlp.spec import ClassWeight, ModelSpec, TaskSpec
 from nbmlp.state import MANY, State, known_finite, new_state
+from nbmlp.stream.ready import ReadyRows
 
 __all__ = ["Net", "Visit", "converted"]
 
@@ -44,7 +45,7 @@ def converted(given: Given, settings: Settings) -> Given:
     DataError
         As :func:`~nbmlp.data.check_X`.
     """
-    X: Any = as_table(given.X)
+    X: Any = given.X if isinstance(given.X, ReadyRows) else as_table(given.X)
     if X is None:
         X = check_X(given.X, dtype="float64" if settings.prepares else settings.dtype)
     return replace(given, X=X, y=np.asarray(given.y))
@@ -100,7 +101,9 @@ class Net:
             All labels that will ever come, instead of those of `y`.
         """
         table, columns, scale = as_table(X), None, 1.0
-        if table is not None or settings.prepares:
+        if isinstance(X, ReadyRows):
+            columns, n_inputs = X.plan, X.plan.n_features
+        elif table is not None or settings.prepares:
             columns = _plan(settings.target, X if table is None else table)
             n_inputs = columns.n_features
         else:
@@ -127,6 +130,8 @@ class Net:
 
     def inputs(self, X: Any) -> NDArray[Any] | SparseRows:
         """X as the kernels read it, through the column plan if there is one."""
+        if isinstance(X, ReadyRows):
+            return self._ready(X)
         if self.columns is not None:
             return self.columns.transform(X)
         x = check_X(X, self.spec.n_inputs, dtype=self.spec.dtype)
@@ -135,6 +140,14 @@ class Net:
                 f"{self.spec.embeds} does not go with sparse rows: give them as a dense array."
             )
         return x
+
+    def _ready(self, X: ReadyRows) -> NDArray[Any]:
+        if X.plan != self.columns:
+            raise DataError(
+                "these rows were made ready by another column plan than the model's: resume with"
+                " the files and settings of the first fit."
+            )
+        return X.x
 
     def rows(
         self,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmlp.answers import target_words
 from nbmlp.cli import files, report
 from nbmlp.data.origin import Origin
 from nbmlp.errors import DataError
@@ -83,8 +84,7 @@ def predict_rows(model: MLP | TabularModel, data: Dataset, proba: bool) -> Predi
     width = 1 if found.ndim == 1 else found.shape[1]
     origin = Origin.noted(model.notes)
     known = origin.target_names if origin else ()
-    numbered = tuple(f"prediction {j + 1}" for j in range(width))
-    names = known if len(known) == width else numbered if width > 1 else ("prediction",)
+    names = target_words(known, width)
     columns = _texts(found)
     if proba:
         shares = model.predict_proba(data.X)

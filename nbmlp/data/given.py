@@ -18,7 +18,7 @@ from nbmlp.data.table import Table, as_table
 from nbmlp.errors import DataError, SpecError
 from nbmlp.rows import PLAIN, Names
 
-__all__ = ["Given", "Mended"]
+__all__ = ["Given", "Mended", "division"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,11 +112,7 @@ class Given:
 
     def set_aside(self, share: float, seed: int, classes: bool) -> tuple[Given, Given]:
         """Rows to train on, and a share to validate on; `classes` keep theirs in both."""
-        stratify = None
-        if self.y.ndim == 1 and (classes or self.y.dtype.kind in "biuUO"):
-            few = np.unique(self.y.astype(str)).size <= len(self.y) // 10
-            stratify = self.y if few else None
-        first, second = split(len(self.y), share, seed, stratify)
+        first, second = division(self.y, share, seed, classes)
         return self.take(first), self.take(second)
 
     # -- values that are not finite
@@ -175,6 +171,18 @@ class Given:
             return self, done
         found = self.take(np.delete(np.arange(len(self.y)), bad))
         return replace(found, y=_without_gaps(found.y)), done
+
+
+def division(
+    y: NDArray[Any], share: float, seed: int, classes: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of the rows to train on and of those to validate on, as `Given.set_aside` says."""
+    stratify = None
+    if y.ndim == 1 and (classes or y.dtype.kind in "biuUO"):
+        texts = y if y.dtype.kind in "biuf" else y.astype(str)
+        few = np.unique(texts).size <= len(y) // 10
+        stratify = y if few else None
+    return split(len(y), share, seed, stratify)
 
 
 #: Rows that are none of those to train on.

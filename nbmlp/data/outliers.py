@@ -156,11 +156,16 @@ def _ends(x: Array) -> _Ends:
 
 def tell_lone_values(X: Any, names: Names) -> str:
     """That there are such values, and where the farthest is, in a sentence; empty if none are."""
-    found = lone_values(X)
-    if not found:
-        return ""
     if isinstance(X, Table) and not names.columns:
         names = replace(names, columns=X.names)
+    return tell(lone_values(X), names)
+
+
+def tell(found: list[Far], names: Names) -> str:
+    """The same of values that have been found, in any order."""
+    if not found:
+        return ""
+    found = sorted(found, key=lambda one: -one.times)
     worst, others = found[0], len(found) - 1
     place = names.place("X", worst.place, worst.column)
     more = f" and {others} more value{'s' * (others > 1)} like it" if others else ""

@@ -12,6 +12,7 @@ from nbmlp.estimators.convert import copy_fitted, fill_from_mlp, to_mlp
 from nbmlp.estimators.fitting import CompiledPerceptron
 from nbmlp.estimators.places import names_of, with_place
 from nbmlp.mlp import MLP
+from nbmlp.stream import refuse_files
 
 __all__ = ["DropIn"]
 
@@ -43,6 +44,7 @@ class DropIn(CompiledPerceptron):
         ValueError
             Wrong parameters or data, or weights that have left the finite numbers.
         """
+        refuse_files(X, type(self).__name__, "MLP(...).fit takes files")
         self._given_validation = (X_val, y_val)
         try:
             return self._fit(X, y, sample_weight)

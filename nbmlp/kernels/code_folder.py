@@ -18,9 +18,18 @@ from nbmlp import tuning
 from nbmlp.errors import TrainingWarning
 from nbmlp.names import activations, elements
 
-__all__ = ["cache_folder", "make", "usable_folder", "why_not"]
+__all__ = ["cache_folder", "make", "usable_folder", "users_caches", "why_not"]
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+def users_caches() -> Path:
+    """Where programs of this user keep what can be made again."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home()))
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
 
 
 @functools.cache
@@ -31,14 +40,7 @@ def cache_folder() -> Path:
     in the function's own file; here a change in any kernel source is another folder.
     """
     root = os.environ.get("NUMBA_CACHE_DIR")
-    if root:
-        base = Path(root)
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home()))
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    base = Path(root) if root else users_caches()
     digest = hashlib.sha256(repr(tuning.detect()).encode())
     others = [Path(module.__file__ or "") for module in (tuning, activations, elements)]
     for file in sorted([*_sources(Path(__file__).parent), *others]):

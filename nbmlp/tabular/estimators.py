@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from nbmlp.data.columns import Told
 from nbmlp.errors import ModelFileError
 from nbmlp.importance import Importance
+from nbmlp.stream import refuse_files
 from nbmlp.tabular import files
 from nbmlp.tabular.alone import why
 from nbmlp.tabular.fitting import Extras, Options
@@ -63,6 +64,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         ValueError
             Wrong settings or data, in one sentence.
         """
+        refuse_files(X, type(self).__name__, "MLP(...).fit takes files")
         X = checked_inputs(self, X, y, reset=True)
         task, targets = self._task(y)
         if task != "regression":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ from nbmlp.data.columns.numbers import fit_numbers
 from nbmlp.data.columns.rules import MOST_LEVELS, Rules
 from nbmlp.errors import DataError, listing
 
-__all__ = ["choose"]
+__all__ = ["check_left", "choose", "chosen"]
 
 _ASKED = "as asked for"
 _NUMBERS = ("number", "standard", "robust")
@@ -54,21 +55,47 @@ def choose(data: Columns, rules: Rules) -> tuple[Column, ...]:
     DataError
         A column can't be what was asked for, holds an infinite value, or nothing is left.
     """
-    wanted = rules.wanted(data.names)
+    columns = chosen(data, rules, rules.wanted(data.names))
+    check_left(columns, len(data))
+    return columns
+
+
+def chosen(
+    data: Columns, rules: Rules, wanted: Mapping[str, str], beside: bool = False
+) -> tuple[Column, ...]:
+    """The same of some of the columns of a table.
+
+    Parameters
+    ----------
+    data : Columns
+    rules : Rules
+    wanted : mapping of str to str
+        What is to become of some of them.
+    beside : bool
+        There are numbers among the other columns: NumPy adds up several columns row by row, and a
+        single one in another order, by pairs.
+    """
     made = {name: _Chooser(data, name, wanted.get(name, ""), rules).made() for name in data.names}
     numbers = {name: one for name, one in made.items() if isinstance(one, _Number)}
     robust = np.array([one.robust for one in numbers.values()], bool)
     facts = [one.facts for one in numbers.values()]
-    with data.called(tuple(numbers)).telling():
-        found = fit_numbers(tuple(numbers), data.numbers(tuple(numbers)), robust, rules.bins, facts)
+    names = tuple(numbers)
+    with data.called(names).telling():
+        A = data.numbers(names)
+        if beside and len(names) == 1:
+            A, robust = np.repeat(A, 2, axis=1), np.repeat(robust, 2)
+        found = fit_numbers(names, A, robust, rules.bins, facts)
     fitted = iter(found)
-    columns = tuple(next(fitted) if isinstance(one, _Number) else one for one in made.values())
+    return tuple(next(fitted) if isinstance(one, _Number) else one for one in made.values())
+
+
+def check_left(columns: Sequence[Column], rows: int) -> None:
+    """Raise DataError where nothing is left to learn from."""
     if all(isinstance(column, LeftOut) for column in columns):
-        if len(data) == 1:
+        if rows == 1:
             raise DataError("no column is left: in one row (n_samples=1) none varies.")
         reasons = listing([f"{c.name!r} ({c.facts.why})" for c in columns], 5)
         raise DataError(f"no column is left to learn from: left out were {reasons}.")
-    return columns
 
 
 class _Chooser:

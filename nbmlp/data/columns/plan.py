@@ -129,6 +129,11 @@ class ColumnPlan:
         return tuple(column.name for column in self.prepared)
 
     @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """Those of them that data must have."""
+        return tuple(c.name for c in self.prepared if not isinstance(c, LeftOut))
+
+    @cached_property
     def numbers(self) -> tuple[NumberColumn, ...]:
         """Those that are scaled."""
         return tuple(column for column in self.prepared if isinstance(column, NumberColumn))
@@ -245,9 +250,7 @@ class ColumnPlan:
     def _check_names(self, names: Sequence[str]) -> None:
         known = {*self.columns}
         there = {*names}
-        lacking = [
-            c.name for c in self.prepared if c.name not in there and not isinstance(c, LeftOut)
-        ]
+        lacking = [name for name in self.needed if name not in there]
         extra = [name for name in names if name not in known]
         if lacking or extra:
             parts = [f"lack {_listed(lacking)}"] if lacking else []

@@ -1,0 +1,22 @@
+"""Parquet files that need not fit into memory: read by batches, made ready once, mapped."""
+
+from __future__ import annotations
+
+from nbmlp.stream.answers import write_answers
+from nbmlp.stream.fit import FromFiles, check_arrays, from_files, refuse_files
+from nbmlp.stream.prepare import prepare_more
+from nbmlp.stream.ready import ReadyRows
+from nbmlp.stream.source import Source, names_files, names_many
+
+__all__ = [
+    "FromFiles",
+    "ReadyRows",
+    "Source",
+    "check_arrays",
+    "from_files",
+    "names_files",
+    "names_many",
+    "prepare_more",
+    "refuse_files",
+    "write_answers",
+]

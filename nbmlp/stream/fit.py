@@ -1,0 +1,100 @@
+"""What `fit` makes of files: rows to train and to validate on, and what the model is to note."""
+
+from __future__ import annotations
+
+import os
+from numbers import Real
+from typing import Any, NamedTuple
+
+from numpy.typing import ArrayLike
+
+from nbmlp.checks import number
+from nbmlp.data.dataset import ColumnRef
+from nbmlp.data.given import Given
+from nbmlp.data.origin import Origin
+from nbmlp.errors import SpecError
+from nbmlp.spec import TaskSpec, TrainSpec
+from nbmlp.stream.prepare import Wanted, prepare, prepare_more
+from nbmlp.stream.source import names_files
+
+__all__ = ["FromFiles", "check_arrays", "from_files", "refuse_files"]
+
+
+class FromFiles(NamedTuple):
+    """Rows out of files.
+
+    Attributes
+    ----------
+    train : Given
+    held : Given or None
+    remark : str
+        What is odd about their values, in a sentence; empty where nothing is.
+    """
+
+    train: Given
+    held: Given | None
+    remark: str
+
+    @property
+    def origin(self) -> Origin:
+        """What the model has to know to read such rows again."""
+        plan, names = self.train.X.plan, self.train.names
+        texts = tuple(c.name for c in plan.categories)
+        if self.train.y.dtype == object:
+            texts += names.targets
+        return Origin(plan.columns, names.targets, True, names.X, texts)
+
+
+def from_files(
+    files: str | os.PathLike[str],
+    task: TaskSpec,
+    train: TrainSpec,
+    target: ColumnRef | None,
+    columns: ColumnRef | None,
+    weights: ArrayLike | None,
+    validation: Any,
+) -> FromFiles:
+    """Make the rows of files ready.
+
+    Parameters
+    ----------
+    files : path, folder, pattern or address
+    task, train : TaskSpec, TrainSpec
+    target, columns : names or numbers, or None
+    weights : array-like (rows,), optional
+    validation : float, files, (X, y) or None
+
+    Raises
+    ------
+    DataError, SpecError
+    """
+    if train.on_nonfinite in ("drop_rows", "impute"):
+        raise SpecError(
+            f"on_nonfinite={train.on_nonfinite!r} does not go with files: missing values are filled"
+            " in by the column plan, and infinite ones have to be mended there."
+        )
+    share = None
+    if isinstance(validation, Real) and not isinstance(validation, bool):
+        share = number("validation", validation, high=1.0, closed_low=False)
+    given, held, remark = prepare(files, Wanted(target, columns, task, train.seed, share), weights)
+    if names_files(validation):
+        held = prepare_more(validation, given.X.plan, given.names.targets)
+    elif share is None:
+        _, held = given.divided(validation, train.seed, False)
+    return FromFiles(given, held, remark)
+
+
+def check_arrays(y: object, target: object, columns: object, validation: object) -> None:
+    """Refuse what goes with files only. Raises SpecError."""
+    if target is not None or columns is not None:
+        raise SpecError("target and columns name those of files: give y beside arrays.")
+    if y is None:
+        raise SpecError("y is missing: give the targets, or files and target=, their column.")
+    if names_files(validation):
+        raise SpecError("validation names files, and X is data: give (X, y) there, or a share.")
+
+
+def refuse_files(data: object, who: str, instead: str) -> None:
+    """Raise SpecError where files are given to what takes arrays only."""
+    if names_files(data):
+        raise SpecError(f"{who} takes arrays and tables, no files: {instead}.")

@@ -1,0 +1,233 @@
+"""The folder of ready rows: an entry for each data set and way to prepare it, bounded in size."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from nbmlp.errors import DataError
+from nbmlp.io.atomic import atomic_write
+from nbmlp.kernels.code_folder import make, users_caches, why_not
+from nbmlp.stream.source import Source
+
+__all__ = ["Entry", "digest_of", "entries", "make_room", "remove", "root", "writing"]
+
+_STATE, _LOCK, _SEEN = "state.json", "lock", "seen.json"
+#: Of the free space, so much may be taken unless NBMLP_ROWS_GB says otherwise.
+_SHARE = 0.5
+#: Seconds after which a file that has not changed since is taken to be what it was.
+_SETTLED = 2.0
+
+
+def root() -> Path:
+    """Where ready rows are kept: NBMLP_ROWS_DIR, or a folder of the user's caches."""
+    named = os.environ.get("NBMLP_ROWS_DIR")
+    return Path(named) if named else users_caches() / "nbmlp" / "rows"
+
+
+def _own_root() -> Path:
+    """The folder, made if need be. Raises DataError where others could change what is in it."""
+    folder = root()
+    try:
+        make(folder)
+        folder = Path(os.path.realpath(folder))
+        reason = why_not(folder)
+    except OSError as error:
+        raise DataError(
+            f"the folder of ready rows, {folder}, cannot be made: {error.strerror}; NBMLP_ROWS_DIR"
+            " names another one."
+        ) from None
+    if reason:
+        raise DataError(
+            f"{reason}: ready rows are not kept there; NBMLP_ROWS_DIR names another folder."
+        )
+    return folder
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Ready rows of one data set.
+
+    Attributes
+    ----------
+    folder : Path
+    """
+
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """What it is called by."""
+        return self.folder.name
+
+    def state(self) -> dict[str, Any]:
+        """What is known of it; empty where nothing is."""
+        try:
+            found = json.loads((self.folder / _STATE).read_text())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def note(self, state: dict[str, Any]) -> None:
+        """Keep what is known, whole or not at all."""
+        with atomic_write(self.folder / _STATE, "w") as file:
+            json.dump(state, file)
+
+    def touch(self) -> None:
+        """It has been used now."""
+        os.utime(self.folder / _STATE)
+
+    @property
+    def bytes(self) -> int:
+        """On the disk."""
+        return sum(file.stat().st_blocks * 512 for file in self.folder.iterdir())
+
+    @property
+    def used(self) -> float:
+        """When it was used last, in seconds since 1970."""
+        state = self.folder / _STATE
+        return (state if state.exists() else self.folder).stat().st_mtime
+
+    def remove(self) -> bool:
+        """Remove it unless it is being written; rows that are mapped stay until they are let go."""
+        with _locked(self.folder / _LOCK, wait=False) as free:
+            if free:
+                shutil.rmtree(self.folder)
+        return free
+
+
+@contextmanager
+def _locked(path: Path, wait: bool) -> Iterator[bool]:
+    """Hold a lock that ends with this process, whatever becomes of it."""
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@contextmanager
+def writing(key: str) -> Iterator[Entry]:
+    """The entry of that key, which nobody else writes or removes meanwhile."""
+    entry = Entry(_own_root() / key)
+    while True:
+        make(entry.folder)
+        with _locked(entry.folder / _LOCK, wait=True):
+            if (entry.folder / _LOCK).exists():  # else it was removed while we waited
+                yield entry
+                return
+
+
+def entries() -> list[Entry]:
+    """All there are, that used last first."""
+    folder = root()
+    found = [Entry(p) for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
+    return sorted(found, key=lambda entry: -entry.used)
+
+
+def remove(keys: list[str]) -> tuple[int, int]:
+    """Remove entries by key, or all of them if none is named: how many went, and their bytes.
+
+    Raises
+    ------
+    DataError
+        There is none of that key, or it is being written.
+    """
+    known = {entry.key: entry for entry in entries()}
+    for key in keys:
+        if key not in known:
+            raise DataError(f"there are no ready rows {key}: nbmlp cache lists all there are.")
+    freed = 0
+    wanted = [known[key] for key in keys] or list(known.values())
+    for entry in wanted:
+        size = entry.bytes
+        if not entry.remove():
+            raise DataError(f"the ready rows {entry.key} are being written: try again later.")
+        freed += size
+    return len(wanted), freed
+
+
+def make_room(entry: Entry, needed: int) -> None:
+    """Remove what was used longest ago until an entry of so many bytes has room.
+
+    Raises
+    ------
+    DataError
+        It has no room even then.
+    """
+    others = [one for one in entries() if one.key != entry.key]
+    there = entry.bytes
+    free = shutil.disk_usage(entry.folder).free
+    taken = sum(one.bytes for one in others)
+    limit = _limit(free + taken + there)
+    if needed > limit:
+        raise DataError(
+            f"the ready rows take {needed / 1e9:.1f} GB and {entry.folder.parent} may hold"
+            f" {limit / 1e9:.1f} GB: name a folder on a larger disk with NBMLP_ROWS_DIR, or more"
+            " with NBMLP_ROWS_GB."
+        )
+    while others and (taken + needed > limit or needed - there > free):
+        oldest = others.pop()
+        size = oldest.bytes
+        if oldest.remove():
+            taken, free = taken - size, free + size
+
+
+def _limit(space: int) -> int:
+    given = os.environ.get("NBMLP_ROWS_GB")
+    if given is None:
+        return int(_SHARE * space)
+    try:
+        return min(int(float(given) * 1e9), space)
+    except ValueError:
+        raise DataError(f"NBMLP_ROWS_GB={given!r} must be a number of gigabytes.") from None
+
+
+# -- what files hold
+
+
+def digest_of(source: Source) -> str:
+    """A digest of the content of all files, in their order.
+
+    Files that have not changed since are not read again: by size, time and place on the disk.
+    """
+    seen = _own_root() / _SEEN
+    known = _seen(seen)
+    each = {file: _digest(file, known) for file in source.files}
+    fresh = {file: one for file, one in each.items() if known.get(one[0]) != one[1]}
+    if fresh:
+        with atomic_write(seen, "w") as out:
+            json.dump(_seen(seen) | dict(fresh.values()), out)
+    return blake2b("".join(one for _, one in each.values()).encode(), digest_size=20).hexdigest()
+
+
+def _seen(path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _digest(file: str, known: dict[str, str]) -> tuple[str, str]:
+    """What a file is known by, and the digest of its content."""
+    stat = os.stat(file)
+    mark = f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
+    if mark in known and time.time() - stat.st_ctime > _SETTLED:
+        return mark, known[mark]
+    hasher = blake2b(digest_size=20)
+    with open(file, "rb") as stream:
+        while block := stream.read(1 << 20):
+            hasher.update(block)
+    return mark, hasher.hexdigest()
