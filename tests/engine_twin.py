@@ -275,15 +275,33 @@ class Cut(NamedTuple):
     masks: list[Any]
 
 
+def order_of(train: TrainSpec, n: int, epoch: int, stream: int = 0) -> NDArray[np.int64]:
+    """The order of n rows, of all of them or of one shard's."""
+    drawn = shuffled_in_blocks if train.shuffle == "blocks" else shuffled
+    return drawn(n, train.seed, epoch, stream) if train.shuffle and n else np.arange(n)
+
+
+def batches_of(train: TrainSpec, n: int, epoch: int) -> Iterator[NDArray[np.int64]]:
+    """Rows of each batch of an epoch: shards give one each in turn, as long as they have any."""
+    size, count = train.batch_size or n, train.shards
+    shard = np.arange(n) * count // n
+    left = []
+    for s in range(count):
+        own = np.flatnonzero(shard == s)
+        left.append(list(own[order_of(train, len(own), epoch, s)]))
+    dealt = []
+    while any(left):
+        dealt += [rows.pop(0) for rows in left if rows]
+    for start in range(0, n, size):
+        yield np.array(sorted(dealt[start : start + size], key=lambda row: shard[row]))
+
+
 def cuts_of(spec: ModelSpec, train: TrainSpec, n: int) -> list[list[Cut]]:
     """All updates, epoch by epoch, as the engine draws them."""
     size, step, epochs = train.batch_size or n, 0, []
     for epoch in range(train.epochs):
-        drawn = shuffled_in_blocks if train.shuffle == "blocks" else shuffled
-        order = drawn(n, train.seed, epoch) if train.shuffle else np.arange(n)
         cuts = []
-        for start in range(0, n, size):
-            rows = order[start : start + size]
+        for rows in batches_of(train, n, epoch):
             cuts.append(Cut(rows, masks_of(spec, train, step, len(rows), math.ceil(n / size))))
             step += 1
         epochs.append(cuts)

@@ -464,7 +464,7 @@ def test_narrow_gradient(T):
     for first, rows, alpha, beta in ((0, 16, 0.5, 0.0), (16, 24, 0.5, 0.0), (0, 40, 1.0, 2.0)):
         before = c.copy()
         layer.call(
-            "narrow.gradient", c=address(c), first=first, rows=rows, low=0, high=1, m=m,
+            "narrow.gradient", c=address(c), first=first, rows=rows, low=0, high=1, start=0, m=m,
             alpha=alpha, beta=beta,
         )  # fmt: skip
         part = slice(first, first + rows)

@@ -104,6 +104,13 @@ def test_schedules(tmp_path: Path, schedule: str) -> None:
     assert len({r.learning_rate for r in whole.history}) > 2
 
 
+def test_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several parts each, so that regions end within a batch, and within a shard's rows."""
+    monkeypatch.setattr("nbmlp.tuning.SUB_BATCH", 5)
+    _, keep = check(tmp_path, {**SETTINGS, "shards": 3, "optimizer": "adam", "clip_norm": 0.5})
+    assert keep.half_done
+
+
 def test_norms_limits_and_penalties(tmp_path: Path) -> None:
     limits = {"clip_norm": 0.2, "max_norm": 1.0, "l2": 1e-3, "gradient_norms": True}
     check(tmp_path, {**SETTINGS, **limits, "dtype": "float64"})

@@ -71,8 +71,9 @@ class Update:
         its workspace, neither clipped nor applied.
         """
         train = self.train.with_(
-            batch_size=None, shuffle=False, threads=1, on_nonfinite="raise", gradient_norms=False
-        )
+            batch_size=None, shuffle=False, shards=1, threads=1, on_nonfinite="raise",
+            gradient_norms=False,
+        )  # fmt: skip
         engine = Engine(
             self.spec, train, copy.copy(self.state), self.rows, 1, self.whole, self.per_batch
         )

@@ -14,11 +14,14 @@ from __future__ import annotations
 from nbmlp.kernels.family import family
 
 __all__ = [
+    "add",
     "all_finite",
     "average",
     "backward",
+    "clear",
     "clip_values",
     "copy_rows",
+    "deal",
     "descend",
     "dropout",
     "exchange",
@@ -55,12 +58,12 @@ layer_pass = family(
     "layer_pass", job=int, layer=int, thread=int, first=int, rows=int, low=int, high=int
 )
 
-#: c <- alpha * gradient + beta * c, the gradient summed over the first m rows of the sub-batch, for
-#: rows `first`... by panels low..high of a block of parameters; with beta = 0 c is not read. c: the
-#: gradient's own place or the parameters', laid out alike.
+#: c <- alpha * gradient + beta * c, the gradient summed over rows start... of the sub-batch, m of
+#: them, for rows `first`... by panels low..high of a block of parameters; with beta = 0 c is not
+#: read. c: the gradient's own place, the parameters' or another one, laid out alike.
 layer_gradient = family(
     "layer_gradient", job=int, layer=int, thread=int, c=int, first=int, rows=int, low=int, high=int,
-    m=int, alpha=float, beta=float,
+    start=int, m=int, alpha=float, beta=float,
 )  # fmt: skip
 
 #: What is to be done with rows `first`... of a block of parameters besides the update, all panels
@@ -97,6 +100,11 @@ copy_rows = family("copy_rows", a=int, a_row=int, out=int, out_row=int, rows=int
 #: 0 where there is one.
 shuffle = family("shuffle", order=int, n=int, seed=int, epoch=int, stream=int)
 
+#: The order of an epoch's rows (n) int64, batch by batch and in each shard by shard, of those that
+#: each shard has on its own: drawn (n) int64 holds permutations of 0..rows - 1, shard after shard.
+#: Only places of the shards first..end are written.
+deal = family("deal", order=int, drawn=int, n=int, batch=int, shards=int, first=int, end=int)
+
 # ----------------------------------------------------------------------------------- products
 
 #: C (m, panels) = alpha * A (m, depth) . B (depth, panels) + beta * C; with beta = 0 C is not read.
@@ -104,7 +112,7 @@ shuffle = family("shuffle", order=int, n=int, seed=int, epoch=int, stream=int)
 #:
 #: That is a layer's product forward (B = W), back (B = W'; of the first layer: the gradient by the
 #: inputs), and its gradient (A = X'), where beta adds up sub-batches, and a C of its own takes a
-#: shard's part. A product of bfloat16 has the same signature: depth counts pairs, a_col and b_row
+#: shard's. A product of bfloat16 has the same signature: depth counts pairs, a_col and b_row
 #: lead from one pair to the next, C stays float32.
 product = family(
     "product", a=int, a_row=int, a_col=int, b=int, b_row=int, c=int, c_row=int,
@@ -173,6 +181,12 @@ penalise = family("penalise", w=int, g=int, rows=int, row=int, panels=int, l1=fl
 
 #: Each entry of g (rows, panels) into [-bound, bound]; NaN stays.
 clip_values = family("clip_values", g=int, rows=int, row=int, panels=int, bound=float)
+
+#: g (rows, panels) += other, laid out alike.
+add = family("add", g=int, other=int, rows=int, row=int, panels=int)
+
+#: g (rows, panels) becomes 0, whatever lies there.
+clear = family("clear", g=int, rows=int, row=int, panels=int)
 
 #: g (rows, panels) *= factor.
 scale = family("scale", g=int, rows=int, row=int, panels=int, factor=float)

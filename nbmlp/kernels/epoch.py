@@ -21,6 +21,7 @@ from nbmlp.kernels.afterwards import average_parameters
 from nbmlp.kernels.passes import pass_back, pass_blocks, pass_forward, take_rows
 from nbmlp.kernels.records import STATUS, THREAD
 from nbmlp.kernels.rng import step_key
+from nbmlp.kernels.shards import add_losses, add_shards, next_rows, totals
 from nbmlp.kernels.tables import job_at, layers_at, parameters_at, threads_at
 from nbmlp.kernels.threads import barrier, join, share
 from nbmlp.kernels.updates import exchange_sums, update_parameters
@@ -33,8 +34,33 @@ _OK, _ELSEWHERE = STATUS.OK, STATUS.ELSEWHERE
 
 
 @inner
-def _add_up(job, m):
+def _sub_batch(job, thread, start, end, cursor):
+    """What comes next of the batch start..end: the first row, how many, whether they end it."""
+    if job.shards > 1:
+        return next_rows(job, thread, start, end, cursor)
+    m = min(job.sub_batch, end - cursor)
+    return cursor, m, cursor + m == end
+
+
+@inner
+def _add_up_shards(job, thread, m, last):
+    """Those of the whole batch at its end, by the tree of its shards; before that, nothing."""
+    alone = job.exchange == 0
+    if thread.rank == 0:
+        add_losses(job, thread, m)
+        if last and alone:
+            add_shards(job)
+    if not (last and alone):
+        return 0.0, 0.0
+    barrier(job.sync, thread)
+    return totals(job)
+
+
+@inner
+def _add_up(job, thread, m, last):
     """Loss and weight of a sub-batch, in row order."""
+    if job.shards > 1:
+        return _add_up_shards(job, thread, m, last)
     values, weights = _doubles(job.values, m), _doubles(job.weights, m)
     loss, weight = 0.0, 0.0
     for i in range(m):
@@ -119,9 +145,9 @@ def _make_train(_: type) -> Any:
         accumulated, status, row = job.accumulated, _OK, -1
         loss_sum, weight_sum = job.loss_sum, job.weight_sum
         stop = min(job.n_rows, cursor + job.rows_limit)
-        while cursor < stop:
+        while cursor < stop or (job.exchange != 0 and cursor != batch_start):
             batch_end = min(batch_start + job.batch, job.n_rows)
-            m = min(job.sub_batch, batch_end - cursor)
+            cursor, m, last = _sub_batch(job, thread, batch_start, batch_end, cursor)
             thread.key, thread.start = step_key(job.seed, step), cursor
             thread.place, thread.update = cursor - batch_start, step - job.first_step
             status, row = _first_half(job, layers, thread, at, m)
@@ -129,11 +155,10 @@ def _make_train(_: type) -> Any:
                 if job.exchange != 0 and rank == 0:
                     exchange_sums(job, 0.0, 1.0)
                 break
-            loss, weight = _add_up(job, m)
+            loss, weight = _add_up(job, thread, m, last)
             loss_sum += loss
             weight_sum += weight
             accumulated += weight
-            last = cursor + m == batch_end
             whole = last and job.mean and job.exchange == 0 and accumulated > 0.0
             scale = 1.0 / accumulated if whole else 1.0
             pace = _pace(job, step) if last and job.rule != 0 else (0.0, 0.0, 0.0, 0.0)
@@ -141,12 +166,16 @@ def _make_train(_: type) -> Any:
             if not update_parameters(job, parameters, thread, at, batch, accumulated, pace):
                 status = _ELSEWHERE
                 break
+            if job.shards > 1 and last and job.exchange != 0:
+                loss, weight = totals(job)
+                loss_sum += loss
+                weight_sum += weight
             barrier(job.sync, thread)
             if rank == 0:
                 _account(job, step, loss, weight, last)
             if last and job.mean_weights != 0:
                 average_parameters(job, parameters, thread, step)
-            cursor += m
+            cursor = batch_end if last else cursor + m
             if last:
                 batch_start = cursor
                 accumulated = 0.0

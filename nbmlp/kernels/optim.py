@@ -253,6 +253,36 @@ def _clip_values(T: type) -> Any:
     return clip_values
 
 
+@piece("add", abi.add, masters=True)
+def _add(T: type) -> Any:
+    vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
+
+    def add(g: int, other: int, rows: int, row: int, panels: int) -> int:
+        n = panels * panel
+        for at in range(0, rows * row, row):
+            d, e = vector(g + at, n), vector(other + at, n)
+            for i in range(n):
+                d[i] += e[i]
+        return 0
+
+    return add
+
+
+@piece("clear", abi.clear, masters=True)
+def _clear(T: type) -> Any:
+    vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize
+
+    def clear(g: int, rows: int, row: int, panels: int) -> int:
+        n = panels * panel
+        for at in range(0, rows * row, row):
+            d = vector(g + at, n)
+            for i in range(n):
+                d[i] = T(0)
+        return 0
+
+    return clear
+
+
 @piece("scale", abi.scale, masters=True)
 def _scale(T: type) -> Any:
     vector, panel = make_vector(T), PANEL_BYTES // np.dtype(T).itemsize

@@ -81,6 +81,7 @@ LAYER = np.dtype(
 PARAMETER = np.dtype(
     [
         ("gradient", _i), ("layer", _i),  # its piece, and the layer that it looks at
+        ("apart", _i),  # what that adds to is no term of its own: rows are added to it one by one
         # w, gradient and slots (rows, panels) alike, so many bytes from row to row; rows behind
         # the first `weights` are biases, which have no penalty, decay or bound
         ("w", _i), ("g", _i), ("slots", _i), ("row", _i),
@@ -133,6 +134,9 @@ JOB_GROUPS: dict[str, list[tuple[str, Any]]] = {
     "cuts": [
         ("batch", _i), ("sub_batch", _i), ("row_block", _i), ("rows_limit", _i), ("threads", _i),
         ("columns", _i),  # several threads cut a step by columns, not by rows
+        # shards of the data; which of them are summed here; of each of these, the arena of its sum,
+        # whether the one before it is added to there, and a bit for each sum added then
+        ("shards", _i), ("first_shard", _i), ("end_shard", _i), ("merges", _i),
         ("size", _i), ("panel", _i),  # bytes of one parameter; how many are a panel
     ],
     "buffers": [
@@ -144,12 +148,18 @@ JOB_GROUPS: dict[str, list[tuple[str, Any]]] = {
         ("norms", _i), ("n_blocks", _i), ("block_norms", _i), ("scratch", _i),
         ("gradient", _i), ("n_gradient", _i),  # of all parameters, and its elements
         ("lengths", _i),  # squares of weights and direction (blocks, 2) float64
+        # of several shards: bytes from one arena of gradients to the next, the job's own being the
+        # first; which of them has the first sum that waits for another, and which is scratch; each
+        # thread's places of the shards in the batch (shards + 1); sums of losses and weights of
+        # each shard's rows in it (shards, 2) float64
+        ("arena", _i), ("waiting", _i), ("spare", _i), ("shard_places", _i), ("shard_sums", _i),
     ],
     "update": [
         # pieces
         ("gemm", _i), ("dropout", _i), ("loss", _i), ("loss_parameter", _f), ("transpose", _i),
         ("rule", _i), ("penalise", _i), ("clip_values", _i), ("scale", _i), ("sum_squares", _i),
         ("max_norm", _i), ("descend", _i),  # descend: steps as long as their block; or 0
+        ("add", _i), ("clear", _i),
         # sums over those who train together: or 0; what it is given besides; its two sums float64
         ("exchange", _i), ("exchange_context", _i), ("sums", _i),
         ("completes", _i),  # there are gradients to be finished, and copies to be renewed
@@ -189,6 +199,7 @@ PIECES: dict[str, Any] = {
     "transpose": abi.transpose, "loss": abi.loss, "dropout": abi.dropout, "rule": abi.rule,
     "penalise": abi.penalise, "clip_values": abi.clip_values, "scale": abi.scale,
     "sum_squares": abi.sum_squares, "descend": abi.descend, "average": abi.average,
+    "add": abi.add, "clear": abi.clear,
     "exchange": abi.exchange,
     "max_norm": abi.max_norm, "copy_rows": abi.copy_rows,
 }  # fmt: skip

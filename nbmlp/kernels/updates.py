@@ -11,6 +11,7 @@ from nbmlp.kernels._jit import inner
 from nbmlp.kernels.afterwards import bound_norms, refresh_copies
 from nbmlp.kernels.cuts import Share
 from nbmlp.kernels.records import PARAMETER
+from nbmlp.kernels.shards import add_shards, sum_gradient, sum_shards, totals
 from nbmlp.kernels.threads import barrier, share
 from nbmlp.kernels.vecmath import vector_of
 from nbmlp.tuning import PANEL_BYTES
@@ -20,21 +21,6 @@ __all__ = ["exchange_sums", "update_parameters"]
 _doubles = vector_of("float64")
 _NEXT = PARAMETER.itemsize
 _PANELS, _UNITS = int(Share.PANELS), int(Share.UNITS)
-
-
-@inner
-def _sum_gradient(own, at, c, part, m, alpha, beta):
-    """c <- alpha * gradient + beta * c for a part (first row, rows, first panel, behind the last).
-
-    at: addresses of job and thread; m: rows of the sub-batch.
-    """
-    first, rows, low, high = part
-    if own.gradient == 0:  # it follows from another block's
-        return
-    abi.layer_gradient(
-        own.gradient, job=at[0], layer=own.layer, thread=at[1], c=c, first=first, rows=rows,
-        low=low, high=high, m=m, alpha=alpha, beta=beta,
-    )  # fmt: skip
 
 
 @inner
@@ -228,14 +214,20 @@ def _finish(job, own, b, low, high, scale, waits, pace):
 
 
 @inner
+def _scale(job, own, part, factor):
+    first, rows, low, high = part
+    g = own.g + first * own.row + low * PANEL_BYTES
+    abi.scale(job.scale, g=g, rows=rows, row=own.row, panels=high - low, factor=factor)
+
+
+@inner
 def _scale_and_update(job, own, b, factor, pace):
     first, rows = _block(own, b, b + 1)
-    panels = own.panels
+    part = first, rows, 0, own.panels
     if factor != 1.0:
-        g = own.g + first * own.row
-        abi.scale(job.scale, g=g, rows=rows, row=own.row, panels=panels, factor=factor)
+        _scale(job, own, part, factor)
     if job.rule != 0:
-        _update(job, own, (first, rows, 0, panels), pace)
+        _update(job, own, part, pace)
 
 
 @inner
@@ -258,10 +250,15 @@ def _sum(job, own, at, thread, batch, waits, pace):
         first, rows = _block(own, block, end)
         part = first, rows, low, high
         if at_once:
-            _sum_gradient(own, at, own.w, part, m, -scale * pace[0] * own.rate, 1.0)
+            sum_gradient(own, at, own.w, part, 0, m, -scale * pace[0] * own.rate, 1.0)
             _transpose(job, own, part)
             continue
-        _sum_gradient(own, at, own.g, part, m, scale, scale if carry else 0.0)
+        if job.shards > 1:
+            sum_shards(job, own, at, thread, part, m, last)
+            if scale != 1.0:
+                _scale(job, own, part, scale)
+        else:
+            sum_gradient(own, at, own.g, part, 0, m, scale, scale if carry else 0.0)
         if finish:
             for b in range(block, end):
                 _finish(job, own, b, low, high, scale, waits, pace)
@@ -284,18 +281,20 @@ def _exchange(job, parameters, thread, weight):
     barrier(job.sync, thread)
     if thread.rank == 0:
         exchange_sums(job, weight, 0.0)
+        if job.shards > 1:
+            add_shards(job)
     barrier(job.sync, thread)
     sums = _doubles(job.sums, 2)
     if sums[1] > 0.0:
         return 0.0
-    scale = 1.0 / sums[0] if job.mean and sums[0] > 0.0 else 1.0
+    total = totals(job)[1] if job.shards > 1 else sums[0]
+    scale = 1.0 / total if job.mean and total > 0.0 else 1.0
     for k in range(len(parameters)):
         own = parameters[k]
         start, stop, low, high = _rectangle(own, thread)
         for b in range(start, stop):
             first, rows = _block(own, b, b + 1)
-            g = own.g + first * own.row + low * PANEL_BYTES
-            abi.scale(job.scale, g=g, rows=rows, row=own.row, panels=high - low, factor=scale)
+            _scale(job, own, (first, rows, low, high), scale)
     return scale
 
 

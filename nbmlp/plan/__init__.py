@@ -2,6 +2,7 @@
 
 from nbmlp.plan.layout import EmbeddingPlan, LayerPlan, ParameterBlock, Part, Plan, Role, make_plan
 from nbmlp.plan.outline import Outline
+from nbmlp.plan.shards import Shards
 from nbmlp.plan.strategy import Strategy, choose_threads, make_strategy
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Part",
     "Plan",
     "Role",
+    "Shards",
     "Strategy",
     "choose_threads",
     "make_plan",

@@ -15,6 +15,7 @@ from enum import StrEnum
 from nbmlp import tuning
 from nbmlp.kernels.cuts import Cut, Share
 from nbmlp.plan.layout import LayerPlan, ParameterBlock, Plan, Role
+from nbmlp.plan.shards import NO_SHARDS, Shards
 from nbmlp.spec import ModelSpec
 
 __all__ = [
@@ -150,6 +151,8 @@ class Strategy:
         Of each of the plan's blocks of parameters.
     stages : tuple of Stage
         What is computed, in this order; back in the reverse.
+    shards : Shards
+        Of the data, whose gradients are summed apart.
     """
 
     plan: Plan
@@ -159,6 +162,7 @@ class Strategy:
     layers: tuple[LayerStrategy, ...]
     blocks: tuple[Blocks, ...]
     stages: tuple[Stage, ...]
+    shards: Shards = NO_SHARDS
 
     @property
     def n_blocks(self) -> int:
@@ -225,8 +229,9 @@ def choose_reading(
 
 
 def make_strategy(
-    spec: ModelSpec, plan: Plan, threads: int, training: bool = True, whole_norm: bool = False
-) -> Strategy:
+    spec: ModelSpec, plan: Plan, threads: int, training: bool = True, whole_norm: bool = False,
+    shards: Shards = NO_SHARDS,
+) -> Strategy:  # fmt: skip
     """Decide all for a plan.
 
     Parameters
@@ -238,6 +243,7 @@ def make_strategy(
     training : bool
     whole_norm : bool
         Norms are summed block by block over whole rows, so threads own rows of all parameters.
+    shards : Shards
     """
     wide = () if whole_norm or not training else choose_columns(plan, threads)
     layers: list[LayerStrategy] = []
@@ -256,7 +262,9 @@ def make_strategy(
         first = blocks[-1].first + blocks[-1].count if blocks else 0
         blocks.append(_blocks(plan, block, first, layers[block.layer], whole_norm))
     stages = tuple(_stages(spec, plan, layers, training))
-    return Strategy(plan, training, threads, bool(wide), tuple(layers), tuple(blocks), stages)
+    return Strategy(
+        plan, training, threads, bool(wide), tuple(layers), tuple(blocks), stages, shards
+    )
 
 
 def _parts(layer: LayerPlan, plan: Plan) -> int:

@@ -55,6 +55,7 @@ class _Training(TypedDict, total=False):
     base_batch: int | None
     epochs: int
     shuffle: bool | Literal["blocks"]
+    shards: int
     l1: float
     l2: float
     weight_decay: float

@@ -55,6 +55,10 @@ class TrainSpec:
     shuffle : bool or str
         Draw a new order each epoch, from `seed`. ``"blocks"`` draws blocks of 1,024 neighbouring
         rows, and shuffles 65,536 rows at a time: rows on a disk are read once, in long pieces.
+    shards : int
+        Parts of the rows, one behind the other, of which each batch takes its share. Each has an
+        order and a gradient of its own, and these are added up so that several hosts, which have
+        some shards each, get the same bits as one.
     l1, l2 : float
         Penalty l1*|W|_1 + l2/2*|W|^2; biases excluded, not divided by the batch.
     weight_decay : float
@@ -99,6 +103,7 @@ class TrainSpec:
     base_batch: int | None = None
     epochs: int = 30
     shuffle: bool | str = True
+    shards: int = 1
     l1: float = 0.0
     l2: float = 0.0
     weight_decay: float = 0.0
@@ -129,6 +134,7 @@ class TrainSpec:
             dropout_schedule=as_factor_schedule("dropout_schedule", self.dropout_schedule),
             decay_schedule=as_factor_schedule("decay_schedule", self.decay_schedule),
             epochs=whole("epochs", self.epochs),
+            shards=whole("shards", self.shards),
             seed=whole("seed", self.seed, 0),
             rate_factors=as_factors("rate_factors", self.rate_factors),
             decay_factors=as_factors("decay_factors", self.decay_factors, decaying=True),

@@ -16,7 +16,9 @@ from nbmlp.workspace import Workspace
 __all__ = ["bind_dropout", "bind_training"]
 
 
-def bind_training(work: Workspace, train: TrainSpec, batch: int, order: NDArray[np.int64]) -> None:
+def bind_training(
+    work: Workspace, train: TrainSpec, batch: int, order: NDArray[np.int64] | None
+) -> None:
     """Set all that is the same for every update, and the pieces that it takes.
 
     Parameters
@@ -25,11 +27,11 @@ def bind_training(work: Workspace, train: TrainSpec, batch: int, order: NDArray[
     train : TrainSpec
     batch : int
         Rows of an update.
-    order : ndarray (rows,)
-        Which row comes when; read in every epoch that is shuffled.
+    order : ndarray (rows,) or None
+        Which row comes when, read in every epoch; None: as they lie.
     """
     job = work.job
-    job.train_on(batch, order if train.shuffle else None, train.seed, train.reduction == "mean")
+    job.train_on(batch, order, train.seed, train.reduction == "mean")
     job.penalise(train.l1, train.l2, train.decay)
     job.clip(train.clip_value, train.clip_norm)
     if train.gradient_norms:
@@ -44,6 +46,7 @@ def bind_training(work: Workspace, train: TrainSpec, batch: int, order: NDArray[
         job.update_by(optimizer.rule, own, beta1, beta2, optimizer.by_block)
     _bind_factors(work, train)
     plain = isinstance(optimizer, SGD) and not optimizer.momentum
+    plain &= work.strategy.shards.count == 1
     if plain and not _touches_gradient(train) and not work.plan.scaled_copy:
         job.descend_plainly()
 

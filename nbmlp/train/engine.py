@@ -14,13 +14,13 @@ from nbmlp.errors import NonFiniteError
 from nbmlp.kernels.pieces import piece_function
 from nbmlp.kernels.records import STATUS
 from nbmlp.kernels.run import prepare, run
-from nbmlp.plan import choose_threads, make_plan, make_strategy
+from nbmlp.plan import Shards, choose_threads, make_plan, make_strategy
 from nbmlp.predict import Pace, Rows, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, all_finite, first_slots
 from nbmlp.train.bind import bind_dropout, bind_training
 from nbmlp.train.exchange import Exchange
-from nbmlp.train.order import ORDERS, draw_order
+from nbmlp.train.order import Order
 from nbmlp.train.snapshot import Snapshot
 from nbmlp.train.threads import ThreadChoice
 from nbmlp.workspace import Cursor, Workspace
@@ -115,13 +115,14 @@ class Engine:
         squares = per_batch and train.l2 > 0
         whole_norm = train.clip_norm is not None or train.gradient_norms or squares
         whole_norm |= train.optimizer.by_block
-        strategy = make_strategy(spec, plan, self.threads, whole_norm=whole_norm)
+        shards = Shards(train.shards)
+        strategy = make_strategy(spec, plan, self.threads, whole_norm=whole_norm, shards=shards)
         self.work = Workspace(spec, state, strategy)
         self._job = self.work.job
         self.joined = self.skipped = self._skipped_in_a_row = 0
         self._skipped_last = -1
         self.first_skip: NonFiniteError | None = None
-        self._order = np.arange(len(rows), dtype=np.int64)
+        self._order = Order(len(rows), self.batch, train.shuffle, train.seed, shards)
         # Two products back, one forth; an update moves some 30 bytes per parameter.
         per_row = spec.n_parameters * (6 + 60 / self.batch)
         self._pace = Pace(per_row, tuning.REGION_SECONDS)
@@ -129,7 +130,8 @@ class Engine:
         fixed = train.threads is not None or exchange is not None
         self._thread_choice = ThreadChoice.of(self.threads, fixed, kind)
         bind_rows(self.work, rows)
-        bind_training(self.work, train, self.batch, self._order)
+        order = self._order.rows if self._order.counts else None
+        bind_training(self.work, train, self.batch, order)
         self.batches = np.zeros((self.steps_per_epoch if per_batch else 0, 3))
         self._squares = np.zeros(strategy.n_blocks if squares else 0)
         if per_batch:
@@ -146,7 +148,6 @@ class Engine:
             exchange.bind(self.work)
         self._snapshot = Snapshot(self.work, self.batches)
         piece_function("all_finite", self.work.element)
-        piece_function(ORDERS[train.shuffle or True], np.float64)
 
     # -- tables
 
@@ -199,9 +200,9 @@ class Engine:
                 operation="weights",
             )
         if order is not None:
-            np.copyto(self._order, order)
-        elif self.train.shuffle:
-            draw_order(self._order, self.train.shuffle, self.train.seed, state.epoch)
+            self._order.take(order)
+        else:
+            self._order.draw(state.epoch)
         self.work.block_norms[:] = self.batches[:] = 0.0
         self._job.start_epoch(rates, state.step, decays, drops)
         self.refresh()
@@ -381,12 +382,12 @@ class Engine:
         """Rows (of `rows`) of the batch that the engine stands before, in its order."""
         start = self._job.cursor.batch_start
         end = min(start + self.batch, len(self.rows))
-        return self._order[start:end].copy() if self.train.shuffle else np.arange(start, end)
+        return self._order.rows[start:end].copy() if self._order.counts else np.arange(start, end)
 
     def places_done(self) -> NDArray[np.int64]:
         """Rows (of `rows`) that the weights have been trained on, as far as the engine knows."""
         first_epoch = self.state.step < self.steps_per_epoch
-        return self._order[: self.rows_done if first_epoch else len(self.rows)]
+        return self._order.rows[: self.rows_done if first_epoch else len(self.rows)]
 
     @property
     def rate(self) -> float:

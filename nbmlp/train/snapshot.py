@@ -35,18 +35,20 @@ class Snapshot:
         self._live = [state.theta, state.slots, state.average, work.block_norms]
         self._kept = [np.empty_like(array) for array in self._live]
         self.cursor = Cursor()
-        self._gradient: NDArray[Any] | None = None
+        #: What a batch that is half done has added up.
+        self._halves = [work.buffers.gradients, work.buffers.shard_sums]
+        self._kept_halves: list[NDArray[Any]] = []
 
     def take(self) -> None:
-        """Remember; the gradient too, if half a batch has been added up in it."""
-        work = self._work
+        """Remember; gradients too, if half a batch has been added up in them."""
         self.cursor = self._job.cursor
         for kept, live in zip(self._kept, self._live, strict=True):
             np.copyto(kept, live)
         if self.cursor.within_batch:
-            if self._gradient is None:
-                self._gradient = np.empty_like(work.gradient)
-            np.copyto(self._gradient, work.gradient)
+            if not self._kept_halves:
+                self._kept_halves = [np.empty_like(array) for array in self._halves]
+            for kept, live in zip(self._kept_halves, self._halves, strict=True):
+                np.copyto(kept, live)
         self._sums = self._batches[self._update : self._update + 1].copy()
 
     @property
@@ -59,8 +61,9 @@ class Snapshot:
         self._job.take_up(self.cursor)
         for kept, live in zip(self._kept, self._live, strict=True):
             np.copyto(live, kept)
-        if self.cursor.within_batch and self._gradient is not None:
-            np.copyto(self._work.gradient, self._gradient)
+        if self.cursor.within_batch:
+            for kept, live in zip(self._kept_halves, self._halves, strict=True):
+                np.copyto(live, kept)
         self._batches[self._update :] = 0.0
         self._batches[self._update : self._update + 1] = self._sums
 

@@ -39,6 +39,10 @@ class Buffers:
         Copy of the first weights, times the factors of the inputs.
     embedded : ndarray
         Delta of the inputs, from the panel on that has the first of what embeddings add.
+    gradients : ndarray
+        All arenas of gradients, the first of which is `gradient`; several where there are shards.
+    shard_sums : ndarray (shards, 2)
+        Losses and weights of the batch's rows, summed by shards.
     """
 
     def __init__(self, strategy: Strategy) -> None:
@@ -76,7 +80,10 @@ class Buffers:
         #: Of which products with a row of ones are made.
         self.one = self.new(1)
         self.one[:] = 1
-        self.gradient = self.masters(plan.n_parameters if training else 0)
+        gradient = plan.n_parameters if training else 0
+        self.gradients = self.masters(strategy.shards.arenas * gradient)
+        self.gradient = self.gradients[:gradient]
+        self._divide(strategy.shards.count if training and strategy.shards.count > 1 else 0)
         self.transposed = self.new(plan.n_transposed if training else 0)
         self.scratch = self.masters(threads * 32)
         self.sync = self.new(records.SYNC_WORDS, np.int64)
@@ -98,6 +105,11 @@ class Buffers:
         )  # fmt: skip
         #: A list of rows for each thread; a block of the first layer's gradient for each.
         self.places = self.blocks = self.new(0)
+
+    def _divide(self, shards: int) -> None:
+        self.shard_sums = self.new(2 * shards, np.float64).reshape(shards, 2)
+        #: Of each thread, where each shard's rows begin in the batch, and where the last end.
+        self.shard_places = self.new(self.strategy.threads * (shards + 1), np.int64)
 
     def new(self, length: int, dtype: Any = None) -> NDArray[Any]:
         """Zeros of so many elements, aligned; of the type that is stored if none is given."""

@@ -7,6 +7,7 @@ of the record that takes, and which pieces go with them, is known here alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,6 +111,8 @@ class Job:
         self._cut(spec, strategy)
         self._use(buffers)
         self._take_loss(spec)
+        if strategy.training:
+            self._take_shards(strategy, buffers)
         pieces = ["gemm", "transpose" if strategy.training else "copy_rows"]
         if any(stage.kind is Kind.DROPOUT for stage in strategy.stages):
             pieces.append("dropout")
@@ -142,6 +145,19 @@ class Job:
             lengths=address(buffers.lengths), scratch=address(buffers.scratch),
             gradient=address(buffers.gradient), n_gradient=buffers.gradient.size,
         )  # fmt: skip
+
+    def _take_shards(self, strategy: Strategy, buffers: Buffers) -> None:
+        shards = strategy.shards
+        self._set(shards=shards.count, first_shard=shards.first, end_shard=shards.end)
+        if shards.count == 1:
+            return
+        self._merges = np.array([astuple(merge) for merge in shards.merges], np.int64)
+        self._set(
+            merges=address(self._merges), arena=buffers.gradient.nbytes, waiting=shards.waiting,
+            spare=shards.spare, shard_places=address(buffers.shard_places),
+            shard_sums=address(buffers.shard_sums),
+        )  # fmt: skip
+        self._bind("add", "clear", "scale")
 
     def _take_loss(self, spec: ModelSpec) -> None:
         loss, (scale, shift) = spec.loss_function, (1.0, 0.0)

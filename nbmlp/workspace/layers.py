@@ -294,6 +294,7 @@ def describe_parameters(net: Places, k: int) -> Record:
         return fields, {}
     outputs = net.plan.embedding.outputs if net.plan.embedding else 0
     own = {Role.EMBEDDING: f"pbld_{outputs}.gradient", Role.TABLES: "tables.gradient"}
+    fields["apart"] = block.role is Role.TABLES
     return fields, {"gradient": own.get(block.role, "sums.gradient")}
 
 

@@ -70,7 +70,7 @@ def _make_gradient(T: type) -> Any:
 
     def gradient(
         job: int, layer: int, thread: int, c: int, first: int, rows: int, low: int, high: int,
-        m: int, alpha: float, beta: float,
+        start: int, m: int, alpha: float, beta: float,
     ) -> int:  # fmt: skip
         _, s, t = records_at(job, layer, thread)
         a, b, n = T(alpha), T(beta), s.n_in
@@ -78,7 +78,7 @@ def _make_gradient(T: type) -> Any:
             total = vector(c + r * s.w_row, n)
             for i in range(n):
                 total[i] = b * total[i] if beta != 0.0 else T(0)  # what lies there may be NaN
-        for r in range(m):
+        for r in range(start, start + m):
             kept = vector(s.a + t.copy * s.own + r * s.a_row + s.kept, s.n)
             for k in range(s.n):
                 row = np.int64(kept[k])

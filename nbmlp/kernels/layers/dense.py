@@ -52,15 +52,16 @@ def _make_backward(_: type) -> Any:
 def _make_gradient(_: type) -> Any:
     def gradient(
         job: int, layer: int, thread: int, c: int, first: int, rows: int, low: int, high: int,
-        m: int, alpha: float, beta: float,
+        start: int, m: int, alpha: float, beta: float,
     ) -> int:  # fmt: skip
         """x'.dz: the column of ones makes the bias's."""
         j, s, t = records_at(job, layer, thread)
-        at = low * PANEL_BYTES
+        at, x = low * PANEL_BYTES, s.x + t.copy * s.own + start * s.x_row
         abi.product(
-            j.gemm, a=s.x + t.copy * s.own + first * j.size, a_row=j.size, a_col=s.x_row,
-            b=s.dz + at, b_row=s.dz_row, c=c + first * s.w_row + at, c_row=s.w_row, m=rows,
-            panels=high - low, depth=m, alpha=alpha, beta=beta,
+            j.gemm, a=x + first * j.size, a_row=j.size, a_col=s.x_row,
+            b=s.dz + start * s.dz_row + at, b_row=s.dz_row,
+            c=c + first * s.w_row + at, c_row=s.w_row, m=rows, panels=high - low, depth=m,
+            alpha=alpha, beta=beta,
         )  # fmt: skip
         return 0
 

@@ -71,11 +71,12 @@ def _make_gradient(outputs: int) -> Callable[[type], Any]:
 
         def gradient(
             job: int, layer: int, thread: int, c: int, first: int, rows: int, low: int, high: int,
-            m: int, alpha: float, beta: float,
+            start: int, m: int, alpha: float, beta: float,
         ) -> int:  # fmt: skip
             """Of all rows of the block: a thread shares it by panels."""
             _, s, t = records_at(job, layer, thread)
-            x, d, step = s.a + t.copy * s.own, s.dz + s.added, s.n * size
+            x, step = s.a + t.copy * s.own + start * s.a_row, s.n * size
+            d = s.dz + start * s.dz_row + s.added
             for v in range(low * per_panel, min(high * per_panel, _vectors(s.n, lanes))):
                 at, left = v * width, s.n - v * lanes
                 factors = s.factors + s.added + at

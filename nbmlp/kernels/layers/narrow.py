@@ -52,14 +52,14 @@ def _make_gradient(T: type) -> Any:
 
     def gradient(
         job: int, layer: int, thread: int, c: int, first: int, rows: int, low: int, high: int,
-        m: int, alpha: float, beta: float,
+        start: int, m: int, alpha: float, beta: float,
     ) -> int:  # fmt: skip
         """The rows of W' lie in the layer's room until they are turned."""
         j, s, _ = records_at(job, layer, thread)
         at = first * j.size
         abi.product(
-            j.gemm, a=s.dz, a_row=j.size, a_col=s.dz_row, b=s.x + at, b_row=s.x_row,
-            c=s.room + at, c_row=s.x_row, m=s.n,
+            j.gemm, a=s.dz + start * s.dz_row, a_row=j.size, a_col=s.dz_row,
+            b=s.x + start * s.x_row + at, b_row=s.x_row, c=s.room + at, c_row=s.x_row, m=s.n,
             panels=(rows * j.size + PANEL_BYTES - 1) // PANEL_BYTES, depth=m, alpha=1.0, beta=0.0,
         )  # fmt: skip
         a, b = T(alpha), T(beta)

@@ -123,7 +123,7 @@ def _make_gradient(kind: str, index: str) -> Callable[[type], Any]:
 
         def gradient(
             job: int, layer: int, thread: int, c: int, first: int, rows: int, low: int, high: int,
-            m: int, alpha: float, beta: float,
+            start: int, m: int, alpha: float, beta: float,
         ) -> int:  # fmt: skip
             """Summed in the thread's room; input n_in is the bias's 1."""
             j, s, t = records_at(job, layer, thread)
@@ -133,7 +133,7 @@ def _make_gradient(kind: str, index: str) -> Callable[[type], Any]:
             sums = vector(block, rows * n)
             for i in range(rows * n):
                 sums[i] = T(0)
-            for r in range(m):
+            for r in range(start, start + m):
                 row = _words(x + r * s.x_row, 3)
                 values, columns = source(row[0], row[2]), places(row[1], row[2])
                 d = vector(s.dz + r * s.dz_row + at, n)

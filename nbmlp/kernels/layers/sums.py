@@ -16,14 +16,14 @@ __all__: list[str] = []
 def _make_gradient(_: type) -> Any:
     def gradient(
         job: int, layer: int, thread: int, c: int, first: int, rows: int, low: int, high: int,
-        m: int, alpha: float, beta: float,
+        start: int, m: int, alpha: float, beta: float,
     ) -> int:  # fmt: skip
         """A product with a row of ones, all of them the same one at x."""
         j, s, _ = records_at(job, layer, thread)
-        at = low * PANEL_BYTES
+        at, terms = low * PANEL_BYTES, s.room + start * s.a_row
         for r in range(first, first + rows):
             abi.product(
-                j.gemm, a=s.x, a_row=0, a_col=0, b=s.room + r * s.room_own + at, b_row=s.a_row,
+                j.gemm, a=s.x, a_row=0, a_col=0, b=terms + r * s.room_own + at, b_row=s.a_row,
                 c=c + r * s.w_row + at, c_row=s.w_row, m=1, panels=high - low, depth=m,
                 alpha=alpha, beta=beta,
             )  # fmt: skip

@@ -72,6 +72,7 @@ _BOUNDS: dict[str, Any] = {
     "batch_size": Annotated[int, Field(ge=1, le=10_000_000)],
     "base_batch": Annotated[int, Field(ge=1, le=10_000_000)],
     "epochs": Annotated[int, Field(ge=1, le=100_000)],
+    "shards": Annotated[int, Field(ge=1, le=1024)],
     "l1": NotNegative,
     "l2": NotNegative,
     "weight_decay": NotNegative,
