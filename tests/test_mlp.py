@@ -137,7 +137,7 @@ def test_bad_data_leave_the_model_as_it_was(data, case):
         ({"validation": (X0, Y0[1:])}, "y has 109 rows and X has 110"),
         ({"validation": (X0, Y0 + 1)}, "y has the label 3 at row"),
         ({"validation": (X0,)}, "validation must be (X, y) or a share of the rows, e.g. 0.1."),
-        ({"validation": "0.1"}, "validation names files, and X is data: give (X, y) there, or a share"),
+        ({"validation": "0.1"}, "validation names files, and X is data: give (X, y) there"),
         ({"validation": 0}, "validation=0 must be a number in (0, 1)."),
         ({"validation": 1.0}, "validation=1.0 must be a number in (0, 1)."),
         ({"validation": True}, "validation=True must be a number in (0, 1)."),
