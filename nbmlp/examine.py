@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from nbmlp.data import Given
 from nbmlp.failures.explain import explain
 from nbmlp.importance import Importance, permutation_importance
-from nbmlp.model import Model
 from nbmlp.net import Net, converted
+from nbmlp.overfiles import OverFiles
 from nbmlp.predict import Rows
 from nbmlp.train.engine import Engine
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # else loaded by those who ask: most trainings need no diagno
 __all__ = ["Examined"]
 
 
-class Examined(Model):
+class Examined(OverFiles):
     """What :class:`~nbmlp.MLP` tells of its gradients and of trainings that it might do."""
 
     def _divide(self, given: Given, validation: Any) -> tuple[Given, Given | None]:

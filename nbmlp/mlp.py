@@ -31,7 +31,14 @@ from nbmlp.settings import signature
 from nbmlp.spec import MODEL_SETTINGS, TRAIN_SETTINGS, TrainSpec
 from nbmlp.spec.keywords import Chosen, Further
 from nbmlp.state import first_slots
-from nbmlp.stream import ReadyRows, check_arrays, from_files, names_files, refuse_files
+from nbmlp.stream import (
+    FromFiles,
+    ReadyRows,
+    check_arrays,
+    check_files,
+    names_files,
+    refuse_files,
+)
 from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
 from nbmlp.train.loop import Loop, Validation, without_horizon
@@ -161,11 +168,15 @@ class MLP(Examined):
         settings = self._settings if epochs is None else self._settings.with_(epochs=epochs)
         train, called = settings.train, CallbackList(callbacks)
         dtype = settings.dtype
-        if names_files(X):
-            given, aside = self._read(
-                X, y, sample_weight, row_numbers, target, columns, validation, train
-            )
-            done = Mended()
+        if names_files(X) or isinstance(X, FromFiles):
+            check_files(y, row_numbers)
+            if not isinstance(X, FromFiles):
+                X = self.read_files(
+                    X, target=target, columns=columns, validation=validation,
+                    sample_weight=sample_weight,
+                )  # fmt: skip
+            given, aside, done = X.train, X.held, Mended()
+            self.notes["origin"] = X.origin.to_dict()
         else:
             check_arrays(y, target, columns, validation)
             given, done = self._given(X, y, sample_weight, row_numbers, dtype, validation)
@@ -278,20 +289,6 @@ class MLP(Examined):
         kept = names is None and not isinstance(validation, Real)
         given = Given(X, y, weights) if kept else Given.of(X, y, weights, names)
         return given.mended(self.train_spec.on_nonfinite, dtype)
-
-    def _read(
-        self, X: Any, y: Any, weights: Any, names: Any, target: Any, columns: Any, validation: Any,
-        train: TrainSpec,
-    ) -> tuple[Given, Given | None]:  # fmt: skip
-        """Rows out of files."""
-        if y is not None or names is not None:
-            raise SpecError("y and row_numbers do not go with files: target= names their column.")
-        task = self._settings.target
-        found = from_files(X, task, train, target, columns, weights, validation)
-        if found.remark:
-            warnings.warn(found.remark, TrainingWarning, stacklevel=3)
-        self.notes["origin"] = found.origin.to_dict()
-        return found.train, found.held
 
     def _tell(self, done: Mended, name: str = "") -> None:
         self.history.rows_dropped += len(done.dropped)

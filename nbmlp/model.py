@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmlp import metrics, tuning
-from nbmlp.answers import answers
 from nbmlp.coding import TargetCoding
-from nbmlp.data import ColumnPlan, Table, Told, as_taken
-from nbmlp.data.origin import Origin
-from nbmlp.errors import ModelFileError, NotFittedError, SpecError
+from nbmlp.data import ColumnPlan, Told, as_taken
+from nbmlp.errors import ModelFileError, NotFittedError
 from nbmlp.io import model_file
 from nbmlp.names import PROBABLE
 from nbmlp.net import Net
@@ -24,7 +22,6 @@ from nbmlp.predict import Predictor, Rows
 from nbmlp.settings import Settings
 from nbmlp.spec import ModelSpec, TaskSpec, TrainSpec
 from nbmlp.spec.keywords import Further
-from nbmlp.stream import write_answers
 from nbmlp.train.history import History
 
 if TYPE_CHECKING:
@@ -180,43 +177,6 @@ class Model(Parameters):
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Probabilities (rows, classes), in the order of :attr:`classes`."""
         return self.coding.probabilities(self.outputs(X), self.model_spec.output)
-
-    def predict_files(
-        self, files: str | os.PathLike[str], out: str | os.PathLike[str], *, proba: bool = False
-    ) -> int:
-        """Predict all rows of Parquet files; a part of them is in memory at a time.
-
-        Parameters
-        ----------
-        files : path, folder, pattern or address
-            With the columns that the model was fitted on; others are left alone.
-        out : path
-            Parquet file of the predictions, a row for each, in order; whole or not at all.
-        proba : bool
-            Add a column with each class's probability.
-
-        Returns
-        -------
-        int
-            Rows.
-
-        Raises
-        ------
-        DataError
-            Something is wrong with the files, or `out` cannot be written.
-        SpecError
-            The model's columns have no names, or there are no probabilities.
-        """
-        plan, output = self.column_plan, self.model_spec.output
-        if plan is None:
-            raise SpecError("predict_files needs a model that was fitted on a table or on files.")
-        known = Origin.noted(self.notes)
-        targets = known.target_names if known else ()
-
-        def answered(rows: Table) -> dict[str, NDArray[Any]]:
-            return answers(self.coding, output, self.outputs(rows), targets, proba)
-
-        return write_answers(files, plan.needed, answered, out)
 
     def evaluate(
         self,

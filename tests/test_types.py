@@ -16,7 +16,7 @@ CONFIG = """
 [mypy]
 strict = true
 follow_imports = skip
-[mypy-nbmlp,nbmlp.mlp,nbmlp.examine,nbmlp.model,nbmlp.parameters,nbmlp.spec.*,nbmlp.optimizers]
+[mypy-nbmlp,nbmlp.mlp,nbmlp.examine,nbmlp.overfiles,nbmlp.model,nbmlp.parameters,nbmlp.spec.*,nbmlp.optimizers]
 follow_imports = silent
 [mypy-nbmlp.schedules,nbmlp.train.history,numpy.*]
 follow_imports = silent

@@ -26,6 +26,8 @@ assert_type(model.score(X, y), float)
 assert_type(model.get_params(), dict[str, Any])
 assert_type(model.history, History)
 assert_type(MLP.load("m.safetensors"), MLP)
+assert_type(model.fit("data/*.parquet", target="y", validation="val/*.parquet"), MLP)
+assert_type(model.predict_files("data/*.parquet", "out.parquet", proba=True), int)
 
 MLP(hiden=3)  # error: call-arg
 MLP(activaton="relu")  # error: call-arg

@@ -297,6 +297,23 @@ def case(
     return 0
 
 
+@app.command()
+def cache(
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY]...", help="Which; all by default.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove them.")] = False,
+    json: Json = False,
+) -> int:
+    """List the ready rows that training on Parquet files has left in a folder, or remove them.
+
+    NBMLP_ROWS_DIR names another folder than that of the user's caches, NBMLP_ROWS_GB its size.
+    """
+    from nbmlp.cli import cache as of_rows
+
+    return of_rows.run(keys or (), remove, json)
+
+
 #: Commands of the server take their options themselves: they need its packages.
 _PASSED_ON: dict[str, Any] = {
     "context_settings": {

@@ -22,7 +22,8 @@ class Source:
     ----------
     data : path or name
         A .csv or other text table (also .gz), .npy, .npz, .mat, .parquet or IDX file, a folder
-        with MNIST's files, ``digits`` or ``glyphs``.
+        with MNIST's files, ``digits`` or ``glyphs``; or Parquet files that are read by batches: a
+        folder of them, a pattern such as ``'folder/*.parquet'``, or an address.
     target : columns
         Target column, by name or number; several separated by commas.
     columns : columns
@@ -38,6 +39,8 @@ class Source:
         Of a text table, e.g. ``cp1252``; by default what its mark says, else UTF-8.
     separator : character
         Between the fields of a text table, or ``tab``; guessed by default.
+    stream : bool
+        Read a single Parquet file by batches, too, so that it need not fit into memory.
     """
 
     data: str | None = None
@@ -48,6 +51,7 @@ class Source:
     decimal: str | None = None
     encoding: str | None = None
     separator: str | None = None
+    stream: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,19 +64,27 @@ class Parts:
         Test data with the same columns.
     test_fraction : float
         Share of the rows set aside as test data, 0 for none. Unused where the data bring a test
-        part or --test names one.
-    validation : float
-        Share of the training rows to validate on after each epoch; none by default.
+        part, --test names one, or files are read by batches.
+    validation : float or path
+        Share of the training rows to validate on after each epoch; none by default. Where files
+        are read by batches, also files of such rows.
     """
 
     test: str | None = None
     test_fraction: float = 0.2
-    validation: float | None = None
+    validation: float | str | None = None
 
     def __post_init__(self) -> None:
         number("test_fraction", self.test_fraction, high=1.0)
-        if self.validation is not None:
+        if self.validation is not None and not isinstance(self.validation, str):
             number("validation", self.validation, high=1.0, closed_low=False)
+
+    @property
+    def share(self) -> float | None:
+        """Of the rows, to validate on. Raises SpecError where files are named."""
+        if isinstance(self.validation, str):
+            number("validation", self.validation, high=1.0, closed_low=False)
+        return None if self.validation is None else float(self.validation)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ _METAVARS = {
     "bool | str": "true|false|WORD",
     "int": "N",
     "float": "X",
+    "float | str": "X|FILES",
     "bool": "",
     "ColumnKinds": "NAME=KIND",
     "ClassWeight": "balanced|LABEL=X,...",
@@ -129,6 +130,7 @@ _READERS: dict[str, Callable[[str], object]] = {
     "bool | str": lambda text: {"true": True, "false": False}.get(text.strip().lower(), text),
     "int": _number,
     "float": _number,
+    "float | str": _number,
     "ClassWeight": _class_weight,
     "Factors": _factors,
     "Columns": _columns,
@@ -140,6 +142,7 @@ _READERS: dict[str, Callable[[str], object]] = {
 _TYPES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "int": ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
     "float": ("a number", lambda v: isinstance(v, int | float) and not isinstance(v, bool)),
+    "float | str": ("a number or files", lambda v: isinstance(v, int | float | str)),
     "bool": ("true or false", lambda v: isinstance(v, bool)),
     "str": ("text", lambda v: isinstance(v, str)),
     "Columns": ("a column or a list of them", lambda v: isinstance(v, str | int | list)),

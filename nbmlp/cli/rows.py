@@ -28,6 +28,7 @@ from nbmlp.data.mend import bad_inputs
 from nbmlp.data.origin import Origin
 from nbmlp.errors import DataError, Place, RowError, SpecError, TrainingWarning, listing
 from nbmlp.spec import TaskSpec
+from nbmlp.stream import ReadyRows, names_many
 
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
@@ -56,7 +57,8 @@ class Rows:
 
     def measurable(self, dtype: str) -> Rows:
         """Without training rows that cannot be predicted: those that were ignored."""
-        if isinstance(self.train.X, Table) or first_nonfinite(self.train.X, dtype) is None:
+        X = self.train.X
+        if isinstance(X, Table | ReadyRows) or first_nonfinite(X, dtype) is None:
             return self
         given, _ = _given(self.train).without_bad_rows(dtype)
         return replace(self, train=_of(given, self.train))
@@ -85,6 +87,11 @@ def _name(source: Source) -> str:
     if source.data is None:
         raise SpecError(
             "--data is missing: name a file, a folder with MNIST's files, digits or glyphs."
+        )
+    if source.stream or names_many(source.data):
+        raise SpecError(
+            f"{source.data} is read by batches, which train, predict and evaluate of one net do:"
+            " name one file here, and leave --stream out."
         )
     return source.data
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nbmlp.cli import files, report
+from nbmlp.cli import files, report, streaming
 from nbmlp.cli.failures import FAILED, say
 from nbmlp.cli.groups import (
     Diagnosing,
@@ -94,22 +94,28 @@ def train(values: dict[str, Any], config: str | None) -> int:
     written = {n: getattr(outputs, n) for n in ("out", "plot", "log", "checkpoint", "replay")}
     files.check_outputs(written, (task.source.data, task.parts.test, config))
     callbacks = _callbacks(task.learning, outputs)
-    rows = read_training(task.source, task.parts, task.learning, model)
-    model.notes["origin"] = rows.origin.to_dict()
+    rows, given = _read(task)
     began = time.perf_counter()
     model.fit(
-        rows.train.X,
-        rows.targets,
-        validation=task.parts.validation,
-        callbacks=callbacks,
-        resume=outputs.checkpoint if outputs.resume else None,
+        **given, callbacks=callbacks, resume=outputs.checkpoint if outputs.resume else None,
         replay=outputs.replay,
-        row_numbers=rows.train.names,
-    )
+    )  # fmt: skip
     seconds = time.perf_counter() - began
     model.history.rows_dropped += len(rows.mended.dropped)
     model.history.values_imputed += rows.mended.imputed
     return _finish(model, rows, outputs, seconds)
+
+
+def _read(task: Task) -> tuple[Rows, dict[str, Any]]:
+    """The rows, and what `fit` is given of them."""
+    if streaming.wanted(task.source):
+        found = streaming.read(task.source, task.parts, task.learning, task.model)
+        return streaming.rows_of(found, task.parts.test), {"X": found}
+    share = task.parts.share
+    rows = read_training(task.source, task.parts, task.learning, task.model)
+    task.model.notes["origin"] = rows.origin.to_dict()
+    given = {"X": rows.train.X, "y": rows.targets, "row_numbers": rows.train.names}
+    return rows, {**given, "validation": share}
 
 
 def _finish(model: MLP, rows: Rows, outputs: Outputs, seconds: float) -> int:
@@ -179,7 +185,7 @@ def scan(values: dict[str, Any], config: str | None) -> int:
     rows = read_training(task.source, task.parts, task.learning, model)
     with report.progress(outputs.quiet) as progress, rows.train.names.telling():
         found = model.scan_batch(
-            rows.train.X, rows.targets, validation=task.parts.validation, sizes=wanted.sizes,
+            rows.train.X, rows.targets, validation=task.parts.share, sizes=wanted.sizes,
             target=wanted.target_loss, seconds=wanted.seconds, progress=progress,
         )  # fmt: skip
     if outputs.plot is not None and found.measured:
@@ -221,7 +227,7 @@ def why(values: dict[str, Any], config: str | None) -> int:
         rows, model = tabular.one_of(rows, options, wanted.member or 0, model)
     with report.progress(outputs.quiet) as progress:
         found = model.why(
-            rows.train.X, rows.targets, validation=task.parts.validation or 0.2,
+            rows.train.X, rows.targets, validation=task.parts.share or 0.2,
             seconds=wanted.seconds, progress=progress, row_numbers=rows.train.names,
         )  # fmt: skip
     drawn = outputs.plot is not None and any(f.trial for f in found.findings)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from nbmlp.cli import files, prediction, report, tabular
+from nbmlp.cli import files, prediction, report, streaming, tabular
 from nbmlp.cli.failures import FAILED
 from nbmlp.cli.groups import Source
 from nbmlp.cli.rows import read_again
@@ -39,6 +39,8 @@ def predict(
         raise SpecError("--row prints one row in words: leave --proba and --out away.")
     files.check_outputs({"out": out}, (path, source.data))
     model = load_plain(path)
+    if row is None and streaming.wanted(source):
+        return streaming.predict(model, source, proba, out)
     data = read_again(model.notes, source, part)
     if row is not None:
         prediction.print_row(model, data, row, as_json)
@@ -60,7 +62,10 @@ def evaluate(
     model = load_plain(path)
     for name in metrics or ():
         read_score(name)  # before the data are read
-    data = read_again(model.notes, source, part, targets=True)
+    if streaming.wanted(source):
+        data = streaming.held_for(model, source)
+    else:
+        data = read_again(model.notes, source, part, targets=True)
     report.print_evaluation(model, data, metrics, as_json)
     if plot is not None and data.y is not None:
         title, names = f"{len(data):,} rows of {Path(data.source).name}", data.target_names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nbmlp.stream.answers import write_answers
-from nbmlp.stream.fit import FromFiles, check_arrays, from_files, refuse_files
+from nbmlp.stream.fit import FromFiles, check_arrays, check_files, from_files, refuse_files
 from nbmlp.stream.prepare import prepare_more
 from nbmlp.stream.ready import ReadyRows
 from nbmlp.stream.source import Source, names_files, names_many
@@ -13,6 +13,7 @@ __all__ = [
     "ReadyRows",
     "Source",
     "check_arrays",
+    "check_files",
     "from_files",
     "names_files",
     "names_many",

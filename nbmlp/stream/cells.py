@@ -15,10 +15,10 @@ from nbmlp.stream.source import Source
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["check_types", "groups", "read_columns", "read_targets", "table_of_batch"]
+__all__ = ["check_types", "groups", "read_columns", "read_targets", "table_of_batch", "texts_of"]
 
 #: Bytes of the columns that are looked at together; one of them always is.
-_TOGETHER = 1 << 27
+_TOGETHER = 1 << 25
 
 
 def check_types(source: Source, names: Sequence[str]) -> None:
@@ -29,6 +29,11 @@ def check_types(source: Source, names: Sequence[str]) -> None:
                 f"{source.name}: column {name!r} holds {source.schema[name]}: numbers, text or"
                 " dates are needed; leave that column out."
             )
+
+
+def texts_of(source: Source, names: Sequence[str]) -> list[str]:
+    """Those of the columns that are text."""
+    return [name for name in names if _kind(source.schema[name]) == "text"]
 
 
 def _kind(dtype: Any) -> str:

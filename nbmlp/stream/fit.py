@@ -17,7 +17,7 @@ from nbmlp.spec import TaskSpec, TrainSpec
 from nbmlp.stream.prepare import Wanted, prepare, prepare_more
 from nbmlp.stream.source import names_files
 
-__all__ = ["FromFiles", "check_arrays", "from_files", "refuse_files"]
+__all__ = ["FromFiles", "check_arrays", "check_files", "from_files", "refuse_files"]
 
 
 class FromFiles(NamedTuple):
@@ -29,19 +29,20 @@ class FromFiles(NamedTuple):
     held : Given or None
     remark : str
         What is odd about their values, in a sentence; empty where nothing is.
+    texts : tuple of str
+        Columns of text.
     """
 
     train: Given
     held: Given | None
     remark: str
+    texts: tuple[str, ...]
 
     @property
     def origin(self) -> Origin:
         """What the model has to know to read such rows again."""
         plan, names = self.train.X.plan, self.train.names
-        texts = tuple(c.name for c in plan.categories)
-        if self.train.y.dtype == object:
-            texts += names.targets
+        texts = self.texts + (names.targets if self.train.y.dtype == object else ())
         return Origin(plan.columns, names.targets, True, names.X, texts)
 
 
@@ -76,12 +77,12 @@ def from_files(
     share = None
     if isinstance(validation, Real) and not isinstance(validation, bool):
         share = number("validation", validation, high=1.0, closed_low=False)
-    given, held, remark = prepare(files, Wanted(target, columns, task, train.seed, share), weights)
+    given, held, told = prepare(files, Wanted(target, columns, task, train.seed, share), weights)
     if names_files(validation):
         held = prepare_more(validation, given.X.plan, given.names.targets)
     elif share is None:
         _, held = given.divided(validation, train.seed, False)
-    return FromFiles(given, held, remark)
+    return FromFiles(given, held, *told)
 
 
 def check_arrays(y: object, target: object, columns: object, validation: object) -> None:
@@ -92,6 +93,12 @@ def check_arrays(y: object, target: object, columns: object, validation: object)
         raise SpecError("y is missing: give the targets, or files and target=, their column.")
     if names_files(validation):
         raise SpecError("validation names files, and X is data: give (X, y) there, or a share.")
+
+
+def check_files(y: object, row_numbers: object) -> None:
+    """Refuse what goes with arrays only. Raises SpecError."""
+    if y is not None or row_numbers is not None:
+        raise SpecError("y and row_numbers do not go with files: target= names their column.")
 
 
 def refuse_files(data: object, who: str, instead: str) -> None:

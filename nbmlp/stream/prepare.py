@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +28,7 @@ from nbmlp.data.outliers import Far, lone_values, tell
 from nbmlp.errors import DataError, Place, RowError, SpecError
 from nbmlp.rows import Names
 from nbmlp.spec import TaskSpec
-from nbmlp.stream.cells import check_types, groups, read_columns, read_targets
+from nbmlp.stream.cells import check_types, groups, read_columns, read_targets, texts_of
 from nbmlp.stream.folder import Entry, digest_of, writing
 from nbmlp.stream.ready import mapped, write_rows
 from nbmlp.stream.source import Source
@@ -61,6 +61,21 @@ class Wanted:
     share: float | None = None
 
 
+class Told(NamedTuple):
+    """What was seen of the columns of files.
+
+    Attributes
+    ----------
+    remark : str
+        What is odd about their values, in a sentence; empty where nothing is.
+    texts : tuple of str
+        Columns of text.
+    """
+
+    remark: str
+    texts: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class _Parts:
     """Which rows go where.
@@ -85,8 +100,8 @@ class _Parts:
 
 def prepare(
     files: str | os.PathLike[str], wanted: Wanted, weights: ArrayLike | None = None
-) -> tuple[Given, Given | None, str]:
-    """Rows to train on, those set aside, and what is odd about their values.
+) -> tuple[Given, Given | None, Told]:
+    """Rows to train on, those set aside, and what else there is to say of the columns.
 
     Parameters
     ----------
@@ -99,8 +114,7 @@ def prepare(
     -------
     train : Given
     held : Given or None
-    remark : str
-        A sentence, or nothing.
+    told : Told
 
     Raises
     ------
@@ -116,11 +130,13 @@ def prepare(
         parts = _parts(y.values, wanted)
         if not state:
             plan, remark = _plan(source, features, wanted.task, parts.train)
-            state = _begun(entry, source, plan, y, {"remark": remark, "targets": targets})
-        return (*_mapped(entry, source, state, y, parts, weights), state["remark"])
+            more = {"remark": remark, "targets": targets, "texts": texts_of(source, features)}
+            state = _begun(entry, source, plan, y, more)
+        told = Told(state["remark"], tuple(state["texts"]))
+        return (*_mapped(entry, source, state, y, parts, weights), told)
 
 
-def prepare_more(files: str | os.PathLike[str], plan: ColumnPlan, targets: Sequence[str]) -> Given:
+def prepare_more(files: str | os.PathLike[str], plan: ColumnPlan, target: ColumnRef) -> Given:
     """Further rows with their targets, as a plan that is known has them.
 
     Raises
@@ -130,7 +146,7 @@ def prepare_more(files: str | os.PathLike[str], plan: ColumnPlan, targets: Seque
     """
     source = Source.of(files)
     columns = [name for name in plan.columns if name in source.schema]
-    _, targets = _columns(source, list(targets), columns or None)
+    _, targets = _columns(source, target, columns or None)
     of = {"plan": plan.to_dict(), "targets": targets}
     with _entry(source, of) as entry:
         state = _intact(entry)
