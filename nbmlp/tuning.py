@@ -10,7 +10,15 @@ import functools
 import os
 from dataclasses import dataclass
 
-__all__ = ["ALIGN", "PANEL_BYTES", "Target", "available_threads", "detect", "target_features"]
+__all__ = [
+    "ALIGN",
+    "PANEL_BYTES",
+    "Target",
+    "available_threads",
+    "detect",
+    "limit_threads",
+    "target_features",
+]
 
 #: Rows of every matrix are padded to whole panels of this many bytes (16 float32, 8 float64).
 PANEL_BYTES = 64
@@ -113,10 +121,23 @@ def detect() -> Target:
     return GENERIC
 
 
+_limit: int | None = None
+
+
+def limit_threads(most: int | None) -> None:
+    """Let this process use no more threads than that, for good; None takes the limit away.
+
+    ``NUMBA_NUM_THREADS`` must not be changed once Numba has started its threads.
+    """
+    global _limit
+    _limit = most
+
+
 def granted_threads() -> int | None:
-    """What ``NUMBA_NUM_THREADS`` says, which joblib sets for its processes, else None."""
+    """The limit, or ``NUMBA_NUM_THREADS``, which joblib sets for its processes; None without."""
     given = os.environ.get("NUMBA_NUM_THREADS", "").strip()
-    return max(1, int(given)) if given.isdecimal() else None
+    granted = max(1, int(given)) if given.isdecimal() else None
+    return min((n for n in (_limit, granted) if n is not None), default=None)
 
 
 def available_threads() -> int:

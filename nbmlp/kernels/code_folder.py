@@ -18,7 +18,15 @@ from nbmlp import tuning
 from nbmlp.errors import TrainingWarning
 from nbmlp.names import activations, elements
 
-__all__ = ["cache_folder", "make", "usable_folder", "users_caches", "why_not"]
+__all__ = [
+    "cache_folder",
+    "make",
+    "move",
+    "usable_folder",
+    "users_caches",
+    "who_else",
+    "why_not",
+]
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -51,6 +59,13 @@ def cache_folder() -> Path:
 def _sources(folder: Path) -> list[Path]:
     """What is compiled: the Python files of a folder and of all folders in it."""
     return [*folder.rglob("*.py")]
+
+
+def move(root: Path) -> None:
+    """Keep what is compiled from now on in another folder, as if ``NUMBA_CACHE_DIR`` named it."""
+    os.environ["NUMBA_CACHE_DIR"] = str(root)
+    cache_folder.cache_clear()
+    usable_folder.cache_clear()
 
 
 # ------------------------------------------------------------------------------- whom to believe
@@ -89,14 +104,25 @@ def make(folder: Path) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
 
 
+def who_else(folder: Path) -> str:
+    """Who else could change what is in a folder, which is made if need be; empty for nobody.
+
+    Raises
+    ------
+    OSError
+        It cannot be made, or not be looked at.
+    """
+    make(folder)
+    reason = why_not(folder) or why_not(folder.parent)
+    return reason or next(filter(None, (why_not(p, True) for p in folder.parents)), "")
+
+
 @functools.cache
 def usable_folder() -> Path | None:
     """The folder, made if need be; None, after a warning, when others could change its files."""
     folder = Path(os.path.realpath(cache_folder()))
     try:
-        make(folder)
-        reason = why_not(folder) or why_not(folder.parent)
-        reason = reason or next(filter(None, (why_not(p, True) for p in folder.parents)), "")
+        reason = who_else(folder)
     except OSError:  # it cannot be made, or not be looked at
         return None
     if reason:

@@ -14,7 +14,6 @@ from nbmlp.tabular.measures import Measure
 from nbmlp.tabular.trainee import Trainee
 from nbmlp.train.callbacks import Callback, CallbackList
 from nbmlp.train.history import EpochRecord, History
-from nbmlp.train.standard import EarlyStopping
 from nbmlp.train.statistics import NetStatistics
 
 __all__ = ["STRETCH", "Board"]
@@ -68,7 +67,7 @@ class Board:
         self._trainees, self._measure, self._save = trainees, measure, save
         self.n_samples, self.model = n_samples, model
         self.callbacks = CallbackList(_listed(callbacks))
-        if any(isinstance(c, EarlyStopping) for c in self.callbacks.callbacks):
+        if any(c.of_one_net for c in self.callbacks.callbacks):
             raise _of_one_net()
         self.history = History(score_name=measure.name)
         self.trainee: Trainee | None = None

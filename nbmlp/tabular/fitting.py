@@ -22,6 +22,7 @@ from nbmlp.names import read_score
 from nbmlp.rows import PLAIN, Names
 from nbmlp.settings import Settings
 from nbmlp.spec import ClassWeight
+from nbmlp.tabular.cluster import Cluster, client_of_joblib
 from nbmlp.tabular.division import divide
 from nbmlp.tabular.intervals import calibrate, spread
 from nbmlp.tabular.measures import Measure, Truth, measure_of
@@ -229,7 +230,10 @@ def train(
             f"{len(trainees)} nets take up to {need / 1e9:.1f} GB beside the data while they are"
             " trained: fewer n_members take less.", TrainingWarning, stacklevel=4,
         )  # fmt: skip
-    jobs = options.jobs or tuning.available_threads()
+    client = client_of_joblib() if len(trainees) > 1 else None
+    jobs: int | Cluster = options.jobs or tuning.available_threads()
+    if client is not None:
+        jobs = Cluster(client, folds, measure, options.jobs)
     race = Race(
         trainees, folds, measure, preset, jobs, options.time_limit, extras.callbacks,
         {**_of(sample, plans, targets, options), **extras.of}, extras.checkpoint, extras.model,

@@ -91,12 +91,12 @@ def seed_of(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def threads_of(n_jobs: Any) -> int:
-    """Cores to use; negative numbers count from all, as in joblib."""
-    if n_jobs is None:
-        return available_threads()
-    jobs = whole("n_jobs", n_jobs, -(1 << 31))
-    return max(1, available_threads() + 1 + jobs) if jobs < 0 else max(1, jobs)
+def threads_of(n_jobs: Any) -> int | None:
+    """Cores to use, None for all; negative numbers count from all, as in joblib."""
+    jobs = -1 if n_jobs is None else whole("n_jobs", n_jobs, -(1 << 31))
+    if jobs == -1:
+        return None
+    return max(1, available_threads() + 1 + jobs if jobs < 0 else jobs)
 
 
 def is_plain(value: Any) -> bool:

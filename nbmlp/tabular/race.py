@@ -15,15 +15,16 @@ import numpy as np
 from nbmlp.errors import DataError
 from nbmlp.tabular import restart
 from nbmlp.tabular.board import Board
+from nbmlp.tabular.cluster import Cluster
 from nbmlp.tabular.measures import Measure
 from nbmlp.tabular.recipe import Preset
-from nbmlp.tabular.trainee import Fold, Trainee
+from nbmlp.tabular.trainee import TIME_LIMIT, Fold, Trainee
 from nbmlp.train.history import EpochRecord
 from nbmlp.train.interrupt import Interrupt, Interrupted
 
 __all__ = ["INTERRUPTED", "PAUSED", "TIME_LIMIT", "Race"]
 
-TIME_LIMIT, INTERRUPTED, PAUSED = "time limit", "interrupted", "paused"
+INTERRUPTED, PAUSED = "interrupted", "paused"
 #: Seconds between two checkpoints.
 _BETWEEN = 20.0
 #: Seconds between two looks for Ctrl-C.
@@ -40,8 +41,8 @@ class Race:
     folds : sequence of Fold
     measure : Measure
     preset : Preset
-    jobs : int
-        Cores to use.
+    jobs : int or Cluster
+        Cores of this machine to use, or workers of other ones.
     time_limit : float or None
         Seconds from now on after which all end, once a member has an epoch on each fold.
     callbacks : Callback, callable or iterable of them, or None
@@ -68,7 +69,7 @@ class Race:
         folds: Sequence[Fold],
         measure: Measure,
         preset: Preset,
-        jobs: int,
+        jobs: int | Cluster,
         time_limit: float | None = None,
         callbacks: object = None,
         of: Mapping[str, Any] | None = None,
@@ -92,11 +93,11 @@ class Race:
 
     # -- what trainees see
 
-    def check(self) -> None:
-        """Raise Interrupted where a training is to end."""
+    def check(self, late: float = 0.0) -> None:
+        """Raise Interrupted where a training is to end, if for the time then so much later."""
         if self._interrupt.asked or self._halt:
             self.cut = INTERRUPTED
-        elif self.usable and time.monotonic() >= self._deadline:
+        elif self.usable and self.left() + late <= 0.0:
             self.cut = self.cut or TIME_LIMIT
         elif self.usable and self.board.stop_reason:
             self.cut = self.cut or self.board.stop_reason
@@ -106,13 +107,36 @@ class Race:
     def after_epoch(self, trainee: Trainee, record: EpochRecord) -> bool:
         """Tell of an epoch; a net rests after a while, which changes nothing in it."""
         with self._lock:
-            if not self.usable:
-                own = [t for t in self.trainees if t.member == trainee.member]
-                self.usable = all(t.weights is not None for t in own)
-            self.board.after_epoch(trainee, record)
-            board = self.board
+            self._tell(trainee, record)
             rested = time.monotonic() - self._since[id(trainee)]
-            return board.pausing or rested >= board.stretch
+            return self.board.pausing or rested >= self.board.stretch
+
+    def _tell(self, trainee: Trainee, record: EpochRecord) -> None:
+        if not self.usable:
+            own = [t for t in self.trainees if t.member == trainee.member]
+            self.usable = all(t.weights is not None for t in own)
+        self.board.after_epoch(trainee, record)
+
+    # -- what a cluster sees
+
+    def goes_on(self) -> bool:
+        """Whether nets are to be trained further."""
+        over = self.usable and (self.left() <= 0.0 or self.board.stop_reason)
+        return not over and not self.board.pausing
+
+    def left(self) -> float:
+        """Seconds to the time limit; negative behind it."""
+        return self._deadline - time.monotonic()
+
+    def stretch(self) -> float:
+        """Seconds after which a net is to rest."""
+        return self.board.stretch
+
+    def take(self, trainee: Trainee, records: Sequence[EpochRecord]) -> None:
+        """Tell of the epochs of a net that has come back."""
+        for record in records:
+            self._tell(trainee, record)
+        self._write_now_and_then()
 
     # -- the course
 
@@ -159,6 +183,9 @@ class Race:
         running = [t for t in wave if not t.ended and t.epoch < until]
         # The longest first, so that no core waits long for the last one.
         running.sort(key=lambda t: -t.spec.n_parameters)
+        if isinstance(self.jobs, Cluster):
+            self.jobs.bring(running, until, self)
+            return
         workers = min(self.jobs, len(running))
         if workers <= 1:
             for trainee in running:

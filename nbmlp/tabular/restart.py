@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from nbmlp.errors import ModelFileError, NbmlpError, SpecError
 from nbmlp.io.archive import read, write
 from nbmlp.schedules import PlateauState
-from nbmlp.tabular.trainee import FOUND, Trainee
+from nbmlp.tabular.trainee import FOUND, Rest, Trainee
 from nbmlp.train.history import History
 
-__all__ = ["restore", "save"]
+__all__ = ["bring_back", "restore", "save"]
 
 _KIND = "tabular checkpoint"
 _Path = str | os.PathLike[str]
@@ -69,8 +69,8 @@ def restore(
                 " resume with the settings and data of the first fit."
             )
         for i, (trainee, values) in enumerate(zip(trainees, nets, strict=True)):
-            own = {name: arrays.get(f"net{i}.{name}") for name in _ARRAYS}
-            _bring(trainee, values, own)
+            own = {n: arrays[f"net{i}.{n}"] for n in _ARRAYS if f"net{i}.{n}" in arrays}
+            bring_back(trainee, Rest(0, values, values["counts"], own, values["history"]))
         return [tuple(map(int, p)) for p in metadata["passed"]]
     except SpecError:
         raise
@@ -80,26 +80,31 @@ def restore(
         ) from error
 
 
-def _bring(
-    trainee: Trainee, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any] | None]
-) -> None:
-    known = {"failure": "", **values}  # older checkpoints have none
+def bring_back(trainee: Trainee, rest: Rest) -> None:
+    """Make of a net what it was at a rest.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        The rest is no such net's.
+    """
+    known = {"failure": "", **rest.plain}  # older checkpoints have none
     for name in FOUND:
         setattr(trainee, name, type(getattr(trainee, name))(known[name]))
-    trainee.weights, trainee.outputs = arrays["weights"], arrays["outputs"]
-    trainee.history = History.from_dict(values["history"])
-    if (theta := arrays["theta"]) is None:
+    arrays, counts = rest.arrays, rest.counts
+    trainee.weights, trainee.outputs = arrays.get("weights"), arrays.get("outputs")
+    trainee.history = History.from_dict(rest.history)
+    trainee.state = None
+    if (theta := arrays.get("theta")) is None:
         return
     state, slots = trainee.begin(), arrays["slots"]
-    assert slots is not None
     if theta.shape != state.theta.shape or slots.shape != state.slots.shape:
         raise ValueError("a net has another number of parameters")
     np.copyto(state.theta, theta)
     np.copyto(state.slots, slots)
-    if (average := arrays["average"]) is not None:
+    if (average := arrays.get("average")) is not None:
         state.begin_updates(averaged=True)
         np.copyto(state.average, average)
         state.end_updates()
-    counts = values["counts"]
     state.step, state.epoch = int(counts["step"]), int(counts["epoch"])
     state.plateau = PlateauState(**counts["plateau"])

@@ -27,7 +27,10 @@ from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.interrupt import Interrupted
 from nbmlp.train.loop import Loop, Validation
 
-__all__ = ["FOUND", "Fold", "Observer", "Rest", "Trainee"]
+__all__ = ["FOUND", "TIME_LIMIT", "Fold", "Observer", "Rest", "Trainee"]
+
+#: Why a net ended when the time for all of them was over.
+TIME_LIMIT = "time limit"
 
 #: What a trainee has found so far, as plain values.
 FOUND = ("best", "best_epoch", "waited", "ended", "failure", "lagged")

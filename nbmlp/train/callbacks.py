@@ -98,7 +98,15 @@ class Run(Protocol):
 
 
 class Callback:
-    """Base of the callbacks: does nothing at every occasion; override what you need."""
+    """Base of the callbacks: does nothing at every occasion; override what you need.
+
+    Attributes
+    ----------
+    of_one_net : bool
+        It makes no sense where many nets are trained at once, and is refused there.
+    """
+
+    of_one_net = False
 
     def on_fit_begin(self, run: Run) -> None:
         """Before the first epoch; kernels may still have to be compiled."""

@@ -54,6 +54,8 @@ class EarlyStopping(Callback):
         Best epoch so far; 0 before the first.
     """
 
+    of_one_net = True
+
     def __init__(
         self,
         monitor: str = "auto",
