@@ -180,7 +180,7 @@ class Extras:
     names: Names = PLAIN
 
 
-NOTHING = Extras()
+NOTHING: Extras = Extras()
 
 
 def train(
@@ -251,7 +251,8 @@ def train(
     found.held = np.concatenate(places) if places else None
     _choose(found, preset, len(folds))
     found.targets = _tuned(targets, options, truth, found.outputs)
-    found.remarks = remarks(found, options.class_weight is not None)
+    weighs = options.class_weight is not None
+    found.remarks = remarks(trainees, found.targets, truth, found.outputs, weighs)
     _tell(found, options)
     return found
 

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nbmlp.metrics.classes import unanswered
+from nbmlp.tabular.measures import Truth
+from nbmlp.tabular.targets import Targets
 from nbmlp.tabular.trainee import Trainee
-
-if TYPE_CHECKING:
-    from nbmlp.tabular.fitting import Trained
 
 __all__ = ["remarks"]
 
 
-def remarks(found: Trained, weighs_classes: bool) -> list[str]:
+def remarks(
+    nets: Sequence[Trainee], targets: Targets, truth: Truth, outputs: NDArray[np.float64],
+    weighs_classes: bool,
+) -> list[str]:  # fmt: skip
     """Sentences, the first of all nets.
 
     Parameters
     ----------
-    found : Trained
+    nets : sequence of Trainee
+    targets : Targets
+        With the threshold of the ensemble.
+    truth : Truth
+    outputs : ndarray (rows, outputs)
+        Of the ensemble on the held-out rows.
     weighs_classes : bool
         A `class_weight` was set.
     """
-    return [
-        _ends(found.trainees), *_failures(found.trainees), *_never_predicted(found, weighs_classes)
-    ]  # fmt: skip
+    rare = _never_predicted(targets, truth, outputs, weighs_classes)
+    return [_ends(nets), *_failures(nets), *rare]
 
 
 def _ends(nets: Sequence[Trainee]) -> str:
@@ -57,14 +63,16 @@ def _failures(nets: Sequence[Trainee]) -> list[str]:
     return [f"net {first.member} failed{more} (after {first.epoch} epochs): {first.failure}"]
 
 
-def _never_predicted(found: Trained, weighs_classes: bool) -> list[str]:
+def _never_predicted(
+    targets: Targets, truth: Truth, outputs: NDArray[np.float64], weighs_classes: bool
+) -> list[str]:
     """The rarest class of the held-out rows that the ensemble answers for none of them."""
-    labels = None if found.targets.coding is None else found.targets.coding.labels
-    if labels is None:
+    coding = targets.coding
+    labels = None if coding is None else coding.labels
+    if coding is None or labels is None:
         return []
-    assert found.targets.coding is not None
-    k, codes = len(labels), found.truth.codes.ravel().astype(np.intp)
-    cells = codes * k + found.targets.coding.codes(found.outputs)
+    k, codes = len(labels), truth.codes.ravel().astype(np.intp)
+    cells = codes * k + coding.codes(outputs)
     matrix = np.bincount(cells, minlength=k * k).reshape(k, k)
     rare = unanswered(matrix, matrix.sum(1))
     if not len(rare):
