@@ -52,7 +52,7 @@ def run(block: Block, page: Path, names: dict[str, Any]) -> str:
     "name",
     [
         "README.md", "docs/guide.md", "docs/columns.md", "docs/ensembles.md",
-        "docs/migrating-from-sklearn.md", "docs/scores.md",
+        "docs/many-trainings.md", "docs/migrating-from-sklearn.md", "docs/scores.md",
     ],
 )  # fmt: skip
 def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
