@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import mmap
 import os
 import resource
 import subprocess
@@ -45,10 +46,10 @@ def write_files(folder: Path, rows: int, columns: int) -> None:
 # ------------------------------------------------------------------------- one training
 
 
-def anonymous() -> float:
-    """Anonymous memory of this process, in MB: what is no page of a file."""
+def resident(kind: str = "RssAnon") -> float:
+    """Memory of this process, in MB: anonymous, or (RssFile) pages of files."""
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
+        if line.startswith(f"{kind}:"):
             return int(line.split()[1]) / 1024
     return float("nan")
 
@@ -60,7 +61,7 @@ def watched(peaks: dict[str, float], name: str) -> Iterator[None]:
 
     def look() -> None:
         while not over.wait(0.01):
-            peaks[name] = max(peaks.get(name, 0.0), anonymous())
+            peaks[name] = max(peaks.get(name, 0.0), resident())
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -71,19 +72,52 @@ def watched(peaks: dict[str, float], name: str) -> Iterator[None]:
         thread.join()
 
 
-def trained(folder: Path, kind: str, epochs: int, shuffle: str) -> dict[str, Any]:
-    """Train on files or on a frame; figures of it."""
+def forget(rows: np.memmap[Any, Any]) -> None:
+    """Let go of the pages of a map, here and in the system's cache: they are on the disk only."""
+    rows._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+    with open(str(rows.filename), "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextmanager
+def scarce(rows: np.memmap[Any, Any] | None, most: int | None) -> Iterator[None]:
+    """So many MB of a map stay in memory at most, as where memory is short; all, if None."""
+    over = threading.Event()
+
+    def look() -> None:
+        assert rows is not None
+        assert most is not None
+        before = resident("RssFile")
+        while not over.wait(0.002):
+            if resident("RssFile") - before > most:
+                forget(rows)
+
+    thread = threading.Thread(target=look)
+    if most is not None:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if most is not None:
+            thread.join()
+
+
+def trained(folder: Path, kind: str, epochs: int, shuffle: str, most: int | None) -> dict[str, Any]:
+    """Train on files, of which so many MB stay in memory, or on a frame; figures of it."""
     import polars as pl
 
     from nbmlp import MLP
 
     peaks: dict[str, float] = {}
     cpu: list[float] = []
-    order: bool | str = shuffle == "true" or shuffle
+    reads: list[int] = []
+    order: bool | str = True if shuffle == "true" else shuffle
     model = MLP((64, 64), batch_size=256, epochs=epochs, shuffle=order, learning_rate=0.001)
 
     def told(run: Any, record: Any) -> None:
         cpu.append(time.process_time())
+        reads.append(resource.getrusage(resource.RUSAGE_SELF).ru_majflt)
 
     begun = time.process_time(), time.perf_counter()
     with watched(peaks, "all"):
@@ -91,22 +125,33 @@ def trained(folder: Path, kind: str, epochs: int, shuffle: str) -> dict[str, Any
             frame = pl.read_parquet(folder / "*.parquet")
             model.fit(frame.drop("y"), frame["y"].to_numpy(), callbacks=[told])
         else:
-            model.fit(folder / "*.parquet", target="y", callbacks=[told])
+            found = model.read_files(folder / "*.parquet", target="y")
+            with scarce(found.train.X.x if most else None, most):
+                model.fit(found, callbacks=[told])
     rows = max(record.samples_per_second for record in model.history)
     whole = time.perf_counter() - begun[1]
     training = sum(record.seconds for record in model.history)
     later = min(np.diff(cpu).tolist())  # others on the machine only add to it
     return {
         "kind": kind, "anonymous_mb": round(peaks["all"]), "before_training_s": whole - training,
-        "rows_per_s": rows, "cpu_s_per_epoch": later,
+        "rows_per_s": rows, "cpu_s_per_epoch": later, "major_faults": np.diff(reads).tolist(),
+        "epoch_s": [round(record.seconds, 2) for record in model.history],
         "digest": hashlib.sha256(model.get_flat().tobytes()).hexdigest()[:16],
     }  # fmt: skip
 
 
-def child(arguments: argparse.Namespace, folder: Path, kind: str, limit: int | None) -> Any:
+def child(
+    arguments: argparse.Namespace,
+    folder: Path,
+    kind: str,
+    limit: int | None = None,
+    most: int | None = None,
+    shuffle: str = "blocks",
+) -> Any:
     """The same in a process of its own, which may have so many MB of data of its own."""
     command = [sys.executable, "-m", "bench.parquet", "--one", kind, "--folder", str(folder)]
-    command += ["--epochs", str(arguments.epochs), "--shuffle", arguments.shuffle]
+    command += ["--epochs", str(arguments.epochs), "--shuffle", shuffle]
+    command += ["--scarce", str(most)] if most else []
 
     def bounded() -> None:
         if limit is not None:
@@ -124,13 +169,17 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--columns", type=int, default=30)
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--shuffle", default="blocks", choices=["blocks", "true"])
     parser.add_argument("--limit", type=int, help="MB of data that one more run may have")
+    parser.add_argument(
+        "--scarce", type=int, help="MB of ready rows that stay in memory in two more"
+    )
+    parser.add_argument("--shuffle", default="blocks", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help="of the files; by default one for this once")
     parser.add_argument("--one", choices=["files", "frame"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(trained(given.folder, given.one, given.epochs, given.shuffle)))
+        shown = trained(given.folder, given.one, given.epochs, given.shuffle, given.scarce)
+        print(json.dumps(shown))
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as made:
         _compare(given, Path(made))
@@ -144,18 +193,17 @@ def _compare(given: argparse.Namespace, made: Path) -> None:
     size = sum(file.stat().st_size for file in files.iterdir()) / 1e6
     ready = 4 * given.rows * given.columns / 1e6
     print(f"{given.rows:,} x {given.columns}: {size:.0f} MB of Parquet, {ready:.0f} MB ready")
-    by_file, again, frame = (
-        child(given, files, "files", None), child(given, files, "files", None),
-        child(given, files, "frame", None),
-    )  # fmt: skip
+    by_file, again, frame = (child(given, files, kind) for kind in ("files", "files", "frame"))
     for name, found in (("files, first", by_file), ("files, again", again), ("frame", frame)):
         print(name, json.dumps(found))
     print("same bits:", by_file["digest"] == again["digest"] == frame["digest"])
     ratio = frame["cpu_s_per_epoch"] / again["cpu_s_per_epoch"]
     print(f"throughput against the frame's, by processors' time from the second epoch: {ratio:.3f}")
     if given.limit:
-        os.environ["NBMLP_ROWS_DIR"] = str(made / "within the limit")
         print(f"within {given.limit} MB", json.dumps(child(given, files, "files", given.limit)))
+    for shuffle in ("blocks", "true") if given.scarce else ():
+        found = child(given, files, "files", most=given.scarce, shuffle=shuffle)
+        print(f"{given.scarce} MB of rows in memory, shuffle {shuffle}", json.dumps(found))
 
 
 if __name__ == "__main__":

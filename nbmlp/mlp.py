@@ -169,7 +169,8 @@ class MLP(Examined):
         train, called = settings.train, CallbackList(callbacks)
         dtype = settings.dtype
         if names_files(X) or isinstance(X, FromFiles):
-            check_files(y, row_numbers)
+            read = isinstance(X, FromFiles)
+            check_files(read, y, row_numbers, target, columns, validation, sample_weight)
             if not isinstance(X, FromFiles):
                 X = self.read_files(
                     X, target=target, columns=columns, validation=validation,

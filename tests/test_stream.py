@@ -19,6 +19,7 @@ from nbmlp.stream import cells, folder, prepare, ready, source
 
 ROWS = 3000
 SETTINGS: dict[str, Any] = {"hidden": 6, "epochs": 2, "batch_size": 128, "shuffle": "blocks"}
+FIT: dict[str, Any] = {"target": "label", "validation": 0.2}
 INPUTS = ["number", "count", "shop", "day", "open", "gaps"]
 
 
@@ -434,3 +435,11 @@ def test_a_wild_value_is_told_before_training(files: str, tmp_path: Path) -> Non
     data.write_parquet(tmp_path / "wild.parquet")
     with pytest.warns(TrainingWarning, match=r"wild\.parquet has 1e\+30 at row 2000, column 'numb"):
         trained(tmp_path / "wild.parquet", fit={"target": "label"})
+
+
+def test_rows_that_were_read_serve_several_trainings(files: str) -> None:
+    model = MLP(**SETTINGS)
+    found = model.read_files(files, target="label", validation=0.2)
+    same(model.with_(l2=0.1).fit(found), trained(files, fit=dict(FIT), l2=0.1))
+    with pytest.raises(SpecError, match="of files are named in read_files"):
+        model.fit(found, validation=0.1)

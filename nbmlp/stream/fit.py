@@ -95,10 +95,19 @@ def check_arrays(y: object, target: object, columns: object, validation: object)
         raise SpecError("validation names files, and X is data: give (X, y) there, or a share.")
 
 
-def check_files(y: object, row_numbers: object) -> None:
-    """Refuse what goes with arrays only. Raises SpecError."""
+def check_files(read: bool, y: object, row_numbers: object, *others: object) -> None:
+    """Refuse what goes with arrays only, and of files that are `read` what was said there.
+
+    Raises
+    ------
+    SpecError
+    """
     if y is not None or row_numbers is not None:
         raise SpecError("y and row_numbers do not go with files: target= names their column.")
+    if read and any(other is not None for other in others):
+        raise SpecError(
+            "target, columns, validation and sample_weight of files are named in read_files."
+        )
 
 
 def refuse_files(data: object, who: str, instead: str) -> None:

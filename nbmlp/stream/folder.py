@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from nbmlp.errors import DataError
 from nbmlp.io.atomic import atomic_write
 from nbmlp.kernels.code_folder import make, users_caches, why_not
 from nbmlp.stream.source import Source
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows: two trainings that make the same rows ready at once are on their own
+    fcntl = None
 
 __all__ = ["Entry", "digest_of", "entries", "make_room", "remove", "root", "writing"]
 
@@ -89,32 +95,49 @@ class Entry:
     @property
     def bytes(self) -> int:
         """On the disk."""
-        return sum(file.stat().st_blocks * 512 for file in self.folder.iterdir())
+        try:
+            return sum(file.stat().st_size for file in self.folder.iterdir())
+        except FileNotFoundError:  # somebody else has just removed it
+            return 0
 
     @property
     def used(self) -> float:
         """When it was used last, in seconds since 1970."""
-        state = self.folder / _STATE
-        return (state if state.exists() else self.folder).stat().st_mtime
+        for path in (self.folder / _STATE, self.folder):
+            with suppress(FileNotFoundError):
+                return path.stat().st_mtime
+        return 0.0
 
     def remove(self) -> bool:
         """Remove it unless it is being written; rows that are mapped stay until they are let go."""
         with _locked(self.folder / _LOCK, wait=False) as free:
             if free:
-                shutil.rmtree(self.folder)
+                shutil.rmtree(self.folder, ignore_errors=True)
         return free
 
 
 @contextmanager
 def _locked(path: Path, wait: bool) -> Iterator[bool]:
-    """Hold a lock that ends with this process, whatever becomes of it."""
-    with open(path, "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    """Hold a lock that ends with this process, whatever becomes of it; False if others hold it."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except FileNotFoundError:  # the entry was removed meanwhile
+        yield not wait
+        return
+    try:
+        yield _lock(file, wait)
+    finally:
+        os.close(file)
+
+
+def _lock(file: int, wait: bool) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager
@@ -123,8 +146,8 @@ def writing(key: str) -> Iterator[Entry]:
     entry = Entry(_own_root() / key)
     while True:
         make(entry.folder)
-        with _locked(entry.folder / _LOCK, wait=True):
-            if (entry.folder / _LOCK).exists():  # else it was removed while we waited
+        with _locked(entry.folder / _LOCK, wait=True) as ours:
+            if ours and (entry.folder / _LOCK).exists():  # else it was removed while we waited
                 yield entry
                 return
 
