@@ -522,7 +522,7 @@ def test_a_score_names_the_row(bad):
         ({"dropout": 1.0}, "dropout"),
         ({"optimizer": "lbfgs"}, "does not go with solver='adam'"),
         ({"optimizer": "adam", "solver": "lbfgs"}, "does not go with solver='lbfgs'"),
-        ({"dropout": 0.5, "solver": "lbfgs"}, "dropout and clip_norm need solver"),
+        ({"dropout": 0.5, "solver": "lbfgs"}, "dropout needs solver"),
         ({"clip_norm": -1.0}, "clip_norm"),
         ({"callbacks": [3]}, "callback 3 is neither"),
         ({"callbacks": print, "solver": "lbfgs"}, "callbacks and X_val need solver"),

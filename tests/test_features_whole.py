@@ -121,9 +121,6 @@ def test_what_does_not_go_together() -> None:
         MLPClassifier((8, 8), solver="lbfgs", layer_norm=True).fit(X, LABELS)
     with pytest.raises(ValueError, match="residual"):
         MLPClassifier((8, 8), residual=3).fit(X, LABELS)
-    embeds = MLP((8, 8), epochs=1, dtype="float64", number_embedding="pbld").fit(X, LABELS)
-    with pytest.raises(SpecError, match=r"scikit-learn's estimators do not: .* embeddings"):
-        MLPClassifier.from_mlp(embeds)
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])

@@ -38,6 +38,14 @@ class MLPClassifier(DropIn, Original):
         The same for inputs.
     layer_norm, residual, parametric_activation, input_scale : bool
         Further kinds of layers, see :class:`~nbmlp.ModelSpec`.
+    number_embedding, n_numbers, code_counts, code_width
+        Embeddings of numbers and of codes among the inputs, see :class:`~nbmlp.ModelSpec`.
+    ema : float, optional
+        Decay of a moving average of the weights, which is what is validated and kept.
+    rate_factors, decay_factors : dict, optional
+        Factors on learning rate and decay of parts, see :class:`~nbmlp.TrainSpec`.
+    dropout_schedule, decay_schedule : str, dict or Schedule, optional
+        Factors on dropout and on the decay of an `optimizer` such as AdamW over `max_iter` epochs.
     optimizer : str, dict or Optimizer, optional
         In place of the solver's rule and its settings, e.g. ``"rmsprop"``, ``AdamW(1e-3)``.
     class_weight : dict or "balanced", optional
@@ -117,6 +125,15 @@ class MLPClassifier(DropIn, Original):
         residual: Any = False,
         parametric_activation: Any = False,
         input_scale: Any = False,
+        number_embedding: Any = "none",
+        n_numbers: Any = None,
+        code_counts: Any = (),
+        code_width: Any = 8,
+        ema: Any = None,
+        rate_factors: Any = None,
+        decay_factors: Any = None,
+        dropout_schedule: Any = None,
+        decay_schedule: Any = None,
         optimizer: Any = None,
         clip_norm: Any = None,
         metric: Any = None,
@@ -143,6 +160,15 @@ class MLPClassifier(DropIn, Original):
         self.residual = residual
         self.parametric_activation = parametric_activation
         self.input_scale = input_scale
+        self.number_embedding = number_embedding
+        self.n_numbers = n_numbers
+        self.code_counts = code_counts
+        self.code_width = code_width
+        self.ema = ema
+        self.rate_factors = rate_factors
+        self.decay_factors = decay_factors
+        self.dropout_schedule = dropout_schedule
+        self.decay_schedule = decay_schedule
         self.optimizer = optimizer
         self.clip_norm = clip_norm
         self.metric = metric

@@ -13,12 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from nbmlp.coding import TargetCoding
 from nbmlp.data.encode import Labels
 from nbmlp.errors import SpecError
+from nbmlp.estimators.extensions import OF_NET, OF_TRAINING, further
 from nbmlp.estimators.rules import rule_of
 from nbmlp.estimators.weights import Weights
 from nbmlp.mlp import MLP
 from nbmlp.net import Net
 from nbmlp.plan import make_plan
-from nbmlp.spec import FLAGS, MODEL_SETTINGS
+from nbmlp.spec import MODEL_SETTINGS
 from nbmlp.state import new_state
 
 __all__ = ["copy_fitted", "fill_from_mlp", "to_mlp"]
@@ -76,7 +77,7 @@ def to_mlp(model: Any, weights: Weights) -> MLP:
     net: dict[str, Any] = {name: getattr(spec, name) for name in MODEL_SETTINGS}
     native = MLP(
         **net, optimizer=rule, schedule="constant", batch_size=batch, epochs=model.max_iter,
-        l2=model.alpha / batch, clip_norm=model.clip_norm,
+        l2=model.alpha / batch, **further(model, OF_TRAINING),
         threads=model.n_jobs and weights.threads,
         class_weight=getattr(model, "class_weight", None),
     )  # fmt: skip
@@ -109,14 +110,13 @@ def fill_from_mlp(model: Any, native: MLP) -> None:
         output = "softmax" if len(classes) > 2 else "logistic"
     if (classes is None) == is_classifier(model):
         raise SpecError("classes go with MLPClassifier, numbers with MLPRegressor.")
-    others = not spec.bias or spec.output != output or set(spec.features) - set(FLAGS)
-    if net.columns is not None or net.scale != 1.0 or others:
+    if net.columns is not None or net.scale != 1.0 or not spec.bias or spec.output != output:
         raise SpecError(
             "this model has what scikit-learn's estimators do not: prepared columns, 8-bit inputs,"
-            f" no biases, embeddings, or an output other than {output!r}."
+            f" no biases, or an output other than {output!r}."
         )
-    model.set_params(hidden_layer_sizes=spec.hidden, input_dropout=spec.input_dropout)
-    model.set_params(**{name: getattr(spec, name) for name in FLAGS})
+    model.set_params(hidden_layer_sizes=spec.hidden)
+    model.set_params(**{name: getattr(spec, name) for name in OF_NET})
     if spec.hidden:
         layers = {"activation": spec.activation, "dropout": spec.dropout}
         model.set_params(**{name: _one_or_all(values) for name, values in layers.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,13 +18,18 @@ from nbmlp.data import Given, Mended, as_table, class_weights
 from nbmlp.errors import TrainingWarning
 from nbmlp.estimators.places import names_of
 from nbmlp.optimizers import Optimizer
-from nbmlp.spec import FLAGS, ON_NONFINITE
+from nbmlp.spec import FLAGS, ON_NONFINITE, SETTINGS
 from nbmlp.train.callbacks import Callback
 from nbmlp.tuning import granted_threads
 
 __all__ = [
     "CONSTRAINTS",
+    "NOT_TAKEN",
+    "OF_EMBEDDINGS",
+    "OF_NET",
+    "OF_TRAINING",
     "SHARE",
+    "further",
     "mended",
     "score_by",
     "threads_of",
@@ -34,8 +40,30 @@ Array = NDArray[Any]
 SHARE = Interval(Real, 0, 1, closed="left")
 _POSITIVE = Interval(Real, 0, None, closed="neither")
 
-#: Of the parameters that both estimators have, as scikit-learn validates them.
-CONSTRAINTS: dict[str, list[Any]] = {
+#: Settings of the net, of embeddings alone, and of training that the estimators have by the same
+#: names.
+OF_EMBEDDINGS = ("number_embedding", "n_numbers", "code_counts", "code_width")
+OF_NET = (*FLAGS, "input_dropout", *OF_EMBEDDINGS)
+OF_TRAINING = (
+    "clip_norm", "ema", "rate_factors", "decay_factors", "dropout_schedule", "decay_schedule",
+)  # fmt: skip
+#: Settings of MLP that they lack, or have otherwise, and why.
+NOT_TAKEN = {
+    **dict.fromkeys(("hidden", "learning_rate", "epochs", "seed", "threads", "batch_size", "l2"),
+                    "scikit-learn's: hidden_layer_sizes, learning_rate_init, max_iter, alpha, ..."),
+    **dict.fromkeys(("schedule", "warmup", "base_batch", "weight_decay"),
+                    "of the rule and its rate: learning_rate, optimizer"),
+    **dict.fromkeys(("output", "loss", "dtype", "task"), "the estimator or the data say it"),
+    **dict.fromkeys(("standardise", "scaling", "bins", "category_embedding", "column_kinds"),
+                    "columns are prepared by a pipeline, or by TabularClassifier"),
+    **dict.fromkeys(("eval_metric", "tune_threshold"), "metric; TunedThresholdClassifierCV"),
+    **dict.fromkeys(("bias", "init", "dropout_scale_at", "l1", "max_norm", "clip_value",
+                     "reduction", "gradient_norms"), "of MLP alone"),
+}  # fmt: skip
+#: Of the parameters that both estimators have, as scikit-learn validates them; others are checked
+#: by the specs.
+CONSTRAINTS: dict[str, Any] = {
+    **dict.fromkeys((*OF_NET, *OF_TRAINING), "no_validation"),
     "activation": [str, list, tuple],
     "dropout": [SHARE, "array-like"],
     "input_dropout": [SHARE],
@@ -48,6 +76,17 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "on_nonfinite": [StrOptions(set(ON_NONFINITE))],
     "n_jobs": [None, Integral],
 }
+
+
+def further(model: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Some of these settings, those that are not as they are by default."""
+    given = {name: getattr(model, name) for name in names}
+    return {name: value for name, value in given.items() if not _usual(name, value)}
+
+
+def _usual(name: str, value: object) -> bool:
+    default = SETTINGS[name].default
+    return value is default or bool(np.array_equal(np.asarray(value), np.asarray(default)))
 
 
 def weights_by_class(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import csr_array, csr_matrix, issparse
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
@@ -19,7 +19,15 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 from sklearn.utils.validation import validate_data
 
 from nbmlp.errors import DataError, NonFiniteError, SpecError, TrainingWarning
-from nbmlp.estimators.extensions import mended, score_by, threads_of
+from nbmlp.estimators.extensions import (
+    OF_EMBEDDINGS,
+    OF_NET,
+    OF_TRAINING,
+    further,
+    mended,
+    score_by,
+    threads_of,
+)
 from nbmlp.estimators.held import Held, compressed, own_rows, readable, rows_of, set_aside
 from nbmlp.estimators.orders import orders_of
 from nbmlp.estimators.places import names_of, with_place
@@ -27,15 +35,24 @@ from nbmlp.estimators.rules import own_optimizer, rule_of, shown_optimizer
 from nbmlp.estimators.run import as_callbacks, epochs_of
 from nbmlp.estimators.updates import Updates, loss_name
 from nbmlp.estimators.weights import Weights
+from nbmlp.init import initialise
 from nbmlp.rows import PLAIN, Names
 from nbmlp.schedules import Constant
-from nbmlp.spec import FLAGS, ModelSpec, TrainSpec
+from nbmlp.spec import ModelSpec, TrainSpec, check_layers
 from nbmlp.train.epochs import Epochs
+from nbmlp.train.loop import without_horizon
 from nbmlp.tuning import available_threads
 
 __all__ = ["CompiledPerceptron"]
 
 Array = NDArray[Any]
+
+
+def _refuse_sparse(X: Any, spec: ModelSpec) -> None:
+    if spec.embeds and issparse(X):
+        raise SpecError(
+            f"{spec.embeds} does not go with sparse rows: give them as a dense array."
+        )
 
 
 class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
@@ -50,25 +67,36 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         """The arena, with what `coefs_` and `intercepts_` hold now."""
         spec = self._model_spec(self.coefs_[0].dtype.name)
         threads = threads_of(self.n_jobs, available_threads())
-        weights = self.__dict__.get("_weights")
+        weights, trained = self.__dict__.get("_weights"), None
         if weights is None or weights.spec != spec or weights.threads != threads:
             memory = weights.memory() if weights is not None and weights.spec == spec else None
             memory = self.__dict__.pop("_memory", memory)
             weights = self._weights = Weights(spec, threads)
             if memory is not None:
-                weights.remember(rule_of(self), *memory)
+                step, slots, *rest = memory  # older pickles hold no more
+                weights.remember(rule_of(self), step, slots)
+                trained = rest[0] if rest else None
             weights.take_vectors(self.__dict__.pop("vectors_", {}))
             if weights.vectors:
                 self.vectors_ = weights.vectors
         weights.activation = self.activation
         weights.take(self.coefs_, self.intercepts_)
+        if trained is not None:
+            weights.go_on_from(trained)
         return weights
 
-    def _initialize(self, *args: Any) -> None:
+    def _initialize(self, y: Array, layer_units: list[int], dtype: Any) -> None:
         """First weights go into an arena of their own: who kept the last ones keeps them."""
-        super()._initialize(*args)
+        embeddings = further(self, OF_EMBEDDINGS)
+        first = ModelSpec(self.n_features_in_, 1, hidden=(), **embeddings).n_embedded
+        super()._initialize(y, [first, *layer_units[1:]], dtype)
         for name in ("_weights", "_memory", "validation_loss_curve_", "vectors_"):
             self.__dict__.pop(name, None)
+        spec = self._model_spec(np.dtype(dtype).name)
+        if spec.embeds:
+            made = Weights(spec, 1)
+            initialise(made.state, spec, int(self._random_state.randint(np.iinfo(np.int32).max)))
+            self.vectors_ = {name: values.copy() for name, values in made.vectors.items()}
 
     def _model_spec(self, dtype: str) -> ModelSpec:
         hidden = tuple(W.shape[1] for W in self.coefs_[:-1])
@@ -76,14 +104,12 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         if not isinstance(activation, str):
             activation = tuple(activation)
         dropout = self.dropout
-        features: dict[str, Any] = {name: bool(getattr(self, name)) for name in FLAGS}
         return ModelSpec(
-            self.coefs_[0].shape[0], self.n_outputs_, hidden=hidden,
+            self.n_features_in_, self.n_outputs_, hidden=hidden,
             activation=activation,
             output=self.out_activation_, loss=loss_name(self.loss, self.out_activation_, dtype),
             dropout=dropout if np.ndim(dropout) == 0 else tuple(dropout),
-            input_dropout=self.input_dropout, dtype=dtype,
-            **features,
+            dtype=dtype, **further(self, OF_NET),
         )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
@@ -106,6 +132,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         if check_input:
             X = self._validated(X)
         weights = self._compiled()
+        _refuse_sparse(X, weights.spec)
         out = weights.outputs(readable(X, weights.spec.dtype))
         wanted = np.result_type(X.dtype, out.dtype)
         return out if out.dtype == wanted else out.astype(wanted)
@@ -125,6 +152,7 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             or "_weights" not in self.__dict__
             or "feature_names_in_" in self.__dict__
             or X.dtype != self._weights.spec.dtype
+            or (self._weights.spec.embeds and type(X) is not np.ndarray)
             or X.shape[1] != self.n_features_in_
             or self._weights.activation is not self.activation
             or not self._weights.hold(self.coefs_, self.intercepts_)
@@ -155,18 +183,24 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         batch: int | None,
         whole: bool = False,
         names: Names = PLAIN,
+        endless: bool = False,
     ) -> Updates:
         weights = self._compiled()
+        _refuse_sparse(X, weights.spec)
         seed = 0
         if any(weights.spec.dropout) or weights.spec.input_dropout:
             seed = int(self._random_state.randint(np.iinfo(np.int32).max))
         rule = rule_of(self)
         train = TrainSpec(
             optimizer=rule, schedule=Constant(), batch_size=batch, l2=self.alpha,
-            shuffle=bool(self.shuffle), clip_norm=None if whole else self.clip_norm, seed=seed,
+            shuffle=bool(self.shuffle), seed=seed, **({} if whole else further(self, OF_TRAINING)),
             threads=self.n_jobs and weights.threads,
             on_nonfinite="ignore" if self.on_nonfinite == "ignore" else "raise",
         )  # fmt: skip
+        for name in ("rate_factors", "decay_factors"):
+            check_layers(name, getattr(train, name), len(self.coefs_))
+        train = without_horizon(train) if endless else train
+        weights.state.begin_updates(train.ema is not None)
         rows = rows_of(self, X, y, sample_weight, names)
         return Updates(weights, rows, train, whole, self.on_nonfinite != "warn")
 
@@ -208,7 +242,8 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
         if self.early_stopping and held is None:
             train, held = set_aside(self, *train)
         X, y, sample_weight, names = train
-        updates = self._updates(X, y, sample_weight, self._batch(X.shape[0]), names=names)
+        batch = self._batch(X.shape[0])
+        updates = self._updates(X, y, sample_weight, batch, names=names, endless=incremental)
         run = epochs_of(self, updates, 1 if incremental else self.max_iter)
         with run.callbacks.around(run):
             try:
@@ -216,6 +251,8 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             except KeyboardInterrupt:
                 run.stop("interrupted")
                 warnings.warn("Training interrupted by user.", stacklevel=2)
+            finally:
+                updates.weights.state.end_updates()
             run.finish()
         run.warn_of_skipped(stacklevel=2)
         if self.early_stopping:
@@ -242,15 +279,8 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
             task = self._begin_task()
             self._epoch(updates, run, order)
             self.t_ += run.n_samples
-            val_loss = None if held is None else self._validate(updates, held)
-            known = (None, None, None) if held is None else held[:3]
-            best = self.__dict__.get("_best_coefs")
-            self._update_no_improvement_count(self.early_stopping, *known)
-            if updates.weights.vectors and self.__dict__.get("_best_coefs") is not best:
-                self._best_vectors = {k: v.copy() for k, v in updates.weights.vectors.items()}
-            val_score = self.validation_scores_[-1] if self.early_stopping else None
-            if run.callbacks.callbacks:  # nobody else sees the record
-                run.record(self.loss_ - updates.penalty, updates.penalty, val_loss, val_score)
+            with updates.weights.state.between_updates():
+                self._look_back(updates, held, run)
             self._end_epoch(updates, run)
             self._failure = updates.failure
             if updates.stopped:
@@ -266,11 +296,23 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
                     stacklevel=2,
                 )
 
+    def _look_back(self, updates: Updates, held: Held | None, run: Epochs) -> None:
+        """Validate after an epoch, keep the best one, and tell of it."""
+        val_loss = None if held is None else self._validate(updates, held)
+        known = (None, None, None) if held is None else held[:3]
+        best = self.__dict__.get("_best_coefs")
+        self._update_no_improvement_count(self.early_stopping, *known)
+        if updates.weights.vectors and self.__dict__.get("_best_coefs") is not best:
+            self._best_vectors = {k: v.copy() for k, v in updates.weights.vectors.items()}
+        val_score = self.validation_scores_[-1] if self.early_stopping else None
+        if run.callbacks.callbacks:  # nobody else sees the record
+            run.record(self.loss_ - updates.penalty, updates.penalty, val_loss, val_score)
+
     def _epoch(self, updates: Updates, run: Epochs, order: Array | None) -> None:
         # scikit-learn's Adam shows another rate than the one that it is given.
         shown, keeps = self._optimizer, isinstance(self._optimizer, AdamOptimizer)
         rate = shown.learning_rate_init if keeps else shown.learning_rate
-        self.loss_ = updates.epoch(run, rate, order)
+        self.loss_ = updates.epoch(run, rate, order, self.n_iter_)
         self.n_iter_ += 1
         self.loss_curve_.append(self.loss_)
         if self.verbose:
@@ -329,11 +371,9 @@ class CompiledPerceptron(CallbackSupportMixin, BaseMultilayerPerceptron):
 
     def _fit_lbfgs(self, X: Any, y: Array, sample_weight: Array | None, *args: Any) -> None:
         own_optimizer(self.optimizer, self.solver)
-        if np.any(self.dropout) or self.input_dropout or self.clip_norm:
-            raise SpecError("dropout and clip_norm need solver='sgd' or 'adam', not 'lbfgs'.")
-        for name in FLAGS:
-            if getattr(self, name):
-                raise SpecError(f"{name} needs solver='sgd' or 'adam', not 'lbfgs'.")
+        beyond = further(self, ("dropout", *OF_NET, *OF_TRAINING))
+        if beyond:
+            raise SpecError(f"{next(iter(beyond))} needs solver='sgd' or 'adam', not 'lbfgs'.")
         if as_callbacks(self.callbacks).callbacks or self._own_rows():
             raise SpecError("callbacks and X_val need solver='sgd' or 'adam', not 'lbfgs'.")
         try:

@@ -15,7 +15,7 @@ from nbmlp.names import LOSSES, Function
 from nbmlp.predict import Rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.train.engine import Engine
-from nbmlp.train.epochs import Epochs
+from nbmlp.train.epochs import Epochs, factors_of
 
 __all__ = ["Updates", "loss_name"]
 
@@ -92,13 +92,18 @@ class Updates:
         """Mean loss of the epoch's rows so far, without penalty."""
         return self.engine.mean_loss / _share(self.weights.spec)
 
-    def epoch(self, run: Epochs, rate: float, order: Array | None) -> float:
+    def epoch(self, run: Epochs, rate: float, order: Array | None, done: int) -> float:
         """Train one epoch; its loss, each batch's penalty included, weighted by the batch's rows.
+
+        So many are `done` of those that were planned.
 
         Once a weight has left the finite numbers all weights and losses are NaN, and nothing is
         computed any more: so scikit-learn would go on.
         """
-        run.begin(np.full(self.engine.steps_per_epoch, rate))
+        each = self.engine.steps_per_epoch
+        steps = done * each + np.arange(each, dtype=np.float64)
+        factors = factors_of(self.train, steps, each, run.epochs)
+        run.begin(np.full(each, rate), factors=factors)
         if self.lost:
             return np.nan
         try:

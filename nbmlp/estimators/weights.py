@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nbmlp.data.sparse import SparseRows
 from nbmlp.optimizers import SGD, Optimizer
-from nbmlp.plan import make_plan
+from nbmlp.plan import Role, make_plan
 from nbmlp.predict import Predictor, Rows
 from nbmlp.spec import ModelSpec
 from nbmlp.state import first_slots, new_state
@@ -51,7 +51,7 @@ class Weights:
         self.vectors: dict[str, Array] = {}
         for block, part, values in self.state.parts():
             values[:] = part.start
-            if part.name not in ("weight", "bias"):
+            if block.role is not Role.PRODUCT or part.name not in ("weight", "bias"):
                 self.vectors[block.name_of(part)] = values
 
     @cached_property
@@ -106,8 +106,9 @@ class Weights:
         return self._predictor.outputs_and_loss(rows)[1]
 
     def start(self, optimizer: Optimizer) -> None:
-        """Forget all steps: the optimizer's vectors as before the first one."""
+        """Forget all steps: the optimizer's vectors as before the first one, no average."""
         first_slots(self.state, optimizer)
+        self.state.begin_updates(averaged=False)
         self.state.step = 0
 
     def scale_velocity(self, factor: float) -> None:
@@ -119,10 +120,21 @@ class Weights:
         """What training would have made of parameters that had left the finite numbers."""
         for view in (*self.coefs, *self.intercepts, *self.vectors.values()):
             view[...] = np.nan
+        self.state.average[:] = np.nan
 
-    def memory(self) -> tuple[int, list[Array]]:
-        """Steps done and the optimizer's vectors without padding: what a pickle holds."""
-        return self.state.step, [self.state.get_flat(slot) for slot in self.state.slots]
+    def memory(self) -> tuple[int, list[Array], Array | None]:
+        """What a pickle holds: steps done, the optimizer's vectors without padding, and the weights
+        that training goes on from where they are not those that it has led to."""
+        state = self.state
+        trained = state.get_flat(state.average) if state.averaged else None
+        return state.step, [state.get_flat(slot) for slot in state.slots], trained
+
+    def go_on_from(self, trained: Array) -> None:
+        """Train from these weights next time: the present ones are their average."""
+        state = self.state
+        state.begin_updates(averaged=True)
+        state.set_flat(trained, state.theta)
+        state.end_updates()
 
     def remember(self, optimizer: Optimizer, step: int, slots: list[Array]) -> None:
         """The inverse of :meth:`memory`; another optimizer's vectors are forgotten."""

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from nbmlp.errors import TrainingWarning
 from nbmlp.schedules import OnPlateau
+from nbmlp.spec import TrainSpec
 from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList, Progress
 from nbmlp.train.engine import Engine
 from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.statistics import NetStatistics, layer_statistics
 
-__all__ = ["Epochs", "Factors"]
+__all__ = ["Epochs", "Factors", "factors_of"]
 
 
 class Factors(NamedTuple):
@@ -35,6 +36,14 @@ class Factors(NamedTuple):
 
 
 _NO_FACTORS = Factors()
+
+
+def factors_of(
+    train: TrainSpec, steps: NDArray[np.float64], per_epoch: int, epochs: int
+) -> Factors:
+    """Of updates with these numbers, by the schedules of a training of so many epochs."""
+    others = train.decay_schedule, train.dropout_schedule
+    return Factors(*[s.factor(steps, per_epoch, epochs * per_epoch) if s else None for s in others])
 
 
 def _mean_loss(engine: Engine) -> float:

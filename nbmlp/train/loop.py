@@ -20,7 +20,7 @@ from nbmlp.spec import TrainSpec
 from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
-from nbmlp.train.epochs import Epochs, Factors
+from nbmlp.train.epochs import Epochs, Factors, factors_of
 from nbmlp.train.history import History
 from nbmlp.train.interrupt import Interrupt, Interrupted
 from nbmlp.train.lbfgs import minimise
@@ -146,11 +146,10 @@ class Loop:
         """Learning rate of each of the next epoch's updates, and factors on what else changes."""
         train, per_epoch = self._train, engine.steps_per_epoch
         steps = self._state.step + np.arange(per_epoch, dtype=np.float64)
-        known = steps, per_epoch, epochs * per_epoch
-        factor = train.schedule.factor(*known) * warmup_factor(steps, train.warmup * per_epoch)
+        factor = train.schedule.factor(steps, per_epoch, epochs * per_epoch)
+        factor = factor * warmup_factor(steps, train.warmup * per_epoch)
         rates = train.learning_rate_for(engine.batch) * factor * self._state.plateau.factor
-        others = train.decay_schedule, train.dropout_schedule
-        return rates, Factors(*[s.factor(*known) if s else None for s in others])
+        return rates, factors_of(train, steps, per_epoch, epochs)
 
     def _record(self, run: Epochs, data_loss: float) -> None:
         """Validate, and end the epoch."""
