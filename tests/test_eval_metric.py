@@ -14,7 +14,7 @@ from nbmlp.cli import run
 from nbmlp.names import Reads, larger_is_better, read_score
 from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.page import words
-from nbmlp.tabular.measures import Truth, measure_of
+from nbmlp.tabular.criteria import Truth, criterion_of
 from nbmlp.tabular.targets import Targets
 from tests import children
 
@@ -149,15 +149,25 @@ def test_ensembles_are_chosen_by_any_score(name: str, y: Any) -> None:
     if targets.softmax:
         outputs /= outputs.sum(axis=1, keepdims=True)
     truth = Truth(targets, targets.encode(y, 150), weights)
-    measure, score = measure_of(name, targets), read_score(name)
+    criterion, score = criterion_of(name, targets), read_score(name)
     labels = targets.classes
     given = {Reads.PROBABILITIES: lambda: targets.probabilities(outputs.astype(np.float64)),
              Reads.LABELS: lambda: targets.decode(outputs),
              Reads.VALUES: lambda: targets.coding.decode(outputs.astype(np.float64))}  # fmt: skip
     expected = score.row.value(y, given[score.row.reads](), labels, weights, score.parameter)
-    assert measure.sign * measure(truth, outputs) == pytest.approx(expected, rel=1e-6)
-    assert larger_is_better(measure.name) is score.row.larger
-    assert measure.sign == (-1 if score.row.larger else 1)
+    assert criterion.sign * criterion(truth, outputs) == pytest.approx(expected, rel=1e-6)
+    assert larger_is_better(criterion.name) is score.row.larger
+    assert criterion.sign == (-1 if score.row.larger else 1)
+
+
+def test_a_score_is_one_criterion_whichever_of_its_names_it_is_called_by() -> None:
+    for y in (NUMBERS, np.column_stack([NUMBERS, 9 * X[:, 0]])):
+        targets = Targets.fit(y, "regression")
+        truth = Truth(targets, targets.encode(y, 150, "float64"))
+        outputs = 0.9 * truth.codes
+        short, long = (criterion_of(n, targets) for n in ("rmse", "root_mean_squared_error"))
+        expected = read_score("rmse").row.value(y, targets.in_units(outputs))
+        assert short(truth, outputs) == long(truth, outputs) == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_server_watches_it_too() -> None:

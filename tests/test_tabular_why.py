@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 import nbmlp
-from nbmlp import NonFiniteError, SpecError, TabularClassifier, TabularRegressor
+from nbmlp import MLP, NonFiniteError, SpecError, TabularClassifier, TabularRegressor
 from nbmlp.cli import run
 from nbmlp.metrics.classes import unanswered
 from nbmlp.tabular import fitting
 from nbmlp.tabular.alone import alone
+from nbmlp.tabular.criteria import Truth, criterion_of
 from nbmlp.tabular.fitting import Options
-from nbmlp.tabular.measures import Truth, measure_of
 from nbmlp.tabular.model import TabularModel
-from nbmlp.tabular.recipe import PRESETS
+from nbmlp.tabular.recipe import PRESETS, draw
 from nbmlp.tabular.rows import inputs_of
 from nbmlp.tabular.targets import Targets
 from nbmlp.tabular.trainee import _Watch
@@ -60,7 +60,7 @@ def test_a_net_by_itself_is_as_in_the_ensemble(preset: str, task: str) -> None:
 def test_one_of_the_nets_is_asked() -> None:
     model = TabularRegressor(**SMALL)
     before = dict(vars(model))
-    assert model.why(TABLE, PRICE, seconds=0.5).summary["epochs"] == 4
+    assert model.why(TABLE, PRICE, seconds=0.5).summary["rows"] == ROWS
     assert vars(model) == before
     model.fit(TABLE, PRICE)
     before = dict(vars(model))
@@ -135,7 +135,7 @@ def test_nets_that_fail_are_named_with_the_reason(spared: set[int]) -> None:
 def test_an_epoch_whose_outputs_are_not_finite_is_never_the_best() -> None:
     targets = Targets.fit(NOISE, "classes")
     truth = Truth(targets, targets.encode(NOISE, ROWS, "float64"))
-    watch = _Watch(None, measure_of("error", targets), truth, 1, None)  # type: ignore[arg-type]
+    watch = _Watch(None, criterion_of("error", targets), truth, 1, None)  # type: ignore[arg-type]
     assert watch.take(np.zeros((ROWS, 1))) == pytest.approx(-(NOISE == "usual").mean())
     assert math.isnan(watch.take(np.full((ROWS, 1), np.nan)))
 
@@ -152,8 +152,20 @@ def test_the_command_line(
     assert run(["train", *data, "--members", "2", "--threads", "1"]) == 0
     assert "is never predicted" in " ".join(capsys.readouterr().out.replace("│", " ").split())
     ask = ["why", *data, "--seconds", "1", "--quiet"]
+    asked: list[MLP] = []
+    why = MLP.why
+
+    def noted(net: MLP, *given: Any, **options: Any) -> Any:
+        asked.append(net)
+        return why(net, *given, **options)
+
+    monkeypatch.setattr(MLP, "why", noted)
     run([*ask, "--member", "1", "--json"])
-    assert json.loads(capsys.readouterr().out)["summary"]["epochs"] == 3
+    assert json.loads(capsys.readouterr().out)["summary"]["rows"] == 96
+    expected = draw("default", 0, 1, "classes", 96)
+    assert asked[0].get_params()["hidden"] == expected["hidden"]
+    assert asked[0].train_spec.weight_decay == expected["weight_decay"]
+    assert asked[0].train_spec.epochs == 3
     for wrong, sentence in (
         (["--hidden", "9"], "--hidden is said of one net"),
         (["--member", "32"], "member=32: there are 32 nets"),

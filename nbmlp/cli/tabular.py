@@ -174,7 +174,7 @@ def _results(model: TabularModel, found: Trained, rows: Rows, seconds: float) ->
             result |= {f"{name}_{k}": v for k, v in found_there.items()}
             result[f"{name}_rows"] = len(data)
     return result | {
-        "validation": {found.measure.name: found.score}, "validation_rows": len(found.truth),
+        "validation": {found.criterion.name: found.score}, "validation_rows": len(found.truth),
         "members": found.members(), "nets": len(model.kept), "seconds": seconds,
         "stopped_by": found.cut, "remarks": found.remarks,
         "columns": [one.to_dict() for one in model.columns],

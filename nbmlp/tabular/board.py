@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nbmlp.errors import SpecError
-from nbmlp.tabular.measures import Measure
+from nbmlp.tabular.criteria import Criterion
 from nbmlp.tabular.trainee import Trainee
 from nbmlp.train.callbacks import Callback, CallbackList
 from nbmlp.train.history import EpochRecord, History
@@ -28,7 +28,7 @@ class Board:
     Parameters
     ----------
     trainees : sequence of Trainee
-    measure : Measure
+    criterion : Criterion
         In whose sign the score of an epoch is told.
     n_samples : int
         Rows of an epoch.
@@ -58,18 +58,18 @@ class Board:
     def __init__(
         self,
         trainees: Sequence[Trainee],
-        measure: Measure,
+        criterion: Criterion,
         n_samples: int,
         callbacks: object,
         save: Callable[[Path], None],
         model: Any = None,
     ) -> None:
-        self._trainees, self._measure, self._save = trainees, measure, save
+        self._trainees, self._criterion, self._save = trainees, criterion, save
         self.n_samples, self.model = n_samples, model
         self.callbacks = CallbackList(_listed(callbacks))
         if any(c.of_one_net for c in self.callbacks.callbacks):
             raise _of_one_net()
-        self.history = History(score_name=measure.name)
+        self.history = History(score_name=criterion.name)
         self.trainee: Trainee | None = None
         self.phase, self.rows_done, self.stop_reason = "training", 0, ""
         self.pausing, self.before, self.stretch = False, 0, STRETCH
@@ -82,7 +82,7 @@ class Board:
     def after_epoch(self, trainee: Trainee, record: EpochRecord) -> None:
         """Tell the callbacks; to be called by one thread at a time."""
         self.trainee = trainee
-        value = None if record.val_score is None else -record.val_score * self._measure.sign
+        value = None if record.val_score is None else -record.val_score * self._criterion.sign
         own = replace(record, epoch=self.before + len(self.history) + 1, val_score=value)
         self.history.append(own)
         self.callbacks.on_epoch_end(self, own)

@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Any, NamedTuple, Protocol
 
 from nbmlp import tuning
-from nbmlp.tabular.measures import Measure
+from nbmlp.tabular.criteria import Criterion
 from nbmlp.tabular.restart import bring_back
 from nbmlp.tabular.trainee import TIME_LIMIT, Fold, Rest, Trainee
 from nbmlp.train.history import EpochRecord
@@ -88,16 +88,16 @@ class Cluster:
     ----------
     client : distributed.Client
     folds : sequence of Fold
-    measure : Measure
+    criterion : Criterion
     most : int or None
         Nets to train at once; None: as many as the workers have threads.
     """
 
     def __init__(
-        self, client: Any, folds: Sequence[Fold], measure: Measure, most: int | None
+        self, client: Any, folds: Sequence[Fold], criterion: Criterion, most: int | None
     ) -> None:
         self._client, self._most = client, most
-        self._rows = [(fold, measure) for fold in folds]
+        self._rows = [(fold, criterion) for fold in folds]
         self._executor = client.get_executor(pure=False)
         self._scatter()
 
@@ -186,12 +186,12 @@ class _Worker:
 
 
 def _advance(
-    there: tuple[Fold, Measure], trainee: Trainee, rest: Rest, until: int, seconds: float,
+    there: tuple[Fold, Criterion], trainee: Trainee, rest: Rest, until: int, seconds: float,
     left: float,
 ) -> Rest:  # fmt: skip
     """A stretch of a net; how long it is changes nothing in it."""
-    fold, measure = there
+    fold, criterion = there
     bring_back(trainee, rest)
     threads = tuning.granted_threads() or 1
-    trainee.advance(fold, measure, until, threads, _Worker(trainee, seconds, left))
+    trainee.advance(fold, criterion, until, threads, _Worker(trainee, seconds, left))
     return trainee.at_rest()

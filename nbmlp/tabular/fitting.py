@@ -23,9 +23,9 @@ from nbmlp.rows import PLAIN, Names
 from nbmlp.settings import Settings
 from nbmlp.spec import ClassWeight
 from nbmlp.tabular.cluster import Cluster, client_of_joblib
+from nbmlp.tabular.criteria import Criterion, Truth, criterion_of
 from nbmlp.tabular.division import divide
 from nbmlp.tabular.intervals import calibrate, spread
-from nbmlp.tabular.measures import Measure, Truth, measure_of
 from nbmlp.tabular.race import INTERRUPTED, PAUSED, TIME_LIMIT, Race
 from nbmlp.tabular.recipe import Preset, draw, preset_of
 from nbmlp.tabular.remarks import remarks
@@ -97,7 +97,7 @@ class Trained:
         Of each member.
     chosen : list of (Trainee, float)
         Nets of the ensemble with their weights.
-    measure : Measure
+    criterion : Criterion
     value : float
         Of the ensemble on the held-out rows.
     cut : str
@@ -117,7 +117,7 @@ class Trained:
     plans: tuple[ColumnPlan, ...]
     trainees: list[Trainee]
     settings: list[dict[str, Any]]
-    measure: Measure
+    criterion: Criterion
     truth: Truth
     cut: str = ""
     chosen: list[tuple[Trainee, float]] = field(default_factory=list)
@@ -129,8 +129,8 @@ class Trained:
 
     @property
     def score(self) -> float:
-        """Of the ensemble, in the sign that the measure has for people."""
-        return self.measure.sign * self.value
+        """Of the ensemble, in the sign that the criterion has for people."""
+        return self.criterion.sign * self.value
 
     def calibration(self) -> NDArray[np.float64]:
         """Of intervals; empty where targets are classes."""
@@ -147,7 +147,7 @@ class Trained:
         return [
             {
                 "member": t.member, "fold": t.fold, "settings": self.settings[t.member],
-                "score": self.measure.sign * t.best, "best_epoch": t.best_epoch,
+                "score": self.criterion.sign * t.best, "best_epoch": t.best_epoch,
                 "epochs": t.epoch, "ended": t.ended, "failure": t.failure,
                 "weight": weights.get(id(t), 0.0),
             }
@@ -208,7 +208,7 @@ def train(
     """
     preset = options.recipe
     targets = Targets.fit(sample.y, task)
-    measure = measure_of(options.eval_metric, targets)
+    criterion = criterion_of(options.eval_metric, targets)
     plans = tuple(_plan(sample, options, each) for each in preset.plans)
     folds = _folds(sample, held, targets, plans, options, preset)
     truth = joined([fold.truth for fold in folds])
@@ -233,9 +233,9 @@ def train(
     client = client_of_joblib() if len(trainees) > 1 else None
     jobs: int | Cluster = options.jobs or tuning.available_threads()
     if client is not None:
-        jobs = Cluster(client, folds, measure, options.jobs)
+        jobs = Cluster(client, folds, criterion, options.jobs)
     race = Race(
-        trainees, folds, measure, preset, jobs, options.time_limit, extras.callbacks,
+        trainees, folds, criterion, preset, jobs, options.time_limit, extras.callbacks,
         {**_of(sample, plans, targets, options), **extras.of}, extras.checkpoint, extras.model,
     )  # fmt: skip
     if extras.resume is not None:
@@ -245,7 +245,7 @@ def train(
         raise KeyboardInterrupt
     if race.cut == PAUSED:
         raise Interrupted(PAUSED)
-    found = Trained(targets, plans, trainees, settings, measure, truth)
+    found = Trained(targets, plans, trainees, settings, criterion, truth)
     found.cut = race.cut
     places = [fold.places for fold in folds if fold.places is not None]
     found.held = np.concatenate(places) if places else None
@@ -369,7 +369,7 @@ def _choose(found: Trained, preset: Preset, n_folds: int) -> None:
         first = f" Net {failed[0].member}: {failed[0].failure}" if failed else ""
         raise NonFiniteError(f"no net has a finite score on the held-out rows.{first}")
     outputs = [np.concatenate([t.outputs for t in own]) for own in whole]
-    weights, found.value = select(outputs, found.truth, found.measure, preset.rounds)
+    weights, found.value = select(outputs, found.truth, found.criterion, preset.rounds)
     found.outputs, found.deviations = spread(outputs, weights.tolist())
     for own, weight in zip(whole, weights.tolist(), strict=True):
         if weight > 0:

@@ -16,7 +16,7 @@ from nbmlp.errors import DataError
 from nbmlp.tabular import restart
 from nbmlp.tabular.board import Board
 from nbmlp.tabular.cluster import Cluster
-from nbmlp.tabular.measures import Measure
+from nbmlp.tabular.criteria import Criterion
 from nbmlp.tabular.recipe import Preset
 from nbmlp.tabular.trainee import TIME_LIMIT, Fold, Trainee
 from nbmlp.train.history import EpochRecord
@@ -39,7 +39,7 @@ class Race:
     trainees : sequence of Trainee
         All folds of member 0, then those of member 1, ...
     folds : sequence of Fold
-    measure : Measure
+    criterion : Criterion
     preset : Preset
     jobs : int or Cluster
         Cores of this machine to use, or workers of other ones.
@@ -67,7 +67,7 @@ class Race:
         self,
         trainees: Sequence[Trainee],
         folds: Sequence[Fold],
-        measure: Measure,
+        criterion: Criterion,
         preset: Preset,
         jobs: int | Cluster,
         time_limit: float | None = None,
@@ -76,10 +76,10 @@ class Race:
         checkpoint: Path | None = None,
         model: object = None,
     ) -> None:
-        self.trainees, self.folds, self.measure, self.preset = trainees, folds, measure, preset
+        self.trainees, self.folds, self.criterion, self.preset = trainees, folds, criterion, preset
         self.jobs, self.cut, self._of = jobs, "", of or {}
         n_rows = len(folds[0].train[0])
-        self.board = Board(trainees, measure, n_rows, callbacks, self.save, model)
+        self.board = Board(trainees, criterion, n_rows, callbacks, self.save, model)
         if checkpoint is not None and not checkpoint.parent.is_dir():
             raise DataError(f"checkpoint {checkpoint}: the folder {checkpoint.parent} is missing.")
         self._checkpoint = checkpoint
@@ -210,7 +210,7 @@ class Race:
             with self._lock:
                 trainee.rest = trainee.at_rest()
                 self._since[id(trainee)] = time.monotonic()
-            trainee.advance(self.folds[trainee.fold], self.measure, until, threads, self)
+            trainee.advance(self.folds[trainee.fold], self.criterion, until, threads, self)
             with self._lock:
                 trainee.rest = None
                 self._write_now_and_then()

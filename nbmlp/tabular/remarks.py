@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.metrics.classes import unanswered
-from nbmlp.tabular.measures import Truth
+from nbmlp.tabular.criteria import Truth
 from nbmlp.tabular.targets import Targets
 from nbmlp.tabular.trainee import Trainee
 

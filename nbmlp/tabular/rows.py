@@ -13,8 +13,8 @@ from nbmlp.errors import DataError
 from nbmlp.predict import Rows
 from nbmlp.rows import PLAIN, Names
 from nbmlp.spec import ClassWeight
+from nbmlp.tabular.criteria import Truth
 from nbmlp.tabular.division import Division
-from nbmlp.tabular.measures import Truth
 from nbmlp.tabular.targets import Targets
 from nbmlp.tabular.trainee import Fold
 

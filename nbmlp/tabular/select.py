@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmlp.tabular.measures import Measure, Truth
+from nbmlp.tabular.criteria import Criterion, Truth
 
 __all__ = ["select"]
 
 
 def select(
-    outputs: Sequence[NDArray[Any]], truth: Truth, measure: Measure, rounds: int
+    outputs: Sequence[NDArray[Any]], truth: Truth, criterion: Criterion, rounds: int
 ) -> tuple[NDArray[np.float64], float]:
     """Weights of nets: half as their average is best, half the same for each of the better half.
 
@@ -30,7 +30,7 @@ def select(
     outputs : sequence of ndarray (rows, outputs)
         Of each net on the held-out rows.
     truth : Truth
-    measure : Measure
+    criterion : Criterion
     rounds : int
         Nets to take in.
 
@@ -39,15 +39,15 @@ def select(
     weights : ndarray (nets,)
         They sum to 1.
     value : float
-        Of `measure`, of the ensemble; smaller is better.
+        Of `criterion`, of the ensemble; smaller is better.
     """
-    terms = [measure.terms(truth, o.astype(np.float64)) for o in outputs]
-    alone = np.array([_finite(measure.value(truth, own)) for own in terms])
+    terms = [criterion.terms(truth, o.astype(np.float64)) for o in outputs]
+    alone = np.array([_finite(criterion.value(truth, own)) for own in terms])
     total = np.zeros_like(terms[0])
     counts = np.zeros(len(terms), np.int64)
     best, kept = np.inf, counts
     for taken in range(1, rounds + 1):
-        values = [_finite(measure.value(truth, (total + own) / taken)) for own in terms]
+        values = [_finite(criterion.value(truth, (total + own) / taken)) for own in terms]
         place = int(np.argmin(values))
         total += terms[place]
         counts[place] += 1
@@ -58,7 +58,7 @@ def select(
     better = np.argsort(alone, kind="stable")[: -(-len(alone) // 2)]
     weights = kept / kept.sum() / 2
     weights[better] += 0.5 / len(better)
-    return weights, measure.value(truth, _average(terms, weights))
+    return weights, criterion.value(truth, _average(terms, weights))
 
 
 def _average(terms: Sequence[NDArray[Any]], weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from nbmlp.plan import make_plan
 from nbmlp.predict import Predictor, Rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, new_state
-from nbmlp.tabular.measures import Measure, Truth
+from nbmlp.tabular.criteria import Criterion, Truth
 from nbmlp.train.callbacks import Callback, CallbackList, Progress, Run
 from nbmlp.train.engine import Engine
 from nbmlp.train.history import EpochRecord, History
@@ -103,7 +103,7 @@ class Trainee:
         None before the first epoch, and again after the last.
     history : History
     best : float
-        Least value of the measure; infinite before the first epoch.
+        Least value of the criterion; infinite before the first epoch.
     best_epoch, waited : int
     weights, outputs : ndarray or None
         Of the best epoch: flat parameters, and outputs (rows, outputs) on the held-out rows.
@@ -149,14 +149,14 @@ class Trainee:
         return own * element * vectors
 
     def advance(
-        self, fold: Fold, measure: Measure, until: int, threads: int, observer: Observer
+        self, fold: Fold, criterion: Criterion, until: int, threads: int, observer: Observer
     ) -> None:
         """Train up to that epoch at most, in buffers that are gone afterwards.
 
         A net that leaves the finite numbers ends with the best epoch that it had.
         """
         state = self.begin()
-        watch = _Watch(self, measure, fold.truth, until, observer)
+        watch = _Watch(self, criterion, fold.truth, until, observer)
         rows, held = fold.train[self.plan], fold.held[self.plan]
         validation = Validation(held, watch.take)
         loop = Loop(
@@ -222,10 +222,10 @@ class _Watch(Callback):
     """Keeps the best epoch of a net, and ends its stretch."""
 
     def __init__(
-        self, trainee: Trainee, measure: Measure, truth: Truth, until: int, observer: Observer
+        self, trainee: Trainee, criterion: Criterion, truth: Truth, until: int, observer: Observer
     ) -> None:
         self._trainee, self._until, self._observer = trainee, until, observer
-        self._measure, self._truth = measure, truth
+        self._criterion, self._truth = criterion, truth
         self._outputs: NDArray[Any] = np.empty(0)
         self._value = math.nan
         self.interrupted = ""
@@ -234,7 +234,7 @@ class _Watch(Callback):
         """What the loop calls the score of a validation: larger is better."""
         finite = bool(np.isfinite(outputs).all())  # a label can be read from NaN, too
         self._outputs = outputs
-        self._value = self._measure(self._truth, outputs) if finite else math.nan
+        self._value = self._criterion(self._truth, outputs) if finite else math.nan
         return -self._value
 
     def on_progress(self, run: Run, progress: Progress) -> None:

@@ -325,6 +325,6 @@ def _members(found: Trained) -> dict[str, Any]:
     """What became of the nets, by their weights; and by which score they were compared."""
     nets = sorted(found.members(), key=lambda net: (-net["weight"], net["member"], net["fold"]))
     return {
-        "score": found.measure.name, "total": len(nets), "nets": nets[:_TOLD],
+        "score": found.criterion.name, "total": len(nets), "nets": nets[:_TOLD],
         "remarks": found.remarks,
     }  # fmt: skip

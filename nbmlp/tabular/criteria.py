@@ -1,7 +1,9 @@
-"""What nets are compared by on held-out rows: smaller is better, whatever the measure is.
+"""What nets are compared by on held-out rows: a score, turned so that smaller is better.
 
-A measure is told in two steps: terms of each row, which are linear in the outputs, so that those of
-an average of nets are the average of theirs; and one number from the terms of all rows.
+Scores (:mod:`nbmlp.names.scores`) are what people ask for and are told; a criterion is how one of
+them compares nets and their averages. It is computed in two steps: terms of each row, which are
+linear in the outputs, so that those of an average of nets are the average of theirs; and one number
+from the terms of all rows.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from nbmlp.errors import SpecError, unknown_name
 from nbmlp.names import SCORES, Function, Reads, Score, read_score, spellings
 from nbmlp.tabular.targets import Targets
 
-__all__ = ["MEASURES", "Measure", "Truth", "measure_of"]
+__all__ = ["Criterion", "Truth", "criterion_of"]
 
 Floats = NDArray[np.float64]
 #: Probabilities count as if they were no smaller: outputs are float32.
@@ -62,12 +64,13 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Measure:
+class Criterion:
     """One way to compare.
 
     Attributes
     ----------
     name : str
+        Of its score.
     tasks : tuple of str
     terms : callable (truth, outputs in float64) -> ndarray (rows, ...)
     value : callable (truth, terms) -> float
@@ -129,17 +132,18 @@ def _mae(truth: Truth, residuals: Floats) -> float:
 
 
 _CLASSES, _NUMBERS = ("classes", "labels"), ("regression",)
-_ROWS = (
-    Measure("log_loss", _CLASSES, _of_truth, _log_loss),
-    Measure("error", _CLASSES, _outputs, _error),
-    Measure("accuracy", _CLASSES, _outputs, lambda t, o: _error(t, o) - 1.0, -1.0),
-    Measure("rmse", _NUMBERS, _residuals, _rmse),
-    Measure("mae", _NUMBERS, _residuals, _mae),
-)
-MEASURES = {row.name: row for row in _ROWS}
+#: By the names of their scores: those that have few terms, that count rows of classes which no net
+#: can name, and that know several labels a row.
+_OWN = {
+    "log_loss": Criterion("log_loss", _CLASSES, _of_truth, _log_loss),
+    "error": Criterion("error", _CLASSES, _outputs, _error),
+    "accuracy": Criterion("accuracy", _CLASSES, _outputs, lambda t, o: _error(t, o) - 1.0, -1.0),
+    "root_mean_squared_error": Criterion("rmse", _NUMBERS, _residuals, _rmse),
+    "mean_absolute_error": Criterion("mae", _NUMBERS, _residuals, _mae),
+}
 
 
-def _of_score(score: Function[Score]) -> Measure:
+def _of_score(score: Function[Score]) -> Criterion:
     """One of the scores by name, of the averaged outputs; rows of classes that no net can name are
     left out of it."""
     row, sign = score.row, -1.0 if score.row.larger else 1.0
@@ -148,7 +152,8 @@ def _of_score(score: Function[Score]) -> Measure:
         y, given, labels = _compared(truth, outputs, row.reads)
         return sign * row.value(y, given, labels, truth.weights, score.parameter)
 
-    return Measure(str(score), ("classes" if row.classes else "regression",), _outputs, value, sign)
+    tasks = ("classes",) if row.classes else _NUMBERS
+    return Criterion(str(score), tasks, _outputs, value, sign)
 
 
 def _compared(
@@ -166,8 +171,9 @@ def _compared(
     return codes, p.argmax(axis=1) if truth.targets.softmax else outputs.ravel() > 0.5, labels
 
 
-def measure_of(wanted: str | None, targets: Targets) -> Measure:
-    """The measure of a name; log loss of classes and RMSE of numbers where none is named.
+def criterion_of(wanted: str | None, targets: Targets) -> Criterion:
+    """That of a score; log loss of classes and RMSE of numbers where none is named: of several
+    targets that of each in its own scale.
 
     Raises
     ------
@@ -175,11 +181,13 @@ def measure_of(wanted: str | None, targets: Targets) -> Measure:
         An unknown name, or one that does not go with the task.
     """
     if wanted is None:
-        return MEASURES["rmse" if targets.task == "regression" else "log_loss"]
-    if (found := MEASURES.get(wanted)) is None:
-        if str(wanted).partition("(")[0].strip() not in spellings(SCORES):
-            raise unknown_name("eval_metric", wanted, {*MEASURES, *spellings(SCORES)})
-        found = _of_score(read_score(wanted))
+        return _OWN["root_mean_squared_error" if targets.task == "regression" else "log_loss"]
+    if str(wanted).partition("(")[0].strip() not in spellings(SCORES):
+        raise unknown_name("eval_metric", wanted, spellings(SCORES))
+    score = read_score(wanted)
+    found = _OWN.get(str(score))
+    if found is None or (found.tasks == _NUMBERS and targets.n_outputs > 1):
+        found = _of_score(score)
     if targets.task not in found.tasks:
         what = "numbers" if targets.task == "regression" else "classes"
         raise SpecError(f"eval_metric={wanted!r} does not go with {what}.")
