@@ -35,6 +35,7 @@ __all__ = ["check_left", "choose", "chosen"]
 _ASKED = "as asked for"
 _NUMBERS = ("number", "standard", "robust")
 _CATEGORIES = ("category", "one-hot", "embedded")
+_TRUTH = ("true", "false")
 #: So many texts are looked at for dates in another format.
 _LOOKED_AT = 20
 
@@ -134,7 +135,7 @@ class _Chooser:
             return self._date(self.values, "holds dates")
         if self.values.dtype != object:
             return self._number("holds numbers")
-        if {cell.casefold() for cell in self.values if cell is not None} <= {"true", "false"}:
+        if all(cell.casefold() in _TRUTH for cell in self.values if cell is not None):
             return self._boolean("holds the words true and false")
         times, _ = read_dates(self.values)
         if times is not None:
