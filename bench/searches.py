@@ -95,7 +95,9 @@ def measure(epochs: int, rounds: int) -> Outcome:
     with ExitStack() as stack:
         clients: dict[int, Any] = {}
         for n in _SIZES:
-            cluster = LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None)
+            cluster = LocalCluster(
+                n_workers=n, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+            )
             clients[n] = stack.enter_context(Client(stack.enter_context(cluster)))
             nbmlp.dask.setup(clients[n])
             turn(clients[n])

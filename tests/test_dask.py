@@ -51,7 +51,7 @@ def client() -> Iterator[Any]:
     """Two processes of one thread each, not yet prepared."""
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
