@@ -16,7 +16,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from nbmlp import __version__, tuning
 from nbmlp.checks import whole
@@ -176,7 +176,7 @@ class _Prepare(WorkerPlugin):  # type: ignore[misc]
         _keep_code_in(self._cache or os.environ.get("NUMBA_CACHE_DIR"), address)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _first_alone(self._warm, code_folder.cache_folder(), self._call)
+            _first_alone(self._warm, code_folder.usable_folder(), self._call)
 
 
 def _prepared() -> Prepared:
@@ -217,26 +217,33 @@ def _own_folder() -> Path | None:
     return folder
 
 
-def _first_alone(compile_it: Callable[[], object], folder: Path, call: str) -> None:
+def _first_alone(compile_it: Callable[[], object], folder: Path | None, call: str) -> None:
     """Compile; of the processes of one machine the others wait for the first, then all load.
 
-    Where files cannot be locked nobody waits. The locked file names the call of :func:`setup` whose
-    first process has ended.
+    Where there is no folder, or files cannot be locked, nobody waits. The locked file names the
+    call of :func:`setup` whose first process has ended.
     """
-    try:
-        import fcntl
-
-        with open(folder / "compiling.lock", "a+", encoding="ascii") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            if file.read() != call:
-                compile_it()
-                file.truncate(0)
-                file.write(call)
-                return
-    except (ImportError, OSError):
-        pass
+    with contextlib.suppress(ImportError, OSError), _locked(folder) as file:
+        if file is not None and file.read() != call:
+            compile_it()
+            file.truncate(0)
+            file.write(call)
+            return
     compile_it()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path | None) -> Iterator[TextIO | None]:
+    """A file of the folder that one process has at a time; None without a folder."""
+    if folder is None:
+        yield None
+        return
+    import fcntl
+
+    with open(folder / "compiling.lock", "a+", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        yield file
 
 
 def _compile_common() -> None:

@@ -41,7 +41,7 @@ FIRST = (
     "test_server_jobs", "test_server_lasting", "test_estimators", "test_concurrency",
     "test_server_browser", "test_server_page", "test_cli", "test_server_failures", "test_cases",
     "test_interrupt", "test_why", "test_bench", "test_oracle_gradients", "test_why_any_data",
-    "test_joblib", "test_real_data", "test_bench_diagnosis", "test_reference",
+    "test_joblib", "test_dask", "test_real_data", "test_bench_diagnosis", "test_reference",
     "test_oracle_training", "test_determinism", "test_server_stuck", "test_combinations",
     "test_docs", "test_torch",
 )  # fmt: skip

@@ -33,6 +33,7 @@ from tests.waiting import until
 
 distributed = pytest.importorskip("distributed", reason='needs distributed: "nbmlp[dask]"')
 dask = pytest.importorskip("nbmlp.dask")
+fcntl = pytest.importorskip("fcntl", reason="workers die by signals, and lock files, of POSIX")
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(240, 10))
@@ -101,6 +102,23 @@ def test_a_folder_for_temporary_files_is_this_user_s_own(
     folder.symlink_to(tmp_path)
     with pytest.raises(SpecError, match="is not this user's folder"):
         dask._own_folder()
+
+
+def test_who_compiles_first_is_alone(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def compile_it() -> None:
+        with open(tmp_path / "compiling.lock") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                calls.append("beside others")
+            except BlockingIOError:
+                calls.append("alone")
+
+    for call in ("a", "a", "b"):
+        dask._first_alone(compile_it, tmp_path, call)
+    dask._first_alone(lambda: calls.append("without a folder"), None, "b")
+    assert calls == ["alone", "beside others", "alone", "without a folder"]
 
 
 def test_a_limit_counts_beside_what_the_environment_grants(monkeypatch: pytest.MonkeyPatch) -> None:
