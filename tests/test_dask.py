@@ -259,13 +259,17 @@ def test_members_are_those_of_one_process(
     assert told == list(range(1, 1 + sum(m["epochs"] for m in alone.members_)))
 
 
-def test_a_worker_that_dies_changes_no_member(client: Any, prepared: Any, alone: Any) -> None:
+@pytest.mark.parametrize("dying", [1, 2])
+def test_workers_that_die_change_no_member(
+    client: Any, prepared: Any, alone: Any, dying: int
+) -> None:
     until(lambda: len(client.nthreads()) == 2)
     pids = list(client.run(os.getpid).values())
 
     def kill(run: Any, record: Any) -> None:
         if record.epoch == 1:
-            os.kill(pids[0], signal.SIGKILL)
+            for pid in pids[:dying]:  # both: the rows are lost with them
+                os.kill(pid, signal.SIGKILL)
 
     with parallel_config("dask"):
         assert_same(TabularClassifier(**SMALL, callbacks=kill).fit(X, LABELS), alone)

@@ -22,8 +22,9 @@ TRAIN = TrainSpec(optimizer="adam(0.01)", batch_size=24, shuffle=False, epochs=1
 GIVEN = problem(SPEC, 24)
 #: What is written where the other one looks.
 RUNNING, GO, NEVER = 1, 1, 2
-#: Yields after which nobody comes any more: a minute and longer.
-LONG = 200_000_000
+#: Pauses after which nobody comes any more: some ten seconds of a core, and a minute where they are
+#: long. A thread that yields instead would wait for hours where cores are busy.
+LONG = 1_000_000_000
 
 
 class Waiting(Exchange):
@@ -40,7 +41,7 @@ class Waiting(Exchange):
             for _ in range(LONG):
                 if _llvm.atomic_load(told) == GO:
                     return 0
-                _llvm.yield_core()
+                _llvm.pause()
             _llvm.atomic_store(said, NEVER)
             return 0
 
