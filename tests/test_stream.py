@@ -255,11 +255,11 @@ def test_the_folder_is_bounded_and_what_was_used_longest_ago_goes(
     old, new = sorted(folder.entries(), key=lambda entry: entry.used)
     os.utime(old.folder / "state.json", (1, 1))
     monkeypatch.setenv("NBMLP_ROWS_GB", str((old.bytes + new.bytes + 10) / 1e9))
-    with folder.writing("third") as third:
+    with folder.writing("3" * 24) as third:
         folder.make_room(third, 10)
-        assert {entry.key for entry in folder.entries()} == {old.key, new.key, "third"}
+        assert {entry.key for entry in folder.entries()} == {old.key, new.key, third.key}
         folder.make_room(third, 20)
-        assert {entry.key for entry in folder.entries()} == {new.key, "third"}
+        assert {entry.key for entry in folder.entries()} == {new.key, third.key}
     monkeypatch.setenv("NBMLP_ROWS_GB", "0.0001")
     with pytest.raises(DataError, match=r"may hold 0\.0 GB: name a folder on a larger disk"):
         trained(files, fit={"target": "label"}, bins=3)
@@ -278,6 +278,33 @@ def test_a_folder_that_others_may_change_is_not_used(files: str, rows_folder: Pa
 def test_it_is_for_this_user_only(files: str, rows_folder: Path) -> None:
     trained(files, fit={"target": "label"})
     assert rows_folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_we_did_not_make_is_not_removed(
+    files: str, rows_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user may have named a folder that holds more than our rows."""
+    rows_folder.mkdir(mode=0o700)
+    theirs = [rows_folder / name / "thesis.txt" for name in ("models", "a" * 24, "once-1")]
+    for file in theirs:
+        file.parent.mkdir()
+        file.write_text("mine")
+    elsewhere = rows_folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "lock").touch()
+    (rows_folder / ("b" * 24)).symlink_to(elsewhere)
+    trained(files, fit={"target": "label"})
+    (entry,) = folder.entries()
+    theirs += [entry.folder / "notes.txt"]
+    theirs[-1].write_text("mine")
+    monkeypatch.setenv("NBMLP_ROWS_GB", "0.000001")
+    with folder.writing("3" * 24) as third:
+        folder.make_room(third, 10)
+    assert folder.remove([])[0] == 1
+    assert not folder.entries()
+    assert [file.read_text() for file in theirs] == ["mine"] * 4
+    assert (elsewhere / "lock").exists()
+    assert [file.name for file in entry.folder.iterdir()] == ["notes.txt"]
 
 
 def test_what_is_being_written_is_not_removed(files: str, rows_folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -28,6 +29,10 @@ except ImportError:  # Windows: two trainings that make the same rows ready at o
 __all__ = ["Entry", "digest_of", "entries", "make_room", "remove", "root", "writing"]
 
 _STATE, _LOCK, _SEEN = "state.json", "lock", "seen.json"
+#: Names of entries, and of what is in them: NBMLP_ROWS_DIR may hold a user's own folders, too, and
+#: nothing else is ever listed, counted or removed.
+_KEY = re.compile(r"[0-9a-f]{24}|once-[0-9a-f]{16}")
+_FILES = re.compile(r"state\.json|lock|(train|held)\.f32|y\.npy|\.tmp-.*")
 #: Of the free space, so much may be taken unless NBMLP_ROWS_GB says otherwise.
 _SHARE = 0.5
 #: Seconds after which a file that has not changed since is taken to be what it was.
@@ -112,8 +117,16 @@ class Entry:
         """Remove it unless it is being written; rows that are mapped stay until they are let go."""
         with _locked(self.folder / _LOCK, wait=False) as free:
             if free:
-                shutil.rmtree(self.folder, ignore_errors=True)
+                self.clear()
         return free
+
+    def clear(self) -> None:
+        """Remove the files that we made, and the folder if it holds no others."""
+        with suppress(OSError):
+            for file in self.folder.iterdir():
+                if _FILES.fullmatch(file.name):
+                    file.unlink(missing_ok=True)
+            self.folder.rmdir()
 
 
 @contextmanager
@@ -155,8 +168,13 @@ def writing(key: str) -> Iterator[Entry]:
 def entries() -> list[Entry]:
     """All there are, that used last first."""
     folder = root()
-    found = [Entry(p) for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
+    found = [Entry(p) for p in folder.iterdir() if _is_entry(p)] if folder.is_dir() else []
     return sorted(found, key=lambda entry: -entry.used)
+
+
+def _is_entry(path: Path) -> bool:
+    ours = _KEY.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+    return bool(ours) and (path / _LOCK).exists()
 
 
 def remove(keys: list[str]) -> tuple[int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -199,7 +198,7 @@ def _entry(source: Source, of: dict[str, Any]) -> Iterator[Entry]:
             yield entry
     finally:
         if source.elsewhere:  # what is mapped stays until it is let go
-            shutil.rmtree(entry.folder, ignore_errors=True)
+            entry.clear()
 
 
 def _intact(entry: Entry) -> dict[str, Any]:
