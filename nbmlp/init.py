@@ -47,6 +47,9 @@ def _embed(state: State, kind: Periodic, rng: np.random.Generator) -> None:
             continue
         if part.name == "frequency":
             drawn = rng.normal(0.0, kind.deviation, shape)
+            if kind.max_deviation is not None:
+                most = np.log(kind.max_deviation / kind.deviation)
+                drawn *= np.exp(rng.uniform(0.0, most, shape))
         elif part.name == "phase":
             drawn = rng.uniform(-np.pi, np.pi, shape)
         else:

@@ -123,6 +123,17 @@ def test_first_values() -> None:
         np.testing.assert_allclose(parts[0][name], values, rtol=1e-6)
 
 
+def test_first_frequencies_of_many_deviations() -> None:
+    wide = "pbld(512, 2, 0.05, 10.0)"
+    net = MLP(8, epochs=1, learning_rate=1e-30, number_embedding=wide).fit(X, Y).net
+    (drawn,) = (v for b, part, v in net.state.parts() if part.name == "frequency")
+    size = np.log(np.abs(drawn))
+    # Of a log-uniform deviation times a normal number, whose log has mean -0.635, deviation 1.11.
+    assert size.mean() == pytest.approx(np.log(0.05 * 10) / 2 - 0.635, abs=0.1)
+    assert size.std() == pytest.approx(np.hypot(np.log(10 / 0.05) / 12**0.5, 1.11), rel=0.05)
+    assert net.spec.number_embedding == wide
+
+
 def test_what_is_not_finite_is_named() -> None:
     bad = X.copy()
     bad[7, 2] = np.nan
@@ -138,7 +149,8 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
     for name, value in BOTH.items():
         with pytest.raises(SpecError, match=rf"{name} does not go with sparse rows: .*\.$"):
             MLP(8, epochs=1, **{name: value}).fit(csr_array(X), Y)
-    for numbers in ("0", "16, 1", "16, 9", "4, 4, -1", "1, 2, 3, 4"):
+    deviations = ("4, 4, -1", "4, 4, 2, 1", "4, 4, 0, 1", "4, 4, 1, inf")
+    for numbers in ("0", "16, 1", "16, 9", *deviations, "1, 2, 3, 4, 5"):
         with pytest.raises(SpecError, match="number_embedding"):
             MLP(8, number_embedding=f"pbld({numbers})")
     for text in ("plr", "pbld(width=3, bias=1)"):

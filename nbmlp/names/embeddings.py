@@ -1,4 +1,4 @@
-"""Embeddings of numbers: what is written ``"pbld(16, 4, 0.1)"``."""
+"""Embeddings of numbers: what is written ``"pbld(16, 4, 0.1)"`` or ``"pbld(16, 4, 0.05, 10)"``."""
 
 from __future__ import annotations
 
@@ -28,11 +28,15 @@ class Periodic:
         What it becomes, x itself included.
     deviation : float
         Of the first w1, which are normal.
+    max_deviation : float, optional
+        With it each w1 has a deviation of its own, drawn log-uniformly from `deviation` to it: slow
+        and fast waves of each number.
     """
 
     frequencies: int = 16
     width: int = 4
     deviation: float = 0.1
+    max_deviation: float | None = None
 
     def __post_init__(self) -> None:
         label = "number_embedding pbld: "
@@ -42,6 +46,10 @@ class Periodic:
             "deviation": number(f"{label}deviation", self.deviation),
         }.items():
             object.__setattr__(self, name, value)
+        if self.max_deviation is not None:
+            number(f"{label}deviation, with a max_deviation,", self.deviation, closed_low=False)
+            most = number(f"{label}max_deviation", self.max_deviation, self.deviation)
+            object.__setattr__(self, "max_deviation", most)
 
     @property
     def outputs(self) -> int:
@@ -55,7 +63,8 @@ class Periodic:
 
     def __str__(self) -> str:
         """As specs and model files have it."""
-        return f"pbld({self.frequencies}, {self.width}, {self.deviation})"
+        most = "" if self.max_deviation is None else f", {self.max_deviation}"
+        return f"pbld({self.frequencies}, {self.width}, {self.deviation}{most})"
 
 
 def read_embedding(text: object) -> Periodic | None:

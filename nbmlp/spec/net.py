@@ -94,7 +94,8 @@ class ModelSpec:
     number_embedding : str
         ``"pbld(16, 4, 0.1)"`` adds to each number x W2 cos(2 pi w1 x + b1) + b2, learned, of 16
         cosines and 4 - 1 numbers, with first w1 of deviation 0.1 (Holzmüller et al. 2024,
-        arXiv:2407.04491); ``"none"`` does not.
+        arXiv:2407.04491); ``"pbld(16, 4, 0.05, 10)"`` draws the deviation of each w1
+        log-uniformly from 0.05 to 10; ``"none"`` does not.
     n_numbers : int
         How many of the inputs, the first ones, are embedded as numbers; None: all but codes.
     code_counts : tuple of int
