@@ -229,6 +229,23 @@ def test_a_writing_that_was_cut_off_is_gone_on_with(
     assert sum(seen) == ROWS - done
 
 
+def test_of_files_that_lie_elsewhere_nothing_is_kept(files: str, rows_folder: Path) -> None:
+    there = trained(f"file://{files}", fit=dict(FIT))
+    assert folder.entries() == []
+    same(there, trained(files, fit=dict(FIT)))
+
+
+def test_an_entry_of_another_version_is_made_anew(files: str, rows_folder: Path) -> None:
+    first = trained(files, fit=dict(FIT))
+    (entry,) = folder.entries()
+    state = entry.state()
+    del state["texts"]
+    entry.note(state)
+    same(trained(files, fit=dict(FIT)), first)
+    (entry.folder / "state.json").write_text("{")
+    same(trained(files, fit=dict(FIT)), first)
+
+
 def test_a_file_that_lost_rows_is_written_again(files: str, rows_folder: Path) -> None:
     first = trained(files, fit={"target": "label"})
     (entry,) = folder.entries()
@@ -429,6 +446,8 @@ def test_what_is_wrong_with_a_file_is_told_by_its_name(
         ("", {"target": "label", "validation": 1.5}, {}, r"validation=1\.5 must be a number in"),
         ("", {"target": "label"}, {"on_nonfinite": "impute"}, "'impute' does not go with files"),
         ("", {"target": "label"}, {"column_kinds": {"shp": "drop"}}, "no column 'shp'; did you"),
+        ("ftp://host/*.parquet", {"target": "a"}, {}, "ftp:// cannot be read; s3, gs, az,"),
+        ("file:///none/*.parquet", {"target": "a"}, {}, r"no file matches file:///none/\*\.parq"),
         ("s3://bucket/*.parquet", {"target": "a"}, {}, "holds nothing that opens s3://: set AWS_"),
     ],
 )  # fmt: skip

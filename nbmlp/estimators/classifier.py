@@ -52,6 +52,8 @@ class MLPClassifier(DropIn, Original):
         Weight of the rows of each class, in addition to `sample_weight`.
     label_smoothing : float
         Share of each target that is spread over all classes.
+    shuffle : bool or "blocks"
+        ``"blocks"`` draws neighbouring rows together: rows on a disk are read in long pieces.
     clip_norm : float, optional
         Upper bound on the norm of the whole gradient.
     metric : str or callable, optional

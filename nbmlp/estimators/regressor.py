@@ -45,6 +45,8 @@ class MLPRegressor(DropIn, Original):
         Factors on dropout and on the decay of an `optimizer` such as AdamW over `max_iter` epochs.
     optimizer : str, dict or Optimizer, optional
         In place of the solver's rule and its settings, e.g. ``"rmsprop"``, ``AdamW(1e-3)``.
+    shuffle : bool or "blocks"
+        ``"blocks"`` draws neighbouring rows together: rows on a disk are read in long pieces.
     clip_norm : float, optional
         Upper bound on the norm of the whole gradient.
     metric : str or callable, optional

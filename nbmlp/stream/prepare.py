@@ -36,6 +36,10 @@ __all__ = ["Wanted", "prepare", "prepare_more"]
 
 #: Of the keys and files of ready rows; another number where either changes.
 _VERSION = 1
+#: What the state of an entry tells; one that lacks some is made anew.
+_KNOWN = frozenset(
+    ("plan", "labels", "written", "safe", "rows", "source", "targets", "remark", "texts")
+)
 
 
 @dataclass(frozen=True)
@@ -129,8 +133,7 @@ def prepare(
         parts = _parts(y.values, wanted)
         if not state:
             plan, remark = _plan(source, features, wanted.task, parts.train)
-            more = {"remark": remark, "targets": targets, "texts": texts_of(source, features)}
-            state = _begun(entry, source, plan, y, more)
+            state = _begun(entry, source, plan, y, targets, remark, texts_of(source, features))
         told = Told(state["remark"], tuple(state["texts"]))
         return (*_mapped(entry, source, state, y, parts, weights), told)
 
@@ -151,7 +154,7 @@ def prepare_more(files: str | os.PathLike[str], plan: ColumnPlan, target: Column
         state = _intact(entry)
         y = _kept(entry, state) if state else _Targets.read(source, targets)
         if not state:
-            state = _begun(entry, source, plan, y, {"remark": "", "targets": targets})
+            state = _begun(entry, source, plan, y, targets)
         return _mapped(entry, source, state, y, _Parts(), None)[0]
 
 
@@ -209,21 +212,22 @@ def _intact(entry: Entry) -> dict[str, Any]:
         for name, rows in state["safe"].items():
             if (entry.folder / name).stat().st_size < width * rows:
                 return {}
-        return state if (entry.folder / "y.npy").exists() else {}
+        return state if state.keys() >= _KNOWN and (entry.folder / "y.npy").exists() else {}
     except (KeyError, DataError, OSError, AttributeError, TypeError):
         return {}
 
 
 def _begun(
-    entry: Entry, source: Source, plan: ColumnPlan, y: _Targets, more: dict[str, Any]
-) -> dict[str, Any]:
+    entry: Entry, source: Source, plan: ColumnPlan, y: _Targets, targets: Sequence[str],
+    remark: str = "", texts: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Keep the plan and the targets: what is left to do can be gone on with."""
     for old in entry.folder.glob("*.f32"):
         old.unlink()
     np.save(entry.folder / "y.npy", y.values)
     state = {
         "plan": plan.to_dict(), "labels": y.labels, "written": 0, "safe": {}, "rows": source.rows,
-        "source": source.name, **more,
+        "source": source.name, "targets": targets, "remark": remark, "texts": texts,
     }  # fmt: skip
     entry.note(state)
     return state

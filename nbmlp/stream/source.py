@@ -32,8 +32,10 @@ _CREDENTIALS = {
     "gs": ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT",
            "GOOGLE_SERVICE_ACCOUNT_KEY"),
     "az": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN"),
-    "hf": ("HF_TOKEN",),
+    "hf": (), "https": (), "http": (), "file": (),
 }  # fmt: skip
+#: Characters of what a store answers that are told.
+_LONGEST = 200
 _SAME = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az", "adl": "az", "azure": "az"}
 
 
@@ -206,7 +208,10 @@ def _schema_elsewhere(address: str) -> dict[str, Any]:
     import polars as pl
 
     store = address.partition("://")[0].lower()
-    wanted = _CREDENTIALS.get(_SAME.get(store, store), ())
+    store = _SAME.get(store, store)
+    if store not in _CREDENTIALS:
+        raise DataError(f"{address}: {store}:// cannot be read; {', '.join(_CREDENTIALS)} can.")
+    wanted = _CREDENTIALS[store]
     if wanted and not any(os.environ.get(name) for name in wanted):
         raise DataError(
             f"{address}: the environment holds nothing that opens {store}://: set"
@@ -215,7 +220,9 @@ def _schema_elsewhere(address: str) -> dict[str, Any]:
     try:
         return dict(_scan([address]).collect_schema())
     except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".: ")
+        if "expanded paths were empty" in str(error):
+            raise DataError(f"no file matches {address}.") from None
+        reason = str(error).strip().splitlines()[0][:_LONGEST].rstrip(".: ")
         raise DataError(f"{address} cannot be read: {reason}.") from None
 
 
