@@ -41,6 +41,7 @@ from nbmlp.stream import (
 )
 from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
+from nbmlp.train.hosts import ALONE, Hosts
 from nbmlp.train.loop import Loop, Validation, without_horizon
 from nbmlp.train.resume import check_rows
 
@@ -125,6 +126,7 @@ class MLP(Examined):
         resume: str | os.PathLike[str] | None = None,
         replay: str | os.PathLike[str] | None = None,
         row_numbers: Names | ArrayLike | None = None,
+        comm: Any = None,
     ) -> MLP:
         """Train from first weights, or on from a checkpoint.
 
@@ -152,6 +154,8 @@ class MLP(Examined):
         row_numbers : array-like of int (rows,) or Names, optional
             What messages call the rows, e.g. their numbers in a file; by default 0, 1, ... With
             :class:`~nbmlp.rows.Names` also what they call the columns.
+        comm : mpi4py.MPI.Comm, optional
+            Processes that train together, e.g. ``MPI.COMM_WORLD``: docs/many-machines.md.
 
         Returns
         -------
@@ -166,45 +170,47 @@ class MLP(Examined):
             The data or the loss became NaN or infinite; the model has the last good weights.
         """
         settings = self._settings if epochs is None else self._settings.with_(epochs=epochs)
-        train, called = settings.train, CallbackList(callbacks)
-        dtype = settings.dtype
-        if names_files(X) or isinstance(X, FromFiles):
-            read = isinstance(X, FromFiles)
-            check_files(read, y, row_numbers, target, columns, validation, sample_weight)
-            if not isinstance(X, FromFiles):
-                X = self.read_files(
-                    X, target=target, columns=columns, validation=validation,
-                    sample_weight=sample_weight,
-                )  # fmt: skip
-            given, aside, done = X.train, X.held, Mended()
-            self.notes["origin"] = X.origin.to_dict()
-        else:
-            check_arrays(y, target, columns, validation)
-            given, done = self._given(X, y, sample_weight, row_numbers, dtype, validation)
-            given, aside = self._divide(given, validation)
-        with self._unchanged_by_errors():
-            carried: Arrays = {}
-            if resume is None:
-                given = self._build(given)
+        train, dtype, hosts = settings.train, settings.dtype, Hosts(comm, settings.train)
+        called = hosts.callbacks(callbacks)
+        with hosts.told():
+            if names_files(X) or isinstance(X, FromFiles):
+                read = isinstance(X, FromFiles)
+                check_files(read, y, row_numbers, target, columns, validation, sample_weight)
+                if not isinstance(X, FromFiles):
+                    X = self.read_files(
+                        X, target=target, columns=columns, validation=validation,
+                        sample_weight=sample_weight,
+                    )  # fmt: skip
+                given, aside, done = X.train, X.held, Mended()
+                self.notes["origin"] = X.origin.to_dict()
             else:
-                carried = self._resume(resume, train)
-            rows = self._weighted(self.net.rows_of(given))
-            check_rows(carried, len(rows))
-            held = None if aside is None else self._validation(aside)
-            train.batch_rows(len(rows))
-            label_of(self._watched)  # refused before training, or never
-            self._check_threshold(held is not None)
-            self._settings = settings
-        self._tell(done)
-        if sentence := tell_lone_values(given.X, given.names):
-            warnings.warn(sentence, TrainingWarning, stacklevel=2)
-        self._train(train, train.epochs, rows, held, called, carried, replay)
-        if (wanted := self._settings.target.tune_threshold) and held is not None:
-            self._set_threshold(wanted, held.rows)
-        self._engine = None  # its buffers are not needed until the next fit
-        if resume is None and (sentence := self.history.describe_stall()):
-            warnings.warn(sentence, TrainingWarning, stacklevel=2)
-        return self
+                check_arrays(y, target, columns, validation)
+                given, done = self._given(X, y, sample_weight, row_numbers, dtype, validation)
+                given, aside = self._divide(given, validation)
+            with self._unchanged_by_errors():
+                carried: Arrays = {}
+                if resume is None:
+                    given = self._build(given)
+                else:
+                    carried = self._resume(resume, train)
+                rows = self._weighted(self.net.rows_of(given))
+                check_rows(carried, len(rows))
+                held = None if aside is None else self._validation(aside)
+                train.batch_rows(len(rows))
+                label_of(self._watched)  # refused before training, or never
+                self._check_threshold(held is not None)
+                self._settings = settings
+            hosts.check_alike(self.model_spec, train, rows)
+            self._tell(done)
+            if sentence := tell_lone_values(given.X, given.names):
+                warnings.warn(sentence, TrainingWarning, stacklevel=2)
+            self._train(train, train.epochs, rows, held, called, carried, replay, hosts)
+            if (wanted := self._settings.target.tune_threshold) and held is not None:
+                self._set_threshold(wanted, held.rows)
+            self._engine = None  # its buffers are not needed until the next fit
+            if resume is None and (sentence := self.history.describe_stall()):
+                warnings.warn(sentence, TrainingWarning, stacklevel=2)
+            return self
 
     def partial_fit(
         self,
@@ -322,13 +328,17 @@ class MLP(Examined):
         """The score of each epoch."""
         return self.coding.watched(self._settings.target.eval_metric, self.model_spec.output)
 
-    def _bound(self, train: TrainSpec, rows: Rows) -> Engine:
+    def _bound(self, train: TrainSpec, rows: Rows, hosts: Hosts) -> Engine:
         """The last fit's engine where it can take these rows, else a new one."""
         net, kept = self.net, self._engine
-        if kept is None or kept.state is not net.state or not kept.rebind(train, rows):
+        alone = hosts.size == 1 and kept is not None and kept.state is net.state
+        if kept is None or not alone or not kept.rebind(train, rows):
             kept = self._engine = None  # its memory goes before the new one's comes
             full = isinstance(train.optimizer, LBFGS)
-            kept = Engine(net.spec, train, net.state, rows, self._threads, full, explain=explain)
+            kept = Engine(
+                net.spec, train, net.state, rows, self._threads, full, explain=explain,
+                exchange=hosts.exchange(train),
+            )  # fmt: skip
         self._engine = kept
         return kept
 
@@ -341,12 +351,13 @@ class MLP(Examined):
         callbacks: CallbackList,
         carried: Arrays,
         replay: str | os.PathLike[str] | None = None,
+        hosts: Hosts = ALONE,
     ) -> None:
         self.history.score_name = label_of(self._watched)
         loop = Loop(
-            self, train, epochs, self.net.state, len(rows), lambda: self._bound(train, rows),
-            lambda: self.predictor, held, self.history,
-            lambda path, arrays: self._write(path, "checkpoint", arrays), carried,
+            self, train, epochs, self.net.state, len(rows),
+            lambda: self._bound(train, rows, hosts), lambda: self.predictor, held, self.history,
+            lambda path, arrays: self._write(path, "checkpoint", arrays), carried, hosts,
         )  # fmt: skip
         try:
             loop.fit(callbacks)

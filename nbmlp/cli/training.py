@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,7 @@ from nbmlp.cli.groups import (
     take,
 )
 from nbmlp.cli.rows import Rows, read_training
+from nbmlp.cli.together import communicator
 from nbmlp.errors import SpecError
 
 if TYPE_CHECKING:
@@ -82,28 +84,40 @@ def train(values: dict[str, Any], config: str | None) -> int:
         Settings, data or files are wrong, or the training diverged; nothing was written then
         but the log and the checkpoint of the epochs done.
     """
+    from nbmlp.train.hosts import Hosts
+
+    comm = communicator()
     if values.get("preset") is not None:
         from nbmlp.cli import tabular
 
+        if comm is not None:
+            raise SpecError("an ensemble is trained by one process: leave mpiexec or --preset out.")
         return tabular.train(values, config)
     Ensemble(**{n: values[n] for n in ("members", "time_limit") if n in values})
     task = _understand(values)
-    outputs, model = task.outputs, task.model
+    hosts = Hosts(comm, task.model.train_spec)
+    outputs, model = task.outputs if hosts.rank == 0 else _silent(task.outputs), task.model
     if "ties" in values and task.learning.early_stopping is None:
         raise SpecError("--ties needs --early-stopping, which goes back to the best epoch.")
     written = {n: getattr(outputs, n) for n in ("out", "plot", "log", "checkpoint", "replay")}
-    files.check_outputs(written, (task.source.data, task.parts.test, config))
-    callbacks = _callbacks(task.learning, outputs)
-    rows, given = _read(task)
+    with hosts.told():
+        files.check_outputs(written, (task.source.data, task.parts.test, config))
+        callbacks = _callbacks(task.learning, outputs)
+        rows, given = _read(task)
     began = time.perf_counter()
     model.fit(
         **given, callbacks=callbacks, resume=outputs.checkpoint if outputs.resume else None,
-        replay=outputs.replay,
+        replay=outputs.replay, comm=comm,
     )  # fmt: skip
     seconds = time.perf_counter() - began
     model.history.rows_dropped += len(rows.mended.dropped)
     model.history.values_imputed += rows.mended.imputed
-    return _finish(model, rows, outputs, seconds)
+    return _finish(model, rows, outputs, seconds) if hosts.rank == 0 else 0
+
+
+def _silent(outputs: Outputs) -> Outputs:
+    """Those of a process that others train with: process 0 writes and tells all."""
+    return replace(outputs, quiet=True, out=None, plot=None, log=None, replay=None)
 
 
 def _read(task: Task) -> tuple[Rows, dict[str, Any]]:

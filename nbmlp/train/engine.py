@@ -115,7 +115,7 @@ class Engine:
         squares = per_batch and train.l2 > 0
         whole_norm = train.clip_norm is not None or train.gradient_norms or squares
         whole_norm |= train.optimizer.by_block
-        shards = Shards(train.shards)
+        shards = Shards(train.shards) if exchange is None else exchange.shards
         strategy = make_strategy(spec, plan, self.threads, whole_norm=whole_norm, shards=shards)
         self.work = Workspace(spec, state, strategy)
         self._job = self.work.job
@@ -220,11 +220,12 @@ class Engine:
         job = self._job
         self._snapshot.take()
         before, start = job.rows_done, time.perf_counter()
-        job.limit(self._limit(most))
+        limit = self._limit(most)
+        job.limit(limit if self._exchange is None else self._exchange.common(limit))
         threads = self._thread_choice.threads
         run("train", job, threads)
         rows, seconds = job.rows_done - before, time.perf_counter() - start
-        if self._exchange is None:  # else regions would be of other lengths than those of others
+        if self._exchange is None or self._exchange.paced:
             self._pace.measure(rows, seconds)
             self._thread_choice.measure(threads, rows, seconds)
         self.joined = job.joined
@@ -381,13 +382,12 @@ class Engine:
     def batch_places(self) -> NDArray[np.int64]:
         """Rows (of `rows`) of the batch that the engine stands before, in its order."""
         start = self._job.cursor.batch_start
-        end = min(start + self.batch, len(self.rows))
-        return self._order.rows[start:end].copy() if self._order.counts else np.arange(start, end)
+        return self._order.between(start, min(start + self.batch, len(self.rows)))
 
     def places_done(self) -> NDArray[np.int64]:
         """Rows (of `rows`) that the weights have been trained on, as far as the engine knows."""
         first_epoch = self.state.step < self.steps_per_epoch
-        return self._order.rows[: self.rows_done if first_epoch else len(self.rows)]
+        return self._order.between(0, self.rows_done if first_epoch else len(self.rows))
 
     @property
     def rate(self) -> float:

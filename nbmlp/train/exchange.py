@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.kernels import abi
+from nbmlp.plan.shards import NO_SHARDS
 from nbmlp.workspace import Workspace
 
 __all__ = ["Exchange"]
@@ -41,9 +42,15 @@ class Exchange:
 
     Attributes
     ----------
+    shards : Shards
+        Of the data that all have; those of one's own are summed here.
+    paced : bool
+        Regions may be as long as this process likes, for all agree on it; else as the plan says.
     error : Exception or None
         What `add` has raised.
     """
+
+    shards, paced = NO_SHARDS, False
 
     def __init__(self, add: Add) -> None:
         self._add = add
@@ -59,6 +66,10 @@ class Exchange:
             self.error = error
             self._sums[1] = 1.0
         return 0
+
+    def common(self, rows: int) -> int:
+        """How many rows all take in the next region; they end it behind the same batch."""
+        return rows
 
     def bind(self, work: Workspace) -> None:
         """Let an engine's updates wait for the sums of all."""

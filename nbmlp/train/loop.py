@@ -22,6 +22,7 @@ from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
 from nbmlp.train.epochs import Epochs, Factors, factors_of
 from nbmlp.train.history import History
+from nbmlp.train.hosts import ALONE, Hosts
 from nbmlp.train.interrupt import Interrupt, Interrupted
 from nbmlp.train.lbfgs import minimise
 from nbmlp.train.resume import Arrays, Resume
@@ -59,6 +60,8 @@ class Loop:
         Given a path and arrays to keep, writes the model's checkpoint there.
     carried : mapping of str to ndarray
         The arrays of the checkpoint that is resumed from; empty when none is.
+    hosts : Hosts
+        Who trains together.
     """
 
     def __init__(
@@ -74,10 +77,11 @@ class Loop:
         history: History,
         save_checkpoint: Callable[[Path, Arrays], None],
         carried: Arrays,
+        hosts: Hosts = ALONE,
     ) -> None:
         self._train, self._state, self._validation = train, state, validation
         self._build_engine, self._build_predictor = engine, predictor
-        self._resume = Resume(carried, save_checkpoint)
+        self._resume, self._hosts = Resume(carried, save_checkpoint), hosts
         self._of_run = model, state, history, epochs, n_samples
         self._predictor: Predictor | None = None
         self._check: Callable[[], None] = lambda: None
@@ -88,8 +92,11 @@ class Loop:
         """Train until the planned epoch, a callback's stop or Ctrl-C; raise what goes wrong."""
         run = Epochs(*self._of_run, callbacks, self._build, self._resume.save)
         run.resumed_rows = self._resume.rows_done
-        with Interrupt() as interrupt, callbacks.around(run):
-            self._check = run.check = interrupt.check
+        led = self._hosts.led(self._state)
+        with led, Interrupt() as interrupt, callbacks.around(run):
+            run.check = self._hosts.interruptible(interrupt.check)
+            if self._hosts.size == 1:  # else all have to be interrupted at the same place
+                self._check = interrupt.check
             callbacks.restore(self._resume.carried)
             run.announce()
             self._state.begin_updates(self._train.ema is not None)
@@ -154,8 +161,9 @@ class Loop:
     def _record(self, run: Epochs, data_loss: float) -> None:
         """Validate, and end the epoch."""
         penalty = run.bind().penalty()
-        with self._state.between_updates():
+        with self._state.between_updates(), self._hosts.led(self._state):
             run.record(data_loss, penalty, *self._validate())
+            run.stop_reason = self._hosts.agree(run.stop_reason)[0]
 
     def _validate(self) -> tuple[float | None, float | None]:
         """Loss and score of the validation rows, if there are any."""

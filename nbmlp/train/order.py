@@ -54,6 +54,7 @@ class Order:
     Attributes
     ----------
     rows : ndarray of int64 (rows,)
+        -1 where a row is not summed here.
     """
 
     def __init__(
@@ -68,12 +69,19 @@ class Order:
             starts = -(-np.arange(shards.count + 1) * rows // shards.count)
             self._starts = starts[:-1]
             self._own = [self._drawn[a:b] for a, b in pairwise(starts)]
-            self.take(self.rows)
+            as_they_lie = self.rows.copy()
+            self.rows[:] = -1
+            self.take(as_they_lie)
 
     @property
     def counts(self) -> bool:
         """Whether rows are not taken as they lie."""
         return bool(self._shuffle) or self._shards.count > 1
+
+    def between(self, start: int, end: int) -> NDArray[np.int64]:
+        """Rows from a place of the epoch to another that are summed here."""
+        rows = self.rows[start:end]
+        return rows[rows >= 0]
 
     def draw(self, epoch: int) -> None:
         """That of an epoch, if orders are drawn."""

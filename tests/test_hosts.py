@@ -1,0 +1,365 @@
+"""Several processes train together: the bits of one, whoever has which shards.
+
+Most of it runs in threads of one process that stand for processes; MPI itself, where it is
+installed, on two ranks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_twin import FEATURES_ON
+
+import nbmlp
+from nbmlp import MLP, Checkpoint, EarlyStopping, SpecError
+from nbmlp.errors import DataError, NonFiniteError
+from nbmlp.train.callbacks import Callback
+from nbmlp.train.hosts import EndedElsewhere
+from nbmlp.train.interrupt import Interrupted
+from tests.waiting import PATIENCE
+
+#: As mpi4py's module has them.
+THREAD_SERIALIZED = 2
+
+
+def Query_thread() -> int:
+    return THREAD_SERIALIZED
+
+
+class World:
+    """What communicators of threads share."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.said = size, [None] * size
+        self.barrier = threading.Barrier(size, timeout=PATIENCE)
+
+
+class Comm:
+    """mpi4py's communicator, as far as it is used, for one of several threads."""
+
+    def __init__(self, world: World, rank: int) -> None:
+        self._world, self._rank, self.collectives = world, rank, 0
+
+    def Get_rank(self) -> int:
+        return self._rank
+
+    def Get_size(self) -> int:
+        return self._world.size
+
+    def allgather(self, value: Any) -> list[Any]:
+        world, self.collectives = self._world, self.collectives + 1
+        world.said[self._rank] = value
+        world.barrier.wait()
+        said = list(world.said)
+        world.barrier.wait()
+        return said
+
+    def Bcast(self, array: Any, root: int) -> None:
+        array[:] = self.allgather(array.copy())[root]
+
+    def Allgatherv(self, sent: Any, got: Any) -> None:
+        array, (counts, starts) = got
+        own = sent[0] if isinstance(sent, list) else sent
+        for said, count, start in zip(self.allgather(own.copy()), counts, starts, strict=True):
+            array[start : start + count] = said[:count]
+
+    def Alltoallv(self, sent: Any, got: Any) -> None:
+        array, (counts, starts) = sent
+        parts = [array[b : b + n].copy() for n, b in zip(counts, starts, strict=True)]
+        array, (counts, starts) = got
+        for said, count, start in zip(self.allgather(parts), counts, starts, strict=True):
+            array[start : start + count] = said[self._rank]
+
+
+def together(size: int, work: Callable[[Comm], Any]) -> list[Any]:
+    """What becomes of `size` processes: what each returns, or raises."""
+    world = World(size)
+
+    def tried(rank: int) -> Any:
+        try:
+            return work(Comm(world, rank))
+        except (nbmlp.NbmlpError, ArithmeticError) as error:
+            return error
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(tried, range(size)))
+
+
+SETTINGS: dict[str, Any] = {
+    "hidden": (19, 7), "batch_size": 30, "epochs": 4, "schedule": "constant", "shards": 7,
+    "threads": 1,
+}  # fmt: skip
+
+
+def data(rows: int = 230) -> tuple[Any, Any]:
+    X = np.random.default_rng(0).normal(size=(rows, 12)).astype(np.float32)
+    return X, (X[:, 0] + X[:, 1] ** 2 > 1).astype(int)
+
+
+def fitted(comm: Comm | None = None, **changes: Any) -> MLP:
+    X, y = data()
+    held, stop = (X[200:], y[200:]), [EarlyStopping(patience=1)]
+    model = MLP(**SETTINGS | changes)
+    return model.fit(X[:200], y[:200], validation=held, callbacks=stop, comm=comm)
+
+
+def told(model: MLP) -> list[Any]:
+    """Weights, and the history without what a clock says."""
+    names = ("train_loss", "val_loss", "val_score", "learning_rate", "gradient_norms")
+    rows = [[getattr(record, name) for name in names] for record in model.history]
+    return [model.get_flat().tolist(), rows, model.history.stop_reason]
+
+
+# ------------------------------------------------------------------------------- the same bits
+
+
+TRAININGS: dict[str, dict[str, Any]] = {
+    "sgd": {"optimizer": "sgd(0.1)"},
+    "momentum": {"optimizer": "sgd(0.1, momentum=0.9)", "clip_norm": 0.3, "l2": 0.01},
+    "adam": {"optimizer": "adam(0.01)", "dropout": 0.2, "clip_norm": 0.1, "gradient_norms": True},
+    "adamw": {"optimizer": "adamw(0.01)", "dropout": 0.1, "ema": 0.9, "schedule": "cosine"},
+    "lamb": {"optimizer": "lamb(0.01)", "shuffle": "blocks", "reduction": "sum"},
+    "lbfgs": {"optimizer": "lbfgs", "batch_size": None},
+    "float64": {"optimizer": "adam(0.01)", "dtype": "float64", "batch_size": 3},
+    "further kinds": FEATURES_ON | {"hidden": (9, 9)},
+}
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_any_number_of_processes_has_the_bits_of_one(name):
+    alone = told(fitted(**TRAININGS[name]))
+    for size in (2, 3):
+        for model in together(size, lambda comm: fitted(comm, **TRAININGS[name])):
+            assert told(model) == alone
+
+
+def test_one_shard_each_and_parts_of_shards(monkeypatch):
+    """Also where a shard's rows of a batch are summed in parts, and nobody has whole pairs."""
+    monkeypatch.setattr("nbmlp.tuning.SUB_BATCH", 3)
+    alone = told(fitted(shards=5))
+    for model in together(5, lambda comm: fitted(comm, shards=5)):
+        assert told(model) == alone
+
+
+def test_updates_read_the_rows_of_a_process_shards_alone(monkeypatch):
+    """Those of others may be anything; whoever validates or prepares columns reads more."""
+    monkeypatch.setattr("nbmlp.train.hosts.Hosts.check_alike", lambda *_: None)
+    X, y = data(210)
+    shard = np.arange(210) * 7 // 210
+    alone = MLP(**SETTINGS).fit(X, y).get_flat()
+
+    def own(comm: Comm) -> MLP:
+        mine = X.copy()
+        low, high = (k * 7 // 2 for k in (comm.Get_rank(), comm.Get_rank() + 1))
+        mine[(shard < low) | (shard >= high)] = 1e30
+        return MLP(**SETTINGS).fit(mine, y, comm=comm)
+
+    for model in together(2, own):
+        assert np.array_equal(model.get_flat(), alone)
+
+
+def test_a_training_goes_on_with_another_number_of_processes(tmp_path):
+    X, y = data()
+    whole = MLP(**SETTINGS).fit(X, y)
+    at = tmp_path / "c.safetensors"
+    together(3, lambda comm: MLP(**SETTINGS | {"epochs": 2}).fit(
+        X, y, callbacks=[Checkpoint(at)], comm=comm,
+    ))  # fmt: skip
+    for size in (1, 2):
+        for model in together(size, lambda comm: MLP(**SETTINGS).fit(X, y, resume=at, comm=comm)):
+            assert np.array_equal(model.get_flat(), whole.get_flat())
+
+
+# ------------------------------------------------------------------- what one of them does or meets
+
+
+def test_callbacks_of_process_0_are_called_and_lead_all():
+    X, y = data()
+
+    class Leads(Callback):
+        def __init__(self) -> None:
+            self.epochs = 0
+
+        def on_epoch_end(self, run: Any, record: Any) -> None:
+            self.epochs += 1
+            run.set_weights(run.get_weights() * 0.5)
+            if record.epoch == 2:
+                run.stop("two are enough")
+
+    leads = [Leads() for _ in range(3)]
+
+    def fit(comm: Comm) -> MLP:
+        return MLP(**SETTINGS).fit(X, y, callbacks=[leads[comm.Get_rank()]], comm=comm)
+
+    models = together(3, fit)
+    assert [own.epochs for own in leads] == [2, 0, 0]
+    assert {model.history.stop_reason for model in models} == {"two are enough"}
+    alone = MLP(**SETTINGS).fit(X, y, callbacks=[Leads()])
+    for model in models:
+        assert np.array_equal(model.get_flat(), alone.get_flat())
+
+
+@pytest.mark.parametrize("when", ["on_progress", "on_epoch_end"])
+def test_an_interruption_of_process_0_ends_all_behind_the_same_update(when):
+    X, y = data()
+
+    def interrupts(*_: Any) -> None:
+        raise Interrupted("enough")
+
+    callback = Callback()
+    setattr(callback, when, interrupts)
+    models = together(2, lambda comm: MLP(**SETTINGS).fit(
+        X, y, callbacks=[callback], comm=comm,
+    ))  # fmt: skip
+    assert [model.history.stop_reason for model in models] == ["enough"] * 2
+    assert len({model.net.state.step for model in models}) == 1
+    assert np.array_equal(*[model.get_flat() for model in models])
+
+
+@pytest.mark.parametrize("when", ["on_fit_begin", "on_progress", "on_epoch_end", "on_fit_end"])
+def test_an_error_of_one_ends_all(when):
+    X, y = data()
+
+    def fails(*_: Any) -> None:
+        raise ArithmeticError("of a callback")
+
+    callback = Callback()
+    setattr(callback, when, fails)
+    first, *others = together(3, lambda comm: MLP(**SETTINGS).fit(
+        X, y, callbacks=[callback], comm=comm,
+    ))  # fmt: skip
+    assert str(first) == "of a callback"
+    for error in others:
+        assert isinstance(error, EndedElsewhere)
+        assert str(error) == (
+            "process 0 has ended the training of all: ArithmeticError: of a callback"
+        )
+
+
+def test_data_that_one_cannot_take_end_all():
+    X, y = data()
+
+    def fit(comm: Comm) -> MLP:
+        return MLP(**SETTINGS).fit(X, y[: len(y) - comm.Get_rank()], comm=comm)
+
+    first, second = together(2, fit)
+    assert isinstance(second, DataError)
+    assert "process 1 has ended the training of all: DataError" in str(first)
+
+
+def test_a_bad_row_ends_all_and_is_named_by_who_has_it():
+    X, y = data()
+    X[137, 3] = np.nan
+    errors = together(3, lambda comm: MLP(**SETTINGS, on_nonfinite="raise").fit(X, y, comm=comm))
+    assert all(isinstance(error, NonFiniteError) for error in errors)
+    assert ["row 137" in str(error) for error in errors] == [False, False, True]
+    assert len({error.step for error in errors}) == 1
+
+
+def test_weights_that_leave_the_numbers_end_all():
+    settings = SETTINGS | {"optimizer": "sgd(1e30)"}
+    X, y = data()
+    errors = together(2, lambda comm: MLP(**settings).fit(X, y, comm=comm))
+    assert all(isinstance(error, NonFiniteError) for error in errors)
+    assert len({error.step for error in errors}) == 1
+
+
+@pytest.mark.parametrize(("what", "changes"), [
+    ("setting of the training", {"learning_rate": 0.1}), ("net", {"activation": "tanh"}),
+], ids=["training", "net"])  # fmt: skip
+def test_other_settings_are_refused(what, changes):
+    def fit(comm: Comm) -> MLP:
+        return MLP(**SETTINGS | (changes if comm.Get_rank() else {})).fit(*data(), comm=comm)
+
+    for error in together(2, fit):
+        assert str(error) == f"process 1 has another {what} than process 0."
+
+
+def test_other_rows_are_refused():
+    X, y = data()
+
+    def fit(comm: Comm) -> MLP:
+        return MLP(**SETTINGS).fit(X + comm.Get_rank(), y, comm=comm)
+
+    for error in together(2, fit):
+        assert str(error) == "process 1 has another set of rows than process 0."
+
+
+def test_what_does_not_go_with_several_is_refused():
+    for error in together(3, lambda comm: fitted(comm, shards=2)):
+        assert str(error).startswith("shards=2 cannot be divided among 3 processes: give shards=3")
+    for error in together(2, lambda comm: fitted(comm, on_nonfinite="ignore")):
+        assert str(error) == "on_nonfinite='ignore' does not go with several processes."
+    with pytest.raises(SpecError, match="must be a communicator of mpi4py"):
+        fitted("MPI.COMM_WORLD")
+
+
+# ------------------------------------------------------------------------------------------- MPI
+
+MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent))
+
+
+@pytest.fixture(scope="module")
+def mpiexec() -> Callable[..., str]:
+    pytest.importorskip("mpi4py", reason="MPI is not installed: pip install nbmlp[mpi]")
+    if MPIEXEC is None:
+        pytest.skip("there is no mpiexec beside this Python: pip install mpich")
+
+    def run(*command: str) -> str:
+        quiet = {"MPIR_CVAR_POLLS_BEFORE_YIELD": "1"}  # ranks may share a core
+        done = subprocess.run(
+            [MPIEXEC, "-n", "2", sys.executable, *command], env=os.environ | quiet,
+            capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+SCRIPT = """
+import json, sys
+sys.path[:0] = json.loads(sys.argv[1])
+from mpi4py import MPI
+from test_hosts import TRAININGS, fitted, told
+comm = MPI.COMM_WORLD
+found = comm.allgather([told(fitted(comm, **TRAININGS["adam"], threads=n)) for n in (1, 2)])
+if comm.rank == 0:
+    print(json.dumps(found))
+"""
+
+
+def test_two_ranks_of_mpi(mpiexec, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    alone = json.loads(json.dumps(told(fitted(**TRAININGS["adam"]))))
+    for rank in json.loads(mpiexec(str(script), json.dumps(folders))):
+        assert rank == [alone, alone]
+
+
+def test_the_command_line_under_mpiexec(mpiexec, tmp_path):
+    X, y = data()
+    table, ends = tmp_path / "t.csv", []
+    np.savetxt(table, np.column_stack([X, y]), delimiter=",")
+    options = ["--target", "x12", "--json", "--hidden", "5", "--epochs", "2", "--shards", "2"]
+    for name, run in (("two", mpiexec), ("one", None)):
+        out = tmp_path / f"{name}.safetensors"
+        command = ["-m", "nbmlp", "train", "--data", str(table), *options, "--out", str(out)]
+        if run is None:
+            subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        else:
+            assert len(json.loads(run(*command))) > 1  # one process tells, not both
+        ends.append(MLP.load(out).get_flat())
+    assert np.array_equal(*ends)
