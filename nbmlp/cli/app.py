@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -16,7 +14,7 @@ from nbmlp import __version__
 from nbmlp.cli import failures, files
 from nbmlp.cli.arguments import Config, Json, ModelPath, Part
 from nbmlp.cli.groups import Source
-from nbmlp.cli.options import DATA, GRADIENTS, SCAN, TRAIN, WHY, Option, names_of, pick
+from nbmlp.cli.options import DATA, GRADIENTS, SCAN, TRAIN, WHY, names_of, pick, with_options
 from nbmlp.errors import SpecError, missing_package
 
 __all__ = ["app", "main", "run"]
@@ -28,28 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-
-def _with_options(options: Iterable[Option]) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Let a command take `options` beside its own parameters, as the dict `values`."""
-
-    def decorate(command: Callable[..., int]) -> Callable[..., int]:
-        own = inspect.signature(command, eval_str=True)
-        kept = [p for p in own.parameters.values() if p.name != "values"]
-
-        def adapter(**given: Any) -> int:
-            values = {option.name: option.taken(given) for option in options}
-            return command(values=values, **given)
-
-        offered = [parameter for option in options for parameter in option.parameters()]
-        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept]
-        adapter.__signature__ = inspect.Signature(keyword + offered)  # type: ignore[attr-defined]
-        adapter.__name__ = command.__name__
-        # typer keeps the line breaks of all paragraphs but the first
-        adapter.__doc__ = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
-        return adapter
-
-    return decorate
 
 
 def _source(values: dict[str, Any]) -> Source:
@@ -66,7 +42,7 @@ def _program(
 
 
 @app.command()
-@_with_options(TRAIN)
+@with_options(TRAIN)
 def train(values: dict[str, Any], config: Config = None) -> int:
     """Train a net on data and say how well it does on test data.
 
@@ -79,7 +55,7 @@ def train(values: dict[str, Any], config: Config = None) -> int:
 
 
 @app.command()
-@_with_options(DATA)
+@with_options(DATA)
 def predict(
     values: dict[str, Any],
     model: ModelPath,
@@ -105,7 +81,7 @@ def predict(
 
 
 @app.command()
-@_with_options(DATA)
+@with_options(DATA)
 def evaluate(
     values: dict[str, Any],
     model: ModelPath,
@@ -134,7 +110,7 @@ def evaluate(
 
 
 @app.command()
-@_with_options(DATA)
+@with_options(DATA)
 def importance(
     values: dict[str, Any],
     model: ModelPath,
@@ -213,7 +189,7 @@ def replay(
 
 
 @app.command("check-gradients")
-@_with_options(GRADIENTS)
+@with_options(GRADIENTS)
 def check_gradients(
     values: dict[str, Any],
     config: Config = None,
@@ -240,7 +216,7 @@ def check_gradients(
 
 
 @app.command()
-@_with_options(SCAN)
+@with_options(SCAN)
 def scan(values: dict[str, Any], config: Config = None) -> int:
     """Find the batch size that learns soonest: short trainings with one size after the other.
 
@@ -254,7 +230,7 @@ def scan(values: dict[str, Any], config: Config = None) -> int:
 
 
 @app.command()
-@_with_options(WHY)
+@with_options(WHY)
 def why(values: dict[str, Any], config: Config = None) -> int:
     """Say why training with these settings fails, stalls or disappoints, and what cures it.
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nbmlp.checks import number, whole
 from nbmlp.errors import SpecError
 
-__all__ = ["Diagnosing", "Ensemble", "Learning", "Outputs", "Parts", "Scanning", "Source", "take"]
+if TYPE_CHECKING:
+    from nbmlp.mlp import MLP
+
+__all__ = [
+    "Diagnosing", "Ensemble", "Learning", "Outputs", "Parts", "Scanning", "Source", "Task", "take",
+]  # fmt: skip
 
 #: One column or several, by name or number.
 Columns = str | int | list[str | int]
@@ -216,6 +221,16 @@ class Outputs:
     def __post_init__(self) -> None:
         if self.resume and self.checkpoint is None:
             raise SpecError("--resume needs --checkpoint, the file to go on from.")
+
+
+class Task(NamedTuple):
+    """What the options of a command ask for."""
+
+    source: Source
+    parts: Parts
+    learning: Learning
+    outputs: Outputs
+    model: MLP
 
 
 Group = TypeVar("Group", Source, Parts, Learning, Outputs, Ensemble, Scanning, Diagnosing)

@@ -21,7 +21,9 @@ from nbmlp.optimizers import OPTIMIZERS
 from nbmlp.schedules import SCHEDULES
 from nbmlp.spec import MODEL_SETTINGS, SETTINGS, TRAIN_SETTINGS, Setting, described
 
-__all__ = ["DATA", "GRADIENTS", "SCAN", "TRAIN", "WHY", "Option", "names_of", "pick"]
+__all__ = [
+    "DATA", "GRADIENTS", "SCAN", "TRAIN", "WHY", "Option", "names_of", "pick", "with_options",
+]  # fmt: skip
 
 _FACTORS = [name for name in SCHEDULES if name != "on_plateau"]
 _NAMES: dict[str, Iterable[str]] = {
@@ -333,3 +335,25 @@ def pick(
     ours = {name: value for name, value in config.items() if name in known}
     chosen = {**ours, **{name: value for name, value in given.items() if value is not None}}
     return {name: known[name].value(value) for name, value in chosen.items()}
+
+
+def with_options(options: Iterable[Option]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Let a command take `options` beside its own parameters, as the dict `values`."""
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        own = inspect.signature(command, eval_str=True)
+        kept = [p for p in own.parameters.values() if p.name != "values"]
+
+        def adapter(**given: Any) -> int:
+            values = {option.name: option.taken(given) for option in options}
+            return command(values=values, **given)
+
+        offered = [parameter for option in options for parameter in option.parameters()]
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept]
+        adapter.__signature__ = inspect.Signature(keyword + offered)  # type: ignore[attr-defined]
+        adapter.__name__ = command.__name__
+        # typer keeps the line breaks of all paragraphs but the first
+        adapter.__doc__ = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
+        return adapter
+
+    return decorate

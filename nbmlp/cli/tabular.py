@@ -12,7 +12,7 @@ import numpy as np
 
 from nbmlp.cli import files, report
 from nbmlp.cli.failures import FAILED, say
-from nbmlp.cli.groups import Ensemble, Learning, Outputs, Parts, Source, take
+from nbmlp.cli.groups import Ensemble, Learning, Outputs, Parts, Source, Task, take
 from nbmlp.cli.rows import Rows, read_training
 from nbmlp.data import Dataset, Table, infer_task
 from nbmlp.data.columns import table_of
@@ -21,7 +21,6 @@ from nbmlp.rows import Names
 from nbmlp.train.history import brief_seconds
 
 if TYPE_CHECKING:
-    from nbmlp.cli.training import Task
     from nbmlp.mlp import MLP
     from nbmlp.tabular.fitting import Options, Trained
     from nbmlp.tabular.model import TabularModel
@@ -77,7 +76,6 @@ def train(values: dict[str, Any], config: str | None) -> int:
 
 def understand(values: dict[str, Any], preset: str) -> tuple[Task, Options]:
     """What ``nbmlp why --preset`` asks for; the model knows how data are read."""
-    from nbmlp.cli.training import Task
     from nbmlp.mlp import MLP
 
     values = dict(values)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from nbmlp.cli import files, report, streaming
 from nbmlp.cli.failures import FAILED, say
@@ -18,6 +18,7 @@ from nbmlp.cli.groups import (
     Parts,
     Scanning,
     Source,
+    Task,
     take,
 )
 from nbmlp.cli.rows import Rows, read_training
@@ -27,17 +28,7 @@ from nbmlp.errors import SpecError
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
 
-__all__ = ["Task", "check_gradients", "scan", "train", "why"]
-
-
-class Task(NamedTuple):
-    """What the options ask for."""
-
-    source: Source
-    parts: Parts
-    learning: Learning
-    outputs: Outputs
-    model: MLP
+__all__ = ["check_gradients", "scan", "train", "why"]
 
 
 def _understand(values: dict[str, Any]) -> Task:
