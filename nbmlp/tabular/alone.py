@@ -48,7 +48,7 @@ def alone(
     SpecError
         There is no such net, or several labels a row.
     """
-    preset = options.recipe
+    preset = options.recipe.for_task(task)
     if whole("member", member, low=0) >= preset.n_members:
         raise SpecError(f"member={member}: there are {preset.n_members} nets, counted from 0.")
     if task == "labels":

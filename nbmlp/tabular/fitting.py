@@ -206,7 +206,7 @@ def train(
     Interrupted
         A callback has asked for a pause.
     """
-    preset = options.recipe
+    preset = options.recipe.for_task(task)
     targets = Targets.fit(sample.y, task)
     criterion = criterion_of(options.eval_metric, targets)
     plans = tuple(_plan(sample, options, each) for each in preset.plans)

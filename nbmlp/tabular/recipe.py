@@ -6,7 +6,7 @@ chosen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class Preset:
         Nets that the ensemble is put together from, counted as often as they are chosen.
     validation_fraction : float
         Share of the rows that are held out, where none are given.
+    regression_plans : tuple of dict
+        `plans` of a regression, where they are others.
     """
 
     n_members: int
@@ -49,6 +51,12 @@ class Preset:
     wave: int = 0
     rounds: int = 50
     validation_fraction: float = 0.2
+    regression_plans: tuple[dict[str, Any], ...] = ()
+
+    def for_task(self, task: str) -> Preset:
+        """With the plans of that task."""
+        own = self.regression_plans if task == "regression" else ()
+        return replace(self, plans=own or self.plans)
 
     @property
     def rests(self) -> tuple[tuple[int, float], ...]:
@@ -75,7 +83,10 @@ _RESTS = (0.2, 7 / 15)
 _RUNGS = ((_RESTS[0], 1 / 3), (_RESTS[1], 1 / 2))
 
 PRESETS: dict[str, Preset] = {
-    "fast": Preset(n_members=1, epochs=64, patience=64, rounds=1, plans=_PLANS[-1:]),
+    "fast": Preset(
+        n_members=1, epochs=64, patience=64, rounds=1,
+        plans=_PLANS[1:2], regression_plans=_PLANS[-1:],
+    ),
     "default": Preset(n_members=32, epochs=40, patience=22, rungs=_RUNGS, plans=_PLANS),
     "best": Preset(n_members=128, epochs=60, patience=33, rungs=_RUNGS, plans=_PLANS, wave=32),
 }
@@ -117,7 +128,7 @@ def draw(preset: str, seed: int, member: int, task: str, n_rows: int) -> dict[st
     numbers = task == "regression"
     if preset == "fast":
         return {
-            "plan": 0, "number_embedding": _waves(0.05, 1.0 if numbers else 5.0),
+            "plan": 0, "number_embedding": _waves(0.05, 1.0) if numbers else "pbld(16, 4, 0.2)",
             "hidden": [256] * 3, "activation": "mish",
             "parametric_activation": True, "input_scale": True,
             "optimizer": _adam(3e-3), "weight_decay": 0.1,

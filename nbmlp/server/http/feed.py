@@ -229,7 +229,7 @@ class Feed:
             Before anything is sent.
         """
         topic = await self._join(job_id)
-        told, most = 0, 1
+        told, most = b"", 1
         try:
             while not self._closed:
                 version, changed, ended = topic.version, topic.changed, topic.ended
@@ -241,9 +241,9 @@ class Feed:
                 if frames:
                     after = frames[-1].seq
                     yield b"".join(frame.data for frame in frames)
-                elif version != told:
-                    told = version
-                    yield topic.job_frame
+                elif topic.job_frame != told:
+                    told = topic.job_frame
+                    yield told
                 elif ended:
                     return
                 elif version == topic.version and not await _wait(changed, patience):
