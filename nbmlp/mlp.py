@@ -27,7 +27,7 @@ from nbmlp.net import converted
 from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Rows
 from nbmlp.rows import Names
-from nbmlp.settings import signature
+from nbmlp.settings import Settings, signature
 from nbmlp.spec import MODEL_SETTINGS, TRAIN_SETTINGS, TrainSpec
 from nbmlp.spec.keywords import Chosen, Further
 from nbmlp.state import first_slots
@@ -35,7 +35,6 @@ from nbmlp.stream import (
     FromFiles,
     ReadyRows,
     check_arrays,
-    check_files,
     names_files,
     refuse_files,
 )
@@ -173,33 +172,17 @@ class MLP(Examined):
         train, dtype, hosts = settings.train, settings.dtype, Hosts(comm, settings.train)
         called = hosts.callbacks(callbacks)
         with hosts.told():
-            if names_files(X) or isinstance(X, FromFiles):
-                read = isinstance(X, FromFiles)
-                check_files(read, y, row_numbers, target, columns, validation, sample_weight)
-                if not isinstance(X, FromFiles):
-                    X = self.read_files(
-                        X, target=target, columns=columns, validation=validation,
-                        sample_weight=sample_weight,
-                    )  # fmt: skip
-                given, aside, done = X.train, X.held, Mended()
-                self.notes["origin"] = X.origin.to_dict()
-            else:
-                check_arrays(y, target, columns, validation)
-                given, done = self._given(X, y, sample_weight, row_numbers, dtype, validation)
-                given, aside = self._divide(given, validation)
             with self._unchanged_by_errors():
-                carried: Arrays = {}
-                if resume is None:
-                    given = self._build(given)
+                if names_files(X) or isinstance(X, FromFiles):
+                    asked = target, columns, validation, sample_weight
+                    found = self._of_files(X, y, row_numbers, *asked)
+                    given, aside, done = found.train, found.held, Mended()
+                    self.notes = {**self.notes, "origin": found.origin.to_dict()}
                 else:
-                    carried = self._resume(resume, train)
-                rows = self._weighted(self.net.rows_of(given))
-                check_rows(carried, len(rows))
-                held = None if aside is None else self._validation(aside)
-                train.batch_rows(len(rows))
-                label_of(self._watched)  # refused before training, or never
-                self._check_threshold(held is not None)
-                self._settings = settings
+                    check_arrays(y, target, columns, validation)
+                    given, done = self._given(X, y, sample_weight, row_numbers, dtype, validation)
+                    given, aside = self._divide(given, validation)
+                given, rows, held, carried = self._begin(settings, given, aside, resume)
             hosts.check_alike(self.model_spec, train, rows)
             self._tell(done)
             if sentence := tell_lone_values(given.X, given.names):
@@ -211,6 +194,23 @@ class MLP(Examined):
             if resume is None and (sentence := self.history.describe_stall()):
                 warnings.warn(sentence, TrainingWarning, stacklevel=2)
             return self
+
+    def _begin(
+        self, settings: Settings, given: Given, aside: Given | None, resume: Any
+    ) -> tuple[Given, Rows, Validation | None, Arrays]:
+        """The net, new or of a checkpoint, and what it trains on; last, what that one carried."""
+        train = settings.train
+        carried: Arrays = {} if resume is None else self._resume(resume, train)
+        if resume is None:
+            given = self._build(given)
+        rows = self._weighted(self.net.rows_of(given))
+        check_rows(carried, len(rows))
+        held = None if aside is None else self._validation(aside)
+        train.batch_rows(len(rows))
+        label_of(self._watched)  # refused before training, or never
+        self._check_threshold(held is not None)
+        self._settings = settings
+        return given, rows, held, carried
 
     def partial_fit(
         self,

@@ -8,13 +8,13 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from nbmlp.answers import answers
 from nbmlp.data import Table
 from nbmlp.data.dataset import ColumnRef
 from nbmlp.data.origin import Origin
 from nbmlp.errors import SpecError, TrainingWarning
 from nbmlp.model import Model
-from nbmlp.stream import FromFiles, from_files, write_answers
+from nbmlp.predictions import prediction_columns
+from nbmlp.stream import FromFiles, check_files, from_files, write_predictions
 
 __all__ = ["OverFiles"]
 
@@ -39,10 +39,25 @@ class OverFiles(Model):
         DataError, SpecError
             Something is wrong with the files or their folder of ready rows.
         """
+        return self._read(3, files, target, columns, validation, sample_weight)
+
+    def _of_files(self, X: Any, y: Any, row_numbers: Any, *asked: Any) -> FromFiles:
+        """What `fit` takes of files, or of rows that :meth:`read_files` has made ready.
+
+        asked: target, columns, validation, sample_weight.
+        """
+        check_files(isinstance(X, FromFiles), y, row_numbers, *asked)
+        return X if isinstance(X, FromFiles) else self._read(4, X, *asked)
+
+    def _read(
+        self, level: int, files: str | os.PathLike[str], target: ColumnRef | None,
+        columns: ColumnRef | None, validation: Any, weights: ArrayLike | None,
+    ) -> FromFiles:  # fmt: skip
+        """level: how far above the caller is who is warned."""
         task, train = self._settings.target, self.train_spec
-        found = from_files(files, task, train, target, columns, sample_weight, validation)
+        found = from_files(files, task, train, target, columns, weights, validation)
         if found.remark:
-            warnings.warn(found.remark, TrainingWarning, stacklevel=3)
+            warnings.warn(found.remark, TrainingWarning, stacklevel=level)
         return found
 
     def predict_files(
@@ -77,7 +92,7 @@ class OverFiles(Model):
         known = Origin.noted(self.notes)
         targets = known.target_names if known else ()
 
-        def answered(rows: Table) -> dict[str, NDArray[Any]]:
-            return answers(self.coding, output, self.outputs(rows), targets, proba)
+        def predicted(rows: Table) -> dict[str, NDArray[Any]]:
+            return prediction_columns(self.coding, output, self.outputs(rows), targets, proba)
 
-        return write_answers(files, plan.needed, answered, out)
+        return write_predictions(files, plan.needed, predicted, out)

@@ -27,7 +27,8 @@ from nbmlp.rows import Names
 from nbmlp.server.http.serving import ServedModel
 from nbmlp.server.intake.summary import columns_of, describe
 from nbmlp.server.jobs.protocol import Order
-from nbmlp.server.jobs.training import Wishes, train
+from nbmlp.server.jobs.training import train
+from nbmlp.server.jobs.wishes import Wishes
 from nbmlp.server.ports import JobState, ParsedDataset
 from nbmlp.server.rows import content_hash, save_rows
 from nbmlp.server.service import LocalService

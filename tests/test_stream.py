@@ -374,6 +374,28 @@ def test_predictions_appear_whole_or_not_at_all(files: str, tmp_path: Path) -> N
         plain.predict_files(files, tmp_path / "out.parquet")
 
 
+def test_predictions_take_the_place_of_a_file_as_models_do(files: str, tmp_path: Path) -> None:
+    model = trained(files, fit={"target": "price", "columns": ["number", "count"]})
+    there, link = tmp_path / "there.parquet", tmp_path / "link.parquet"
+    there.write_bytes(b"old")
+    there.chmod(0o600)
+    link.symlink_to(there)
+    model.predict_files(files, link)
+    assert link.is_symlink()
+    assert there.stat().st_mode & 0o777 == 0o600
+    assert len(pl.read_parquet(there)) == ROWS
+    with pytest.raises(DataError, match=r"cannot save /dev/null: it is a device"):
+        model.predict_files(files, "/dev/null")
+
+
+def test_a_fit_that_is_refused_changes_nothing(files: str) -> None:
+    model = MLP(3, epochs=1, tune_threshold="f1").fit(np.eye(40), np.arange(40) % 2, validation=0.5)
+    before = dict(model.notes)
+    with pytest.raises(SpecError, match="tune_threshold needs validation data"):
+        model.fit(files, target="label", columns=["number", "count"])
+    assert model.notes == before
+
+
 # ---------------------------------------------------------------------------- what is wrong
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmlp.answers import target_words
 from nbmlp.cli import files, report
 from nbmlp.data.origin import Origin
 from nbmlp.errors import DataError
+from nbmlp.predictions import prediction_names
 
 if TYPE_CHECKING:
     from nbmlp.data import Dataset
@@ -84,14 +84,13 @@ def predict_rows(model: MLP | TabularModel, data: Dataset, proba: bool) -> Predi
     width = 1 if found.ndim == 1 else found.shape[1]
     origin = Origin.noted(model.notes)
     known = origin.target_names if origin else ()
-    names = target_words(known, width)
-    columns = _texts(found)
+    columns, labels = _texts(found), []
     if proba:
         shares = model.predict_proba(data.X)
         assert model.classes is not None
-        names += tuple(f"probability of {label}" for label in model.classes.tolist())
+        labels = model.classes.tolist()
         columns = np.hstack([columns, _texts(shares)])
-    return Predictions(names, columns)
+    return Predictions(prediction_names(known, width, labels), columns)
 
 
 def pick_row(data: Dataset, row: int) -> Dataset:

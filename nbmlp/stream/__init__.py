@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nbmlp.stream.answers import write_answers
 from nbmlp.stream.fit import FromFiles, check_arrays, check_files, from_files, refuse_files
+from nbmlp.stream.predictions import write_predictions
 from nbmlp.stream.prepare import prepare_more
 from nbmlp.stream.ready import ReadyRows
 from nbmlp.stream.source import Source, names_files, names_many
@@ -19,5 +19,5 @@ __all__ = [
     "names_many",
     "prepare_more",
     "refuse_files",
-    "write_answers",
+    "write_predictions",
 ]

@@ -24,7 +24,7 @@ def save(model: TabularModel, path: _Path) -> None:
     ModelFileError
         It cannot be written; a file that was there is untouched.
     """
-    write(path, *packed(model.contents), kind=KIND)
+    write(path, *packed(model), kind=KIND)
 
 
 def load(path: _Path, threads: int | None = None) -> TabularModel:

@@ -32,27 +32,15 @@ __all__ = ["TabularModel"]
 _PORTION = 64_000_000
 
 
-class TabularModel:
-    """Nets over a table whose average predicts.
-
-    Attributes
-    ----------
-    targets : Targets
-    plans : tuple of ColumnPlan
-    kept : list of Kept
-    notes : dict
-        Plain values that travel with the model's file.
-    calibration : ndarray
-        Of intervals; see :func:`nbmlp.tabular.intervals.calibrate`.
-    """
+class TabularModel(Contents):
+    """Nets over a table whose average predicts."""
 
     def __init__(
         self, targets: Targets, plans: tuple[ColumnPlan, ...], kept: list[Kept],
         notes: dict[str, Any] | None = None, threads: int | None = None,
     ) -> None:  # fmt: skip
-        self.targets, self.plans, self.kept = targets, plans, kept
-        self.notes, self.threads = notes or {}, threads
-        self.calibration: NDArray[np.float64] = np.empty((0, 0))
+        super().__init__(targets, plans, kept, notes or {}, np.empty((0, 0)))
+        self.threads = threads
         self._predictors: list[Predictor] | None = None
 
     def __repr__(self) -> str:
@@ -60,7 +48,7 @@ class TabularModel:
 
     def __getstate__(self) -> dict[str, Any]:
         """Arrays and text alone, as in a file: pickles and skops take no other types along."""
-        arrays, metadata = packed(self.contents)
+        arrays, metadata = packed(self)
         return {"arrays": arrays, "metadata": encode(metadata), "threads": self.threads}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -73,11 +61,6 @@ class TabularModel:
         model = cls(found.targets, found.plans, found.kept, found.notes, threads)
         model.calibration = found.calibration
         return model
-
-    @property
-    def contents(self) -> Contents:
-        """What its file holds."""
-        return Contents(self.targets, self.plans, self.kept, self.notes, self.calibration)
 
     @property
     def classes(self) -> NDArray[Any] | None:

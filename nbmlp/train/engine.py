@@ -130,7 +130,7 @@ class Engine:
         fixed = train.threads is not None or exchange is not None
         self._thread_choice = ThreadChoice.of(self.threads, fixed, kind)
         bind_rows(self.work, rows)
-        order = self._order.rows if self._order.counts else None
+        order = self._order.rows if self._order.permutes else None
         bind_training(self.work, train, self.batch, order)
         self.batches = np.zeros((self.steps_per_epoch if per_batch else 0, 3))
         self._squares = np.zeros(strategy.n_blocks if squares else 0)

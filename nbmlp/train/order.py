@@ -74,7 +74,7 @@ class Order:
             self.take(as_they_lie)
 
     @property
-    def counts(self) -> bool:
+    def permutes(self) -> bool:
         """Whether rows are not taken as they lie."""
         return bool(self._shuffle) or self._shards.count > 1
 

@@ -26,7 +26,7 @@ from nbmlp.server.jobs.importance import FLOPS, importance
 from nbmlp.server.jobs.places import Place, checkpoint_place, checkpoints_in
 from nbmlp.server.jobs.protocol import Order
 from nbmlp.server.jobs.telling import PERIOD, Flush, Reports, Send
-from nbmlp.server.jobs.training import Wishes
+from nbmlp.server.jobs.wishes import Obey, Wishes
 from nbmlp.server.rows import load_rows, select
 from nbmlp.tabular import files
 from nbmlp.tabular.alone import why
@@ -81,18 +81,8 @@ class _Checkpoints(Checkpoints):
             self.save(run, Place(run.at_rest))
 
 
-class _Obey(Callback):
-    """Do what was asked for, at the ends of epochs.
-
-    Attributes
-    ----------
-    paused : Place or None
-        Where the job was paused.
-    """
-
-    def __init__(self, wishes: Wishes, checkpoints: _Checkpoints) -> None:
-        self._wishes, self._checkpoints = wishes, checkpoints
-        self.paused: Place | None = None
+class _Obey(Obey):
+    """At the ends of epochs."""
 
     def on_fit_begin(self, run: Board) -> None:  # type: ignore[override]
         """A job that is only to hand over what its checkpoint holds trains no further."""
@@ -246,11 +236,7 @@ def _callbacks(
 ) -> tuple[list[Callback], _Obey]:
     reports = _Reports(order, send)
 
-    def flushing(message: dict[str, Any]) -> None:
-        reports.flush()  # the epochs of a checkpoint are known before it is
-        send(message)
-
-    checkpoints = _Checkpoints(order, flushing)
+    checkpoints = _Checkpoints(order, reports.send)
     obey = _Obey(wishes, checkpoints)
     return [_Resumed(send, path), reports, Flush(reports), checkpoints, obey], obey
 

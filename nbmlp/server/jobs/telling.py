@@ -74,8 +74,13 @@ class Reports(Callback):
             )  # fmt: skip
             self._progress(run, done)
 
+    def send(self, message: dict[str, Any]) -> None:
+        """Something else, perhaps at every epoch; the epochs before it are known first."""
+        self.flush()
+        self._send(message)
+
     def flush(self) -> None:
-        """Report the epochs kept; checkpoints ask for it, too, perhaps at every epoch."""
+        """Report the epochs kept."""
         if self._rows:
             self._send({"kind": "epochs", "rows": self._rows, **self._also})
             self._rows = []

@@ -22,6 +22,7 @@ from nbmlp.server.jobs.importance import importance
 from nbmlp.server.jobs.places import Place
 from nbmlp.server.jobs.protocol import Order
 from nbmlp.server.jobs.telling import Flush, Reports, Send
+from nbmlp.server.jobs.wishes import Obey, Wishes
 from nbmlp.server.rows import load_rows, select
 from nbmlp.spec import TaskSpec
 from nbmlp.train.callbacks import Callback, Progress, Run
@@ -29,15 +30,7 @@ from nbmlp.train.history import EpochRecord
 from nbmlp.train.interrupt import Interrupted
 from nbmlp.train.standard import EarlyStopping
 
-__all__ = ["Parts", "Wishes", "prepared_for", "train"]
-
-
-@dataclass
-class Wishes:
-    """What the server has asked for since; looked at between batches, a few times a second."""
-
-    pause: bool = False
-    stop: bool = False
+__all__ = ["Parts", "prepared_for", "train"]
 
 
 @dataclass(frozen=True)
@@ -69,18 +62,8 @@ class Parts:
         )  # fmt: skip
 
 
-class _Obey(Callback):
-    """Do what was asked for, at the end of an epoch or within.
-
-    Attributes
-    ----------
-    paused : Place or None
-        Where the job was paused.
-    """
-
-    def __init__(self, wishes: Wishes, checkpoints: Checkpoints) -> None:
-        self._wishes, self._checkpoints = wishes, checkpoints
-        self.paused: Place | None = None
+class _Obey(Obey):
+    """At the end of an epoch or within."""
 
     def on_fit_begin(self, run: Run) -> None:
         """A job that is only to hand over what its checkpoint holds trains no further."""
@@ -115,11 +98,7 @@ def _callbacks(order: Order, send: Send, wishes: Wishes) -> tuple[list[Callback]
     """In the order that counts: a checkpoint holds what early stopping knows of its epoch."""
     early, reports = order.spec.early_stopping, Reports(order, send)
 
-    def flushing(message: dict[str, Any]) -> None:
-        reports.flush()  # the epochs of a checkpoint are known before it is
-        send(message)
-
-    checkpoints = Checkpoints(order, flushing)
+    checkpoints = Checkpoints(order, reports.send)
     obey = _Obey(wishes, checkpoints)
     first: list[Callback] = [EarlyStopping(**vars(early))] if early else []
     return [*first, reports, checkpoints, obey, Flush(reports)], obey

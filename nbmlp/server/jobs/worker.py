@@ -61,7 +61,7 @@ def _work(connection: Connection, order: Order, tell: Any, bounds: list[Bounds])
     """Train; `bounds` takes the limits as soon as they are set."""
     gc.disable()  # importing Numba, which stays, would look through everything several times
     from nbmlp.server.jobs import ensembles, training
-    from nbmlp.server.jobs.training import Wishes
+    from nbmlp.server.jobs.wishes import Wishes
 
     gc.freeze()
     gc.enable()

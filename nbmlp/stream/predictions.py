@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from numpy.typing import NDArray
 
 from nbmlp.data.table import Table
 from nbmlp.errors import DataError
-from nbmlp.io.atomic import save_failure
+from nbmlp.io.atomic import atomic_write, save_failure
 from nbmlp.stream.cells import check_types, table_of_batch
 from nbmlp.stream.source import Source
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["write_answers"]
+__all__ = ["write_predictions"]
 
 #: What a model says of some rows: columns by name.
-Answers = Callable[[Table], Mapping[str, NDArray[Any]]]
+Predict = Callable[[Table], Mapping[str, NDArray[Any]]]
 
 
-def write_answers(
+def write_predictions(
     files: str | os.PathLike[str],
     columns: Sequence[str],
-    answers: Answers,
+    predict: Predict,
     out: str | os.PathLike[str],
 ) -> int:
     """Write what a model says of all rows of some files, in their order.
@@ -38,7 +37,7 @@ def write_answers(
     files : path, folder, pattern or address
     columns : sequence of str
         That the model reads.
-    answers : callable
+    predict : callable
         Called with the rows of one batch after another.
     out : path
         A Parquet file, which appears whole or not at all.
@@ -63,28 +62,24 @@ def write_answers(
         raise DataError(
             f"{os.fspath(out)}: there is no folder {Path(out).parent}; create it first."
         )
-    hidden = Path(out).with_name(f".tmp-{os.getpid()}-{Path(out).name}")
     try:
-        _Writer(source, columns, answers).write(hidden)
-        os.replace(hidden, out)
+        with atomic_write(out) as file:
+            _Writer(source, columns, predict).write(file)
     except OSError as error:
         raise DataError(save_failure(os.fspath(out), error)) from None
-    finally:
-        with suppress(OSError):
-            hidden.unlink()
     return source.rows
 
 
 class _Writer:
-    """Batches of answers as polars asks for them, and what went wrong in one of them."""
+    """Batches of predictions as polars asks for them, and what went wrong in one of them."""
 
-    def __init__(self, source: Source, columns: Sequence[str], answers: Answers) -> None:
-        self._source, self._answers = source, answers
+    def __init__(self, source: Source, columns: Sequence[str], predict: Predict) -> None:
+        self._source, self._predict = source, predict
         self._batches = source.batches(columns)
         self._row = 0
         self._failure: BaseException | None = None
 
-    def write(self, path: Path) -> None:
+    def write(self, file: BinaryIO) -> None:
         """Write all of them. Raises what went wrong, OSError if it was writing."""
         import polars as pl
         from polars.io.plugins import register_io_source
@@ -94,7 +89,7 @@ class _Writer:
         self._first: pl.DataFrame | None = first
         lazy = register_io_source(self._given, schema=first.schema)
         try:
-            lazy.sink_parquet(path, maintain_order=True)
+            lazy.sink_parquet(file, maintain_order=True)
         except (pl.exceptions.PolarsError, OSError) as error:
             if self._failure is not None:
                 raise self._failure from None
@@ -118,7 +113,7 @@ class _Writer:
         if batch is None:
             return None
         with self._source.telling(first=self._row):
-            found = self._answers(table_of_batch(self._source, batch))
+            found = self._predict(table_of_batch(self._source, batch))
         self._row += len(batch)
         return pl.DataFrame({name: _plain(values) for name, values in found.items()})
 
