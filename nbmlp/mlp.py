@@ -143,6 +143,7 @@ class MLP(Examined):
         validation : (X, y), Given, float or files, optional
             Data to validate on after each epoch, or the share of the rows to set aside.
         sample_weight : array-like (rows,), optional
+            Of files also the name of the column where they are.
         callbacks : iterable of Callback or callable(run, record)
         epochs : int, optional
             Instead of the setting.
@@ -174,8 +175,8 @@ class MLP(Examined):
         with hosts.told():
             with self._unchanged_by_errors():
                 if names_files(X) or isinstance(X, FromFiles):
-                    asked = target, columns, validation, sample_weight
-                    found = self._of_files(X, y, row_numbers, *asked)
+                    asked = target, columns, sample_weight, validation
+                    found = self._of_files(hosts, X, y, row_numbers, *asked)
                     given, aside, done = found.train, found.held, Mended()
                     self.notes = {**self.notes, "origin": found.origin.to_dict()}
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import warnings
 from typing import Any
 
@@ -14,7 +15,15 @@ from nbmlp.data.origin import Origin
 from nbmlp.errors import SpecError, TrainingWarning
 from nbmlp.model import Model
 from nbmlp.predictions import prediction_columns
-from nbmlp.stream import FromFiles, check_files, from_files, write_predictions
+from nbmlp.stream import (
+    FromFiles,
+    Making,
+    Progress,
+    check_files,
+    from_files,
+    write_predictions,
+)
+from nbmlp.train.hosts import Hosts
 
 __all__ = ["OverFiles"]
 
@@ -25,7 +34,7 @@ class OverFiles(Model):
     def read_files(
         self, files: str | os.PathLike[str], *, target: ColumnRef | None = None,
         columns: ColumnRef | None = None, validation: Any = None,
-        sample_weight: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None, progress: Progress | None = None, comm: Any = None,
     ) -> FromFiles:  # fmt: skip
         """Make the rows of Parquet files ready, for one or more trainings with these settings.
 
@@ -33,30 +42,39 @@ class OverFiles(Model):
         ----------
         files, target, columns, validation, sample_weight
             As for :meth:`fit`, which takes what this returns as its X.
+        progress : callable, optional
+            Called with the share of a stage that is done, from 0 to 1, and its name.
+        comm : mpi4py.MPI.Comm, optional
+            Processes that will train together: one for each folder of ready rows makes them.
 
         Raises
         ------
         DataError, SpecError
             Something is wrong with the files or their folder of ready rows.
         """
-        return self._read(3, files, target, columns, validation, sample_weight)
+        hosts, asked = Hosts(comm, self.train_spec), (target, columns, sample_weight, validation)
+        with hosts.told():
+            return self._read(3, hosts, progress, files, *asked)
 
-    def _of_files(self, X: Any, y: Any, row_numbers: Any, *asked: Any) -> FromFiles:
+    def _of_files(self, hosts: Hosts, X: Any, y: Any, row_numbers: Any, *asked: Any) -> FromFiles:
         """What `fit` takes of files, or of rows that :meth:`read_files` has made ready.
 
-        asked: target, columns, validation, sample_weight.
+        asked: target, columns, sample_weight, validation.
         """
         check_files(isinstance(X, FromFiles), y, row_numbers, *asked)
-        return X if isinstance(X, FromFiles) else self._read(4, X, *asked)
+        return X if isinstance(X, FromFiles) else self._read(4, hosts, None, X, *asked)
 
     def _read(
-        self, level: int, files: str | os.PathLike[str], target: ColumnRef | None,
-        columns: ColumnRef | None, validation: Any, weights: ArrayLike | None,
+        self, level: int, hosts: Hosts, progress: Progress | None, files: str | os.PathLike[str],
+        *asked: Any,
     ) -> FromFiles:  # fmt: skip
         """level: how far above the caller is who is warned."""
         task, train = self._settings.target, self.train_spec
-        found = from_files(files, task, train, target, columns, weights, validation)
-        if found.remark:
+        token = hosts.agree(secrets.token_hex(8))[0]
+        with Making(progress if hosts.rank == 0 else None, token) as making:
+            found = from_files(files, task, train, making, *asked)
+            hosts.agree()  # all have mapped what may be removed behind this
+        if found.remark and hosts.rank == 0:
             warnings.warn(found.remark, TrainingWarning, stacklevel=level)
         return found
 

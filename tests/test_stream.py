@@ -15,7 +15,7 @@ import pytest
 
 from nbmlp import MLP, Checkpoint, EarlyStopping, MLPClassifier, TabularClassifier
 from nbmlp.errors import DataError, SpecError, TrainingWarning
-from nbmlp.stream import cells, folder, prepare, ready, source
+from nbmlp.stream import Making, cells, folder, prepare, ready, source
 
 ROWS = 3000
 SETTINGS: dict[str, Any] = {"hidden": 6, "epochs": 2, "batch_size": 128, "shuffle": "blocks"}
@@ -100,6 +100,17 @@ def test_one_number_beside_text_and_weights_of_rows_and_classes(files: str) -> N
     same(by_file, whole)
 
 
+def test_weights_are_those_of_a_column_which_is_no_input(files: str) -> None:
+    fit = {"target": "label", "validation": 0.2}
+    weights = frame()["count"].to_numpy()
+    others = [name for name in frame().columns if name not in ("count", "label")]
+    named = trained(files, fit={**fit, "sample_weight": "count"})
+    same(named, trained(files, fit={**fit, "columns": others, "sample_weight": weights}))
+    both = trained(files, fit={**fit, "columns": ["count"], "sample_weight": "count"})
+    assert both.column_plan is not None
+    assert both.column_plan.needed == ("count",)
+
+
 def test_several_targets(files: str) -> None:
     targets = ["price", "gaps"]
     with pytest.raises(DataError, match=r"0\.parquet has no target at row \d+ \(counted"):
@@ -157,9 +168,8 @@ def test_memory_is_that_of_a_few_columns(
     monkeypatch.setattr(cells, "_TOGETHER", 2 * 8 * rows)
     tracemalloc.start()
     try:
-        found = prepare.prepare(
-            tmp_path / "wide.parquet", prepare.Wanted("y", None, MLP()._settings.target)
-        )
+        wanted = prepare.Wanted("y", None, MLP()._settings.target)
+        found = prepare.prepare(tmp_path / "wide.parquet", wanted, Making())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -463,7 +473,12 @@ def test_what_is_wrong_with_a_file_is_told_by_its_name(
         ("", {"target": "day"}, {}, "the target 'day' holds Date.*: numbers or texts are needed"),
         ("", {"target": ["label", "price"]}, {}, "'label' holds String: numbers are needed there"),
         ("", {"target": "label", "y": [1]}, {}, "y and row_numbers do not go with files"),
-        ("", {"target": "label", "sample_weight": "count"}, {}, "sample_weight must be an array"),
+        ("", {"target": "label", "sample_weight": "cost"}, {}, "no column 'cost', which sample_w"),
+        ("", {"target": "label", "sample_weight": "day"}, {}, "names 'day', which holds Date"),
+        (
+            "", {"target": "label", "sample_weight": "gaps"}, {},
+            r"0\.parquet has the weight nan at row \d+, column 'gaps'.*: weights are numbers",
+        ),
         ("", {"target": "label", "sample_weight": [1.0]}, {}, r"shape \(1,\): .* has 3000 rows"),
         ("", {"target": "label", "validation": 1.5}, {}, r"validation=1\.5 must be a number in"),
         ("", {"target": "label"}, {"on_nonfinite": "impute"}, "'impute' does not go with files"),
@@ -503,6 +518,23 @@ def test_a_wild_value_is_told_before_training(files: str, tmp_path: Path) -> Non
     data.write_parquet(tmp_path / "wild.parquet")
     with pytest.warns(TrainingWarning, match=r"wild\.parquet has 1e\+30 at row 2000, column 'numb"):
         trained(tmp_path / "wild.parquet", fit={"target": "label"})
+
+
+def test_how_far_it_is_is_told(files: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "BATCH_ROWS", 1000)
+    monkeypatch.setattr(cells, "_TOGETHER", 1)
+    monkeypatch.setattr(folder, "_SETTLED", -1.0)
+    told: list[tuple[float, str]] = []
+    read = MLP(**SETTINGS).read_files
+    for _ in range(2):
+        read(files, target="label", columns=INPUTS, progress=lambda *now: told.append(now))
+    stages = ["reading", "planning the columns of", "making the rows of"]
+    assert [stage for stage in stages for _, what in told if what.startswith(stage)] == [
+        *3 * stages[:1], *6 * stages[1:2], *3 * stages[2:],
+    ]  # fmt: skip
+    assert [share for share, _ in told] == [
+        *(k / 3 for k in range(3)), *(k / 6 for k in range(6)), 0.0, 1 / 3, 2 / 3,
+    ]  # fmt: skip
 
 
 def test_rows_that_were_read_serve_several_trainings(files: str) -> None:

@@ -77,6 +77,22 @@ def test_train_on_files_as_on_their_rows(nbmlp: Call) -> None:
     assert json.loads(out)["loss"] == measured["loss"]
 
 
+def test_rows_weigh_what_a_column_says_and_how_far_it_is_is_told(nbmlp: Call) -> None:
+    for path in Path("data").iterdir():
+        pl.read_parquet(path).with_row_index("w").write_parquet(path)
+    command = ["train", *FILES, *QUICK, "--sample-weight", "w", "--out", "model"]
+    code, _, err = nbmlp(*command)
+    assert code == 0, err
+    assert "planning the columns of data/*.parquet" in err
+    assert "making the rows of data/*.parquet ready" in err
+    model = MLP(5, epochs=2, shuffle="blocks")
+    weights = [*range(500), *range(400)]
+    data = frame(ROWS, 0)
+    model.fit(data.drop("y"), data["y"].to_numpy(), sample_weight=weights)
+    np.testing.assert_array_equal(MLP.load("model").get_flat(), model.get_flat())
+    assert "making" not in nbmlp(*command)[2]
+
+
 def test_predictions_go_to_parquet_and_rows_of_a_table_are_read_as_ever(nbmlp: Call) -> None:
     trained(nbmlp, "--validation", 0.2)
     code, _, err = nbmlp("predict", "model", "--data", "data", "--out", "out.parquet", "--proba")
@@ -117,6 +133,10 @@ FILES = ("--data", "data/*.parquet", "--target", "y")
     [
         (("train", *FILES, "--no-standardise"), 2, "--no-standardise does not go with files"),
         (("train", *FILES, "--header"), 2, "--header does not go with data/*.parquet: files are"),
+        (
+            ("train", "--data", "test.parquet", "--target", "y", "--sample-weight", "x0"),
+            2, "--sample-weight names a column of Parquet files that are read by batches: add",
+        ),
         (("train", "--data", "data/*.parquet"), 2, "target= is missing: name the column of data"),
         (("train", *FILES, "--validation", "none*"), 1, "no file matches none*."),
         (("train", *FILES, "--preset", "fast"), 2, "train, predict and evaluate of one net do"),

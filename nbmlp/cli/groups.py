@@ -105,11 +105,14 @@ class Learning:
         Stop after so many epochs without improvement and go back to the best weights.
     ties : str
         Which of several epochs is the best that are equally good: first or last.
+    sample_weight : column
+        What each row counts, where files are read by batches.
     """
 
     standardise: bool | None = None
     early_stopping: int | None = None
     ties: str = "first"
+    sample_weight: str | None = None
 
     def __post_init__(self) -> None:
         if self.early_stopping is not None:

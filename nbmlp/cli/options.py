@@ -280,7 +280,7 @@ _TRAINING = (
     *_settings(
         ("class_weight", "eval_metric", "tune_threshold", "learning_rate"), "Training"
     ),
-    *_group(Learning, "Training"),
+    *_group(Learning, "Training", ("sample_weight",)),
     *_settings(TRAIN_SETTINGS, "Training"),
 )
 #: The options of each command.
@@ -292,6 +292,7 @@ TRAIN = (
     *_group(Ensemble, "Many nets"),
     *_MODEL,
     *_TRAINING,
+    *_group(Learning, "Training", ("standardise", "early_stopping", "ties")),
     *_group(Outputs, "Output"),
 )
 _PICTURE = {"plot": "Draw the result here (.png, .pdf or .svg)."}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from nbmlp.cli import report
 from nbmlp.cli.groups import Learning, Parts, Source
 from nbmlp.cli.rows import Rows
 from nbmlp.data import Dataset
 from nbmlp.data.origin import Origin
 from nbmlp.errors import SpecError
-from nbmlp.stream import FromFiles, names_many, prepare_more
+from nbmlp.stream import FromFiles, Making, names_many, prepare_more
 
 if TYPE_CHECKING:
     from nbmlp.data import Given
@@ -36,8 +37,10 @@ def files_of(source: Source) -> str:
     return source.data
 
 
-def read(source: Source, parts: Parts, learning: Learning, model: MLP) -> FromFiles:
-    """The rows to train with, made ready.
+def read(
+    source: Source, parts: Parts, learning: Learning, model: MLP, quiet: bool, comm: Any
+) -> FromFiles:
+    """The rows to train with, made ready by one of the processes that train together.
 
     Raises
     ------
@@ -46,17 +49,23 @@ def read(source: Source, parts: Parts, learning: Learning, model: MLP) -> FromFi
     """
     if learning.standardise is False:
         raise SpecError("--no-standardise does not go with files that are read by batches.")
-    return model.read_files(
-        files_of(source), target=source.target, columns=source.columns,
-        validation=parts.validation,
-    )  # fmt: skip
+    with report.progress(quiet) as progress:
+        return model.read_files(
+            files_of(source), target=source.target, columns=source.columns,
+            validation=parts.validation, sample_weight=learning.sample_weight, progress=progress,
+            comm=comm,
+        )  # fmt: skip
 
 
-def rows_of(found: FromFiles, test: str | None) -> Rows:
+def rows_of(found: FromFiles, test: str | None, quiet: bool) -> Rows:
     """The same as other rows to train with; the test part is that of files of its own."""
-    given, targets = found.train, found.train.names.targets
-    held = None if test is None else _dataset(prepare_more(test, given.X.plan, targets), test)
-    return Rows(_dataset(given, given.names.X), held)
+    given = found.train
+    train = _dataset(given, given.names.X)
+    if test is None:
+        return Rows(train, None)
+    with report.progress(quiet) as progress, Making(progress) as making:
+        held = prepare_more(test, given.X.plan, given.names.targets, making)
+    return Rows(train, _dataset(held, test))
 
 
 def _dataset(given: Given, name: str) -> Dataset:

@@ -112,7 +112,7 @@ def _options(
     preset_of(ensemble.preset)
     strange = [name for name in values if name not in _SHARED and name != "task"]
     strange += [name for name in ("plot", "replay") if getattr(outputs, name) is not None]
-    strange += ["standardise"] if learning.standardise is not None else []
+    strange += [n for n in ("standardise", "sample_weight") if getattr(learning, n) is not None]
     if strange:
         flag = strange[0].replace("_", "-")
         raise SpecError(f"--{flag} is said of one net, and --preset trains many: leave it out.")

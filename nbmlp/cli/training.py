@@ -27,6 +27,7 @@ from nbmlp.errors import SpecError
 
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
+    from nbmlp.train.hosts import Hosts
 
 __all__ = ["check_gradients", "scan", "train", "why"]
 
@@ -94,7 +95,7 @@ def train(values: dict[str, Any], config: str | None) -> int:
     with hosts.told():
         files.check_outputs(written, (task.source.data, task.parts.test, config))
         callbacks = _callbacks(task.learning, outputs)
-        rows, given = _read(task)
+    rows, given = _read(task._replace(outputs=outputs), hosts, comm)
     began = time.perf_counter()
     model.fit(
         **given, callbacks=callbacks, resume=outputs.checkpoint if outputs.resume else None,
@@ -111,16 +112,24 @@ def _silent(outputs: Outputs) -> Outputs:
     return replace(outputs, quiet=True, out=None, plot=None, log=None, replay=None)
 
 
-def _read(task: Task) -> tuple[Rows, dict[str, Any]]:
-    """The rows, and what `fit` is given of them."""
-    if streaming.wanted(task.source):
-        found = streaming.read(task.source, task.parts, task.learning, task.model)
-        return streaming.rows_of(found, task.parts.test), {"X": found}
-    share = task.parts.share
-    rows = read_training(task.source, task.parts, task.learning, task.model)
-    task.model.notes["origin"] = rows.origin.to_dict()
+def _read(task: Task, hosts: Hosts, comm: Any) -> tuple[Rows, dict[str, Any]]:
+    """The rows, and what `fit` is given of them; process 0 alone measures the model on others."""
+    source, parts, learning, outputs, model = task
+    if streaming.wanted(source):
+        found = streaming.read(source, parts, learning, model, outputs.quiet, comm)
+        with hosts.told():
+            test = parts.test if hosts.rank == 0 else None
+            return streaming.rows_of(found, test, outputs.quiet), {"X": found}
+    with hosts.told():
+        if learning.sample_weight is not None:
+            raise SpecError(
+                "--sample-weight names a column of Parquet files that are read by batches: add"
+                " --stream for a single file."
+            )
+        rows = read_training(source, parts, learning, model)
+    model.notes["origin"] = rows.origin.to_dict()
     given = {"X": rows.train.X, "y": rows.targets, "row_numbers": rows.train.names}
-    return rows, {**given, "validation": share}
+    return rows, {**given, "validation": parts.share}
 
 
 def _finish(model: MLP, rows: Rows, outputs: Outputs, seconds: float) -> int:

@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.data.table import Table, is_missing
-from nbmlp.errors import DataError
+from nbmlp.errors import DataError, Place, RowError
 from nbmlp.stream.source import Source
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["check_types", "groups", "read_columns", "read_targets", "table_of_batch", "texts_of"]
+__all__ = [
+    "check_types", "groups", "read_columns", "read_targets", "read_weights", "table_of_batch",
+    "texts_of",
+]  # fmt: skip
 
 #: Bytes of the columns that are looked at together; one of them always is.
 _TOGETHER = 1 << 25
@@ -157,6 +160,30 @@ def read_targets(source: Source, names: Sequence[str]) -> NDArray[Any]:
         for batch in source.batches(names)
     ]
     return np.concatenate(parts)
+
+
+def read_weights(source: Source, name: str) -> NDArray[np.float64]:
+    """Weights of rows (rows,): numbers, none of them missing or negative.
+
+    Raises
+    ------
+    DataError
+        There is no such column, or it holds anything else.
+    """
+    import polars as pl
+
+    if (kind := source.schema.get(name)) is None:
+        raise DataError(f"{source.name} has no column {name!r}, which sample_weight names.")
+    if _kind(kind) != "number" or kind == pl.Duration:
+        raise DataError(f"{source.name}: sample_weight names {name!r}, which holds {kind}.")
+    found = np.concatenate([_numbers(batch) for batch in source.batches([name])]).ravel()
+    wrong = ~((found >= 0.0) & np.isfinite(found))
+    if wrong.any():
+        row = int(wrong.argmax())
+        fault = f"has the weight {found[row]:g}"
+        with source.telling():
+            raise RowError("y", fault, Place(row, None, name), ": weights are numbers from 0 on.")
+    return found
 
 
 def _numbers(batch: pl.DataFrame) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from nbmlp.data.given import Given
 from nbmlp.data.origin import Origin
 from nbmlp.errors import SpecError
 from nbmlp.spec import TaskSpec, TrainSpec
+from nbmlp.stream.making import Making
 from nbmlp.stream.prepare import Wanted, prepare, prepare_more
 from nbmlp.stream.source import names_files
 
@@ -50,6 +51,7 @@ def from_files(
     files: str | os.PathLike[str],
     task: TaskSpec,
     train: TrainSpec,
+    making: Making,
     target: ColumnRef | None,
     columns: ColumnRef | None,
     weights: ArrayLike | None,
@@ -61,8 +63,9 @@ def from_files(
     ----------
     files : path, folder, pattern or address
     task, train : TaskSpec, TrainSpec
+    making : Making
     target, columns : names or numbers, or None
-    weights : array-like (rows,), optional
+    weights : array-like (rows,) or the name of a column, optional
     validation : float, files, (X, y) or None
 
     Raises
@@ -77,9 +80,10 @@ def from_files(
     share = None
     if isinstance(validation, Real) and not isinstance(validation, bool):
         share = number("validation", validation, high=1.0, closed_low=False)
-    given, held, told = prepare(files, Wanted(target, columns, task, train.seed, share), weights)
+    wanted = Wanted(target, columns, task, train.seed, share, weights)
+    given, held, told = prepare(files, wanted, making)
     if names_files(validation):
-        held = prepare_more(validation, given.X.plan, given.names.targets)
+        held = prepare_more(validation, given.X.plan, given.names.targets, making)
     elif share is None:
         _, held = given.divided(validation, train.seed, False)
     return FromFiles(given, held, *told)

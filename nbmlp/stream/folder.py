@@ -7,24 +7,19 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from nbmlp.errors import DataError
 from nbmlp.io.atomic import atomic_write
 from nbmlp.kernels.code_folder import make, users_caches, why_not
+from nbmlp.stream.lock import locked
 from nbmlp.stream.source import Source
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows: two trainings that make the same rows ready at once are on their own
-    fcntl = None
 
 __all__ = ["Entry", "digest_of", "entries", "make_room", "remove", "root", "writing"]
 
@@ -115,10 +110,10 @@ class Entry:
 
     def remove(self) -> bool:
         """Remove it unless it is being written; rows that are mapped stay until they are let go."""
-        with _locked(self.folder / _LOCK, wait=False) as free:
-            if free:
+        with locked(self.folder / _LOCK, wait=False) as lock:
+            if lock.ours:
                 self.clear()
-        return free
+        return lock.ours
 
     def clear(self) -> None:
         """Remove the files that we made, and the folder if it holds no others."""
@@ -130,38 +125,28 @@ class Entry:
 
 
 @contextmanager
-def _locked(path: Path, wait: bool) -> Iterator[bool]:
-    """Hold a lock that ends with this process, whatever becomes of it; False if others hold it."""
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except FileNotFoundError:  # the entry was removed meanwhile
-        yield not wait
-        return
-    try:
-        yield _lock(file, wait)
-    finally:
-        os.close(file)
+def writing(key: str, waiting: Callable[[], object] = lambda: None) -> Iterator[Entry]:
+    """The entry of that key, which nobody else writes or removes meanwhile.
 
+    Parameters
+    ----------
+    key : str
+    waiting : callable
+        Called if another process has to be waited for.
 
-def _lock(file: int, wait: bool) -> bool:
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextmanager
-def writing(key: str) -> Iterator[Entry]:
-    """The entry of that key, which nobody else writes or removes meanwhile."""
+    Raises
+    ------
+    DataError
+        Also that of another process, which has ended with it while this one waited.
+    """
     entry = Entry(_own_root() / key)
     while True:
         make(entry.folder)
-        with _locked(entry.folder / _LOCK, wait=True) as ours:
-            if ours and (entry.folder / _LOCK).exists():  # else it was removed while we waited
-                yield entry
+        with locked(entry.folder / _LOCK, True, waiting) as lock:
+            lock.check()
+            if lock.ours and (entry.folder / _LOCK).exists():  # else it was removed meanwhile
+                with lock.telling():
+                    yield entry
                 return
 
 
@@ -238,18 +223,27 @@ def _limit(space: int) -> int:
 # -- what files hold
 
 
-def digest_of(source: Source) -> str:
+def digest_of(source: Source, reading: Callable[[float], object]) -> str:
     """A digest of the content of all files, in their order.
 
     Files that have not changed since are not read again: by size, time and place on the disk.
+
+    Parameters
+    ----------
+    source : Source
+    reading : callable
+        Called with the share of files that is behind, before another one is read.
     """
     seen = _own_root() / _SEEN
-    known = _seen(seen)
-    each = {file: _digest(file, known) for file in source.files}
-    fresh = {file: one for file, one in each.items() if known.get(one[0]) != one[1]}
-    if fresh:
-        with atomic_write(seen, "w") as out:
-            json.dump(_seen(seen) | dict(fresh.values()), out)
+    with locked(seen.with_suffix(".lock"), wait=True):  # one of several processes reads them
+        known = _seen(seen)
+        each: dict[str, tuple[str, str]] = {}
+        for file in source.files:
+            each[file] = _digest(file, known, partial(reading, len(each) / len(source.files)))
+        fresh = {file: one for file, one in each.items() if known.get(one[0]) != one[1]}
+        if fresh:
+            with atomic_write(seen, "w") as out:
+                json.dump(_seen(seen) | dict(fresh.values()), out)
     return blake2b("".join(one for _, one in each.values()).encode(), digest_size=20).hexdigest()
 
 
@@ -261,12 +255,13 @@ def _seen(path: Path) -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def _digest(file: str, known: dict[str, str]) -> tuple[str, str]:
+def _digest(file: str, known: dict[str, str], reading: Callable[[], object]) -> tuple[str, str]:
     """What a file is known by, and the digest of its content."""
     stat = os.stat(file)
     mark = f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
     if mark in known and time.time() - stat.st_ctime > _SETTLED:
         return mark, known[mark]
+    reading()
     hasher = blake2b(digest_size=20)
     with open(file, "rb") as stream:
         while block := stream.read(1 << 20):

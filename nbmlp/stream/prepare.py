@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,15 +24,21 @@ from nbmlp.data.outliers import Far, lone_values, tell
 from nbmlp.errors import DataError, Place, RowError, SpecError
 from nbmlp.rows import Names
 from nbmlp.spec import TaskSpec
-from nbmlp.stream.cells import check_types, groups, read_columns, read_targets, texts_of
-from nbmlp.stream.folder import Entry, digest_of, writing
+from nbmlp.stream.cells import (
+    check_types,
+    groups,
+    read_columns,
+    read_targets,
+    read_weights,
+    texts_of,
+)
+from nbmlp.stream.folder import Entry
+from nbmlp.stream.making import Making
 from nbmlp.stream.ready import mapped, write_rows
 from nbmlp.stream.source import Source
 
 __all__ = ["Wanted", "prepare", "prepare_more"]
 
-#: Of the keys and files of ready rows; another number where either changes.
-_VERSION = 1
 #: What the state of an entry tells; one that lacks some is made anew.
 _KNOWN = frozenset(
     ("plan", "labels", "written", "safe", "rows", "source", "targets", "remark", "texts")
@@ -55,6 +58,8 @@ class Wanted:
         Of the rows that are set aside.
     share : float or None
         Of the rows, to validate on.
+    weights : str, array-like (rows,) or None
+        Of the rows of all files, or the column where they are.
     """
 
     target: ColumnRef | None
@@ -62,6 +67,7 @@ class Wanted:
     task: TaskSpec
     seed: int = 0
     share: float | None = None
+    weights: ArrayLike | None = None
 
 
 class Told(NamedTuple):
@@ -102,7 +108,7 @@ class _Parts:
 
 
 def prepare(
-    files: str | os.PathLike[str], wanted: Wanted, weights: ArrayLike | None = None
+    files: str | os.PathLike[str], wanted: Wanted, making: Making
 ) -> tuple[Given, Given | None, Told]:
     """Rows to train on, those set aside, and what else there is to say of the columns.
 
@@ -110,8 +116,7 @@ def prepare(
     ----------
     files : path, folder, pattern or address
     wanted : Wanted
-    weights : array-like (rows,), optional
-        Of the rows of all files.
+    making : Making
 
     Returns
     -------
@@ -125,20 +130,23 @@ def prepare(
         Whatever is wrong with the files, their columns and values, or the folder of ready rows.
     """
     source = Source.of(files)
-    features, targets = _columns(source, wanted.target, wanted.columns)
+    features, targets = _columns(source, wanted.target, wanted.columns, wanted.weights)
+    weights = _weights(wanted.weights, source)
     of = {"features": features, "targets": targets, **_wishes(wanted)}
-    with _entry(source, of) as entry:
+    with making.entry(source, of) as entry:
         state = _intact(entry)
         y = _kept(entry, state) if state else _Targets.read(source, targets)
         parts = _parts(y.values, wanted)
         if not state:
-            plan, remark = _plan(source, features, wanted.task, parts.train)
+            plan, remark = _plan(source, features, wanted.task, parts.train, making)
             state = _begun(entry, source, plan, y, targets, remark, texts_of(source, features))
         told = Told(state["remark"], tuple(state["texts"]))
-        return (*_mapped(entry, source, state, y, parts, weights), told)
+        return (*_mapped(entry, source, state, y, parts, weights, making), told)
 
 
-def prepare_more(files: str | os.PathLike[str], plan: ColumnPlan, target: ColumnRef) -> Given:
+def prepare_more(
+    files: str | os.PathLike[str], plan: ColumnPlan, target: ColumnRef, making: Making | None = None
+) -> Given:
     """Further rows with their targets, as a plan that is known has them.
 
     Raises
@@ -150,18 +158,19 @@ def prepare_more(files: str | os.PathLike[str], plan: ColumnPlan, target: Column
     columns = [name for name in plan.columns if name in source.schema]
     _, targets = _columns(source, target, columns or None)
     of = {"plan": plan.to_dict(), "targets": targets}
-    with _entry(source, of) as entry:
+    with nullcontext(making) if making else Making() as made, made.entry(source, of) as entry:
         state = _intact(entry)
         y = _kept(entry, state) if state else _Targets.read(source, targets)
         if not state:
             state = _begun(entry, source, plan, y, targets)
-        return _mapped(entry, source, state, y, _Parts(), None)[0]
+        return _mapped(entry, source, state, y, _Parts(), None, made)[0]
 
 
 def _columns(
-    source: Source, target: ColumnRef | None, columns: ColumnRef | None
+    source: Source, target: ColumnRef | None, columns: ColumnRef | None, weights: object = None
 ) -> tuple[list[str], list[str]]:
-    names = list(source.schema)
+    """Inputs and targets; a column of weights is an input only where it is said to be one."""
+    names = [name for name in source.schema if columns is not None or name != weights]
     if target is None:
         raise SpecError(
             f"target= is missing: name the column of {source.name} that is to be predicted."
@@ -186,22 +195,6 @@ def _wishes(wanted: Wanted) -> dict[str, Any]:
 
 
 # -- the entry
-
-
-@contextmanager
-def _entry(source: Source, of: dict[str, Any]) -> Iterator[Entry]:
-    """The entry of this content and these wishes; of rows that lie elsewhere, one for this once."""
-    if source.elsewhere:
-        key = f"once-{secrets.token_hex(8)}"
-    else:
-        told = json.dumps([_VERSION, digest_of(source), of], sort_keys=True)
-        key = sha256(told.encode()).hexdigest()[:24]
-    try:
-        with writing(key) as entry:
-            yield entry
-    finally:
-        if source.elsewhere:  # what is mapped stays until it is let go
-            entry.clear()
 
 
 def _intact(entry: Entry) -> dict[str, Any]:
@@ -239,18 +232,17 @@ def _kept(entry: Entry, state: dict[str, Any]) -> _Targets:
 
 def _mapped(
     entry: Entry, source: Source, state: dict[str, Any], y: _Targets, parts: _Parts,
-    weights: ArrayLike | None,
+    weights: NDArray[Any] | None, making: Making,
 ) -> tuple[Given, Given | None]:  # fmt: skip
     """Write what is not yet written, and map all of it."""
     plan = ColumnPlan.from_dict(state["plan"])
     if state["written"] < source.rows:
-        write_rows(entry, source, plan, parts.files(source.rows))
+        write_rows(entry, source, plan, parts.files(source.rows), making.tell)
     entry.touch()
-    given = _weights(weights, source)
     names = Names(
         columns=plan.columns, targets=tuple(state["targets"]), X=source.name, y=source.name
     )
-    whole = Given(None, y.known(), given, names)
+    whole = Given(None, y.known(), weights, names)
     train = _given(entry.folder / "train.f32", plan, whole, parts.train)
     if parts.held is None:
         return train, None
@@ -269,7 +261,7 @@ def _weights(weights: ArrayLike | None, source: Source) -> NDArray[Any] | None:
     if weights is None:
         return None
     if isinstance(weights, str):
-        raise SpecError("sample_weight must be an array: name no column there.")
+        return read_weights(source, weights)
     found = np.asarray(weights)
     if found.shape != (source.rows,):
         raise DataError(
@@ -322,8 +314,9 @@ def _parts(y: NDArray[Any], wanted: Wanted) -> _Parts:
 
 
 def _plan(
-    source: Source, features: list[str], task: TaskSpec, rows: NDArray[np.int64] | None
-) -> tuple[ColumnPlan, str]:
+    source: Source, features: list[str], task: TaskSpec, rows: NDArray[np.int64] | None,
+    making: Making,
+) -> tuple[ColumnPlan, str]:  # fmt: skip
     """What a plan of the whole table would be, a few whole columns at a time."""
     rules = Rules(
         task.scaling, task.bins, embed=task.category_embedding, overrides=task.column_kinds or {}
@@ -332,6 +325,7 @@ def _plan(
     columns: list[Column] = []
     lone: list[Far] = []
     for group in groups(source, features):
+        making.tell(len(columns) / len(features), f"planning the columns of {source.name}")
         table = read_columns(source, group, rows)
         lone += [replace(one, column=one.column + len(columns)) for one in lone_values(table)]
         with source.telling(rows):

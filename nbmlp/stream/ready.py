@@ -16,6 +16,7 @@ from nbmlp.data.columns import ColumnPlan
 from nbmlp.errors import DataError
 from nbmlp.stream.cells import table_of_batch
 from nbmlp.stream.folder import Entry, make_room
+from nbmlp.stream.making import Progress
 from nbmlp.stream.source import Source
 
 __all__ = ["ReadyRows", "mapped", "write_rows"]
@@ -66,8 +67,9 @@ class _Part:
 
 
 def write_rows(
-    entry: Entry, source: Source, plan: ColumnPlan, parts: dict[str, NDArray[np.bool_] | None]
-) -> None:
+    entry: Entry, source: Source, plan: ColumnPlan, parts: dict[str, NDArray[np.bool_] | None],
+    progress: Progress,
+) -> None:  # fmt: skip
     """Write the ready rows, going on from where an earlier writing was cut off.
 
     Parameters
@@ -78,6 +80,7 @@ def write_rows(
     plan : ColumnPlan
     parts : dict of str to ndarray of bool (rows,), or None
         Names of files, and which of the rows go there; None: all.
+    progress : callable
 
     Raises
     ------
@@ -94,7 +97,7 @@ def write_rows(
             for part, stream in zip(files, streams, strict=True):
                 stream.truncate(width * part.before(state["written"]))
                 stream.seek(0, os.SEEK_END)
-            _write(entry, source, plan, files, streams)
+            _write(entry, source, plan, files, streams, progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -112,11 +115,13 @@ def _opened(part: _Part) -> BinaryIO:
 
 
 def _write(
-    entry: Entry, source: Source, plan: ColumnPlan, files: list[_Part], streams: list[BinaryIO]
-) -> None:
+    entry: Entry, source: Source, plan: ColumnPlan, files: list[_Part], streams: list[BinaryIO],
+    progress: Progress,
+) -> None:  # fmt: skip
     state = entry.state()
     row, since = state["written"], 0
     for batch in source.batches(plan.needed, row):
+        progress(row / source.rows, f"making the rows of {source.name} ready")
         with source.telling(first=row):
             x = plan.transform(table_of_batch(source, batch))
         end = row + len(x)
