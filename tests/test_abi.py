@@ -206,8 +206,7 @@ def test_every_family_is_listed_under_its_name_and_has_pieces():
     families = {name: made.family for name, made in vars(abi).items() if hasattr(made, "family")}
     assert sorted(families) == sorted(abi.__all__)
     assert all(isinstance(made, Family) and made.name == name for name, made in families.items())
-    others = {"exchange"}  # made by those who train together, outside of the kernels
-    assert {made.name for made in registered_pieces().values()} == set(families) - others
+    assert {made.name for made in registered_pieces().values()} == set(families)
 
 
 def test_rules_read_what_optimizers_have():

@@ -15,7 +15,7 @@ from nbmlp.errors import NonFiniteError
 from nbmlp.predict import Rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.train.engine import Engine
-from nbmlp.train.exchange import Exchange
+from nbmlp.train.exchange import Added, Exchange
 from tests.waiting import PATIENCE
 
 SPEC = ModelSpec(7, 3, (17, 5), ("tanh", "gelu"), dtype="float64")
@@ -43,7 +43,7 @@ class Pair:
                 np.add(self.given[0][k], self.given[1][k], out=mine)
             self.barrier.wait()
 
-        return Exchange(add)
+        return Added(add)
 
 
 def part(rank: int, size: int, given: Any = GIVEN) -> Rows:
@@ -130,7 +130,7 @@ def test_an_exchange_that_fails_is_told():
     def add(gradient: Any, sums: Any) -> None:
         raise ConnectionError("the other has gone")
 
-    engine = engine_of(part(0, 2), TRAIN, 1, Exchange(add))
+    engine = engine_of(part(0, 2), TRAIN, 1, Added(add))
     with pytest.raises(ConnectionError, match="has gone"):
         end(engine)
     assert engine.state.step == 0

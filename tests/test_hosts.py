@@ -6,6 +6,7 @@ installed, on two ranks.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from nbmlp import MLP, Checkpoint, EarlyStopping, SpecError
 from nbmlp.errors import DataError, NonFiniteError
 from nbmlp.train.callbacks import Callback
 from nbmlp.train.hosts import EndedElsewhere
+from nbmlp.train.hosts.native import Native
 from nbmlp.train.interrupt import Interrupted
 from tests.waiting import PATIENCE
 
@@ -68,18 +71,52 @@ class Comm:
     def Bcast(self, array: Any, root: int) -> None:
         array[:] = self.allgather(array.copy())[root]
 
-    def Allgatherv(self, sent: Any, got: Any) -> None:
-        array, (counts, starts) = got
-        own = sent[0] if isinstance(sent, list) else sent
-        for said, count, start in zip(self.allgather(own.copy()), counts, starts, strict=True):
-            array[start : start + count] = said[:count]
+    # As MPI's own functions, which compiled code calls: their communicator is an address, too, and
+    # the handle of a type is here how many bytes it has.
 
-    def Alltoallv(self, sent: Any, got: Any) -> None:
-        array, (counts, starts) = sent
-        parts = [array[b : b + n].copy() for n, b in zip(counts, starts, strict=True)]
-        array, (counts, starts) = got
-        for said, count, start in zip(self.allgather(parts), counts, starts, strict=True):
-            array[start : start + count] = said[self._rank]
+    def _allgatherv(self, *given: int) -> int:
+        sent, count, size, got, counts, starts, *_ = given
+        for k, said in enumerate(self.allgather(ctypes.string_at(sent, count * size))):
+            assert len(said) == number(counts, k) * size
+            ctypes.memmove(got + number(starts, k) * size, said, len(said))
+        return 0
+
+    def _alltoallv(self, *given: int) -> int:
+        sent, to, at, size, got, counts, starts, *_ = given
+        parts = [
+            ctypes.string_at(sent + number(at, k) * size, number(to, k) * size)
+            for k in range(self._world.size)
+        ]
+        for k, said in enumerate(self.allgather(parts)):
+            assert len(said[self._rank]) == number(counts, k) * size
+            ctypes.memmove(got + number(starts, k) * size, said[self._rank], len(said[self._rank]))
+        return 0
+
+    def native(self) -> Native:
+        calls = [_function(8, self._allgatherv), _function(9, self._alltoallv)]
+        self._calls = calls  # to live as long as they may be called
+        addresses = [ctypes.cast(call, ctypes.c_void_p).value for call in calls]
+        types = {np.dtype(kind): np.dtype(kind).itemsize for kind in (np.float32, np.float64)}
+        return Native(*addresses, 0, types, lambda code: f"code {code}")
+
+
+def number(address: int, k: int) -> int:
+    return ctypes.c_int.from_address(address + 4 * k).value
+
+
+def _function(arguments: int, call: Callable[..., int]) -> Any:
+    """A C function; an error of Python's is a code that it returns."""
+
+    def called(*given: int) -> int:
+        try:
+            return call(*given)
+        except Exception:
+            return FAILED
+
+    return ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * arguments)(called)
+
+
+FAILED = 15
 
 
 def together(size: int, work: Callable[[Comm], Any]) -> list[Any]:
@@ -92,7 +129,8 @@ def together(size: int, work: Callable[[Comm], Any]) -> list[Any]:
         except (nbmlp.NbmlpError, ArithmeticError) as error:
             return error
 
-    with ThreadPoolExecutor(size) as pool:
+    stand_in = mock.patch("nbmlp.train.hosts.native.native_of", Comm.native)
+    with stand_in, ThreadPoolExecutor(size) as pool:
         return list(pool.map(tried, range(size)))
 
 
@@ -273,6 +311,15 @@ def test_weights_that_leave_the_numbers_end_all():
     errors = together(2, lambda comm: MLP(**settings).fit(X, y, comm=comm))
     assert all(isinstance(error, NonFiniteError) for error in errors)
     assert len({error.step for error in errors}) == 1
+
+
+def test_what_mpi_cannot_do_is_told_in_a_sentence(monkeypatch):
+    def refuses(*_: int) -> int:
+        raise ConnectionError
+
+    monkeypatch.setattr(Comm, "_alltoallv", refuses)
+    for error in together(2, lambda comm: MLP(**SETTINGS).fit(*data(), comm=comm)):
+        assert str(error) == f"MPI could not sum the gradients of all: code {FAILED}."
 
 
 @pytest.mark.parametrize(("what", "changes"), [

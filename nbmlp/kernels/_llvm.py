@@ -90,6 +90,21 @@ def make_call(kinds: tuple[types.Type, ...]) -> Callable[..., Any]:
     return codegen
 
 
+def make_c_call(count: int) -> Callable[..., Any]:
+    """What calls a C function at an address that returns an int, with so many arguments.
+
+    They are addresses, or ints of whose register or place in memory the lower half is read.
+    """
+    signature = ir.FunctionType(I32, [I64] * count)
+
+    def codegen(context, builder, sig, args):
+        address, *values = args
+        function = builder.inttoptr(address, signature.as_pointer())
+        return builder.sext(builder.call(function, values), I64)
+
+    return codegen
+
+
 def make_read(kind: Any) -> Callable[..., Any]:
     """``read(address)``: float64 numbers from an address on, as a named tuple of that kind.
 

@@ -10,6 +10,7 @@ from nbmlp.kernels import (
     losses,
     optim,
     rng,
+    tree,
 )
 from nbmlp.kernels._jit import (
     compiled_pieces,
@@ -68,4 +69,5 @@ __all__ = [
     "scale",
     "sparse",
     "sums",
+    "tree",
 ]

@@ -19,7 +19,7 @@ from nbmlp.kernels import abi
 
 __all__ = [
     "CLOSED", "JOB", "JOB_GROUPS", "LAYER", "LINE", "PARAMETER", "PIECES", "STATUS", "SYNC_WORDS",
-    "THREAD",
+    "THREAD", "TREE",
 ]  # fmt: skip
 
 #: int64 words of one cache line: every word that threads write has a line of its own.
@@ -185,6 +185,32 @@ JOB_GROUPS: dict[str, list[tuple[str, Any]]] = {
     "out": [("joined", _i), ("status", _i), ("bad_row", _i)],
 }  # fmt: skip
 JOB = np.dtype([field for group in JOB_GROUPS.values() for field in group], align=True)
+
+#: What `exchange.tree` is given besides: of processes, each of which has some shards and a slice of
+#: all parameters. Counts and starts are int32 (processes).
+TREE = np.dtype(
+    [
+        # MPI's functions, by their C addresses; the communicator and the types of a float64 and of
+        # a parameter, as these take them
+        ("allgatherv", _i), ("alltoallv", _i), ("comm", _i), ("doubles", _i), ("elements", _i),
+        ("processes", _i), ("size", _i), ("panel", _i),  # as the job's
+        # sums of losses and weights: of all shards (shards, 2) float64; what this process says, its
+        # shards' from the first on and whether it cannot go on, and what all say
+        ("shard_sums", _i), ("shards", _i), ("first_shard", _i),
+        ("said", _i), ("n_said", _i), ("heard", _i), ("heard_counts", _i), ("heard_starts", _i),
+        # subtrees here, bytes from one to the next; what each process gets of them, copied together
+        # unless there is but one; what this one gets of all, (subtrees of all, own slice)
+        ("parts", _i), ("n_parts", _i), ("arena", _i),
+        ("sent", _i), ("sent_counts", _i), ("sent_starts", _i),
+        ("got", _i), ("got_counts", _i), ("got_starts", _i),
+        # additions that are left: to which row of these which one is added (additions, 2) int64
+        ("add", _i), ("additions", _i), ("n_additions", _i),
+        # the slice of each process
+        ("lengths", _i), ("starts", _i), ("length", _i),  # length: of this one's
+        ("code", _i),  # out: what MPI has returned, if that is an error
+    ],
+    align=True,
+)  # fmt: skip
 
 #: Fields that hold the address of a piece (or 0), and the family that it must be of.
 PIECES: dict[str, Any] = {

@@ -18,7 +18,7 @@ from nbmlp.kernels import abi
 from nbmlp.plan.shards import NO_SHARDS
 from nbmlp.workspace import Workspace
 
-__all__ = ["Exchange"]
+__all__ = ["Added", "Exchange"]
 
 Add = Callable[[NDArray[Any], NDArray[np.float64]], None]
 
@@ -32,40 +32,20 @@ class Exchange:
     Every engine calls its own once an update, so all must make as many updates, and in regions as
     long: with the same net, batch and number of rows.
 
-    Parameters
-    ----------
-    add : callable
-        ``add(gradient, sums)``: replaces both arrays by their sums over all. gradient (parameters
-        with their padding,): of the net's element type. sums (2,) float64: weight of the batch, how
-        many cannot go on. It is called from any thread; what it raises ends the training of all
-        whose `add` still returns, and is raised by its own engine.
-
     Attributes
     ----------
     shards : Shards
         Of the data that all have; those of one's own are summed here.
     paced : bool
         Regions may be as long as this process likes, for all agree on it; else as the plan says.
-    error : Exception or None
-        What `add` has raised.
     """
 
     shards, paced = NO_SHARDS, False
 
-    def __init__(self, add: Add) -> None:
-        self._add = add
-        self.error: Exception | None = None
-        self._sums = np.zeros(2)
-        self._gradient: NDArray[Any] = np.zeros(0)
-        self._called = _SIGNATURE(self._call)
-
-    def _call(self, *_: int) -> int:
-        try:
-            self._add(self._gradient, self._sums)
-        except Exception as error:
-            self.error = error
-            self._sums[1] = 1.0
-        return 0
+    @property
+    def error(self) -> Exception | None:
+        """What has gone wrong here, and ended the training of all."""
+        return None
 
     def common(self, rows: int) -> int:
         """How many rows all take in the next region; they end it behind the same batch."""
@@ -73,6 +53,43 @@ class Exchange:
 
     def bind(self, work: Workspace) -> None:
         """Let an engine's updates wait for the sums of all."""
+        raise NotImplementedError
+
+
+class Added(Exchange):
+    """A sum that a function of Python makes.
+
+    Parameters
+    ----------
+    add : callable
+        ``add(gradient, sums)``: replaces both arrays by their sums over all. gradient (parameters
+        with their padding,): of the net's element type. sums (2,) float64: weight of the batch, how
+        many cannot go on. It is called from any thread; what it raises ends the training of all
+        whose `add` still returns, and is raised by its own engine.
+    """
+
+    def __init__(self, add: Add) -> None:
+        self._add = add
+        self._raised: Exception | None = None
+        self._sums = np.zeros(2)
+        self._gradient: NDArray[Any] = np.zeros(0)
+        self._called = _SIGNATURE(self._call)
+
+    @property
+    def error(self) -> Exception | None:
+        """What `add` has raised."""
+        return self._raised
+
+    def _call(self, *_: int) -> int:
+        try:
+            self._add(self._gradient, self._sums)
+        except Exception as error:
+            self._raised = error
+            self._sums[1] = 1.0
+        return 0
+
+    def bind(self, work: Workspace) -> None:
+        """See :class:`Exchange`."""
         self._gradient = work.gradient
         address = ctypes.cast(self._called, ctypes.c_void_p).value
         assert address is not None

@@ -290,9 +290,9 @@ class Job:
             self._set(squares=address(squares))
             self._bind("sum_squares")
 
-    def exchange_by(self, called: int, sums: NDArray[np.float64]) -> None:
+    def exchange_by(self, called: int, sums: NDArray[np.float64], context: int = 0) -> None:
         """Before each update call that address with the gradient and two sums (`abi.exchange`)."""
-        self._set(exchange=called, sums=address(sums), plain=0)
+        self._set(exchange=called, exchange_context=context, sums=address(sums), plain=0)
         self._bind("scale")
 
     def gradient_only(self) -> None:

@@ -20,7 +20,7 @@ from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList, Progress, Run
 from nbmlp.train.exchange import Exchange
 from nbmlp.train.history import EpochRecord
-from nbmlp.train.hosts.exact import TreeSum
+from nbmlp.train.hosts.exact import TreeSum, Unreachable
 from nbmlp.train.hosts.facts import facts_of
 from nbmlp.train.interrupt import Interrupted
 
@@ -116,7 +116,7 @@ class Hosts:
         """Tell the others, where they agree on something next, of an error that is raised here."""
         try:
             yield
-        except EndedElsewhere:
+        except (EndedElsewhere, Unreachable):
             raise
         except BaseException as error:
             self.agree(error=error)

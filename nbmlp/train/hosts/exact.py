@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp import tuning
+from nbmlp.errors import NbmlpError
+from nbmlp.kernels import abi, records
+from nbmlp.kernels.pieces import piece_address
 from nbmlp.plan import Shards
+from nbmlp.state import address
 from nbmlp.train.exchange import Exchange
+from nbmlp.train.hosts import native
 from nbmlp.workspace import Workspace
+from nbmlp.workspace.table import Table
 
-__all__ = ["TreeSum"]
+__all__ = ["TreeSum", "Unreachable"]
+
+_TREE = "exchange.tree"
+
+
+class Unreachable(NbmlpError):
+    """MPI has failed, so that others can be told nothing."""
 
 
 class TreeSum(Exchange):
     """The sum over all processes: each adds up a slice of the gradient of all, by the tree.
+
+    The sum is made by a compiled piece (`kernels/tree.py`); what it works on is laid out here.
 
     Parameters
     ----------
@@ -25,85 +40,101 @@ class TreeSum(Exchange):
         Of all; each process has as many of them that follow each other as any other, or one more.
     """
 
+    paced = True
+
     def __init__(self, comm: Any, shards: int) -> None:
-        super().__init__(self._sum)
-        rank, size = comm.Get_rank(), comm.Get_size()
-        self._comm, self._rank = comm, rank
+        self._comm, self._rank, size = comm, comm.Get_rank(), comm.Get_size()
         bounds = [k * shards // size for k in range(size + 1)]
         self._all = [Shards(shards, *bounds[k : k + 2]) for k in range(size)]
-        self.shards, self.paced = self._all[rank], True
+        self.shards = self._all[self._rank]
+        self._native = native.native_of(comm)
+        self._kept: list[NDArray[Any]] = []
 
     def common(self, rows: int) -> int:
         """The fewest that anybody wants to take next."""
         return int(min(self._comm.allgather(rows)))
 
+    @property
+    def error(self) -> Exception | None:
+        """What MPI could not do."""
+        code = int(self._table.records["code"][0])
+        told = self._native.describe(code)
+        return Unreachable(f"MPI could not sum the gradients of all: {told}.") if code else None
+
     def bind(self, work: Workspace) -> None:
         """See :class:`Exchange`."""
-        super().bind(work)
-        n, size = work.gradient.size, len(self._all)
-        self._parts = work.buffers.gradients.reshape(-1, n)[: len(self.shards.subtrees)]
-        self._shard_sums = work.buffers.shard_sums
-        panel = tuning.PANEL_BYTES // work.gradient.itemsize
+        self._table = Table(records.TREE, 1, work.element)
+        self._kept = [sums := np.zeros(2)]
+        native, dtype = self._native, work.gradient.dtype
+        self._table.set(
+            0, allgatherv=native.allgatherv, alltoallv=native.alltoallv, comm=native.comm,
+            doubles=native.types[np.dtype(np.float64)], elements=native.types[dtype],
+            processes=len(self._all), size=dtype.itemsize,
+            panel=tuning.PANEL_BYTES // dtype.itemsize,
+        )  # fmt: skip
+        self._lay_out_losses(work)
+        self._lay_out_slices(work)
+        piece = piece_address(_TREE, np.float64, abi.exchange)
+        work.job.exchange_by(piece, sums, self._table.address)
+
+    def _keep(self, array: NDArray[Any]) -> int:
+        """The address of an array that stays where it is."""
+        self._kept.append(array)
+        return address(array)
+
+    def _counts(self, counts: list[int]) -> tuple[int, int]:
+        """Addresses of counts, and of where each begins, as MPI takes them."""
+        starts = [0, *accumulate(counts[:-1])]
+        return self._keep(np.array(counts, np.intc)), self._keep(np.array(starts, np.intc))
+
+    def _lay_out_losses(self, work: Workspace) -> None:
+        counts = [2 * (own.end - own.first) + 1 for own in self._all]
+        at, starts = self._counts(counts)
+        own = counts[self._rank]
+        self._table.set(
+            0, shard_sums=address(work.buffers.shard_sums), shards=self.shards.count,
+            first_shard=self.shards.first, said=self._keep(np.empty(own)), n_said=own,
+            heard=self._keep(np.empty(sum(counts))), heard_counts=at, heard_starts=starts,
+        )  # fmt: skip
+
+    def _lay_out_slices(self, work: Workspace) -> None:
+        n, dtype, size = work.gradient.size, work.gradient.dtype, len(self._all)
+        panel = tuning.PANEL_BYTES // dtype.itemsize
         ends = [k * (n // panel) // size * panel for k in range(size)] + [n]
-        self._slices = [slice(*ends[k : k + 2]) for k in range(size)]
-        lengths = np.diff(ends)
-        mine = int(lengths[self._rank])
-        self._sent = np.empty(self._parts.size, work.gradient.dtype)
-        self._sent_counts = lengths * len(self._parts)
-        counts = np.array([len(own.subtrees) for own in self._all])
-        self._got = np.empty((int(counts.sum()), mine), work.gradient.dtype)
-        self._got_counts, self._lengths = counts * mine, lengths
+        lengths = np.diff(ends).tolist()
+        own, parts = lengths[self._rank], len(self.shards.subtrees)
+        got = [len(other.subtrees) * own for other in self._all]
+        at, starts = self._counts(lengths)
+        sent_at, sent_starts = self._counts([length * parts for length in lengths])
+        got_at, got_starts = self._counts(got)
+        gradients = work.buffers.gradients
+        sent = self._keep(np.empty(n * parts, dtype)) if parts > 1 else address(gradients)
+        additions = np.array(self._additions(), np.int64).reshape(-1, 2)
+        self._table.bind(0, add="add")
+        self._table.set(
+            0, parts=address(gradients), n_parts=parts, arena=work.gradient.nbytes,
+            sent=sent, sent_counts=sent_at, sent_starts=sent_starts,
+            got=self._keep(np.empty(sum(got), dtype)), got_counts=got_at, got_starts=got_starts,
+            additions=self._keep(additions), n_additions=len(additions),
+            lengths=at, starts=starts, length=own,
+        )  # fmt: skip
 
-    def _sum(self, gradient: NDArray[Any], sums: NDArray[np.float64]) -> None:
-        if lost := self._gather_losses(sums[1]):
-            sums[1] = lost
-            return
-        self._send_parts()
-        total = self._added()
-        gradient[self._slices[self._rank]] = total
-        self._comm.Allgatherv(
-            [total, self._lengths[self._rank]], [gradient, (self._lengths, _starts(self._lengths))]
-        )
+    def _additions(self) -> list[tuple[int, int]]:
+        """The upper end of the tree: which subtree is added to which, counted over all processes.
 
-    def _gather_losses(self, lost: float) -> float:
-        """Everybody's sums of losses; returns how many cannot go on."""
-        own = self._shard_sums[self.shards.first : self.shards.end]
-        counts = np.array([2 * (s.end - s.first) + 1 for s in self._all])
-        got = np.empty(counts.sum())
-        self._comm.Allgatherv(np.append(own.ravel(), lost), [got, (counts, _starts(counts))])
-        ends = np.cumsum(counts)
-        self._shard_sums[:] = np.delete(got, ends - 1).reshape(-1, 2)
-        return float(got[ends - 1].sum())
-
-    def _send_parts(self) -> None:
-        """Each process gets its slice of all subtrees here."""
-        starts = _starts(self._sent_counts)
-        for start, own in zip(starts, self._slices, strict=True):
-            parts = self._parts[:, own]
-            self._sent[start : start + parts.size] = parts.ravel()
-        self._comm.Alltoallv(
-            [self._sent, (self._sent_counts, starts)],
-            [self._got.ravel(), (self._got_counts, _starts(self._got_counts))],
-        )
-
-    def _added(self) -> NDArray[Any]:
-        """The upper end of the tree, of this process's slice."""
+        What is added stands where its first shard's subtree does.
+        """
+        count, found = self.shards.count, []
         subtrees = [tree for own in self._all for tree in own.subtrees]
-        parts = dict(zip(subtrees, self._got, strict=True))
-        count = self.shards.count
 
-        def add(first: int, span: int) -> NDArray[Any]:
+        def add(first: int, span: int) -> int:
             end = min(first + span, count)
-            if (first, end) in parts:
-                part: NDArray[Any] = parts[first, end]
-                return part
-            left = add(first, span // 2)
-            if first + span // 2 < count:
-                left += add(first + span // 2, span // 2)
-            return left
+            if (first, end) in subtrees:
+                return subtrees.index((first, end))
+            to, middle = add(first, span // 2), first + span // 2
+            if middle < count:
+                found.append((to, add(middle, span // 2)))
+            return to
 
-        return add(0, 1 << (count - 1).bit_length())
-
-
-def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate(([0], np.cumsum(counts)[:-1]))
+        add(0, 1 << (count - 1).bit_length())
+        return found
