@@ -336,10 +336,9 @@ class MLP(Examined):
         if kept is None or not alone or not kept.rebind(train, rows):
             kept = self._engine = None  # its memory goes before the new one's comes
             full = isinstance(train.optimizer, LBFGS)
-            kept = Engine(
-                net.spec, train, net.state, rows, self._threads, full, explain=explain,
-                exchange=hosts.exchange(train),
-            )  # fmt: skip
+            kept = hosts.engine(
+                net.spec, train, net.state, rows, self._threads, full, explain, self.history
+            )
         self._engine = kept
         return kept
 

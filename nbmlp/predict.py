@@ -56,9 +56,14 @@ class Rows:
 
     def first(self, count: int) -> Rows:
         """A view of the first rows; they are called as they are here."""
+        return self.between(0, count)
+
+    def between(self, start: int, end: int) -> Rows:
+        """A view of rows that follow each other; they are called as they are here."""
         parts: Any = (self.y, self.weights)
-        y, weights = (None if part is None else part[:count] for part in parts)
-        return Rows(self.x[:count], y, weights, self.scale, self.names)
+        y, weights = (None if part is None else part[start:end] for part in parts)
+        names = self.names.take(np.arange(start, end)) if start else self.names
+        return Rows(self.x[start:end], y, weights, self.scale, names)
 
     def take(self, places: NDArray[np.int64]) -> Rows:
         """A copy of some rows, which know their numbers."""

@@ -71,6 +71,18 @@ class Comm:
     def Bcast(self, array: Any, root: int) -> None:
         array[:] = self.allgather(array.copy())[root]
 
+    def Allgatherv(self, sent: Any, got: Any) -> None:
+        (own, n), (array, (counts, starts)) = sent, got
+        for said, count, start in zip(self.allgather(own[:n].copy()), counts, starts, strict=True):
+            array[start : start + count] = said
+
+    def Alltoallv(self, sent: Any, got: Any) -> None:
+        array, (counts, starts) = sent
+        parts = [array[b : b + n].copy() for n, b in zip(counts, starts, strict=True)]
+        array, (counts, starts) = got
+        for said, count, start in zip(self.allgather(parts), counts, starts, strict=True):
+            array[start : start + count] = said[self._rank]
+
     # As MPI's own functions, which compiled code calls: their communicator is an address, too, and
     # the handle of a type is here how many bytes it has.
 

@@ -136,6 +136,8 @@ def results(model: MLP, rows: Rows, seconds: float) -> dict[str, Any]:
         "rows_dropped": history.rows_dropped,
         "values_imputed": history.values_imputed,
         "batches_skipped": history.batches_skipped,
+        "sync_hosts": history.sync_hosts,
+        "sync_every": history.sync_every,
         "spec": {"model": model.model_spec.to_dict(), "training": model.train_spec.to_dict()},
     }
     return found
@@ -177,6 +179,8 @@ def print_training(model: MLP, rows: Rows, result: Mapping[str, Any], outputs: O
     threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
     pairs.append(("time", f"{brief_seconds(result['seconds'])}, {epochs}"))
     pairs.append(("speed", f"{brief_rate(result['samples_per_second'])}, {threads}"))
+    if averages := model.history.describe_averages():
+        pairs.append(("averaged", averages))
     written = {
         "model": outputs.out, "learning curve": outputs.plot, "log": outputs.log,
         "checkpoint": outputs.checkpoint,

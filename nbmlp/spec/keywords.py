@@ -56,6 +56,8 @@ class _Training(TypedDict, total=False):
     epochs: int
     shuffle: bool | Literal["blocks"]
     shards: int
+    sync: Literal["exact", "periodic"]
+    sync_every: int | None
     l1: float
     l2: float
     weight_decay: float

@@ -16,7 +16,7 @@ from nbmlp.schedules import Cosine, Schedule, as_factor_schedule, as_schedule
 from nbmlp.spec.factors import Factors, as_factors
 from nbmlp.spec.values import assign, choice, from_dict, known
 
-__all__ = ["ON_NONFINITE", "TrainSpec"]
+__all__ = ["ON_NONFINITE", "SYNC", "TrainSpec"]
 
 DEFAULT_BATCH = 32
 #: Settings that change steps, or what comes of them.
@@ -26,6 +26,8 @@ _NOT_WITH_LBFGS = (
 )  # fmt: skip
 #: What training may do about NaN and infinities.
 ON_NONFINITE = ("raise", "warn", "drop_rows", "impute", "ignore")
+#: How several processes train together.
+SYNC = ("exact", "periodic")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,16 @@ class TrainSpec:
         Parts of the rows, one behind the other, of which each batch takes its share. Each has an
         order and a gradient of its own, and these are added up so that several hosts, which have
         some shards each, get the same bits as one.
+    sync : str
+        How several hosts train together: ``"exact"`` sums their gradients at every update, with the
+        bits of one; ``"periodic"`` lets each make updates of its own, on `batch_size` of its own
+        rows, and averages the weights now and then, for slow networks. The learning rate is
+        transferred to the batches of all together as by `base_batch`, and the result depends on
+        the number of hosts.
+    sync_every : int or None
+        Updates from one average to the next, for ``"periodic"``; at the end of each epoch there is
+        one in any case. None = as many as let averages take 5 % of the time, measured in the first
+        updates and written into the history.
     l1, l2 : float
         Penalty l1*|W|_1 + l2/2*|W|^2; biases excluded, not divided by the batch.
     weight_decay : float
@@ -104,6 +116,8 @@ class TrainSpec:
     epochs: int = 30
     shuffle: bool | str = True
     shards: int = 1
+    sync: str = "exact"
+    sync_every: int | None = None
     l1: float = 0.0
     l2: float = 0.0
     weight_decay: float = 0.0
@@ -121,6 +135,7 @@ class TrainSpec:
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
         "reduction": ("mean", "sum"),
+        "sync": SYNC,
         "on_nonfinite": ON_NONFINITE,
     }
 
@@ -139,7 +154,7 @@ class TrainSpec:
             rate_factors=as_factors("rate_factors", self.rate_factors),
             decay_factors=as_factors("decay_factors", self.decay_factors, decaying=True),
         )
-        for name in ("batch_size", "base_batch", "threads"):
+        for name in ("batch_size", "base_batch", "threads", "sync_every"):
             self._check_optional(name, whole)
         for name in ("max_norm", "clip_norm", "clip_value"):
             self._check_optional(name, partial(number, closed_low=False))
@@ -148,6 +163,8 @@ class TrainSpec:
             assign(self, **{name: number(name, getattr(self, name))})
         assign(self, gradient_norms=flag("gradient_norms", self.gradient_norms))
         self._check_shuffle()
+        if self.sync_every is not None and self.sync != "periodic":
+            raise SpecError(f"sync_every={self.sync_every} is for sync='periodic' alone.")
         if isinstance(self.optimizer, LBFGS):
             self._check_lbfgs()
 
@@ -166,6 +183,8 @@ class TrainSpec:
         for name in _NOT_WITH_LBFGS:
             if getattr(self, name):
                 raise SpecError(f"{name} does not go with lbfgs, whose line search owns the step.")
+        if self.sync == "periodic":
+            raise SpecError("sync='periodic' does not go with lbfgs: each step takes all rows.")
 
     def batch_rows(self, n_rows: int) -> int:
         """Rows of one update on data of `n_rows` rows.

@@ -173,6 +173,11 @@ class Engine:
         return -(-len(self.rows) // self.batch)
 
     @property
+    def learning_rate(self) -> float:
+        """Of updates on whole batches, before the factors of schedule and warm-up."""
+        return self.train.learning_rate_for(self.batch)
+
+    @property
     def rows_done(self) -> int:
         """Rows of the current epoch that have been trained on."""
         return self._job.rows_done
@@ -237,8 +242,9 @@ class Engine:
     def _limit(self, most: int | None) -> int:
         """Rows of the next region."""
         limit = -(-self._pace.rows // _TRIALS) if self._thread_choice.trying else self._pace.rows
-        limit = min(limit, len(self.rows) - self.rows_done, limit if most is None else most)
-        end = self.rows_done + limit
+        done = self._job.rows_done
+        limit = min(limit, len(self.rows) - done, limit if most is None else most)
+        end = done + limit
         beyond = 0 if end == len(self.rows) else end % self.batch
         return limit - beyond if beyond < limit else limit
 
@@ -387,7 +393,7 @@ class Engine:
     def places_done(self) -> NDArray[np.int64]:
         """Rows (of `rows`) that the weights have been trained on, as far as the engine knows."""
         first_epoch = self.state.step < self.steps_per_epoch
-        return self._order.between(0, self.rows_done if first_epoch else len(self.rows))
+        return self._order.between(0, self._job.rows_done if first_epoch else len(self.rows))
 
     @property
     def rate(self) -> float:

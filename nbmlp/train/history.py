@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 #: A training of so many epochs whose loss has fallen by less than this share has stalled.
 _LONG, _MOVED = 5, 0.005
 #: What a history counts beside the epochs; files of older versions lack it.
-_COUNTS = ("rows_dropped", "values_imputed", "batches_skipped")
+_COUNTS = ("rows_dropped", "values_imputed", "batches_skipped", "sync_hosts", "sync_every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +129,9 @@ class History:
         :mod:`nbmlp.names.scores`, which knows whether larger is better.
     rows_dropped, values_imputed, batches_skipped : int
         What was done about values that are not finite, as ``on_nonfinite`` says.
+    sync_hosts, sync_every : int
+        With ``sync="periodic"``: over how many processes weights were averaged, and after how many
+        updates each time. Who gives both again gets the same bits. Else 0.
     """
 
     records: list[EpochRecord] = field(default_factory=list)
@@ -137,6 +140,8 @@ class History:
     rows_dropped: int = 0
     values_imputed: int = 0
     batches_skipped: int = 0
+    sync_hosts: int = 0
+    sync_every: int = 0
 
     def append(self, record: EpochRecord) -> None:
         """Add the next epoch."""
@@ -218,6 +223,13 @@ class History:
         """Whether five epochs or more have not lowered the training loss by half a percent."""
         losses = self.train_loss
         return len(losses) >= _LONG and bool(losses.min() > (1 - _MOVED) * losses[0] > 0)
+
+    def describe_averages(self) -> str:
+        """Over whom weights were averaged, and how often; empty if they were not."""
+        if not self.sync_hosts:
+            return ""
+        every = "update" if self.sync_every == 1 else f"{self.sync_every} updates"
+        return f"over {self.sync_hosts} processes, every {every}"
 
     def describe_stall(self) -> str:
         """That it has :attr:`stalled`, in a sentence; empty if it has not."""
@@ -321,6 +333,8 @@ class History:
         total, rate = float(self.seconds.sum()), float(np.median(self.samples_per_second))
         threads = "1 thread" if last.threads == 1 else f"{last.threads} threads"
         lines.append(f"  speed       {brief_rate(rate)}, {threads}, {brief_seconds(total)} in all")
+        if averages := self.describe_averages():
+            lines.append(f"  averaged    {averages}")
         return "\n".join(lines)
 
     def _best(self) -> str:

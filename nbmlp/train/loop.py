@@ -155,7 +155,7 @@ class Loop:
         steps = self._state.step + np.arange(per_epoch, dtype=np.float64)
         factor = train.schedule.factor(steps, per_epoch, epochs * per_epoch)
         factor = factor * warmup_factor(steps, train.warmup * per_epoch)
-        rates = train.learning_rate_for(engine.batch) * factor * self._state.plateau.factor
+        rates = engine.learning_rate * factor * self._state.plateau.factor
         return rates, factors_of(train, steps, per_epoch, epochs)
 
     def _record(self, run: Epochs, data_loss: float) -> None:

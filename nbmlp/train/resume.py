@@ -81,7 +81,7 @@ class Resume:
             return self._place
         if not engine.between_batches and 0 < engine.rows_done < run.n_samples:
             raise SpecError(
-                "a checkpoint cannot be written while a batch is half done: wait until"
+                "a checkpoint cannot be written here, e.g. while a batch is half done: wait until"
                 " progress.between_batches, or for the end of the epoch."
             )
         found = engine.carry()

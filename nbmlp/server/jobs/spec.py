@@ -85,7 +85,10 @@ _BOUNDS: dict[str, Any] = {
     "seed": Annotated[int, Field(ge=0, le=2**31 - 1)],
 }
 #: Settings that a server does not take, and why.
-NOT_TAKEN = {"threads": "how many cores a job occupies is told beside its net: JobSpec.threads"}
+NOT_TAKEN = {
+    "threads": "how many cores a job occupies is told beside its net: JobSpec.threads",
+    **dict.fromkeys(("sync", "sync_every"), "of several processes, and a job is one"),
+}
 #: Settings that an ensemble has, too.
 OF_ENSEMBLES = frozenset(
     {"task", "class_weight", "column_kinds", "eval_metric", "tune_threshold", "seed"}

@@ -18,10 +18,11 @@ from nbmlp.predict import Rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList, Progress, Run
-from nbmlp.train.exchange import Exchange
-from nbmlp.train.history import EpochRecord
+from nbmlp.train.engine import Engine, Explain
+from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.hosts.exact import TreeSum, Unreachable
 from nbmlp.train.hosts.facts import facts_of
+from nbmlp.train.hosts.periodic import AveragedEngine
 from nbmlp.train.interrupt import Interrupted
 
 __all__ = ["ALONE", "EndedElsewhere", "Hosts"]
@@ -53,6 +54,7 @@ class Hosts:
 
     def __init__(self, comm: Any, train: TrainSpec) -> None:
         self._comm, self.rank, self.size = comm, 0, 1
+        self._periodic = train.sync == "periodic"
         #: Why a callback has interrupted the training, until all know it.
         self.asked: str | None = None
         if comm is None:
@@ -74,6 +76,11 @@ class Hosts:
             )
         if train.on_nonfinite == "ignore":
             raise SpecError("on_nonfinite='ignore' does not go with several processes.")
+        if self._periodic and train.reduction == "sum" and train.shards % self.size:
+            raise SpecError(
+                f"reduction='sum' needs equal parts where weights are averaged: give shards= a"
+                f" multiple of {self.size}."
+            )
         MPI = sys.modules[type(self._comm).__module__]
         if MPI.Query_thread() < MPI.THREAD_SERIALIZED:
             raise SpecError(
@@ -81,9 +88,19 @@ class Hosts:
                 " mpi4py.rc.thread_level = 'multiple', its default."
             )
 
-    def exchange(self, train: TrainSpec) -> Exchange | None:
-        """What an engine's updates wait for; None of a process alone."""
-        return None if self.size == 1 else TreeSum(self._comm, train.shards)
+    def engine(
+        self, spec: ModelSpec, train: TrainSpec, state: State, rows: Rows, threads: int,
+        whole: bool, explain: Explain, history: History,
+    ) -> Engine:  # fmt: skip
+        """That of this process: see :class:`Engine`, and its `deterministic` for `whole`."""
+        if self.size > 1 and self._periodic:
+            return AveragedEngine(
+                self, self._comm, history, spec, train, state, rows, threads, explain
+            )
+        return Engine(
+            spec, train, state, rows, threads, whole, explain=explain,
+            exchange=None if self.size == 1 else TreeSum(self._comm, train.shards),
+        )  # fmt: skip
 
     def callbacks(self, given: Iterable[object]) -> CallbackList:
         """Those of this process: all of them where it is process 0, else none."""
@@ -123,13 +140,18 @@ class Hosts:
             raise
 
     def interruptible(self, check: Callable[[], None]) -> Callable[[], None]:
-        """A check that interrupts all as soon as it, or a callback, interrupts one."""
+        """A check that interrupts all as soon as it, or a callback, interrupts one.
+
+        Where weights are averaged, as soon as all meet for the next average.
+        """
 
         def checked() -> None:
             try:
                 check()
             except Interrupted as end:
                 self.asked = str(end)
+            if self._periodic:
+                return
             for reason in self.agree(self.asked):
                 if reason is not None:
                     raise Interrupted(reason)
