@@ -169,10 +169,10 @@ class MLP(Examined):
         NonFiniteError
             The data or the loss became NaN or infinite; the model has the last good weights.
         """
-        settings = self._settings if epochs is None else self._settings.with_(epochs=epochs)
-        train, dtype, hosts = settings.train, settings.dtype, Hosts(comm, settings.train)
-        called = hosts.callbacks(callbacks)
+        hosts = Hosts(comm, self.train_spec)
         with hosts.told():
+            settings = self._settings if epochs is None else self._settings.with_(epochs=epochs)
+            train, dtype, called = settings.train, settings.dtype, hosts.callbacks(callbacks)
             with self._unchanged_by_errors():
                 if names_files(X) or isinstance(X, FromFiles):
                     asked = target, columns, sample_weight, validation

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -131,14 +132,19 @@ def _function(arguments: int, call: Callable[..., int]) -> Any:
 FAILED = 15
 
 
+#: Which process a thread stands for.
+here = threading.local()
+
+
 def together(size: int, work: Callable[[Comm], Any]) -> list[Any]:
     """What becomes of `size` processes: what each returns, or raises."""
     world = World(size)
 
     def tried(rank: int) -> Any:
+        here.rank = rank
         try:
             return work(Comm(world, rank))
-        except (nbmlp.NbmlpError, ArithmeticError) as error:
+        except (nbmlp.NbmlpError, ArithmeticError, MemoryError) as error:
             return error
 
     stand_in = mock.patch("nbmlp.train.hosts.native.native_of", Comm.native)
@@ -295,6 +301,43 @@ def test_an_error_of_one_ends_all(when):
         assert str(error) == (
             "process 0 has ended the training of all: ArithmeticError: of a callback"
         )
+
+
+#: What process 1 has no memory for, and at which call.
+PLACES = {
+    "nbmlp.mlp.tell_lone_values": 1,
+    "nbmlp.train.engine.Workspace": 1,
+    "nbmlp.train.engine.Snapshot": 1,
+    "nbmlp.state.State.begin_updates": 1,
+    "nbmlp.train.loop.factors_of": 1,
+    "nbmlp.train.engine.Engine.start_epoch": 2,
+    "nbmlp.train.engine.Snapshot.take": 2,
+    "nbmlp.train.engine.run": 2,
+    "nbmlp.train.engine.Engine.penalty": 1,
+    "nbmlp.predict.run": 1,
+    "nbmlp.train.epochs.Epochs.finish": 1,
+    "nbmlp.train.history.History.describe_stall": 1,
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_process_without_memory_ends_all_wherever_it_stands(monkeypatch, place):
+    calls = iter(range(1, 1000))
+    owner, _, name = place.rpartition(".")
+    known = getattr(pkgutil.resolve_name(owner), name)
+
+    def full(*given: Any, **named: Any) -> Any:
+        if here.rank == 1 and next(calls) == PLACES[place]:
+            raise MemoryError("full")
+        return known(*given, **named)
+
+    monkeypatch.setattr(place, full)
+    first, second = together(2, fitted)
+    assert isinstance(second, MemoryError)
+    assert isinstance(first, EndedElsewhere | NonFiniteError)
+    ended = "process 1 has ended the training of all: MemoryError: full"
+    in_region = "was not made: another of those who train together could not go on, and says why."
+    assert str(first) == ended or in_region in str(first)
 
 
 def test_data_that_one_cannot_take_end_all():

@@ -207,7 +207,8 @@ TREE = np.dtype(
         ("add", _i), ("additions", _i), ("n_additions", _i),
         # the slice of each process
         ("lengths", _i), ("starts", _i), ("length", _i),  # length: of this one's
-        ("code", _i),  # out: what MPI has returned, if that is an error
+        # out: whether it was called; what MPI has returned, if that is an error
+        ("met", _i), ("code", _i),
     ],
     align=True,
 )  # fmt: skip

@@ -18,7 +18,7 @@ from nbmlp.plan import Shards, choose_threads, make_plan, make_strategy
 from nbmlp.predict import Pace, Rows, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, all_finite, first_slots
-from nbmlp.train.bind import bind_dropout, bind_training
+from nbmlp.train.bind import bind_dropout, bind_training, penalty_of
 from nbmlp.train.exchange import Exchange
 from nbmlp.train.order import Order
 from nbmlp.train.snapshot import Snapshot
@@ -225,10 +225,8 @@ class Engine:
         job = self._job
         self._snapshot.take()
         before, start = job.rows_done, time.perf_counter()
-        limit = self._limit(most)
-        job.limit(limit if self._exchange is None else self._exchange.common(limit))
         threads = self._thread_choice.threads
-        run("train", job, threads)
+        self._run(self._limit(most), threads)
         rows, seconds = job.rows_done - before, time.perf_counter() - start
         if self._exchange is None or self._exchange.paced:
             self._pace.measure(rows, seconds)
@@ -238,6 +236,16 @@ class Engine:
         if not self._good():
             self._recover()
         return job.rows_done >= len(self.rows)
+
+    def _run(self, rows: int, threads: int) -> None:
+        exchange = self._exchange
+        self._job.limit(rows if exchange is None else exchange.common(rows))
+        try:
+            run("train", self._job, threads)
+        except BaseException:
+            if exchange is not None:
+                exchange.give_up()
+            raise
 
     def _limit(self, most: int | None) -> int:
         """Rows of the next region."""
@@ -306,14 +314,7 @@ class Engine:
 
     def penalty(self) -> float:
         """l2/2 * |W|^2 + l1 * |W|_1 of the weights as they are."""
-        train, total = self.train, 0.0
-        if train.l1 or train.l2:
-            for block, part, values in self.state.parts():
-                if part.bounded:
-                    wide = values.astype(np.float64)
-                    total += block.decay * 0.5 * train.l2 * float(np.sum(wide * wide))
-                    total += block.decay * train.l1 * float(np.sum(np.abs(wide)))
-        return total
+        return penalty_of(self.state, self.train)
 
     # -- failures
 
@@ -336,7 +337,7 @@ class Engine:
         if self._exchange is not None and job.status == STATUS.ELSEWHERE:
             raise self._exchange.error or NonFiniteError(
                 f"update {self.state.step + 1} was not made: another of those who train together"
-                " has met a value that is not finite, and says where.", step=self.state.step,
+                " could not go on, and says why.", step=self.state.step,
             )  # fmt: skip
         if self._exchange is not None or not self._may_skip():
             raise self.explain(self)
@@ -362,8 +363,7 @@ class Engine:
     def _repeat(self, rows: int) -> None:
         self._snapshot.restore()
         self.refresh()
-        self._job.limit(rows)
-        run("train", self._job, self._thread_choice.threads)
+        self._run(rows, self._thread_choice.threads)
 
     def _may_skip(self) -> bool:
         if self.train.on_nonfinite != "ignore" or self.whole:

@@ -51,6 +51,9 @@ class Exchange:
         """How many rows all take in the next region; they end it behind the same batch."""
         return rows
 
+    def give_up(self) -> None:
+        """Called where a region could not begin, in which others may wait for this engine."""
+
     def bind(self, work: Workspace) -> None:
         """Let an engine's updates wait for the sums of all."""
         raise NotImplementedError

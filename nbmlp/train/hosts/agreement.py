@@ -66,7 +66,8 @@ class Hosts:
                 f"comm={comm!r} must be a communicator of mpi4py, e.g. MPI.COMM_WORLD."
             ) from None
         if self.size > 1:
-            self._check(train)
+            with self.told():
+                self._check(train)
 
     def _check(self, train: TrainSpec) -> None:
         if train.shards < self.size:
@@ -99,7 +100,7 @@ class Hosts:
             )
         return Engine(
             spec, train, state, rows, threads, whole, explain=explain,
-            exchange=None if self.size == 1 else TreeSum(self._comm, train.shards),
+            exchange=None if self.size == 1 else TreeSum(self._comm, train.shards, self.agree),
         )  # fmt: skip
 
     def callbacks(self, given: Iterable[object]) -> CallbackList:
@@ -130,7 +131,10 @@ class Hosts:
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Tell the others, where they agree on something next, of an error that is raised here."""
+        """Tell the others, where they agree on something next, of an error that is raised here.
+
+        All have come to its end before anybody goes on.
+        """
         try:
             yield
         except (EndedElsewhere, Unreachable):
@@ -138,6 +142,7 @@ class Hosts:
         except BaseException as error:
             self.agree(error=error)
             raise
+        self.agree()
 
     def interruptible(self, check: Callable[[], None]) -> Callable[[], None]:
         """A check that interrupts all as soon as it, or a callback, interrupts one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from nbmlp import tuning
 from nbmlp.errors import NbmlpError
 from nbmlp.kernels import abi, records
-from nbmlp.kernels.pieces import piece_address
+from nbmlp.kernels.pieces import in_order, piece_address, piece_function
 from nbmlp.plan import Shards
 from nbmlp.state import address
 from nbmlp.train.exchange import Exchange
@@ -38,21 +39,34 @@ class TreeSum(Exchange):
     comm : mpi4py.MPI.Comm
     shards : int
         Of all; each process has as many of them that follow each other as any other, or one more.
+    agree : callable
+        See :meth:`Hosts.agree`.
     """
 
     paced = True
 
-    def __init__(self, comm: Any, shards: int) -> None:
-        self._comm, self._rank, size = comm, comm.Get_rank(), comm.Get_size()
+    def __init__(self, comm: Any, shards: int, agree: Callable[[Any], list[Any]]) -> None:
+        self._rank, size, self._agree = comm.Get_rank(), comm.Get_size(), agree
         bounds = [k * shards // size for k in range(size + 1)]
         self._all = [Shards(shards, *bounds[k : k + 2]) for k in range(size)]
         self.shards = self._all[self._rank]
+        agree(None)  # who has failed does not come to what all have to call
         self._native = native.native_of(comm)
         self._kept: list[NDArray[Any]] = []
 
     def common(self, rows: int) -> int:
         """The fewest that anybody wants to take next."""
-        return int(min(self._comm.allgather(rows)))
+        fewest = int(min(self._agree(rows)))
+        self._table.set(0, met=0)
+        return fewest
+
+    def give_up(self) -> None:
+        """Let the others' region end, which this process has not begun."""
+        if not self._table.records["met"][0]:
+            self._sums[:] = 0.0, 1.0
+            at = self._table.address, address(self._sums)
+            told = in_order(_TREE, context=at[0], gradient=0, n=0, sums=at[1])
+            piece_function(_TREE, np.float64)(*told)
 
     @property
     def error(self) -> Exception | None:
@@ -64,7 +78,7 @@ class TreeSum(Exchange):
     def bind(self, work: Workspace) -> None:
         """See :class:`Exchange`."""
         self._table = Table(records.TREE, 1, work.element)
-        self._kept = [sums := np.zeros(2)]
+        self._kept, self._sums = [], np.zeros(2)
         native, dtype = self._native, work.gradient.dtype
         self._table.set(
             0, allgatherv=native.allgatherv, alltoallv=native.alltoallv, comm=native.comm,
@@ -75,7 +89,7 @@ class TreeSum(Exchange):
         self._lay_out_losses(work)
         self._lay_out_slices(work)
         piece = piece_address(_TREE, np.float64, abi.exchange)
-        work.job.exchange_by(piece, sums, self._table.address)
+        work.job.exchange_by(piece, self._sums, self._table.address)
 
     def _keep(self, array: NDArray[Any]) -> int:
         """The address of an array that stays where it is."""
