@@ -569,6 +569,7 @@ class TestWords:
     def test_score(self) -> None:
         assert words.score(0.9133, "accuracy") == "91.33\u202f%"
         assert words.score(0.91237, "R2") == "R² 0.9124"
+        assert words.score(0.5, "") == "Score 0.5"  # of a job that has not said its name yet
 
     def test_heat(self) -> None:
         assert views.heat([[0, 1, 9], [0, 0, 0]]) == [

@@ -65,12 +65,15 @@ def measure(name: str, value: float) -> tuple[str, str]:
     """What a measure is called, and its value in the units of the target where it has any."""
     row = SCORES.get(name)
     value = math.sqrt(value) if name in _SQUARES else value
-    label = _WORDED.get(name) or (row.label if row else words(name))
+    label = _WORDED.get(name) or (row.label if row else words(name)) or "score"
     return label[0].upper() + label[1:], share(value) if row and row.share else amount(value)
 
 
 def score(value: float, name: str) -> str:
-    """A score by its name or label: accuracies in percent, others with their names."""
+    """A score by its name or label: accuracies in percent, others with their names.
+
+    A training that is gone on with tells of its epochs before it says what their scores are called.
+    """
     of_label = next((row.name for row in SCORES.values() if row.label == name), name)
     label, text = measure(of_label, value)
     return text if name == "accuracy" else f"{label} {text}"
