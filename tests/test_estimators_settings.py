@@ -45,6 +45,14 @@ def test_each_setting_of_mlp_is_a_parameter_or_a_reason_says_why_not(kind: Any) 
         assert parameters[name].default == SETTINGS[name].default
 
 
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_what_scikit_learn_s_order_of_rows_excludes_is_told(kind: Any) -> None:
+    with pytest.raises(TypeError, match=r"takes no shards: .* order, .*: MLP\(shards=\.\.\.\) has"):
+        kind(shards=4)
+    with pytest.raises(SpecError, match=r"takes no comm: .* order, .*; MLP\(shards=\.\.\.\)\.fit"):
+        kind().fit(X, Y > 0, comm=object())
+
+
 @pytest.mark.parametrize("embedded", [{}, EMBEDDED])
 def test_they_do_what_they_do_in_mlp(embedded: dict[str, Any]) -> None:
     rule = AdamW(0.02, weight_decay=0.3)

@@ -21,8 +21,8 @@ from nbmlp import MLP, Client, ServerError
 from nbmlp.data import Table
 from nbmlp.server.http.serving import Kept
 from nbmlp.server.settings import ServerSettings
-from nbmlp.tabular.fitting import Options
 from nbmlp.tabular.model import TabularModel
+from nbmlp.tabular.options import Options
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 5)).astype(np.float32)

@@ -18,8 +18,8 @@ from nbmlp.metrics.classes import unanswered
 from nbmlp.tabular import fitting
 from nbmlp.tabular.alone import alone
 from nbmlp.tabular.criteria import Truth, criterion_of
-from nbmlp.tabular.fitting import Options
 from nbmlp.tabular.model import TabularModel
+from nbmlp.tabular.options import Options
 from nbmlp.tabular.recipe import PRESETS, draw
 from nbmlp.tabular.rows import inputs_of
 from nbmlp.tabular.targets import Targets

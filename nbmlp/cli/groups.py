@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nbmlp.checks import number, whole
@@ -224,6 +224,10 @@ class Outputs:
     def __post_init__(self) -> None:
         if self.resume and self.checkpoint is None:
             raise SpecError("--resume needs --checkpoint, the file to go on from.")
+
+    def silent(self) -> Outputs:
+        """Those of a process that others train with: process 0 writes and tells all."""
+        return replace(self, quiet=True, out=None, plot=None, log=None, replay=None)
 
 
 class Task(NamedTuple):

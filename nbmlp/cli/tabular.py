@@ -22,8 +22,10 @@ from nbmlp.train.history import brief_seconds
 
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
-    from nbmlp.tabular.fitting import Options, Trained
+    from nbmlp.tabular.fitting import Trained
     from nbmlp.tabular.model import TabularModel
+    from nbmlp.tabular.options import Options
+    from nbmlp.train.hosts import Hosts
 
 __all__ = ["one_of", "print_info", "train", "understand"]
 
@@ -35,7 +37,7 @@ _SHARED = {
 }  # fmt: skip
 
 
-def train(values: dict[str, Any], config: str | None) -> int:
+def train(values: dict[str, Any], config: str | None, comm: Any = None) -> int:
     """Train an ensemble as the options say.
 
     Parameters
@@ -44,6 +46,8 @@ def train(values: dict[str, Any], config: str | None) -> int:
         Of :data:`nbmlp.cli.options.TRAIN`, by name.
     config : str or None
         File that some came from; never written to.
+    comm : mpi4py.MPI.Comm, optional
+        Processes that train together.
 
     Returns
     -------
@@ -52,26 +56,29 @@ def train(values: dict[str, Any], config: str | None) -> int:
     """
     from nbmlp.mlp import MLP
     from nbmlp.tabular.model import TabularModel
+    from nbmlp.tabular.team import hosts_of
 
-    values = dict(values)
+    values, hosts = dict(values), hosts_of(comm)
     ensemble, source = take(Ensemble, values), take(Source, values)
     parts, learning = take(Parts, values), take(Learning, values)
     outputs = take(Outputs, values)
     options = _options(ensemble, parts, learning, outputs, values)
+    outputs = outputs.silent() if hosts.rank > 0 else outputs
     written = {name: getattr(outputs, name) for name in ("out", "log", "checkpoint")}
-    files.check_outputs(written, (source.data, parts.test, config))
-    reader = MLP(task=values.get("task", "auto"), seed=options.seed)
-    rows = read_training(source, parts, Learning(standardise=True), reader)
-    task = _task(reader, rows)
-    began = time.perf_counter()
-    with rows.train.names.telling():
-        model, found = TabularModel.fit(
-            _table(rows.train), rows.targets, task, options,
-            extras=_extras(outputs, rows.train.names),
-        )  # fmt: skip
+    with hosts.told():
+        files.check_outputs(written, (source.data, parts.test, config))
+        reader = MLP(task=values.get("task", "auto"), seed=options.seed)
+        rows = read_training(source, parts, Learning(standardise=True), reader)
+        task = _task(reader, rows)
+        began = time.perf_counter()
+        with rows.train.names.telling():
+            model, found = TabularModel.fit(
+                _table(rows.train), rows.targets, task, options,
+                extras=_extras(outputs, rows.train.names, hosts),
+            )  # fmt: skip
     seconds = time.perf_counter() - began
     model.notes["origin"] = {**rows.origin.to_dict(), "table": True}
-    return _finish(model, found, rows, outputs, seconds)
+    return _finish(model, found, rows, outputs, seconds) if hosts.rank == 0 else 0
 
 
 def understand(values: dict[str, Any], preset: str) -> tuple[Task, Options]:
@@ -106,7 +113,7 @@ def _options(
     values: Mapping[str, Any],
 ) -> Options:  # fmt: skip
     """Settings of the ensemble; refuses what is said of one net."""
-    from nbmlp.tabular.fitting import Options
+    from nbmlp.tabular.options import Options
     from nbmlp.tabular.recipe import preset_of
 
     preset_of(ensemble.preset)
@@ -123,15 +130,15 @@ def _options(
     )  # fmt: skip
 
 
-def _extras(outputs: Outputs, names: Names) -> Any:
-    from nbmlp.tabular.fitting import Extras
+def _extras(outputs: Outputs, names: Names, hosts: Hosts) -> Any:
+    from nbmlp.tabular.options import Extras
     from nbmlp.train.standard import CSVLog, ProgressBar
 
     callbacks: list[object] = [] if outputs.quiet else [ProgressBar()]
     if outputs.log is not None:
         callbacks.append(CSVLog(outputs.log))
     path = None if outputs.checkpoint is None else Path(outputs.checkpoint)
-    return Extras(callbacks, path, path if outputs.resume else None, names=names)
+    return Extras(callbacks, path, path if outputs.resume else None, names=names, hosts=hosts)
 
 
 def _table(data: Dataset) -> Table:

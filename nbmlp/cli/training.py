@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,13 +81,11 @@ def train(values: dict[str, Any], config: str | None) -> int:
     if values.get("preset") is not None:
         from nbmlp.cli import tabular
 
-        if comm is not None:
-            raise SpecError("an ensemble is trained by one process: leave mpiexec or --preset out.")
-        return tabular.train(values, config)
+        return tabular.train(values, config, comm)
     Ensemble(**{n: values[n] for n in ("members", "time_limit") if n in values})
     task = _understand(values)
     hosts = Hosts(comm, task.model.train_spec)
-    outputs, model = task.outputs if hosts.rank == 0 else _silent(task.outputs), task.model
+    outputs, model = task.outputs if hosts.rank == 0 else task.outputs.silent(), task.model
     if "ties" in values and task.learning.early_stopping is None:
         raise SpecError("--ties needs --early-stopping, which goes back to the best epoch.")
     written = {n: getattr(outputs, n) for n in ("out", "plot", "log", "checkpoint", "replay")}
@@ -105,11 +102,6 @@ def train(values: dict[str, Any], config: str | None) -> int:
     model.history.rows_dropped += len(rows.mended.dropped)
     model.history.values_imputed += rows.mended.imputed
     return _finish(model, rows, outputs, seconds) if hosts.rank == 0 else 0
-
-
-def _silent(outputs: Outputs) -> Outputs:
-    """Those of a process that others train with: process 0 writes and tells all."""
-    return replace(outputs, quiet=True, out=None, plot=None, log=None, replay=None)
 
 
 def _read(task: Task, hosts: Hosts, comm: Any) -> tuple[Rows, dict[str, Any]]:

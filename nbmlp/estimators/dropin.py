@@ -8,7 +8,9 @@ from sklearn.base import _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.utils.validation import check_is_fitted
 
+from nbmlp.errors import SpecError
 from nbmlp.estimators.convert import copy_fitted, fill_from_mlp, to_mlp
+from nbmlp.estimators.extensions import NOT_TAKEN
 from nbmlp.estimators.fitting import CompiledPerceptron
 from nbmlp.estimators.places import names_of, with_place
 from nbmlp.mlp import MLP
@@ -23,11 +25,19 @@ class DropIn(CompiledPerceptron):
     #: scikit-learn's class.
     _original: ClassVar[type]
 
+    def __new__(cls, *given: Any, **named: Any) -> Self:
+        """Refuse shards with the reason. Raises TypeError, as for any unknown name."""
+        if "shards" in named:
+            raise TypeError(f"{cls.__name__} takes no shards: {NOT_TAKEN['shards']}.")
+        made: Self = super().__new__(cls)
+        return made
+
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
-    ) -> Self:
+        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None,
+        comm: Any = None,
+    ) -> Self:  # fmt: skip
         """Train.
 
         Parameters
@@ -38,6 +48,8 @@ class DropIn(CompiledPerceptron):
         X_val, y_val : optional
             Rows of your own for `validation_loss_curve_`, and for early stopping in place of
             `validation_fraction` of the others.
+        comm : None
+            No communicator: a training like scikit-learn's is one process's.
 
         Raises
         ------
@@ -45,6 +57,11 @@ class DropIn(CompiledPerceptron):
             Wrong parameters or data, or weights that have left the finite numbers.
         """
         refuse_files(X, type(self).__name__, "MLP(...).fit takes files")
+        if comm is not None:
+            raise SpecError(
+                f"{type(self).__name__} takes no comm: rows come in scikit-learn's order, which"
+                " cannot be divided among processes; MLP(shards=...).fit(X, y, comm=comm) can."
+            )
         self._given_validation = (X_val, y_val)
         try:
             return self._fit(X, y, sample_weight)

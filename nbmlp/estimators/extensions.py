@@ -58,8 +58,8 @@ NOT_TAKEN = {
                     "columns are prepared by a pipeline, or by TabularClassifier"),
     **dict.fromkeys(("eval_metric", "tune_threshold"), "metric; TunedThresholdClassifierCV"),
     **dict.fromkeys(("bias", "init", "dropout_scale_at", "l1", "max_norm", "clip_value",
-                     "reduction", "gradient_norms", "shards", "sync", "sync_every"),
-                    "of MLP alone"),
+                     "reduction", "gradient_norms", "sync", "sync_every"), "of MLP alone"),
+    "shards": "rows come in scikit-learn's order, that of one part: MLP(shards=...) has more",
 }  # fmt: skip
 #: Of the parameters that both estimators have, as scikit-learn validates them; others are checked
 #: by the specs.

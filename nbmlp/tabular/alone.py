@@ -12,7 +12,8 @@ from nbmlp.data import Table
 from nbmlp.data.columns.rules import Rules
 from nbmlp.errors import SpecError
 from nbmlp.mlp import MLP
-from nbmlp.tabular.fitting import Options, seeds_of
+from nbmlp.tabular.fitting import seeds_of
+from nbmlp.tabular.options import Options
 from nbmlp.tabular.recipe import draw
 from nbmlp.tabular.rows import inputs_of
 

@@ -18,9 +18,10 @@ from nbmlp.importance import Importance
 from nbmlp.stream import refuse_files
 from nbmlp.tabular import files
 from nbmlp.tabular.alone import why
-from nbmlp.tabular.fitting import Extras, Options
 from nbmlp.tabular.given import checked_inputs, checked_numbers, is_plain, seed_of, threads_of
 from nbmlp.tabular.model import TabularModel
+from nbmlp.tabular.options import Extras, Options
+from nbmlp.tabular.team import hosts_of
 
 if TYPE_CHECKING:
     from nbmlp.diagnostics.why import Report
@@ -39,7 +40,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None,
-        groups: Any = None, checkpoint: Any = None, resume: Any = None,
+        groups: Any = None, checkpoint: Any = None, resume: Any = None, comm: Any = None,
     ) -> Self:  # fmt: skip
         """Train nets on a table and choose among them.
 
@@ -58,6 +59,8 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
             Where to write now and then what going on later takes.
         resume : path, optional
             Such a file, of the same settings and data, to go on from.
+        comm : mpi4py.MPI.Comm, optional
+            Processes that train together, each some of the nets: docs/many-machines.md.
 
         Raises
         ------
@@ -65,19 +68,27 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
             Wrong settings or data, in one sentence.
         """
         refuse_files(X, type(self).__name__, "MLP(...).fit takes files")
+        hosts, validation = hosts_of(comm), None if X_val is None else (X_val, y_val)
+        to, since = (None if path is None else Path(path) for path in (checkpoint, resume))
+        extras = Extras(self.callbacks, to, since, self, hosts=hosts)
+        with hosts.told():
+            return self._fit(X, y, sample_weight, validation, groups, extras)
+
+    def _fit(
+        self, X: Any, y: Any, weights: Any, validation: Any, groups: Any, extras: Extras
+    ) -> Self:
         X = checked_inputs(self, X, y, reset=True)
         task, targets = self._task(y)
         if task != "regression":
             labels = task == "labels"
             self.classes_ = np.arange(targets.shape[1]) if labels else np.unique(targets)
-        validation = None
-        if X_val is not None:
+        if validation is not None:
+            X_val, y_val = validation
             y_val = column_or_1d(y_val) if targets.ndim == 1 else np.asarray(y_val)
             validation = (checked_inputs(self, X_val, y_val, reset=False), y_val)
-        to, since = (None if path is None else Path(path) for path in (checkpoint, resume))
         model, found = TabularModel.fit(
-            X, targets, task, self._options(), sample_weight=sample_weight,
-            validation=validation, groups=groups, extras=Extras(self.callbacks, to, since, self),
+            X, targets, task, self._options(), sample_weight=weights, validation=validation,
+            groups=groups, extras=extras,
         )  # fmt: skip
         self.model_, self.members_ = model, found.members()
         self.validation_score_, self.stopped_by_ = found.score, found.cut

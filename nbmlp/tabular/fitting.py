@@ -5,83 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp import tuning
-from nbmlp.checks import flag, number, whole
 from nbmlp.data import ColumnPlan
 from nbmlp.errors import NonFiniteError, TrainingWarning
-from nbmlp.names import read_score
-from nbmlp.rows import PLAIN, Names
 from nbmlp.settings import Settings
-from nbmlp.spec import ClassWeight
 from nbmlp.tabular.cluster import Cluster, client_of_joblib
 from nbmlp.tabular.criteria import Criterion, Truth, criterion_of
 from nbmlp.tabular.division import divide
 from nbmlp.tabular.intervals import calibrate, spread
+from nbmlp.tabular.options import NOTHING, Extras, Options
 from nbmlp.tabular.race import INTERRUPTED, PAUSED, TIME_LIMIT, Race
-from nbmlp.tabular.recipe import Preset, draw, preset_of
+from nbmlp.tabular.recipe import Preset, draw
 from nbmlp.tabular.remarks import remarks
 from nbmlp.tabular.rows import Sample, fold_of, joined
 from nbmlp.tabular.select import select
 from nbmlp.tabular.targets import Targets
+from nbmlp.tabular.team import Team, check_alike
 from nbmlp.tabular.trainee import Fold, Trainee
+from nbmlp.train.hosts import Hosts
 from nbmlp.train.interrupt import Interrupted
 
-__all__ = ["NOTHING", "Extras", "Options", "Trained", "seeds_of", "train"]
+__all__ = ["Trained", "seeds_of", "train"]
 
 #: Bytes of nets that are told before they are trained.
 _LARGE = 2e9
-
-
-@dataclass(frozen=True)
-class Options:
-    """What may be set of a fit; see :class:`~nbmlp.TabularClassifier`."""
-
-    preset: str = "default"
-    n_members: int | None = None
-    epochs: int | None = None
-    patience: int | None = None
-    time_limit: float | None = None
-    eval_metric: str | None = None
-    categorical_features: Any = "auto"
-    column_kinds: Mapping[str, str] | None = None
-    class_weight: ClassWeight | None = None
-    tune_threshold: str | None = None
-    seed: int = 0
-    jobs: int | None = None
-    validation_fraction: float | None = None
-    n_folds: int | None = None
-    time_ordered: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("n_members", "epochs", "patience"):
-            self._check(name, whole)
-        self._check("n_folds", lambda name, value: whole(name, value, 2))
-        self._check("time_limit", partial(number, closed_low=False))
-        self._check("validation_fraction", partial(number, high=1.0, closed_low=False))
-        self._check("tune_threshold", lambda name, value: read_score(value, True))
-        flag("time_ordered", self.time_ordered)
-
-    def _check(self, name: str, check: Callable[[str, object], object]) -> None:
-        value = getattr(self, name)
-        if value is not None:
-            check(name, value)
-
-    @property
-    def recipe(self) -> Preset:
-        """The preset with what was set beside it."""
-        preset = preset_of(self.preset)
-        names = ("n_members", "epochs", "patience", "validation_fraction")
-        given = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
-        return replace(preset, **given)
 
 
 @dataclass(eq=False)
@@ -155,34 +109,6 @@ class Trained:
         ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Extras:
-    """What goes with one fit and does not change its result.
-
-    Attributes
-    ----------
-    callbacks : Callback, callable or iterable of them, or None
-    checkpoint, resume : Path or None
-        Where to write one now and then; which one to go on from.
-    model : object
-        For callbacks.
-    of : mapping
-        Plain values that a checkpoint must have been written with, beside settings and data.
-    names : Names
-        What rows and columns are called in sentences about them.
-    """
-
-    callbacks: Any = None
-    checkpoint: Path | None = None
-    resume: Path | None = None
-    model: Any = None
-    of: Mapping[str, Any] = field(default_factory=dict)
-    names: Names = PLAIN
-
-
-NOTHING: Extras = Extras()
-
-
 def train(
     sample: Sample, held: Sample | None, task: str, options: Options, extras: Extras = NOTHING
 ) -> Trained:
@@ -206,6 +132,8 @@ def train(
     Interrupted
         A callback has asked for a pause.
     """
+    hosts = extras.hosts
+    options = replace(options, seed=hosts.agree(options.seed)[0])
     preset = options.recipe.for_task(task)
     targets = Targets.fit(sample.y, task)
     criterion = criterion_of(options.eval_metric, targets)
@@ -230,13 +158,15 @@ def train(
             f"{len(trainees)} nets take up to {need / 1e9:.1f} GB beside the data while they are"
             " trained: fewer n_members take less.", TrainingWarning, stacklevel=4,
         )  # fmt: skip
-    client = client_of_joblib() if len(trainees) > 1 else None
-    jobs: int | Cluster = options.jobs or tuning.available_threads()
-    if client is not None:
-        jobs = Cluster(client, folds, criterion, options.jobs)
+    of = {**_of(sample, plans, targets, options), **extras.of}
+    check_alike(hosts, trainees, folds, of)
+    callbacks, checkpoint = extras.callbacks, extras.checkpoint
+    if hosts.rank > 0:
+        callbacks = checkpoint = None
     race = Race(
-        trainees, folds, criterion, preset, jobs, options.time_limit, extras.callbacks,
-        {**_of(sample, plans, targets, options), **extras.of}, extras.checkpoint, extras.model,
+        trainees, folds, criterion, preset,
+        _workers(hosts, folds, criterion, options.jobs, len(trainees)), options.time_limit,
+        callbacks, of, checkpoint, extras.model,
     )  # fmt: skip
     if extras.resume is not None:
         race.resume(extras.resume)
@@ -255,6 +185,17 @@ def train(
     found.remarks = remarks(trainees, found.targets, truth, found.outputs, weighs)
     _tell(found, options)
     return found
+
+
+def _workers(
+    hosts: Hosts, folds: Sequence[Fold], criterion: Criterion, jobs: int | None, nets: int
+) -> int | Cluster | Team:
+    """Who trains the nets."""
+    threads = jobs or tuning.available_threads()
+    if hosts.size > 1:
+        return Team(hosts, folds, criterion, threads)
+    client = client_of_joblib() if nets > 1 else None
+    return threads if client is None else Cluster(client, folds, criterion, jobs)
 
 
 def needed_bytes(trainees: Sequence[Trainee], folds: Sequence[Fold], preset: Preset) -> int:

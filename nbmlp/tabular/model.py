@@ -17,8 +17,9 @@ from nbmlp.importance import Importance, permutation_importance
 from nbmlp.io.metadata import decode, encode
 from nbmlp.plots import evaluation
 from nbmlp.predict import Predictor, Rows
-from nbmlp.tabular.fitting import NOTHING, Extras, Options, Trained, train
+from nbmlp.tabular.fitting import Trained, train
 from nbmlp.tabular.intervals import half_width, spread
+from nbmlp.tabular.options import NOTHING, Extras, Options
 from nbmlp.tabular.packing import Contents, Kept, bare_state, packed, unpacked
 from nbmlp.tabular.rows import Sample, inputs_of
 from nbmlp.tabular.targets import Targets

@@ -6,7 +6,8 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from nbmlp.tabular.board import Board
 from nbmlp.tabular.cluster import Cluster
 from nbmlp.tabular.criteria import Criterion
 from nbmlp.tabular.recipe import Preset
+from nbmlp.tabular.team import Team, wait_for
 from nbmlp.tabular.trainee import TIME_LIMIT, Fold, Trainee
 from nbmlp.train.history import EpochRecord
+from nbmlp.train.hosts import Hosts
 from nbmlp.train.interrupt import Interrupt, Interrupted
 
 __all__ = ["INTERRUPTED", "PAUSED", "TIME_LIMIT", "Race"]
@@ -27,8 +30,6 @@ __all__ = ["INTERRUPTED", "PAUSED", "TIME_LIMIT", "Race"]
 INTERRUPTED, PAUSED = "interrupted", "paused"
 #: Seconds between two checkpoints.
 _BETWEEN = 20.0
-#: Seconds between two looks for Ctrl-C.
-_LOOK = 0.2
 
 
 class Race:
@@ -41,8 +42,8 @@ class Race:
     folds : sequence of Fold
     criterion : Criterion
     preset : Preset
-    jobs : int or Cluster
-        Cores of this machine to use, or workers of other ones.
+    jobs : int, Cluster or Team
+        Cores of this machine to use, or workers of other ones, or processes that train together.
     time_limit : float or None
         Seconds from now on after which all end, once a member has an epoch on each fold.
     callbacks : Callback, callable or iterable of them, or None
@@ -69,7 +70,7 @@ class Race:
         folds: Sequence[Fold],
         criterion: Criterion,
         preset: Preset,
-        jobs: int | Cluster,
+        jobs: int | Cluster | Team,
         time_limit: float | None = None,
         callbacks: object = None,
         of: Mapping[str, Any] | None = None,
@@ -117,12 +118,23 @@ class Race:
             self.usable = all(t.weights is not None for t in own)
         self.board.after_epoch(trainee, record)
 
-    # -- what a cluster sees
+    # -- what a cluster or a team sees
 
     def goes_on(self) -> bool:
         """Whether nets are to be trained further."""
         over = self.usable and (self.left() <= 0.0 or self.board.stop_reason)
         return not over and not self.board.pausing
+
+    def agreed(self, hosts: Hosts) -> bool:
+        """Whether nets are to be trained further, by what all processes say."""
+        with suppress(Interrupted):
+            self.check()
+        board = self.board
+        asked = board.stop_reason, board.pausing, board.stretch
+        said = hosts.agree((self.cut, asked))
+        self.cut = next((cut for cut, _ in said if cut), "")
+        board.stop_reason, board.pausing, board.stretch = said[0][1]  # its callbacks are told
+        return not (self.cut or board.pausing)
 
     def left(self) -> float:
         """Seconds to the time limit; negative behind it."""
@@ -183,7 +195,7 @@ class Race:
         running = [t for t in wave if not t.ended and t.epoch < until]
         # The longest first, so that no core waits long for the last one.
         running.sort(key=lambda t: -t.spec.n_parameters)
-        if isinstance(self.jobs, Cluster):
+        if not isinstance(self.jobs, int):
             self.jobs.bring(running, until, self)
             return
         workers = min(self.jobs, len(running))
@@ -194,7 +206,7 @@ class Race:
         with ThreadPoolExecutor(workers, "nbmlp-member") as pool:
             found = [pool.submit(self._bring, trainee, until, 1) for trainee in running]
             try:
-                _wait(found)
+                wait_for(found)
             except BaseException:  # of a net, or a second Ctrl-C
                 self._halt = True
                 raise
@@ -236,13 +248,3 @@ class Race:
             members.setdefault(trainee.member, []).append(trainee)
         self.usable = any(all(t.weights is not None for t in own) for own in members.values())
         self.board.before = sum(t.epoch for t in self.trainees)
-
-
-def _wait(found: Sequence[Future[None]]) -> None:
-    """Until all are done, or one has failed. A signal may have reached another thread than this
-    one, which alone handles it: it looks now and then."""
-    waiting: set[Future[None]] = {*found}
-    while waiting:
-        done, waiting = wait(waiting, _LOOK, FIRST_EXCEPTION)
-        for future in done:
-            future.result()

@@ -31,8 +31,9 @@ from nbmlp.server.rows import load_rows, select
 from nbmlp.tabular import files
 from nbmlp.tabular.alone import why
 from nbmlp.tabular.board import Board
-from nbmlp.tabular.fitting import Extras, Options, Trained
+from nbmlp.tabular.fitting import Trained
 from nbmlp.tabular.model import TabularModel
+from nbmlp.tabular.options import Extras, Options
 from nbmlp.train.callbacks import Callback, Progress
 from nbmlp.train.history import EpochRecord
 from nbmlp.train.interrupt import Interrupted
