@@ -45,12 +45,20 @@ class Partners(Protocol):
         """What each says."""
 
 
-def enough_updates(mean: float, update: float) -> int:
-    """Updates from one average to the next: averages take a share of the time that is small.
+def enough_updates(mean: float, update: float, steps: int, at_end: int) -> int:
+    """Updates from one average to the next, so that averages take a small share of the time.
 
-    mean, update: seconds of each.
+    Parameters
+    ----------
+    mean, update : float
+        Seconds of an average of as many numbers as there are parameters, and of an update.
+    steps : int
+        Updates of an epoch.
+    at_end : int
+        Averages at the end of each epoch. Where these alone take more, there are no others.
     """
-    return max(1, math.ceil(mean / max(update, 1e-9) * (1 - _SHARE) / _SHARE))
+    left = steps * update * _SHARE / (1 - _SHARE) - at_end * mean
+    return -(-steps // (1 + int(max(left, 0.0) / mean)))
 
 
 class Mean:
@@ -313,8 +321,10 @@ class AveragedEngine(Engine):
         There has been no average so far, so it is as many updates as were made, or more: who asks
         for as many has the same bits.
         """
-        slowest = max(told.update_seconds for told in said)
-        every = enough_updates(mean=max(told.mean_seconds for told in said), update=slowest)
+        mean = max(told.mean_seconds for told in said)
+        update = max(told.update_seconds for told in said)
+        at_end = 1 + len(self.state.slots) + (self.state.average.size > 0)
+        every = enough_updates(mean, update, self._steps, at_end)
         if every >= 2 * due and due < self._steps:
             self._due, self._seconds, self._timed_from = 2 * due, 0.0, due
             return False
