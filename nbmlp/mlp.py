@@ -183,30 +183,32 @@ class MLP(Examined):
                     check_arrays(y, target, columns, validation)
                     given, done = self._given(X, y, sample_weight, row_numbers, dtype, validation)
                     given, aside = self._divide(given, validation)
-                given, rows, held, carried = self._begin(settings, given, aside, resume)
+                begun = self._begin(settings, given, aside, resume, hosts)
+                given, rows, held, carried = begun
             hosts.check_alike(self.model_spec, train, rows)
             self._tell(done)
-            if sentence := tell_lone_values(given.X, given.names):
+            if sentence := tell_lone_values(*hosts.own_rows(given)):
                 warnings.warn(sentence, TrainingWarning, stacklevel=2)
             self._train(train, train.epochs, rows, held, called, carried, replay, hosts)
             if (wanted := self._settings.target.tune_threshold) and held is not None:
-                self._set_threshold(wanted, held.rows)
+                outputs = hosts.outputs(self.predictor, held.rows)
+                self._set_threshold(wanted, held.rows, outputs)
             self._engine = None  # its buffers are not needed until the next fit
             if resume is None and (sentence := self.history.describe_stall()):
                 warnings.warn(sentence, TrainingWarning, stacklevel=2)
             return self
 
     def _begin(
-        self, settings: Settings, given: Given, aside: Given | None, resume: Any
+        self, settings: Settings, given: Given, aside: Given | None, resume: Any, hosts: Hosts
     ) -> tuple[Given, Rows, Validation | None, Arrays]:
         """The net, new or of a checkpoint, and what it trains on; last, what that one carried."""
         train = settings.train
         carried: Arrays = {} if resume is None else self._resume(resume, train)
         if resume is None:
             given = self._build(given)
-        rows = self._weighted(self.net.rows_of(given))
+        rows = self._weighted(self.net.rows_of(given, hosts.finite))
         check_rows(carried, len(rows))
-        held = None if aside is None else self._validation(aside)
+        held = None if aside is None else self._validation(aside, hosts)
         train.batch_rows(len(rows))
         label_of(self._watched)  # refused before training, or never
         self._check_threshold(held is not None)
@@ -304,14 +306,14 @@ class MLP(Examined):
         if sentence := done.describe(name):
             warnings.warn(sentence, TrainingWarning, stacklevel=3)
 
-    def _validation(self, held: Given) -> Validation:
+    def _validation(self, held: Given, hosts: Hosts) -> Validation:
         policy, ready = self.train_spec.on_nonfinite, isinstance(held.X, ReadyRows)
         if policy in ("drop_rows", "impute", "ignore") and not ready:
             held = Given.of(held.X, held.y, numbers=held.names)
             held, done = held.without_bad_rows(self.model_spec.dtype)
             self._tell(done, "validation data: ")
         held = replace(held, y=np.asarray(held.y))
-        rows = self.net.finite_rows(held)
+        rows = self.net.finite_rows(held, hosts.part)
         truth = Truth(self.coding, held.y, self.model_spec.output)
         watched = {"": self._watched}
         return Validation(rows, lambda outputs: truth.scores(outputs, watched)[""])

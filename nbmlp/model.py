@@ -281,13 +281,13 @@ class Model(Parameters):
             The rows are all of one class.
         """
         self.coding.tunable(metric, self.model_spec.output)
-        self._set_threshold(metric, self.net.rows(X, np.asarray(y), sample_weight))
+        rows = self.net.rows(X, np.asarray(y), sample_weight)
+        self._set_threshold(metric, rows, self.predictor.outputs(rows))
         return self.threshold
 
-    def _set_threshold(self, metric: str, rows: Rows) -> None:
+    def _set_threshold(self, metric: str, rows: Rows, outputs: NDArray[Any]) -> None:
         assert rows.y is not None
-        outputs, truth = self.predictor.outputs(rows), rows.y.ravel() > 0
-        output = self.model_spec.output
+        output, truth = self.model_spec.output, rows.y.ravel() > 0
         self.net.coding = self.coding.tuned(metric, output, outputs, truth, rows.weights)
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:

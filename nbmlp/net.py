@@ -65,6 +65,15 @@ _TIMES = 4
 _BYTE_SCALE = 1.0 / 255.0
 
 
+#: Of so many rows, the first that are meant and the one behind the last.
+Part = Callable[[int], tuple[int, int]]
+
+
+def whole(rows: int) -> tuple[int, int]:
+    """All of them."""
+    return 0, rows
+
+
 @dataclass
 class Net:
     """Shapes, parameters, and the way in and out.
@@ -186,9 +195,11 @@ class Net:
             raise names.called(error) from None
         return Rows(x, targets, weights, self.scale, self._called(table, names))
 
-    def rows_of(self, given: Given) -> Rows:
+    def rows_of(
+        self, given: Given, finite: Callable[[NDArray[Any]], bool] = known_finite
+    ) -> Rows:
         """The same of data that know what they are called."""
-        return self.rows(given.X, given.y, given.weights, names=given.names)
+        return self.rows(given.X, given.y, given.weights, names=given.names, finite=finite)
 
     def visit(self, given: Given, tells: bool) -> Visit:
         """The same to be trained on once.
@@ -243,11 +254,14 @@ class Net:
             raise DataError("sample_weight times class_weight is 0 in every row.")
         return replace(rows, weights=weights)
 
-    def finite_rows(self, given: Given) -> Rows:
-        """Without weights, and only if all inputs are finite in the net's type."""
+    def finite_rows(self, given: Given, part: Part = whole) -> Rows:
+        """Without weights, and only if all inputs are finite in the net's type, or a part of them.
+
+        part: given how many rows there are, the first one to look at and the one behind the last.
+        """
         rows = self.rows(given.X, given.y, names=given.names)
         with rows.names.telling():
-            check_finite(rows.x, self.spec.dtype)
+            check_finite(rows.x, self.spec.dtype, rows=part(len(rows)))
         return rows
 
     def _called(self, table: Table | None, names: Names) -> Names:

@@ -21,7 +21,7 @@ from nbmlp.spec import ModelSpec
 from nbmlp.state import State
 from nbmlp.workspace import Job, Workspace
 
-__all__ = ["Pace", "Predictor", "Rows", "bind_rows"]
+__all__ = ["Pace", "Predictor", "Rows", "bind_rows", "mean_of"]
 
 
 @dataclass(slots=True, eq=False)
@@ -116,6 +116,12 @@ def _go_on() -> None:
     """Nothing between two regions keeps a prediction from going on."""
 
 
+def mean_of(sums: NDArray[np.float64]) -> float:
+    """Sum of weighted losses over sum of weights, of both sums of each block (blocks, 2)."""
+    loss, weight = sums.sum(axis=0)
+    return float(loss / weight)
+
+
 class Predictor:
     """A forward pass with its buffers, kept for the next call.
 
@@ -152,8 +158,8 @@ class Predictor:
         DataError
             A value of x is not finite; row and column are named.
         """
-        out = np.empty((len(rows), self.spec.n_outputs), self._dtype)
-        self._run(rows, out, False, _go_on)
+        out, sums = self.room(rows)
+        self.fill(out, None, rows, 0, len(sums))
         return out
 
     def outputs_and_loss(
@@ -163,21 +169,35 @@ class Predictor:
 
         `between` is called between two regions and may raise.
         """
-        out = np.empty((len(rows), self.spec.n_outputs), self._dtype)
-        sums = self._run(rows, out, True, between)
-        if np.isnan(sums[0]):  # outputs of rows whose loss is not finite have not been written
-            self._run(rows, out, False, between)
-        return out, sums[0] / sums[1]
+        out, sums = self.room(rows)
+        self.fill(out, sums, rows, 0, len(sums), between)
+        return out, mean_of(sums)
 
-    def _run(
-        self, rows: Rows, out: NDArray[Any], loss: bool, between: Callable[[], None]
-    ) -> tuple[float, ...]:
-        """Fill `out`; returns the sums of weighted losses and of weights, if `loss`: NaN, both,
-        where a row's loss is not finite.
+    # -- blocks of rows, which several may share
+
+    def room(self, rows: Rows) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """For outputs (n, n_outputs), and for sums of losses and weights of each block of rows."""
+        blocks = -(-len(rows) // self.plan.row_block)
+        return np.empty((len(rows), self.spec.n_outputs), self._dtype), np.zeros((blocks, 2))
+
+    def row_of(self, block: int, rows: Rows) -> int:
+        """The first row of a block, or the one behind the last."""
+        return min(block * self.plan.row_block, len(rows))
+
+    def fill(
+        self, out: NDArray[Any], sums: NDArray[np.float64] | None, rows: Rows, low: int, high: int,
+        between: Callable[[], None] = _go_on,
+    ) -> None:  # fmt: skip
+        """Outputs of the blocks low..high, and their sums, if they are wanted.
+
+        These are NaN, all of them, where a row's loss is not finite.
         """
         work = self._take()
         try:
-            return self._run_in(work, rows, out, loss, between)
+            if not self._fill(work, out, sums, rows, (low, high), between):
+                assert sums is not None
+                sums[low:high] = np.nan  # and outputs have not been written
+                self._fill(work, out, None, rows, (low, high), between)
         finally:
             self._idle.append(work)
 
@@ -188,44 +208,36 @@ class Predictor:
         except IndexError:
             return self._workspace()
 
-    def _run_in(
-        self,
-        work: Workspace,
-        rows: Rows,
-        out: NDArray[Any],
-        loss: bool,
-        between: Callable[[], None],
-    ) -> tuple[float, ...]:
+    def _fill(
+        self, work: Workspace, out: NDArray[Any], sums: NDArray[np.float64] | None, rows: Rows,
+        blocks: tuple[int, int], between: Callable[[], None],
+    ) -> bool:  # fmt: skip
+        """See :meth:`fill`; returns whether all losses are finite."""
         job = work.job
         bind_rows(work, rows)
         work.refresh()
-        job.predict_into(out)
-        sums = self._add_losses(job, len(rows)) if loss else None
-        blocks = -(-len(rows) // self.plan.row_block)  # the least that a thread takes
-        most = min(blocks, self.threads)
-        threads = choose_threads(self.spec, len(rows), most, training=False)
-        while job.rows_done < len(rows):
+        first, end = (self.row_of(block, rows) for block in blocks)
+        job.predict_into(out, first)
+        if sums is not None:
+            job.add_losses(sums)
+        most = min(blocks[1] - blocks[0], self.threads)  # a thread takes a block at least
+        threads = choose_threads(self.spec, end - first, most, training=False)
+        while job.rows_done < end:
             between()
-            self._region(job, rows, threads)
+            self._region(job, rows, threads, first, end)
             if sums is not None and job.status == STATUS.BAD_OUTPUT:
-                return np.nan, np.nan
-        return (0.0, 0.0) if sums is None else tuple(sums.sum(axis=0))
+                return False
+        return True
 
-    def _add_losses(self, job: Job, n_rows: int) -> NDArray[np.float64]:
-        """Where each block's sums of losses and weights go, (blocks, 2)."""
-        sums = np.zeros((-(-n_rows // self.plan.row_block), 2))
-        job.add_losses(sums)
-        return sums
-
-    def _region(self, job: Job, rows: Rows, threads: int) -> None:
-        """Some rows, for a moment."""
+    def _region(self, job: Job, rows: Rows, threads: int, first: int, end: int) -> None:
+        """Some rows of those from the first on, for a moment."""
         block = self.plan.row_block
         before, start = job.rows_done, time.perf_counter()
-        job.limit(-(-self._pace.rows // block) * block)
+        job.limit(min(-(-self._pace.rows // block) * block, end - before))
         run("infer", job, threads)
         if job.status == STATUS.BAD_INPUT:
             raise self._refused(rows, before)
-        if before or job.rows_done < len(rows):  # a few rows tell nothing of the pace of many
+        if before > first or job.rows_done < end:  # a few rows tell nothing of the pace of many
             self._pace.measure(job.rows_done - before, time.perf_counter() - start)
 
     def _refused(self, rows: Rows, start: int) -> DataError:

@@ -208,21 +208,81 @@ def test_one_shard_each_and_parts_of_shards(monkeypatch):
         assert told(model) == alone
 
 
-def test_updates_read_the_rows_of_a_process_shards_alone(monkeypatch):
-    """Those of others may be anything; whoever validates or prepares columns reads more."""
-    monkeypatch.setattr("nbmlp.train.hosts.Hosts.check_alike", lambda *_: None)
-    X, y = data(210)
-    shard = np.arange(210) * 7 // 210
-    alone = MLP(**SETTINGS).fit(X, y).get_flat()
+def divided(hide: float = np.nan, **changes: Any) -> tuple[MLP, list[Any]]:
+    """A training by one, and one by two of whom each sees its own rows alone; others' are `hide`.
 
-    def own(comm: Comm) -> MLP:
-        mine = X.copy()
-        low, high = (k * 7 // 2 for k in (comm.Get_rank(), comm.Get_rank() + 1))
-        mine[(shard < low) | (shard >= high)] = 1e30
-        return MLP(**SETTINGS).fit(mine, y, comm=comm)
+    Beside these, some rows that are compared at the beginning.
+    """
+    block = MLP(**SETTINGS).fit(*data(40)).predictor.plan.row_block
+    given, held = data(700), data(1000)
+    held = tuple(part[-4 * block :] for part in held)
+    compared = np.linspace(0, 699, 64).astype(np.int64)
 
-    for model in together(2, own):
-        assert np.array_equal(model.get_flat(), alone)
+    def fit(comm: Comm | None = None) -> MLP:
+        X, seen = given[0].copy(), held[0].copy()
+        if comm is not None:
+            rows = np.delete(np.arange(700), compared)
+            X[rows[(rows * 7 // 700 < 3) == (comm.Get_rank() == 1)]] = hide
+            seen[(np.arange(4 * block) < 2 * block) == (comm.Get_rank() == 1)] = hide
+        model = MLP(**SETTINGS | {"epochs": 2} | changes)
+        return model.fit(X, given[1], validation=(seen, held[1]), comm=comm)
+
+    return fit(), together(2, fit)
+
+
+@pytest.mark.parametrize("changes", [{}, {"tune_threshold": "f1"}], ids=["", "threshold"])
+def test_a_process_looks_at_its_own_rows_alone(recwarn, changes):
+    """Those of others may be anything: in updates, in checks of all kinds, in validation."""
+    alone, found = divided(**changes)
+    for model in found:
+        assert told(model) == told(alone)
+        assert model.threshold == alone.threshold
+    assert not recwarn.list
+
+
+def test_rows_to_validate_on_that_are_not_finite_are_named_by_who_has_them():
+    X, y = data()
+    held = X.copy()
+    held[201, 3] = np.nan
+    first, second = together(2, lambda comm: MLP(**SETTINGS).fit(
+        X, y, validation=(held, y), comm=comm,
+    ))  # fmt: skip
+    assert "validation X has NaN at row 201, column 3" in str(second)
+    assert str(second) in str(first)
+
+
+def test_targets_that_are_not_finite_are_named_by_who_has_them():
+    X, y = data()
+    y = y.astype(np.float32)
+    y[201] = np.nan
+    first, second = together(2, lambda comm: MLP(**SETTINGS, task="regression").fit(
+        X, y, comm=comm,
+    ))  # fmt: skip
+    assert "y has NaN at row 201" in str(second)
+    assert str(second) in str(first)
+
+
+def test_a_lone_value_is_told_by_who_has_it():
+    X, y = data()
+    X[201, 3] = 1e20
+    with pytest.warns(nbmlp.TrainingWarning, match="at row 201, column 3") as found:
+        together(2, lambda comm: MLP(**SETTINGS).fit(X, y, comm=comm))
+    assert len([one for one in found if "201" in str(one.message)]) == 1
+
+
+def test_losses_that_are_not_finite_do_not_hinder_validation():
+    """They are those of one process, as are all outputs."""
+    held = np.full((300, 12), 1e38, np.float32), np.zeros(300, int)
+    found = [
+        MLP(**SETTINGS, task="regression").fit(*data(), validation=held, comm=comm).history
+        for comm in [None]
+    ]
+    found += together(2, lambda comm: MLP(**SETTINGS, task="regression").fit(
+        *data(), validation=held, comm=comm,
+    ).history)  # fmt: skip
+    losses = [[record.val_loss for record in history] for history in found]
+    assert np.isnan(losses[0]).all()
+    np.testing.assert_array_equal(losses[1:], [losses[0]] * 2)
 
 
 def test_a_training_goes_on_with_another_number_of_processes(tmp_path):

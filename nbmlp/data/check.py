@@ -256,7 +256,10 @@ def check_weights(weights: ArrayLike, n_rows: int, dtype: DTypeLike = np.float32
 
 
 def first_nonfinite(
-    X: NDArray[Any] | SparseRows, dtype: DTypeLike | None = None, start: int = 0
+    X: NDArray[Any] | SparseRows,
+    dtype: DTypeLike | None = None,
+    start: int = 0,
+    end: int | None = None,
 ) -> tuple[int, int] | None:
     """Row and column of the first NaN or infinity, row by row; None if there is none.
 
@@ -266,16 +269,17 @@ def first_nonfinite(
         Looked at in chunks of about 1 MB, so that a mapped file is not held in memory.
     dtype : dtype, optional
         What is infinite in it counts as well, as 1e39 in float32.
-    start : int
-        Row to begin at.
+    start, end : int
+        Row to begin at, and the one to end before.
     """
+    end = len(X) if end is None else end
     if isinstance(X, SparseRows):
-        return X.first_nonfinite(dtype, start)
+        return X.first_nonfinite(dtype, start, end)
     if X.dtype.kind != "f" or X.size == 0:
         return None
     step = max(1, _CHUNK_BYTES // (X.shape[1] * X.itemsize))
-    for first in range(start, len(X), step):
-        finite = finite_in(X[first : first + step], dtype)
+    for first in range(start, end, step):
+        finite = finite_in(X[first : min(first + step, end)], dtype)
         if not finite.all():
             row, column = np.unravel_index(int(np.argmin(finite)), finite.shape)
             return first + int(row), int(column)
@@ -283,10 +287,13 @@ def first_nonfinite(
 
 
 def check_finite(
-    X: NDArray[Any] | SparseRows, dtype: DTypeLike | None = None, name: str = "X"
+    X: NDArray[Any] | SparseRows,
+    dtype: DTypeLike | None = None,
+    name: str = "X",
+    rows: tuple[int, int | None] = (0, None),
 ) -> None:
-    """Raise RowError about the first value that :func:`first_nonfinite` finds."""
-    if (place := first_nonfinite(X, dtype)) is not None:
+    """Raise RowError about the first value that :func:`first_nonfinite` finds in some rows."""
+    if (place := first_nonfinite(X, dtype, *rows)) is not None:
         raise _not_finite(X[place], Place(*place), name, dtype)
 
 

@@ -70,14 +70,14 @@ class SparseRows:
         return SparseRows(_in_one_piece(self.matrix[rows], self.dtype))
 
     def first_nonfinite(
-        self, dtype: DTypeLike | None = None, start: int = 0
+        self, dtype: DTypeLike | None = None, start: int = 0, end: int = -1
     ) -> tuple[int, int] | None:
-        """Row and column of the first NaN or infinity from row `start` on, None if there is none.
+        """Row and column of the first NaN or infinity in rows start..end, None if there is none.
 
         With `dtype`, what is infinite in it counts as well.
         """
-        first, end = self.matrix.indptr[[start, -1]].tolist()
-        finite = finite_in(self.matrix.data[first:end], dtype)
+        first, behind = self.matrix.indptr[[start, end]].tolist()
+        finite = finite_in(self.matrix.data[first:behind], dtype)
         if finite.all():
             return None
         place = first + int(np.argmin(finite))

@@ -120,7 +120,9 @@ class Loop:
         """Compile before the clock of the first epoch starts."""
         run.bind()
         if self._validation and self._predictor:
-            self._predictor.outputs_and_loss(self._validation.rows.first(1))
+            rows = self._validation.rows
+            at = min(self._hosts.part(len(rows))[0], len(rows) - 1)
+            self._predictor.outputs_and_loss(rows.between(at, at + 1))
 
     def _epochs(self, run: Epochs) -> None:
         try:
@@ -169,7 +171,8 @@ class Loop:
         """Loss and score of the validation rows, if there are any."""
         if not (self._validation and self._predictor):
             return None, None
-        outputs, loss = self._predictor.outputs_and_loss(self._validation.rows, self._check)
+        rows = self._validation.rows
+        outputs, loss = self._hosts.outputs_and_loss(self._predictor, rows, self._check)
         return loss, self._validation.score(outputs)
 
 

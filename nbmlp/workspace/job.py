@@ -193,11 +193,11 @@ class Job:
 
     # -- a prediction
 
-    def predict_into(self, out: NDArray[Any]) -> None:
-        """Outputs (rows, n_outputs) go there, from the first row on; losses are not computed."""
+    def predict_into(self, out: NDArray[Any], first: int = 0) -> None:
+        """Outputs (rows, n_outputs) go there, from row `first` on; losses are not computed."""
         ints = self._ints
         ints[_OUT], ints[_OUT_ROW] = address(out), out.strides[0]
-        ints[_LOSS] = ints[_CURSOR] = 0
+        ints[_LOSS], ints[_CURSOR] = 0, first
 
     def add_losses(self, sums: NDArray[np.float64]) -> None:
         """They are computed; of each block of rows, their sum and that of its weights are added.

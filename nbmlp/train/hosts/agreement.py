@@ -20,6 +20,7 @@ from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList, Progress, Run
 from nbmlp.train.engine import Engine, Explain
 from nbmlp.train.history import EpochRecord, History
+from nbmlp.train.hosts.division import Division
 from nbmlp.train.hosts.exact import TreeSum, Unreachable
 from nbmlp.train.hosts.facts import facts_of
 from nbmlp.train.hosts.periodic import AveragedEngine
@@ -32,7 +33,7 @@ class EndedElsewhere(NbmlpError):
     """Another process has ended the training of all."""
 
 
-class Hosts:
+class Hosts(Division):
     """All who train together.
 
     Parameters
@@ -53,7 +54,7 @@ class Hosts:
     """
 
     def __init__(self, comm: Any, train: TrainSpec) -> None:
-        self._comm, self.rank, self.size = comm, 0, 1
+        self._comm, self.rank, self.size, self._shards = comm, 0, 1, train.shards
         self._periodic = train.sync == "periodic"
         #: Why a callback has interrupted the training, until all know it.
         self.asked: str | None = None

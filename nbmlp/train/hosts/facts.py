@@ -7,6 +7,7 @@ import zlib
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nbmlp import tuning
 from nbmlp.predict import Rows
@@ -16,10 +17,10 @@ __all__ = ["facts_of"]
 
 
 def facts_of(spec: ModelSpec, train: TrainSpec, rows: Rows) -> dict[str, Any]:
-    """What has to be the same in all processes; of the rows some are looked at, of targets all."""
-    some = rows.take(np.linspace(0, len(rows) - 1, 64).astype(np.int64))
-    x = some.x if isinstance(some.x, np.ndarray) else np.zeros(0)
-    arrays = [np.ascontiguousarray(a) for a in (x, rows.y, rows.weights) if a is not None]
+    """What has to be the same in all processes; some rows and targets are looked at."""
+    x = rows.x[_places(rows, 64)] if isinstance(rows.x, np.ndarray) else np.zeros(0)
+    targets = [a[_places(rows, 4096)] for a in (rows.y, rows.weights) if a is not None]
+    arrays = [np.ascontiguousarray(a) for a in (x, *targets)]
     sums = [zlib.crc32(array.data) for array in arrays]
     return {
         "version of nbmlp": sys.modules[__name__.partition(".")[0]].__version__,
@@ -28,3 +29,9 @@ def facts_of(spec: ModelSpec, train: TrainSpec, rows: Rows) -> dict[str, Any]:
         "setting of the training": train.with_(threads=None).to_dict(),
         "set of rows": (rows.x.shape, str(rows.kind), rows.scale, sums),
     }
+
+
+def _places(rows: Rows, most: int) -> NDArray[np.int64]:
+    """So many of the rows at most, spread evenly over them."""
+    count = min(most, len(rows))
+    return np.linspace(0, len(rows) - 1, count).astype(np.int64)

@@ -1,0 +1,106 @@
+"""What processes that train together divide among them besides updates: rows that are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmlp.data import Given
+from nbmlp.predict import Predictor, Rows, mean_of
+from nbmlp.rows import Names
+from nbmlp.state import all_finite, known_finite
+
+__all__ = ["Division"]
+
+Floats = NDArray[np.float64]
+
+
+class Division:
+    """Parts of rows, each looked at by one process, of whose findings all hear.
+
+    Attributes
+    ----------
+    rank, size : int
+        Which of how many this process is.
+    """
+
+    rank: int
+    size: int
+    _comm: Any
+    _shards: int
+
+    def agree(self, value: Any = None) -> list[Any]:
+        """What each process says."""
+        raise NotImplementedError
+
+    # -- rows to train on
+
+    def own(self, rows: int) -> tuple[int, int]:
+        """Of so many rows, the first one of this process's shards and the one behind the last."""
+        bounds = (k * self._shards // self.size for k in (self.rank, self.rank + 1))
+        first, end = (-(-bound * rows // self._shards) for bound in bounds)
+        return first, end
+
+    def finite(self, y: NDArray[Any]) -> bool:
+        """Whether targets are known to be finite; those of others are theirs to look at."""
+        if self.size == 1:
+            return known_finite(y)
+        first, end = self.own(len(y))
+        return all_finite(y[first:end])
+
+    def own_rows(self, given: Given) -> tuple[Any, Names]:
+        """Inputs of the rows of one's own, and what they are called; all, of a table."""
+        if self.size == 1 or not isinstance(given.X, np.ndarray):
+            return given.X, given.names
+        first, end = self.own(len(given.X))
+        return given.X[first:end], given.names.take(np.arange(first, end))
+
+    # -- rows to validate on
+
+    def part(self, rows: int) -> tuple[int, int]:
+        """A part of so many rows: the first and the one behind the last."""
+        return self.rank * rows // self.size, (self.rank + 1) * rows // self.size
+
+    def outputs(self, predictor: Predictor, rows: Rows) -> NDArray[Any]:
+        """See :meth:`Predictor.outputs`; each process computes some of them."""
+        if self.size == 1:
+            return predictor.outputs(rows)
+        out, sums = predictor.room(rows)
+        self._fill(predictor, rows, out, None, self._bounds(len(sums)))
+        return out
+
+    def outputs_and_loss(
+        self, predictor: Predictor, rows: Rows, between: Callable[[], None]
+    ) -> tuple[NDArray[Any], float]:
+        """See :meth:`Predictor.outputs_and_loss`; each process computes some of them.
+
+        Blocks are those of one process, and their sums are added in its order.
+        """
+        if self.size == 1:
+            return predictor.outputs_and_loss(rows, between)
+        out, sums = predictor.room(rows)
+        bounds = self._bounds(len(sums))
+        self._fill(predictor, rows, out, sums, bounds)
+        self._gather(sums, bounds)
+        return out, mean_of(sums)
+
+    def _bounds(self, count: int) -> list[int]:
+        return [k * count // self.size for k in range(self.size + 1)]
+
+    def _fill(
+        self, predictor: Predictor, rows: Rows, out: NDArray[Any], sums: Floats | None,
+        bounds: list[int],
+    ) -> None:  # fmt: skip
+        predictor.fill(out, sums, rows, bounds[self.rank], bounds[self.rank + 1])
+        self.agree()  # who could not does not come to what all have to call
+        self._gather(out, [predictor.row_of(block, rows) for block in bounds])
+
+    def _gather(self, array: NDArray[Any], bounds: list[int]) -> None:
+        """Give all an array (n, columns), of which each process has the rows between two bounds."""
+        starts = np.array(bounds) * array.shape[1]
+        counts = np.diff(starts)
+        own = array[slice(*bounds[self.rank : self.rank + 2])].reshape(-1).copy()
+        self._comm.Allgatherv([own, counts[self.rank]], [array.reshape(-1), (counts, starts[:-1])])
