@@ -41,6 +41,7 @@ from nbmlp.stream import (
 from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
 from nbmlp.train.hosts import ALONE, Hosts
+from nbmlp.train.hosts.watch import watching
 from nbmlp.train.loop import Loop, Validation, without_horizon
 from nbmlp.train.resume import check_rows
 
@@ -170,7 +171,7 @@ class MLP(Examined):
             The data or the loss became NaN or infinite; the model has the last good weights.
         """
         hosts = Hosts(comm, self.train_spec)
-        with hosts.told():
+        with watching(comm), hosts.told():
             settings = self._settings if epochs is None else self._settings.with_(epochs=epochs)
             train, dtype, called = settings.train, settings.dtype, hosts.callbacks(callbacks)
             with self._unchanged_by_errors():

@@ -43,7 +43,7 @@ def _program(
 
 @app.command()
 @with_options(TRAIN)
-def train(values: dict[str, Any], config: Config = None) -> int:
+def train(values: dict[str, Any], context: typer.Context, config: Config = None) -> int:
     """Train a net on data and say how well it does on test data.
 
     Where the data bring no test part, a fifth of the rows is set aside for it. Ctrl-C ends the
@@ -51,7 +51,8 @@ def train(values: dict[str, Any], config: Config = None) -> int:
     """
     from nbmlp.cli import training
 
-    return training.train(pick(TRAIN, files.read_config(config), values), config)
+    picked = pick(TRAIN, files.read_config(config), values)
+    return training.train(picked, config, context.obj)
 
 
 @app.command()
@@ -350,7 +351,8 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         with failures.plain_warnings():
-            done = app(list(arguments) or ["--help"], prog_name="nbmlp", standalone_mode=False)
+            given = list(arguments) or ["--help"]
+            done = app(given, prog_name="nbmlp", standalone_mode=False, obj=list(given))
         sys.stdout.flush()
     except BrokenPipeError:  # who read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

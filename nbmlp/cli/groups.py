@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nbmlp.checks import number, whole
+from nbmlp.cli.machines import Machines
 from nbmlp.errors import SpecError
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ class Task(NamedTuple):
     model: MLP
 
 
-Group = TypeVar("Group", Source, Parts, Learning, Outputs, Ensemble, Scanning, Diagnosing)
+Group = TypeVar("Group", Source, Parts, Learning, Outputs, Ensemble, Scanning, Diagnosing, Machines)
 
 
 def take(cls: type[Group], values: dict[str, Any]) -> Group:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from nbmlp.cli.groups import Diagnosing, Ensemble, Learning, Outputs, Parts, Scanning, Source
+from nbmlp.cli.machines import Machines
 from nbmlp.errors import SpecError, unknown_name
 from nbmlp.names import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS, SCORES
 from nbmlp.optimizers import OPTIMIZERS
@@ -273,7 +274,7 @@ def _group(
 
 
 #: The functions that these go to check all values themselves.
-_CHECKED = (Scanning, Diagnosing, Ensemble)
+_CHECKED = (Scanning, Diagnosing, Ensemble, Machines)
 _MODEL = _settings(MODEL_SETTINGS, "Net")
 _TRAINING = (
     *_settings(("task", "scaling", "bins", "category_embedding", "column_kinds"), "Training"),
@@ -293,6 +294,7 @@ TRAIN = (
     *_MODEL,
     *_TRAINING,
     *_group(Learning, "Training", ("standardise", "early_stopping", "ties")),
+    *_group(Machines, "Several machines"),
     *_group(Outputs, "Output"),
 )
 _PICTURE = {"plot": "Draw the result here (.png, .pdf or .svg)."}

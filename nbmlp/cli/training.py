@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbmlp.cli import files, report, streaming
+from nbmlp.cli import files, launcher, report, streaming, together
 from nbmlp.cli.failures import FAILED, say
 from nbmlp.cli.groups import (
     Diagnosing,
@@ -20,8 +20,8 @@ from nbmlp.cli.groups import (
     Task,
     take,
 )
+from nbmlp.cli.machines import Machines
 from nbmlp.cli.rows import Rows, read_training
-from nbmlp.cli.together import communicator
 from nbmlp.errors import SpecError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _callbacks(learning: Learning, outputs: Outputs) -> list[object]:
     return found
 
 
-def train(values: dict[str, Any], config: str | None) -> int:
+def train(values: dict[str, Any], config: str | None, arguments: Sequence[str] = ()) -> int:
     """Train a model as the options say.
 
     Parameters
@@ -63,6 +63,8 @@ def train(values: dict[str, Any], config: str | None) -> int:
         Of :data:`nbmlp.cli.options.TRAIN`, by name.
     config : str or None
         File that some came from; never written to.
+    arguments : sequence of str
+        The command line, for processes that are started with it.
 
     Returns
     -------
@@ -75,9 +77,16 @@ def train(values: dict[str, Any], config: str | None) -> int:
         Settings, data or files are wrong, or the training diverged; nothing was written then
         but the log and the checkpoint of the epochs done.
     """
+    machines = take(Machines, values)
+    if machines.several and together.launched() is None:
+        return launcher.run(machines, arguments, lambda: _understand(values), values)
+    return together.run(lambda comm: _train(values, config, comm), machines.seconds)
+
+
+def _train(values: dict[str, Any], config: str | None, comm: Any) -> int:
+    """The part that each process has in it."""
     from nbmlp.train.hosts import Hosts
 
-    comm = communicator()
     if values.get("preset") is not None:
         from nbmlp.cli import tabular
 
@@ -94,10 +103,9 @@ def train(values: dict[str, Any], config: str | None) -> int:
         callbacks = _callbacks(task.learning, outputs)
     rows, given = _read(task._replace(outputs=outputs), hosts, comm)
     began = time.perf_counter()
-    model.fit(
-        **given, callbacks=callbacks, resume=outputs.checkpoint if outputs.resume else None,
-        replay=outputs.replay, comm=comm,
-    )  # fmt: skip
+    with together.going_on(comm, outputs.checkpoint, outputs.resume) as resume:
+        together.write_on_two(comm, outputs.checkpoint, callbacks)
+        model.fit(**given, callbacks=callbacks, resume=resume, replay=outputs.replay, comm=comm)
     seconds = time.perf_counter() - began
     model.history.rows_dropped += len(rows.mended.dropped)
     model.history.values_imputed += rows.mended.imputed

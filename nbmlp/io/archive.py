@@ -26,7 +26,8 @@ from nbmlp.io.atomic import atomic_write, save_failure
 from nbmlp.io.metadata import decode, encode
 
 __all__ = [
-    "FORMAT_VERSION", "is_archive", "read", "size_of", "stored_digest", "stored_kind", "write",
+    "FORMAT_VERSION", "is_archive", "read", "size_of", "stored_array", "stored_digest",
+    "stored_kind", "write",
 ]  # fmt: skip
 
 FORMAT_VERSION = 2
@@ -159,6 +160,18 @@ def stored_digest(path: _Path) -> str:
         size = int.from_bytes(file.read(8), "little")
         header = file.read(min(size, _LARGEST_HEADER))
     return _entries(path, header)["sha256"]
+
+
+def stored_array(path: _Path, name: str) -> NDArray[Any] | None:
+    """One array of a file, whose digest is not looked at; None if there is none of that name."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = file.keys()
+            return np.asarray(file.get_tensor(name)) if name in names else None
+    except (OSError, SafetensorError):
+        return None
 
 
 def _order(arrays: Mapping[str, NDArray[Any]]) -> list[str]:

@@ -104,9 +104,13 @@ class Callback:
     ----------
     of_one_net : bool
         It makes no sense where many nets are trained at once, and is refused there.
+    everywhere : bool
+        Of several processes that train together, this one calls it even if it is not the first:
+        what it does to the training must be the same then.
     """
 
     of_one_net = False
+    everywhere = False
 
     def on_fit_begin(self, run: Run) -> None:
         """Before the first epoch; kernels may still have to be compiled."""

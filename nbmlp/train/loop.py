@@ -92,12 +92,14 @@ class Loop:
         """Train until the planned epoch, a callback's stop or Ctrl-C; raise what goes wrong."""
         run = Epochs(*self._of_run, callbacks, self._build, self._resume.save)
         run.resumed_rows = self._resume.rows_done
+        self._resume.fence = self._hosts.fence(callbacks, self._resume.carried)
         led = self._hosts.led(self._state)
         with led, Interrupt() as interrupt, callbacks.around(run):
             run.check = self._hosts.interruptible(interrupt.check)
             if self._hosts.size == 1:  # else all have to be interrupted at the same place
                 self._check = interrupt.check
             callbacks.restore(self._resume.carried)
+            run.stop_reason = self._hosts.agree(run.stop_reason)[0]  # resumed behind its end
             run.announce()
             self._state.begin_updates(self._train.ema is not None)
             try:

@@ -7,11 +7,12 @@ communicator that a caller gives; nothing here imports it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nbmlp.errors import NbmlpError, SpecError
 from nbmlp.predict import Rows
@@ -23,8 +24,11 @@ from nbmlp.train.history import EpochRecord, History
 from nbmlp.train.hosts.division import Division
 from nbmlp.train.hosts.exact import TreeSum, Unreachable
 from nbmlp.train.hosts.facts import facts_of
+from nbmlp.train.hosts.fence import FENCE, NO_FENCE, Fence, has_majority, number_of
 from nbmlp.train.hosts.periodic import AveragedEngine
+from nbmlp.train.hosts.watch import heard_of
 from nbmlp.train.interrupt import Interrupted
+from nbmlp.train.standard import Checkpoint
 
 __all__ = ["ALONE", "EndedElsewhere", "Hosts"]
 
@@ -105,11 +109,13 @@ class Hosts(Division):
         )  # fmt: skip
 
     def callbacks(self, given: Iterable[object]) -> CallbackList:
-        """Those of this process: all of them where it is process 0, else none."""
+        """Those of this process: all of them where it is process 0, else what is for everybody."""
         found = CallbackList(given)  # what is wrong with them is wrong everywhere
         if self.size == 1:
             return found
-        return _Leading(found.callbacks, self) if self.rank == 0 else CallbackList()
+        if self.rank == 0:
+            return _Leading(found.callbacks, self)
+        return CallbackList([callback for callback in found.callbacks if callback.everywhere])
 
     # -- what all agree on
 
@@ -164,6 +170,18 @@ class Hosts(Division):
 
         return check if self.size == 1 else checked
 
+    def fence(self, callbacks: CallbackList, carried: Mapping[str, NDArray[Any]]) -> Fence:
+        """Who may replace the checkpoints of these callbacks, in a training that goes on so."""
+        paths = [c.path for c in callbacks.callbacks if isinstance(c, Checkpoint)]
+        if self.size == 1 and FENCE not in carried and not any(number_of(p)[0] for p in paths):
+            return NO_FENCE
+        said = self.agree(Fence.after(paths, carried))
+        return Fence(max(number for number, _ in said), said[0][1], self._has_majority)
+
+    def _has_majority(self) -> bool:
+        away = np.flatnonzero(~heard) if (heard := heard_of()) is not None else ()
+        return has_majority(self.size, [int(k) for k in away], self._shards)
+
     def check_alike(self, spec: ModelSpec, train: TrainSpec, rows: Rows) -> None:
         """Refuse to train where processes differ in what has to be the same.
 
@@ -211,4 +229,4 @@ class _Leading(CallbackList):
             run.stop(str(end))
 
 
-ALONE = Hosts(None, TrainSpec())
+ALONE: Hosts = Hosts(None, TrainSpec())
