@@ -39,15 +39,17 @@ def test_figures_are_kept_and_measured_once(tmp_path):
 
 def test_tables():
     found = {
-        "transfer 1000 0": {"seconds": 0.010}, "computing 1000 1000 0": {"seconds": 0.020},
+        "transfer 1000 0": {"seconds": 0.010, "bytes": 960_000, "others": {"0.04 MB": 0.0007}},
+        "computing 1000 1000 0": {"seconds": 0.020},
         "exact 1000 1000 0": {"seconds": 0.032}, "alone 0": {"rows_per_second": 50e3},
         "alone 1": {"rows_per_second": 70e3},
         "periodic 1000 0": {"rows_per_second": 114e3, "sync_every": 40},
         "accuracy exact 0": {"accuracy": 0.98}, "accuracy periodic 0": {"accuracy": 0.979},
         "accuracy exact 1": {"accuracy": 0.97},
     }  # fmt: skip
-    steps, gains, right = str(Results(None, {}, SETTINGS, found)).split("\n\n")
+    moved, steps, gains, right = str(Results(None, {}, SETTINGS, found)).split("\n\n")
     assert "| 1000 Mb/s | 1000  | 10.00 ms | 20.00 ms  | 32.00 ms | 1.20 transfers   |" in steps
+    assert "| 1000 Mb/s | 10      | 0.7     |" in moved
     assert "no limit" not in steps + gains, "nothing was measured there"
     assert "| 60       | 114 | 1.90 | 40 " in gains
     assert "| mean | 98.00 | 97.90    |" in right

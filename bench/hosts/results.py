@@ -62,11 +62,28 @@ class Results:
     # -- tables
 
     def __str__(self) -> str:
-        return "\n\n".join(part for part in (self._steps(), self._gains(), self._right()) if part)
+        parts = self._transfers(), self._steps(), self._gains(), self._right()
+        return "\n\n".join(part for part in parts if part)
 
     def _networks(self) -> Iterator[tuple[int, str]]:
         for rate in self.settings["networks"]:
             yield rate, f"{rate} Mb/s" if rate else "no limit"
+
+    def _transfers(self) -> str:
+        """Bare transfers of gradients of several sizes."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for rate, name in self._networks():
+            turns = [v for k, v in self.found.items() if k.startswith(f"transfer {rate} ")]
+            found |= {name: turns} if turns else {}
+        if not found:
+            return ""
+        first = next(iter(found.values()))[0]
+        lines = [["ms", f"{first['bytes'] / 1e6:.2f} MB", *first["others"]]]
+        for name, turns in found.items():
+            seconds = [[turn["seconds"], *turn["others"].values()] for turn in turns]
+            columns = zip(*seconds, strict=True)
+            lines.append([name, *(f"{1e3 * median(column):.3g}" for column in columns)])
+        return "a gradient to all and its sum back, nothing else\n" + markdown(lines)
 
     def _steps(self) -> str:
         """Exact mode: ms of a step, of computing alone, of bare transfer."""

@@ -19,7 +19,6 @@ import numpy as np
 
 from bench.nets import NETS
 from nbmlp import MLP
-from nbmlp.cli.together import communicator
 from nbmlp.data.idx import read_idx
 
 __all__ = ["WORK", "images", "main"]
@@ -27,7 +26,9 @@ __all__ = ["WORK", "images", "main"]
 NET = NETS["B"]
 #: Of the optimizer and all that is the same everywhere.
 COMMON: dict[str, Any] = {"hidden": NET.sizes[1:-1], "optimizer": "adam", "threads": 1}
-ROWS, WARM, REPEATS = 60_000, 10, 200
+ROWS, WARM, REPEATS = 60_000, 5, 50
+#: Parameters of nets whose transfers are told beside that of `NET`.
+SIZES = (10_000, 60_000, 670_000, 2_500_000)
 
 
 def images(part: str) -> tuple[Any, Any] | None:
@@ -58,9 +59,15 @@ def _per_update(model: MLP, rows: int, batch: int) -> float:
 
 def transfer(comm: Any, given: dict[str, Any]) -> Any:
     """Seconds of what exact mode moves at each update, alone: slices of sums, then their total."""
-    size, rank = comm.Get_size(), comm.Get_rank()
     X, y = np.zeros((NET.sizes[-1], NET.sizes[0]), np.uint8), np.arange(NET.sizes[-1])
-    n = MLP(**COMMON).build(X, y).net.state.theta.size
+    own = MLP(**COMMON).build(X, y).net.state.theta.size
+    others = {f"{4 * n / 1e6:g} MB": _moved(comm, n) for n in SIZES}
+    return {"bytes": 4 * own, "seconds": _moved(comm, own), "others": others}
+
+
+def _moved(comm: Any, n: int) -> float:
+    """Seconds that it takes for so many float32 parameters."""
+    size, rank = comm.Get_size(), comm.Get_rank()
     ends = [k * n // size for k in range(size)] + [n]
     lengths, starts = np.diff(ends), np.array(ends[:-1])
     mine = int(lengths[rank])
@@ -71,7 +78,7 @@ def transfer(comm: Any, given: dict[str, Any]) -> Any:
         comm.Alltoallv([whole, (lengths, starts)], [parts, counts])
         comm.Allgatherv([parts[:mine], mine], [whole, (lengths, starts)])
         times.append(time.perf_counter() - began)
-    return {"bytes": whole.nbytes, "seconds": max(comm.allgather(median(times[WARM:])))}
+    return max(comm.allgather(median(times[WARM:])))
 
 
 def computing(comm: Any, given: dict[str, Any]) -> Any:
@@ -129,9 +136,18 @@ WORK: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
 }
 
 
+def _communicator() -> Any:
+    """MPICH's for all hosts; None without mpiexec."""
+    if "PMI_SIZE" not in os.environ:
+        return None
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD
+
+
 def main() -> None:
     """Do it, and let the first host tell."""
-    comm = communicator()
+    comm = _communicator()
     warnings.simplefilter("ignore")  # how often weights are averaged is in what is told
     found = WORK[sys.argv[1]](comm, json.loads(sys.argv[2]))
     if comm is None or comm.Get_rank() == 0:

