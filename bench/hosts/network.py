@@ -153,7 +153,7 @@ def alone(module: str, *words: str, timeout: float = 3600.0) -> Any:
 
 
 def _answer(command: list[str], more: dict[str, str], timeout: float) -> Any:
-    """The last line that a command prints, JSON; it ends with this one."""
+    """What a command prints, an object of JSON in a line; it ends with this one."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | more | {"PYTHONPATH": path}
     with _ended(command, environment) as process:
@@ -163,7 +163,10 @@ def _answer(command: list[str], more: dict[str, str], timeout: float) -> Any:
             raise Failed(f"no end after {timeout:.0f} s: {' '.join(command)}") from None
     if process.returncode:
         raise Failed(f"{' '.join(command)}: {wrong.strip()[-2000:]}")
-    return json.loads(out.splitlines()[-1])
+    lines = [line for line in out.splitlines() if line.startswith("{")]  # MPI may warn there
+    if not lines:
+        raise Failed(f"{' '.join(command)}: no result in {out[-2000:]!r}.")
+    return json.loads(lines[-1])
 
 
 @contextmanager

@@ -226,7 +226,7 @@ class History:
 
     def describe_averages(self) -> str:
         """Over whom weights were averaged, and how often; empty if they were not."""
-        if not self.sync_hosts:
+        if not self.sync_every:  # or ended before it was chosen
             return ""
         every = "update" if self.sync_every == 1 else f"{self.sync_every} updates"
         return f"over {self.sync_hosts} processes, every {every}"
