@@ -45,12 +45,12 @@ def test_tables():
         "alone 1": {"rows_per_second": 70e3},
         "periodic 1000 0": {"rows_per_second": 114e3, "sync_every": 40},
         "accuracy exact 0": {"accuracy": 0.98}, "accuracy periodic 0": {"accuracy": 0.979},
-        "accuracy exact 1": {"accuracy": 0.97},
+        "accuracy summed 0": {"accuracy": 0.981}, "accuracy exact 1": {"accuracy": 0.97},
     }  # fmt: skip
     moved, steps, gains, right = str(Results(None, {}, SETTINGS, found)).split("\n\n")
     assert "| 1000 Mb/s | 1000  | 10.00 ms | 20.00 ms  | 32.00 ms | 1.20 transfers   |" in steps
     assert "| 1000 Mb/s | 10      | 0.7     |" in moved
     assert "no limit" not in steps + gains, "nothing was measured there"
     assert "| 60       | 114 | 1.90 | 40 " in gains
-    assert "| mean | 98.00 | 97.90    |" in right
+    assert "| mean | 98.00 | 98.10               | 97.90    |" in right
     assert str(Results(None, {}, SETTINGS)) == ""

@@ -96,6 +96,8 @@ class _Bench:
         given = self._given
         settings = {"batch": given.batch, "epochs": given.long, "hosts": given.hosts, "seed": seed}
         self._once(f"accuracy exact {seed}", alone, "accuracy", **settings)
+        summed = settings | {"batch": given.batch * given.hosts, "base": given.batch}
+        self._once(f"accuracy summed {seed}", alone, "accuracy", **summed)
         self._once(f"accuracy periodic {seed}", network.run, "accuracy", **settings)
 
 

@@ -124,7 +124,7 @@ class Results:
         whole = [pair for pair in pairs if None not in pair]
         if not whole:
             return ""
-        lines = [["seed", *MODES]]
+        lines = [["seed", *MODES.values()]]
         lines += [[str(k), *(f"{100 * v:.2f}" for v in pair)] for k, pair in enumerate(whole)]
         means = [mean(pair[k] for pair in whole) for k in range(len(MODES))]
         lines.append(["mean", *(f"{100 * value:.2f}" for value in means)])
@@ -132,4 +132,6 @@ class Results:
         return goal + markdown(lines)
 
 
-MODES = ("exact", "periodic")
+#: With the batch of one host, with that of all together (and the rate that `base_batch` gives it,
+#: as periodic mode has it), with averages of weights.
+MODES = {"exact": "exact", "summed": "exact, batch of all", "periodic": "periodic"}

@@ -123,7 +123,7 @@ def accuracy(comm: Any, given: dict[str, Any]) -> Any:
     (X, y), test = rows(), images("t10k")
     model = MLP(
         **COMMON, batch_size=given["batch"], epochs=given["epochs"], shards=given["hosts"],
-        sync="periodic" if comm else "exact", seed=given["seed"],
+        sync="periodic" if comm else "exact", seed=given["seed"], base_batch=given.get("base"),
     )  # fmt: skip
     model.fit(X, y, comm=comm)
     assert test is not None
