@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -23,6 +23,7 @@ Arena = NDArray[Any]
 
 __all__ = [
     "MANY", "State", "address", "aligned", "all_finite", "first_slots", "known_finite", "new_state",
+    "whole_slots",
 ]  # fmt: skip
 
 
@@ -67,7 +68,7 @@ class State:
     theta : ndarray (plan.n_parameters,)
         The parameter arena, padding included; padding is zero and stays zero.
     slots : ndarray (n_slots, plan.n_parameters)
-        The optimizer's vectors.
+        The optimizer's vectors; fewer parameters while several processes keep some each.
     step, epoch : int
         Updates and epochs done since the first fit.
     plateau : PlateauState
@@ -77,6 +78,8 @@ class State:
         is that average, and these are the weights that training goes on from.
     averaged : bool
         Whether theta is the average.
+    collect : callable or None
+        Where processes that train together keep a part of the slots each: gives all of them.
     """
 
     plan: Plan
@@ -87,8 +90,13 @@ class State:
     plateau: PlateauState = field(default_factory=PlateauState)
     average: Arena = field(default_factory=lambda: aligned(0, np.float64))
     averaged: bool = False
+    collect: Callable[[], Arena] | None = None
     #: Of theta as it was when it became the average: it may be changed from outside.
     _checksum: int = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies have all slots, wherever they are kept."""
+        return self.__dict__ | {"slots": self.all_slots, "collect": None}
 
     def __setstate__(self, values: dict[str, Any]) -> None:
         """NumPy copies and unpickles values, but does not keep where they were aligned."""
@@ -111,6 +119,11 @@ class State:
         self.step, self.epoch, self.plateau = kept.step, kept.epoch, kept.plateau
         self.average, self.averaged = kept.average, kept.averaged
         self._checksum = kept._checksum
+
+    @property
+    def all_slots(self) -> Arena:
+        """The optimizer's vectors (n_slots, plan.n_parameters), whoever keeps them."""
+        return self.slots if self.collect is None else self.collect()
 
     # -- the average
 
@@ -225,7 +238,15 @@ def first_slots(state: State, optimizer: Optimizer) -> None:
     arena = aligned(len(names) * state.plan.n_parameters, state.theta.dtype.type)
     state.slots = arena.reshape(len(names), state.plan.n_parameters)
     for slot, (_, value) in zip(state.slots, names, strict=True):
-        slot[:] = value
+        if value:  # else memory is not touched before it is needed
+            slot[:] = value
+
+
+def whole_slots(state: State, optimizer: Optimizer) -> None:
+    """Who has but a part of them, and has to go on without the others, begins without memory."""
+    if state.collect is not None:
+        first_slots(state, optimizer)
+        state.collect = None
 
 
 def new_state(plan: Plan, optimizer: Optimizer) -> State:

@@ -27,7 +27,9 @@ from engine_twin import FEATURES_ON
 import nbmlp
 from nbmlp import MLP, Checkpoint, EarlyStopping, SpecError
 from nbmlp.errors import DataError, NonFiniteError
+from nbmlp.io.archive import read
 from nbmlp.train.callbacks import Callback
+from nbmlp.train.engine import Engine
 from nbmlp.train.hosts import EndedElsewhere
 from nbmlp.train.hosts.native import Native
 from nbmlp.train.interrupt import Interrupted
@@ -77,6 +79,13 @@ class Comm:
         for said, count, start in zip(self.allgather(own[:n].copy()), counts, starts, strict=True):
             array[start : start + count] = said
 
+    def Gatherv(self, sent: Any, got: Any, root: int) -> None:
+        said = self.allgather(sent[0].copy())
+        if got is not None:
+            array, (counts, starts) = got
+            for part, count, start in zip(said, counts, starts, strict=True):
+                array[start : start + count] = part
+
     def Alltoallv(self, sent: Any, got: Any) -> None:
         array, (counts, starts) = sent
         parts = [array[b : b + n].copy() for n, b in zip(counts, starts, strict=True)]
@@ -89,6 +98,8 @@ class Comm:
 
     def _allgatherv(self, *given: int) -> int:
         sent, count, size, got, counts, starts, *_ = given
+        if sent == IN_PLACE:
+            sent, count = got + number(starts, self._rank) * size, number(counts, self._rank)
         for k, said in enumerate(self.allgather(ctypes.string_at(sent, count * size))):
             assert len(said) == number(counts, k) * size
             ctypes.memmove(got + number(starts, k) * size, said, len(said))
@@ -110,7 +121,10 @@ class Comm:
         self._calls = calls  # to live as long as they may be called
         addresses = [ctypes.cast(call, ctypes.c_void_p).value for call in calls]
         types = {np.dtype(kind): np.dtype(kind).itemsize for kind in (np.float32, np.float64)}
-        return Native(*addresses, 0, types, lambda code: f"code {code}")
+        return Native(*addresses, 0, IN_PLACE, types, lambda code: f"code {code}")
+
+
+IN_PLACE = -1
 
 
 def number(address: int, k: int) -> int:
@@ -184,7 +198,8 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer": "sgd(0.1)"},
     "momentum": {"optimizer": "sgd(0.1, momentum=0.9)", "clip_norm": 0.3, "l2": 0.01},
     "adam": {"optimizer": "adam(0.01)", "dropout": 0.2, "clip_norm": 0.1, "gradient_norms": True},
-    "adamw": {"optimizer": "adamw(0.01)", "dropout": 0.1, "ema": 0.9, "schedule": "cosine"},
+    "adamw": {"optimizer": "adamw(0.01)", "dropout": 0.1, "ema": 0.9, "schedule": "cosine",
+              "max_norm": 0.8},
     "lamb": {"optimizer": "lamb(0.01)", "shuffle": "blocks", "reduction": "sum"},
     "lbfgs": {"optimizer": "lbfgs", "batch_size": None},
     "float64": {"optimizer": "adam(0.01)", "dtype": "float64", "batch_size": 3},
@@ -194,10 +209,58 @@ TRAININGS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_any_number_of_processes_has_the_bits_of_one(name):
-    alone = told(fitted(**TRAININGS[name]))
+    alone = fitted(**TRAININGS[name])
     for size in (2, 3):
         for model in together(size, lambda comm: fitted(comm, **TRAININGS[name])):
-            assert told(model) == alone
+            assert told(model) == told(alone)
+            assert np.array_equal(model.net.state.slots, alone.net.state.slots)
+
+
+def test_each_process_keeps_the_slots_of_a_slice(monkeypatch):
+    kept: dict[int, Any] = {}
+    start = Engine.start_epoch
+
+    def noted(engine: Engine, *given: Any) -> None:
+        kept[here.rank] = engine.state.slots.shape
+        start(engine, *given)
+
+    monkeypatch.setattr(Engine, "start_epoch", noted)
+    models = together(3, lambda comm: fitted(comm, **TRAININGS["adam"], hidden=(64, 64)))
+    count, whole = models[0].net.state.slots.shape
+    assert [kept[rank][0] for rank in range(3)] == [count] * 3
+    lengths = [kept[rank][1] for rank in range(3)]
+    assert sum(lengths) == whole
+    assert max(lengths) < whole / 2
+
+
+def test_a_checkpoint_is_that_of_one_process(tmp_path):
+    """Though process 0 alone writes it, and others keep a part of what is in it."""
+    def fit(name: str, comm: Comm | None = None) -> MLP:
+        at = Checkpoint(tmp_path / name, seconds=0.0)
+        return MLP(**SETTINGS | {"epochs": 2}).fit(*data(), callbacks=[at], comm=comm)
+
+    fit("one")
+    together(3, lambda comm: fit("three", comm))
+    (one, _), (three, _) = (read(tmp_path / name, kind="checkpoint") for name in ("one", "three"))
+    slots = [name for name in one if name.startswith("slot.")]
+    assert len(slots) == 2
+    for name in slots:
+        assert np.array_equal(one[name], three[name])
+
+
+def test_who_was_left_alone_trains_on():
+    """With weights as they are; the optimizer begins anew, for others had some of its memory."""
+    def fails(*_: Any) -> None:
+        raise ArithmeticError("of a callback")
+
+    def fit(comm: Comm) -> MLP:
+        model = MLP(**SETTINGS)
+        with pytest.raises((ArithmeticError, EndedElsewhere)):
+            model.fit(*data(), callbacks=[fails], comm=comm)
+        return model
+
+    first, second = (model.partial_fit(*data()) for model in together(2, fit))
+    assert np.array_equal(first.get_flat(), second.get_flat())
 
 
 def test_one_shard_each_and_parts_of_shards(monkeypatch):

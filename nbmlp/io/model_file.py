@@ -59,7 +59,7 @@ def save(path: _Path, stored: Stored, kind: str) -> None:
     for block, part, values in state.parts(state.theta if kind == "model" else state.trained):
         arrays[block.name_of(part)] = np.ascontiguousarray(values)
     if kind != "model":
-        for (name, _), slot in zip(train.optimizer.slots, state.slots, strict=True):
+        for (name, _), slot in zip(train.optimizer.slots, state.all_slots, strict=True):
             arrays[f"slot.{name}"] = state.get_flat(slot)
     if kind == "checkpoint" and state.average.size:
         arrays["average"] = state.get_flat(state.theta if state.averaged else state.average)

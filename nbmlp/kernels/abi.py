@@ -20,6 +20,7 @@ __all__ = [
     "backward",
     "clear",
     "clip_values",
+    "collect",
     "copy_rows",
     "deal",
     "descend",
@@ -163,6 +164,10 @@ loss = family(
 #: the batch; how many cannot go on. Whoever cannot calls, too, and then the update is nobody's.
 #: context: what the exchange was bound with.
 exchange = family("exchange", context=int, gradient=int, n=int, sums=int)
+
+#: Let all who train together have what each has made of the parameters that it updates. what: of
+#: `records.COLLECT`; context, sums: as of an exchange, the second sum is set where it has failed.
+collect = family("collect", context=int, what=int, sums=int)
 
 #: Update weights w (rows, panels) by their gradient g. Rows of both, and of the rule's slots, are
 #: `row` bytes apart; the next slot lies `stride` bytes on. rate: learning rate; decay: decoupled

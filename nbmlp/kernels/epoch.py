@@ -24,7 +24,8 @@ from nbmlp.kernels.rng import step_key
 from nbmlp.kernels.shards import add_losses, add_shards, next_rows, totals
 from nbmlp.kernels.tables import job_at, layers_at, parameters_at, threads_at
 from nbmlp.kernels.threads import barrier, join, share
-from nbmlp.kernels.updates import exchange_sums, update_parameters
+from nbmlp.kernels.together import exchange_sums
+from nbmlp.kernels.updates import update_parameters
 from nbmlp.kernels.vecmath import vector_of
 
 __all__ = ["run_parallel"]

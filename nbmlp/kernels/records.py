@@ -18,8 +18,8 @@ import numpy as np
 from nbmlp.kernels import abi
 
 __all__ = [
-    "CLOSED", "JOB", "JOB_GROUPS", "LAYER", "LINE", "PARAMETER", "PIECES", "STATUS", "SYNC_WORDS",
-    "THREAD", "TREE",
+    "CLOSED", "COLLECT", "JOB", "JOB_GROUPS", "LAYER", "LINE", "PARAMETER", "PIECES", "STATUS",
+    "SYNC_WORDS", "THREAD", "TREE",
 ]  # fmt: skip
 
 #: int64 words of one cache line: every word that threads write has a line of its own.
@@ -37,6 +37,14 @@ class STATUS:
     BAD_INPUT = 1
     BAD_OUTPUT = 2
     ELSEWHERE = 3  # another of those who train together cannot go on
+
+
+class COLLECT:
+    """What processes have made for all, each of its update blocks; all lie block by block."""
+
+    WEIGHTS = 0
+    NORMS = 1
+    LENGTHS = 2
 
 
 _i, _f = np.int64, np.float64
@@ -97,6 +105,8 @@ PARAMETER = np.dtype(
         # or 0: runs of rows with further factors: the first row, the one behind the last, on rate,
         # on decay (runs, 4) float64; none has rows on both sides of `weights`
         ("factors", _i), ("runs", _i),
+        # update blocks that are updated here: all, unless processes share them
+        ("first_own", _i), ("end_own", _i),
     ],
     align=True,
 )  # fmt: skip
@@ -162,6 +172,7 @@ JOB_GROUPS: dict[str, list[tuple[str, Any]]] = {
         ("add", _i), ("clear", _i),
         # sums over those who train together: or 0; what it is given besides; its two sums float64
         ("exchange", _i), ("exchange_context", _i), ("sums", _i),
+        ("collect", _i),  # where each updates a part of the parameters: how all get it; or 0
         ("completes", _i),  # there are gradients to be finished, and copies to be renewed
         ("plain", _i),  # gradient descent without anything added: one product updates W
         ("mean", _i), ("l1", _f), ("l2", _f), ("decay", _f), ("clip_value", _f), ("clip_norm", _f),
@@ -206,7 +217,11 @@ TREE = np.dtype(
         # additions that are left: to which row of these which one is added (additions, 2) int64
         ("add", _i), ("additions", _i), ("n_additions", _i),
         # the slice of each process
-        ("lengths", _i), ("starts", _i), ("length", _i),  # length: of this one's
+        ("lengths", _i), ("starts", _i), ("start", _i), ("length", _i),  # start, length: this one's
+        ("whole", _i),  # whether all get the sum, or each its slice of it
+        # MPI's word for what is sent where it is received; of each of COLLECT: the address of all,
+        # those of counts and starts, and their type (3, 4) int64
+        ("in_place", _i), ("collected", _i),
         # out: whether it was called; what MPI has returned, if that is an error
         ("met", _i), ("code", _i),
     ],
@@ -227,6 +242,6 @@ PIECES: dict[str, Any] = {
     "penalise": abi.penalise, "clip_values": abi.clip_values, "scale": abi.scale,
     "sum_squares": abi.sum_squares, "descend": abi.descend, "average": abi.average,
     "add": abi.add, "clear": abi.clear,
-    "exchange": abi.exchange,
+    "exchange": abi.exchange, "collect": abi.collect,
     "max_norm": abi.max_norm, "copy_rows": abi.copy_rows,
 }  # fmt: skip

@@ -88,6 +88,21 @@ def _add_up(own):
         abi.add(own.add, g=to, other=other, rows=1, row=row, panels=own.length // own.panel)
 
 
+@inner
+def _hand_out(own, gradient):
+    """The sum takes the gradient's place: all of it, or this process's slice."""
+    if own.whole != 0:
+        own.code = _allgatherv(
+            own.allgatherv, own.got, own.length, own.elements, gradient, own.lengths, own.starts,
+            own.elements, own.comm,
+        )  # fmt: skip
+        return
+    n = own.length * own.size
+    given, taken = _bytes(own.got, n), _bytes(gradient + own.start * own.size, n)
+    for i in range(n):
+        taken[i] = given[i]
+
+
 @piece("exchange.tree", abi.exchange, typed=False)
 def _make(_: type) -> Any:
     def tree(context: int, gradient: int, n: int, sums: int) -> int:
@@ -104,12 +119,25 @@ def _make(_: type) -> Any:
         )  # fmt: skip
         if own.code == 0:
             _add_up(own)
-            own.code = _allgatherv(
-                own.allgatherv, own.got, own.length, own.elements, gradient, own.lengths,
-                own.starts, own.elements, own.comm,
-            )  # fmt: skip
+            _hand_out(own, gradient)
         if own.code != 0:
             said[1] = 1.0
         return 0
 
     return tree
+
+
+@piece("collect.slices", abi.collect, typed=False)
+def _make_collect(_: type) -> Any:
+    def collect(context: int, what: int, sums: int) -> int:
+        own, said = _trees(context, 1)[0], _doubles(sums, 2)
+        entry = _words(own.collected + what * 32, 4)
+        own.code = _allgatherv(
+            own.allgatherv, own.in_place, 0, entry[3], entry[0], entry[1], entry[2], entry[3],
+            own.comm,
+        )  # fmt: skip
+        if own.code != 0:
+            said[1] = 1.0
+        return 0
+
+    return collect

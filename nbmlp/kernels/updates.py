@@ -9,18 +9,19 @@ from __future__ import annotations
 from nbmlp.kernels import abi
 from nbmlp.kernels._jit import inner
 from nbmlp.kernels.afterwards import bound_norms, refresh_copies
-from nbmlp.kernels.cuts import Share
-from nbmlp.kernels.records import PARAMETER
-from nbmlp.kernels.shards import add_shards, sum_gradient, sum_shards, totals
+from nbmlp.kernels.blocks import block_rows, own_part, rectangle, scale_part, transpose
+from nbmlp.kernels.records import COLLECT, PARAMETER
+from nbmlp.kernels.shards import sum_gradient, sum_shards
 from nbmlp.kernels.threads import barrier, share
+from nbmlp.kernels.together import exchange, meet, take_weights
 from nbmlp.kernels.vecmath import vector_of
 from nbmlp.tuning import PANEL_BYTES
 
-__all__ = ["exchange_sums", "update_parameters"]
+__all__ = ["update_parameters"]
 
 _doubles = vector_of("float64")
 _NEXT = PARAMETER.itemsize
-_PANELS, _UNITS = int(Share.PANELS), int(Share.UNITS)
+_NORMS, _LENGTHS = COLLECT.NORMS, COLLECT.LENGTHS
 
 
 @inner
@@ -84,7 +85,7 @@ def _update(job, own, part, pace):
         _apply(job, own, (first, weights, low, high), pace)
         _apply(job, own, bias, (pace[0], pace[1], pace[2], 0.0))
     if job.descend == 0:
-        _transpose(job, own, part)
+        transpose(job, own, part)
     elif weights > 0:
         _measure(job, own, first, weights)
 
@@ -108,16 +109,16 @@ def _descend(job, own, thread, rate):
         direction += lengths[2 * b + 1]
     rate *= own.rate
     reach = rate * (weight / direction) ** 0.5 if weight > 0.0 and direction > 0.0 else rate
-    start, stop = share(own.blocks, 1, thread.rank, thread.size)
+    start, stop, _, _ = own_part(own, thread)
     for b in range(start, stop):
-        first, rows = _block(own, b, b + 1)
+        first, rows = block_rows(own, b, b + 1)
         if own.runs > 0:
             _step_runs(job, own, first, rows, reach, rate)
         else:
             weights = max(0, min(rows, own.weights - first))
             _step(job, own, first, weights, reach)
             _step(job, own, first + weights, rows - weights, rate)
-        _transpose(job, own, (first, rows, 0, own.panels))
+        transpose(job, own, (first, rows, 0, own.panels))
 
 
 @inner
@@ -134,41 +135,6 @@ def _step(job, own, first, rows, step):
     if rows > 0:
         w, g = own.w + first * own.row, own.g + first * own.row
         abi.descend(job.descend, w=w, g=g, rows=rows, row=own.row, panels=own.panels, step=step)
-
-
-@inner
-def _transpose(job, own, part):
-    """Refresh the transposed copy, which has no bias; max-norm does it later, once for all."""
-    first, rows, low, high = part
-    weights = min(rows, own.weights - first)
-    if own.wt != 0 and weights > 0 and job.norm_bound == 0.0:
-        wt = own.wt + low * job.panel * own.wt_row
-        abi.transpose(
-            job.transpose, w=own.w + low * PANEL_BYTES, w_row=own.row, first=first,
-            rows=weights, panels=high - low, wt=wt, wt_row=own.wt_row,
-        )  # fmt: skip
-
-
-@inner
-def _block(own, low, high):
-    """First row and number of rows of the update blocks low..high."""
-    first = low * own.block_rows
-    return first, min(high * own.block_rows, own.rows) - first
-
-
-@inner
-def _rectangle(own, thread):
-    """One thread's part: first block, behind the last, first panel, behind the last."""
-    rank, size = thread.rank, thread.size
-    if own.share == _PANELS:
-        low, high = share(own.panels, 1, rank, size)
-        return 0, own.blocks, low, high
-    if own.share == _UNITS:  # as many blocks as the units have panels; the last has the bias, too
-        units = (own.weights + own.block_rows - 1) // own.block_rows
-        low, high = share(units, 1, rank, size)
-        return low, high if rank < size - 1 else own.blocks, 0, own.panels
-    low, high = share(own.blocks, 1, rank, size)
-    return low, high, 0, own.panels
 
 
 @inner
@@ -200,7 +166,7 @@ def _square(job, own, b, first, rows):
 @inner
 def _finish(job, own, b, low, high, scale, waits, pace):
     """Penalty and update of a block whose gradient is complete; or its norm, if all must wait."""
-    first, rows = _block(own, b, b + 1)
+    first, rows = block_rows(own, b, b + 1)
     part = first, rows, low, high
     if job.squares != 0:
         _square(job, own, b, first, rows)
@@ -214,18 +180,11 @@ def _finish(job, own, b, low, high, scale, waits, pace):
 
 
 @inner
-def _scale(job, own, part, factor):
-    first, rows, low, high = part
-    g = own.g + first * own.row + low * PANEL_BYTES
-    abi.scale(job.scale, g=g, rows=rows, row=own.row, panels=high - low, factor=factor)
-
-
-@inner
 def _scale_and_update(job, own, b, factor, pace):
-    first, rows = _block(own, b, b + 1)
+    first, rows = block_rows(own, b, b + 1)
     part = first, rows, 0, own.panels
     if factor != 1.0:
-        _scale(job, own, part, factor)
+        scale_part(job, own, part, factor)
     if job.rule != 0:
         _update(job, own, part, pace)
 
@@ -243,59 +202,25 @@ def _sum(job, own, at, thread, batch, waits, pace):
     Plain gradient descent is one product: W <- W - rate * scale * x'.dz.
     """
     m, scale, carry, last = batch
-    start, stop, low, high = _rectangle(own, thread)
+    start, stop, low, high = rectangle(own, thread)
     at_once, finish = last and job.plain and not carry, last and not _later(job)
     for block in range(start, stop, own.group):
         end = min(block + own.group, stop)
-        first, rows = _block(own, block, end)
+        first, rows = block_rows(own, block, end)
         part = first, rows, low, high
         if at_once:
             sum_gradient(own, at, own.w, part, 0, m, -scale * pace[0] * own.rate, 1.0)
-            _transpose(job, own, part)
+            transpose(job, own, part)
             continue
         if job.shards > 1:
             sum_shards(job, own, at, thread, part, m, last)
             if scale != 1.0:
-                _scale(job, own, part, scale)
+                scale_part(job, own, part, scale)
         else:
             sum_gradient(own, at, own.g, part, 0, m, scale, scale if carry else 0.0)
         if finish:
             for b in range(block, end):
                 _finish(job, own, b, low, high, scale, waits, pace)
-
-
-@inner
-def exchange_sums(job, weight, lost):
-    """Sum gradient and weight over all who train together. lost: 1 of one who cannot go on."""
-    sums = _doubles(job.sums, 2)
-    sums[0], sums[1] = weight, lost
-    abi.exchange(
-        job.exchange, context=job.exchange_context, gradient=job.gradient, n=job.n_gradient,
-        sums=job.sums,
-    )  # fmt: skip
-
-
-@inner
-def _exchange(job, parameters, thread, weight):
-    """What all have summed takes the gradient's place; returns 1 over its weight, 0 if lost."""
-    barrier(job.sync, thread)
-    if thread.rank == 0:
-        exchange_sums(job, weight, 0.0)
-        if job.shards > 1:
-            add_shards(job)
-    barrier(job.sync, thread)
-    sums = _doubles(job.sums, 2)
-    if sums[1] > 0.0:
-        return 0.0
-    total = totals(job)[1] if job.shards > 1 else sums[0]
-    scale = 1.0 / total if job.mean and total > 0.0 else 1.0
-    for k in range(len(parameters)):
-        own = parameters[k]
-        start, stop, low, high = _rectangle(own, thread)
-        for b in range(start, stop):
-            first, rows = _block(own, b, b + 1)
-            _scale(job, own, (first, rows, low, high), scale)
-    return scale
 
 
 @inner
@@ -320,7 +245,7 @@ def _finish_later(job, parameters, thread, at, scale, waits, pace):
         barrier(job.sync, thread)
     for k in range(len(parameters)):
         own = parameters[k]
-        start, stop, low, high = _rectangle(own, thread)
+        start, stop, low, high = own_part(own, thread)
         for b in range(start, stop):
             _finish(job, own, b, low, high, scale, waits, pace)
 
@@ -340,23 +265,27 @@ def update_parameters(job, parameters, thread, at, batch, weight, pace):
     if last and _later(job):
         scale = batch[1]
         if job.exchange != 0:
-            scale = _exchange(job, parameters, thread, weight)
+            scale = exchange(job, parameters, thread, weight)
             if scale == 0.0:
                 return False
         _finish_later(job, parameters, thread, at, scale, waits, pace)
     if waits:
-        barrier(job.sync, thread)
+        if not meet(job, thread, _NORMS):
+            return False
         norm = _sum_norms(job, parameters, thread)
         for k in range(len(parameters)):
             bound = job.clip_norm * parameters[k].clip
             factor = bound / norm if 0.0 < bound < norm else 1.0
-            start, stop = share(parameters[k].blocks, 1, thread.rank, thread.size)
+            start, stop, _, _ = own_part(parameters[k], thread)
             for b in range(start, stop):
                 _scale_and_update(job, parameters[k], b, factor, pace)
     if last and job.rule != 0 and job.descend != 0:
-        barrier(job.sync, thread)
+        if not meet(job, thread, _LENGTHS):
+            return False
         for k in range(len(parameters)):
             _descend(job, parameters[k], thread, pace[0])
+    if last and job.collect != 0 and not take_weights(job, parameters, thread):
+        return False
     if last and job.rule != 0 and job.norm_bound > 0.0:
         barrier(job.sync, thread)
         bound_norms(job, parameters, thread)

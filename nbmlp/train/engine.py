@@ -149,6 +149,11 @@ class Engine:
         self._snapshot = Snapshot(self.work, self.batches)
         piece_function("all_finite", self.work.element)
 
+    def make_whole(self) -> None:
+        """Let all who train together have all of the state; there are no more updates."""
+        if self._exchange is not None:
+            self._exchange.make_whole()
+
     # -- tables
 
     def rebind(self, train: TrainSpec, rows: Rows) -> bool:
@@ -319,31 +324,43 @@ class Engine:
     # -- failures
 
     def _good(self) -> bool:
+        if self._exchange is not None and self._exchange.error is not None:
+            return False
         # Weights first: a bad row may come after the update that spoiled them.
         return self.finite and self._job.status == STATUS.OK
 
     @property
     def finite(self) -> bool:
-        """Whether all weights, and all that the optimizer keeps, are."""
-        return all_finite(self.state.theta) and all_finite(self.state.slots)
+        """Whether all weights, and all that the optimizer keeps, are; wherever it is kept."""
+        here = all_finite(self.state.theta) and all_finite(self.state.slots)
+        return here if self._exchange is None else self._exchange.all(here)
 
     def _recover(self) -> None:
         """To the state right before the failed update; raise, or leave its batch out."""
-        job = self._job
-        if not self.finite:
+        job, exchange = self._job, self._exchange
+        if (exchange is None or exchange.error is None) and not self.finite:
             self._rewind()
         job.take_up(job.cursor.before_batch())
         self._count_updates()
-        if self._exchange is not None and job.status == STATUS.ELSEWHERE:
-            raise self._exchange.error or NonFiniteError(
-                f"update {self.state.step + 1} was not made: another of those who train together"
-                " could not go on, and says why.", step=self.state.step,
-            )  # fmt: skip
-        if self._exchange is not None or not self._may_skip():
+        if exchange is not None:
+            self._end_all(exchange)
+        if not self._may_skip():
             raise self.explain(self)
         if self.first_skip is None:
             self.first_skip = self.explain(self)
         self._skip()
+
+    def _end_all(self, exchange: Exchange) -> None:
+        """Raise what ends the training of all, for no batch is left out."""
+        if exchange.error is not None:
+            raise exchange.error
+        exchange.make_whole()
+        if self._job.status == STATUS.ELSEWHERE:
+            raise NonFiniteError(
+                f"update {self.state.step + 1} was not made: another of those who train together"
+                " could not go on, and says why.", step=self.state.step,
+            )  # fmt: skip
+        raise self.explain(self)
 
     def _rewind(self) -> None:
         """Repeat the region, halving it, up to right before the update that spoiled the weights."""

@@ -51,6 +51,13 @@ class Exchange:
         """How many rows all take in the next region; they end it behind the same batch."""
         return rows
 
+    def all(self, here: bool) -> bool:
+        """Whether something is true for all who train together."""
+        return here
+
+    def make_whole(self) -> None:
+        """Let all have all that any of them keeps of the state; called by all, once at the end."""
+
     def give_up(self) -> None:
         """Called where a region could not begin, in which others may wait for this engine."""
 

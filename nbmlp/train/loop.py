@@ -17,7 +17,7 @@ from nbmlp.optimizers import LBFGS
 from nbmlp.predict import Predictor, Rows
 from nbmlp.schedules import Constant, Schedule, warmup_factor
 from nbmlp.spec import TrainSpec
-from nbmlp.state import State
+from nbmlp.state import State, whole_slots
 from nbmlp.train.callbacks import CallbackList
 from nbmlp.train.engine import Engine
 from nbmlp.train.epochs import Epochs, Factors, factors_of
@@ -106,7 +106,9 @@ class Loop:
                 self._prepare(run)
                 run.announce()  # compiled: the first epoch may take a while
                 self._epochs(run)
+                run.bind().make_whole()
             finally:
+                whole_slots(self._state, self._train.optimizer)
                 self._state.end_updates()
             run.warn_of_skipped(stacklevel=4)
             self.failure = self.failure or run.bind().first_skip

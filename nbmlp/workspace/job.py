@@ -295,6 +295,14 @@ class Job:
         self._set(exchange=called, exchange_context=context, sums=address(sums), plain=0)
         self._bind("scale")
 
+    def collect_by(self, piece: str) -> None:
+        """Each process updates a part of the parameters, and that piece lets all have it."""
+        self._table.bind(0, collect=piece)
+
+    def stride_slots(self, stride: int) -> None:
+        """Bytes from one of the optimizer's vectors to the next."""
+        self._set(slot_stride=stride)
+
     def gradient_only(self) -> None:
         """Leave the gradient where it is, penalty included: neither clipped nor applied."""
         self._set(rule=0, plain=0, clip_norm=0.0, clip_value=0.0)
@@ -303,6 +311,11 @@ class Job:
     def updates(self) -> bool:
         """Whether gradients are applied."""
         return bool(self._ints[_AT["rule"]])
+
+    @property
+    def updates_apart(self) -> bool:
+        """Whether each part of the parameters can be updated without the gradient of another."""
+        return self.updates and not self._ints[_AT["completes"]]
 
     # -- where it stands
 

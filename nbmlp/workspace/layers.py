@@ -287,6 +287,7 @@ def describe_parameters(net: Places, k: int) -> Record:
         "rate": block.rate, "decay": block.decay, "clip": block.clip,
         "block_rows": blocks.rows, "blocks": blocks.count, "first_block": blocks.first,
         "group": blocks.group, "share": int(blocks.share),
+        "first_own": 0, "end_own": blocks.count,
     }  # fmt: skip
     if block.role is Role.PRODUCT:
         return _describe_weights(net, block, fields)

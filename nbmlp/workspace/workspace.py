@@ -101,6 +101,17 @@ class Workspace:
         if self.training:
             self._parameters.bind(k, **pieces)
 
+    def update_only(self, first: int, end: int, slots: NDArray[Any], start: int) -> None:
+        """Update some of the blocks that a rule takes at once, counted over all parameters.
+
+        slots (n_slots, parameters): of those parameters alone, from the one at `start` on.
+        """
+        for k, blocks in enumerate(self.strategy.blocks):
+            low, high = (min(max(at - blocks.first, 0), blocks.count) for at in (first, end))
+            before = (self.plan.blocks[k].offset - start) * slots.itemsize
+            self._parameters.set(k, first_own=low, end_own=high, slots=address(slots) + before)
+        self.job.stride_slots(slots.shape[1] * slots.itemsize)
+
     def refresh(self) -> None:
         """Renew all copies of the weights, after these were changed from outside."""
         for renew, arguments in self._copies:

@@ -62,6 +62,9 @@ class Hosts(Division):
         self._periodic = train.sync == "periodic"
         #: Why a callback has interrupted the training, until all know it.
         self.asked: str | None = None
+        #: What is called by all where some ask, with the ranks of these.
+        self.answer: Callable[[list[int]], None] = lambda ranks: None
+        self._asks = False
         if comm is None:
             return
         try:
@@ -105,7 +108,7 @@ class Hosts(Division):
             )
         return Engine(
             spec, train, state, rows, threads, whole, explain=explain,
-            exchange=None if self.size == 1 else TreeSum(self._comm, train.shards, self.agree),
+            exchange=None if self.size == 1 else TreeSum(self._comm, train.shards, self),
         )  # fmt: skip
 
     def callbacks(self, given: Iterable[object]) -> CallbackList:
@@ -130,11 +133,24 @@ class Hosts(Division):
         if self.size == 1:
             return [value]
         told = None if error is None else f"{type(error).__name__}: {error}"
-        said = self._comm.allgather((told, value))
-        for rank, (other, _) in enumerate(said):
-            if other is not None and error is None:
-                raise EndedElsewhere(f"process {rank} has ended the training of all: {other}")
-        return [value for _, value in said]
+        while True:
+            said = self._comm.allgather((told, value, self._asks))
+            for rank, (other, *_) in enumerate(said):
+                if other is not None and error is None:
+                    raise EndedElsewhere(f"process {rank} has ended the training of all: {other}")
+            asking = [rank for rank, (*_, asks) in enumerate(said) if asks]
+            if asking and error is None:
+                self.answer(asking)
+            if self._asks or error is not None or not asking:
+                return [value for _, value, _ in said]
+
+    def ask(self) -> None:
+        """Ask for what others keep; they :attr:`answer` where they agree on something next."""
+        self._asks = True
+        try:
+            self.agree()
+        finally:
+            self._asks = False
 
     @contextmanager
     def told(self) -> Iterator[None]:

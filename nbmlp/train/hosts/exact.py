@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
@@ -17,6 +16,7 @@ from nbmlp.plan import Shards
 from nbmlp.state import address
 from nbmlp.train.exchange import Exchange
 from nbmlp.train.hosts import native
+from nbmlp.train.hosts.slices import Partners, SharedSlots, Slices
 from nbmlp.workspace import Workspace
 from nbmlp.workspace.table import Table
 
@@ -39,26 +39,37 @@ class TreeSum(Exchange):
     comm : mpi4py.MPI.Comm
     shards : int
         Of all; each process has as many of them that follow each other as any other, or one more.
-    agree : callable
-        See :meth:`Hosts.agree`.
+    hosts : Partners
+        All processes.
     """
 
     paced = True
 
-    def __init__(self, comm: Any, shards: int, agree: Callable[[Any], list[Any]]) -> None:
-        self._rank, size, self._agree = comm.Get_rank(), comm.Get_size(), agree
+    def __init__(self, comm: Any, shards: int, hosts: Partners) -> None:
+        self._comm, self._hosts = comm, hosts
+        self._rank, size = comm.Get_rank(), comm.Get_size()
         bounds = [k * shards // size for k in range(size + 1)]
         self._all = [Shards(shards, *bounds[k : k + 2]) for k in range(size)]
         self.shards = self._all[self._rank]
-        agree(None)  # who has failed does not come to what all have to call
+        self._slots: SharedSlots | None = None
+        hosts.agree()  # who has failed does not come to what all have to call
         self._native = native.native_of(comm)
         self._kept: list[NDArray[Any]] = []
 
     def common(self, rows: int) -> int:
         """The fewest that anybody wants to take next."""
-        fewest = int(min(self._agree(rows)))
+        fewest = int(min(self._hosts.agree(rows)))
         self._table.set(0, met=0)
         return fewest
+
+    def all(self, here: bool) -> bool:
+        """See :class:`Exchange`."""
+        return all(self._hosts.agree(here))
+
+    def make_whole(self) -> None:
+        """See :class:`Exchange`."""
+        if self._slots is not None:
+            self._slots.make_whole()
 
     def give_up(self) -> None:
         """Let the others' region end, which this process has not begun."""
@@ -84,10 +95,14 @@ class TreeSum(Exchange):
             0, allgatherv=native.allgatherv, alltoallv=native.alltoallv, comm=native.comm,
             doubles=native.types[np.dtype(np.float64)], elements=native.types[dtype],
             processes=len(self._all), size=dtype.itemsize,
-            panel=tuning.PANEL_BYTES // dtype.itemsize,
+            panel=tuning.PANEL_BYTES // dtype.itemsize, in_place=native.in_place,
         )  # fmt: skip
+        slices, apart = Slices.of(work, len(self._all)), work.job.updates_apart
         self._lay_out_losses(work)
-        self._lay_out_slices(work)
+        self._lay_out_sums(work, slices.lengths)
+        self._table.set(0, start=slices.starts[self._rank], whole=not apart)
+        if apart:
+            self._share_updates(work, slices)
         piece = piece_address(_TREE, np.float64, abi.exchange)
         work.job.exchange_by(piece, self._sums, self._table.address)
 
@@ -111,11 +126,21 @@ class TreeSum(Exchange):
             heard=self._keep(np.empty(sum(counts))), heard_counts=at, heard_starts=starts,
         )  # fmt: skip
 
-    def _lay_out_slices(self, work: Workspace) -> None:
-        n, dtype, size = work.gradient.size, work.gradient.dtype, len(self._all)
-        panel = tuning.PANEL_BYTES // dtype.itemsize
-        ends = [k * (n // panel) // size * panel for k in range(size)] + [n]
-        lengths = np.diff(ends).tolist()
+    def _share_updates(self, work: Workspace, slices: Slices) -> None:
+        """Each process updates its slice, and all get what it has made of that."""
+        types, dtype = self._native.types, work.gradient.dtype
+        doubles, counts = types[np.dtype(np.float64)], slices.block_counts
+        entries = [
+            (address(work.state.theta), *self._counts(slices.lengths), types[dtype]),
+            (address(work.norms), *self._counts(counts), doubles),
+            (address(work.lengths), *self._counts([2 * n for n in counts]), doubles),
+        ]
+        self._table.set(0, collected=self._keep(np.array(entries, np.int64)))
+        self._slots = SharedSlots(self._comm, self._hosts, work, slices)
+        work.job.collect_by("collect.slices")
+
+    def _lay_out_sums(self, work: Workspace, lengths: list[int]) -> None:
+        n, dtype = work.gradient.size, work.gradient.dtype
         own, parts = lengths[self._rank], len(self.shards.subtrees)
         got = [len(other.subtrees) * own for other in self._all]
         at, starts = self._counts(lengths)

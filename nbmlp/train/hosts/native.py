@@ -20,6 +20,8 @@ class Native(NamedTuple):
     allgatherv, alltoallv : int
         ``MPI_Allgatherv`` and ``MPI_Alltoallv``.
     comm : int
+    in_place : int
+        What is given as sent where that lies in its place of what is received.
     types : dict of dtype to int
     describe : callable
         What a code means that such a function has returned.
@@ -28,6 +30,7 @@ class Native(NamedTuple):
     allgatherv: int
     alltoallv: int
     comm: int
+    in_place: int
     types: dict[Any, int]
     describe: Callable[[int], str]
 
@@ -43,7 +46,8 @@ def native_of(comm: Any) -> Native:
     types = {np.dtype(np.float32): MPI.FLOAT, np.dtype(np.float64): MPI.DOUBLE}
     return Native(
         _address(library.MPI_Allgatherv), _address(library.MPI_Alltoallv), _handle(MPI, own),
-        {dtype: _handle(MPI, kind) for dtype, kind in types.items()}, MPI.Get_error_string,
+        int(MPI.IN_PLACE), {dtype: _handle(MPI, kind) for dtype, kind in types.items()},
+        MPI.Get_error_string,
     )  # fmt: skip
 
 
