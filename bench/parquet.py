@@ -1,9 +1,10 @@
 """Training on Parquet files against training on the same rows in memory: speed, memory, bits.
 
-    python -m bench.parquet --rows 6000000 --limit 600
+    python -m bench.parquet --rows 6000000 --limit 680
 
-writes files of random rows, trains on them by their names and then as a frame in memory, each in a
-process of its own with an empty folder of ready rows, and prints what each took.
+writes files of random rows, makes them ready, and trains on them by their names and as a frame in
+memory, in turns, each in a process of its own; medians are over all epochs from the second on.
+``--limit`` trains within so many MB, pages of files included where a memory cgroup can be made.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
+
+from bench.confined import Confined, confined
 
 __all__ = ["main"]
 
@@ -128,39 +132,35 @@ def trained(folder: Path, kind: str, epochs: int, shuffle: str, most: int | None
             found = model.read_files(folder / "*.parquet", target="y")
             with scarce(found.train.X.x if most else None, most):
                 model.fit(found, callbacks=[told])
-    rows = max(record.samples_per_second for record in model.history)
     whole = time.perf_counter() - begun[1]
-    training = sum(record.seconds for record in model.history)
-    later = min(np.diff(cpu).tolist())  # others on the machine only add to it
     return {
-        "kind": kind, "anonymous_mb": round(peaks["all"]), "before_training_s": whole - training,
-        "rows_per_s": rows, "cpu_s_per_epoch": later, "major_faults": np.diff(reads).tolist(),
-        "epoch_s": [round(record.seconds, 2) for record in model.history],
+        "kind": kind, "anonymous_mb": round(peaks["all"]),
+        "before_training_s": whole - sum(record.seconds for record in model.history),
+        "cpu_s": np.diff(cpu).tolist(), "clock_s": [record.seconds for record in model.history[1:]],
+        "major_faults": np.diff(reads).tolist(),
         "digest": hashlib.sha256(model.get_flat().tobytes()).hexdigest()[:16],
     }  # fmt: skip
 
 
 def child(
-    arguments: argparse.Namespace,
     folder: Path,
     kind: str,
-    limit: int | None = None,
-    most: int | None = None,
+    epochs: int,
     shuffle: str = "blocks",
-) -> Any:
-    """The same in a process of its own, which may have so many MB of data of its own."""
+    scarce: int | None = None,
+    limit: Confined | None = None,
+) -> dict[str, Any]:
+    """The same in a process of its own, perhaps within a limit of its memory."""
     command = [sys.executable, "-m", "bench.parquet", "--one", kind, "--folder", str(folder)]
-    command += ["--epochs", str(arguments.epochs), "--shuffle", shuffle]
-    command += ["--scarce", str(most)] if most else []
-
-    def bounded() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (limit << 20, limit << 20))
-
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=bounded, check=False)
+    command += ["--epochs", str(epochs), "--shuffle", shuffle]
+    command += ["--scarce", str(scarce)] if scarce else []
+    enter = None if limit is None else limit.enter
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=enter, check=False)
     if done.returncode:
-        return {"kind": kind, "failed": done.stderr.strip().splitlines()[-1:]}
-    return json.loads(done.stdout)
+        last = done.stderr.strip().splitlines()[-1:]
+        return {"kind": kind, "failed": last or f"code {done.returncode}"}
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def main() -> None:
@@ -169,7 +169,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--columns", type=int, default=30)
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--limit", type=int, help="MB of data that one more run may have")
+    parser.add_argument("--turns", type=int, default=3, help="of files and of a frame, alternating")
+    parser.add_argument("--limit", type=int, help="MB of memory that two more trainings may have")
     parser.add_argument(
         "--scarce", type=int, help="MB of ready rows that stay in memory in two more"
     )
@@ -193,17 +194,52 @@ def _compare(given: argparse.Namespace, made: Path) -> None:
     size = sum(file.stat().st_size for file in files.iterdir()) / 1e6
     ready = 4 * given.rows * given.columns / 1e6
     print(f"{given.rows:,} x {given.columns}: {size:.0f} MB of Parquet, {ready:.0f} MB ready")
-    by_file, again, frame = (child(given, files, kind) for kind in ("files", "files", "frame"))
-    for name, found in (("files, first", by_file), ("files, again", again), ("frame", frame)):
-        print(name, json.dumps(found))
-    print("same bits:", by_file["digest"] == again["digest"] == frame["digest"])
-    ratio = frame["cpu_s_per_epoch"] / again["cpu_s_per_epoch"]
-    print(f"throughput against the frame's, by processors' time from the second epoch: {ratio:.3f}")
+    print("first training:", json.dumps(child(files, "files", 1)))
+    turns = _turns(files, given.epochs, given.turns)
+    whole = {kind: _shown(kind, found) for kind, found in turns.items()}
+    print("same bits:", len({one["digest"] for found in turns.values() for one in found}) == 1)
+    for by in ("cpu_s", "clock_s"):
+        ratio = whole["frame"][by] / whole["files"][by]
+        print(f"throughput against the frame's, by {by}: {ratio:.3f}")
     if given.limit:
-        print(f"within {given.limit} MB", json.dumps(child(given, files, "files", given.limit)))
+        _limited(given, made, files)
     for shuffle in ("blocks", "true") if given.scarce else ():
-        found = child(given, files, "files", most=given.scarce, shuffle=shuffle)
-        print(f"{given.scarce} MB of rows in memory, shuffle {shuffle}", json.dumps(found))
+        found = child(files, "files", given.epochs, shuffle, given.scarce)
+        _shown(f"{given.scarce} MB of rows in memory, shuffle {shuffle}", [found])
+
+
+def _turns(files: Path, epochs: int, turns: int) -> dict[str, list[dict[str, Any]]]:
+    """Trainings of both kinds; which comes first alternates."""
+    found: dict[str, list[dict[str, Any]]] = {"files": [], "frame": []}
+    for turn in range(turns):
+        for kind in sorted(found, reverse=turn % 2 == 1):
+            found[kind].append(child(files, kind, epochs))
+    return found
+
+
+def _shown(name: str, found: list[dict[str, Any]]) -> dict[str, float]:
+    """Medians over all epochs from the second on, printed."""
+    if wrong := [one["failed"] for one in found if "failed" in one]:
+        print(f"{name}: failed: {wrong[0]}")
+        return {}
+    kinds = ("cpu_s", "clock_s", "major_faults")
+    middle = {kind: median(value for one in found for value in one[kind]) for kind in kinds}
+    memory = max(one["anonymous_mb"] for one in found)
+    told = ", ".join(f"{kind} {value:.3g}" for kind, value in middle.items())
+    print(f"{name}: {told} an epoch; {memory} MB of anonymous memory")
+    return middle
+
+
+def _limited(given: argparse.Namespace, made: Path, files: Path) -> None:
+    """Rows made ready and trained on, then trained on again, all within a limit."""
+    os.environ["NBMLP_ROWS_DIR"] = str(made / "limited")
+    with confined(given.limit) as limit:
+        for name in ("first", "again"):
+            found = child(files, "files", given.epochs, limit=limit)
+            _shown(f"within {given.limit} MB by {limit.how}, {name}", [found])
+        if (peak := limit.peak()) is not None:
+            print(f"its peak, pages of files included: {peak:.0f} MB")
+    os.environ["NBMLP_ROWS_DIR"] = str(made / "ready")
 
 
 if __name__ == "__main__":

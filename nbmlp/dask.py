@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from nbmlp import __version__, tuning
-from nbmlp.checks import whole
-from nbmlp.errors import SpecError, TrainingWarning, missing_package
+from nbmlp.checks import flag, whole
+from nbmlp.errors import SpecError, missing_package
 from nbmlp.kernels import code_folder
 
 try:
@@ -56,6 +56,7 @@ def setup(
     threads: int = 1,
     cache: str | os.PathLike[str] | None = None,
     warm: Callable[[], object] | None = None,
+    mixed: bool = False,
 ) -> dict[str, Prepared]:
     """Prepare all workers of a cluster, those that will join later too.
 
@@ -75,6 +76,8 @@ def setup(
     warm : callable, optional
         Called on each worker to compile what it needs, e.g. ``partial(model.fit, X[:99], y[:99])``.
         By default common nets are trained for a moment.
+    mixed : bool
+        Let workers of several instruction sets take part, now or later.
 
     Returns
     -------
@@ -84,23 +87,32 @@ def setup(
     Raises
     ------
     SpecError
-        A worker has another version of nbmlp, or a folder that others could write to.
-
-    Warns
-    -----
-    TrainingWarning
-        Workers have several instruction sets: then a score depends on who computes it.
+        A worker has another version of nbmlp, a folder that others could write to, or another
+        instruction set than others: then a score depends on who computes it.
     """
     folder = None if cache is None else os.fspath(cache)
-    client.register_plugin(_Prepare(whole("threads", threads), folder, warm))
+    target = None if flag("mixed", mixed) else _only_target(client)
+    client.register_plugin(_Prepare(whole("threads", threads), folder, warm, target))
     found: dict[str, Prepared] = client.run(_prepared)
-    targets = sorted({each.target for each in found.values()})
-    if len(targets) > 1:
-        warnings.warn(
-            f"workers compute with {' and '.join(targets)}: the last digits of a score depend on"
-            " which of them a training is run on.", TrainingWarning, stacklevel=2,
-        )  # fmt: skip
     return found
+
+
+def _only_target(client: Client) -> str | None:
+    """The instruction set of all workers; None as long as there are none."""
+    each = {address: found.name for address, found in client.run(tuning.detect).items()}
+    first = next(iter(each), None)
+    for address, name in each.items():
+        if first is not None and name != each[first]:
+            raise _mixed(address, name, first, each[first])
+    return None if first is None else each[first]
+
+
+def _mixed(address: str, name: str, other: str, wanted: str) -> SpecError:
+    return SpecError(
+        f"worker {address} computes with {name} and {other} with {wanted}, so that the last digits"
+        " of a score would depend on who computes it: start workers of one kind, or say"
+        " setup(client, mixed=True)."
+    )
 
 
 @contextlib.contextmanager
@@ -157,8 +169,10 @@ class _Prepare(WorkerPlugin):  # type: ignore[misc]
     name = "nbmlp"
 
     def __init__(
-        self, threads: int, cache: str | None, warm: Callable[[], object] | None
-    ) -> None:
+        self, threads: int, cache: str | None, warm: Callable[[], object] | None,
+        target: str | None = None,
+    ) -> None:  # fmt: skip
+        self._target = target
         self._threads, self._cache, self._warm = threads, cache, warm or _compile_common
         self._version, self._call = __version__, uuid.uuid4().hex
 
@@ -172,6 +186,8 @@ class _Prepare(WorkerPlugin):  # type: ignore[misc]
                 f"worker {address} has nbmlp {__version__}, this process {self._version}: install"
                 " the same version there."
             )
+        if self._target not in (None, name := tuning.detect().name):
+            raise _mixed(address, name, "others", str(self._target))
         tuning.limit_threads(self._threads)
         _keep_code_in(self._cache or os.environ.get("NUMBA_CACHE_DIR"), address)
         with warnings.catch_warnings():

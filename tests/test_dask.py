@@ -8,7 +8,8 @@ import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -131,21 +132,30 @@ def test_a_limit_counts_beside_what_the_environment_grants(monkeypatch: pytest.M
     assert tuning.granted_threads() == 3
 
 
-def test_versions_and_instruction_sets_that_differ_are_told() -> None:
+def test_versions_and_instruction_sets_that_differ_are_refused() -> None:
     plugin = dask._Prepare(1, None, int)
     plugin._version = "0.0.1"
     with pytest.raises(SpecError, match=r"worker tcp://a:1 has nbmlp .*, this process 0\.0\.1"):
         plugin._prepare("tcp://a:1")
 
+    plugin = dask._Prepare(1, None, int, "another")
+    with pytest.raises(SpecError, match=r"tcp://b:1 computes with .* and others with another, so"):
+        plugin._prepare("tcp://b:1")
+
     class Client:
+        plugins: ClassVar[list[Any]] = []
+
         def register_plugin(self, plugin: Any) -> None:
-            """Nothing to prepare."""
+            self.plugins.append(plugin)
 
         def run(self, function: Any) -> dict[str, Any]:
-            return {name: dask.Prepared(1, "/", name) for name in ("avx2", "avx512")}
+            return {f"tcp://{n}": SimpleNamespace(name=n) for n in ("avx2", "avx512")}
 
-    with pytest.warns(TrainingWarning, match="workers compute with avx2 and avx512"):
+    with pytest.raises(SpecError, match=r"worker tcp://avx512 computes with avx512 and tcp://avx2"):
         dask.setup(Client())
+    assert not Client.plugins  # nothing has been prepared
+    dask.setup(Client(), mixed=True)
+    assert Client.plugins[0]._target is None
 
 
 # ------------------------------------------------------------------------------ searches

@@ -35,7 +35,7 @@ _CREDENTIALS = {
     "hf": (), "https": (), "http": (), "file": (),
 }  # fmt: skip
 #: Characters of what a store answers that are told.
-_LONGEST = 200
+_LONGEST = 400
 _SAME = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az", "adl": "az", "azure": "az"}
 
 
