@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -173,8 +174,6 @@ def scores() -> list[float]:
 
 def test_scores_are_those_of_one_process(client: Any, prepared: Any) -> None:
     alone = scores()
-    with parallel_config("dask"):
-        assert scores() == alone
     with dask.parallel(client):
         assert scores() == alone
 
@@ -255,34 +254,63 @@ def alone() -> Any:
     return model
 
 
-@pytest.mark.parametrize("n_jobs", [None, 1])
-def test_members_are_those_of_one_process(
-    client: Any, prepared: Any, alone: Any, n_jobs: Any
-) -> None:
+def test_members_are_those_of_one_process(client: Any, prepared: Any, alone: Any) -> None:
     told: list[int] = []
-    model = TabularClassifier(
-        **SMALL, n_jobs=n_jobs, callbacks=lambda run, record: told.append(record.epoch)
-    )
+    model = TabularClassifier(**SMALL, callbacks=lambda run, record: told.append(record.epoch))
     with parallel_config("dask"):
         model.fit(X, LABELS)
     assert_same(model, alone)
     assert told == list(range(1, 1 + sum(m["epochs"] for m in alone.members_)))
 
 
-@pytest.mark.parametrize("dying", [1, 2])
-def test_workers_that_die_change_no_member(
-    client: Any, prepared: Any, alone: Any, dying: int
-) -> None:
+def test_workers_that_die_change_no_member(client: Any, prepared: Any, alone: Any) -> None:
     until(lambda: len(client.nthreads()) == 2)
     pids = list(client.run(os.getpid).values())
 
     def kill(run: Any, record: Any) -> None:
         if record.epoch == 1:
-            for pid in pids[:dying]:  # both: the rows are lost with them
+            for pid in pids:  # the rows are lost with both
                 os.kill(pid, signal.SIGKILL)
 
     with parallel_config("dask"):
         assert_same(TabularClassifier(**SMALL, callbacks=kill).fit(X, LABELS), alone)
+
+
+class Silent:
+    """A client whose first rows are lost, and with them all that was sent: nothing tells of it."""
+
+    def __init__(self) -> None:
+        self.handed_out = 0
+
+    def get_executor(self, pure: bool) -> Silent:
+        return self
+
+    def nthreads(self) -> dict[str, int]:
+        return {"a": 2}
+
+    def scatter(self, rows: list[Any], **_: Any) -> list[Any]:
+        self.handed_out += 1
+        self.rows = rows
+        return [SimpleNamespace(status="finished") for _ in rows]
+
+    def who_has(self, rows: Any) -> dict[str, list[str]]:
+        return {"rows": ["a"] if self.handed_out > 1 else []}
+
+    def submit(self, advance: Any, there: Any, trainee: Any, *given: Any) -> Any:
+        future: Future[Any] = Future()
+        if self.handed_out > 1:
+            future.set_result(advance(self.rows[trainee.fold], trainee, *given))
+        return future
+
+
+def test_rows_that_nobody_has_are_handed_out_again(
+    alone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Silent()
+    monkeypatch.setattr("nbmlp.tabular.fitting.client_of_joblib", lambda: client)
+    monkeypatch.setattr("nbmlp.tabular.cluster._SILENCE", 0.0)
+    assert_same(TabularClassifier(**SMALL).fit(X, LABELS), alone)
+    assert client.handed_out == 2
 
 
 class Shortly(Callback):

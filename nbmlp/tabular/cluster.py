@@ -29,6 +29,8 @@ _LOOK = 0.2
 _STRETCH = 5.0
 #: ... and that is waited for those which the time limit ends there.
 _LATE = 5.0
+#: Seconds of silence after which the rows are looked for.
+_SILENCE = 10.0
 
 
 class Course(Protocol):
@@ -104,6 +106,7 @@ class Cluster:
     def _scatter(self) -> None:
         """Hand the rows to all workers, which fetch them from one another."""
         self._there = self._client.scatter(self._rows, broadcast=True, hash=False)
+        self._heard = time.monotonic()
 
     def bring(self, trainees: Sequence[Trainee], until: int, course: Course) -> None:
         """Train nets to that epoch or to their ends.
@@ -123,11 +126,14 @@ class Cluster:
                     away[self._send(trainee, until, course)] = _Stretch(trainee, self._there)
                 if not away:
                     break
-                for future in wait(away, _LOOK, FIRST_COMPLETED).done:
+                back = wait(away, _LOOK, FIRST_COMPLETED).done
+                self._look_for_rows(bool(back))
+                for future in back:
                     stretch = away.pop(future)
                     self._take(future, stretch, course)
                     if not stretch.trainee.ended and stretch.trainee.epoch < until:
                         waiting.append(stretch.trainee)
+                waiting += self._given_up(away)
             if waiting or any(t.ended == TIME_LIMIT for t in trainees):
                 course.check()
         except Interrupted as end:  # those under way count as they were before
@@ -136,6 +142,24 @@ class Cluster:
         finally:
             for future in away:
                 future.cancel()
+
+    def _look_for_rows(self, heard: bool) -> None:
+        """Hand them out again if nobody has them: Dask may not tell of it."""
+        now = time.monotonic()
+        if heard or now - self._heard < _SILENCE:
+            self._heard = now if heard else self._heard
+            return
+        self._heard = now
+        known = all(rows.status == "finished" for rows in self._there)
+        if not (known and all(self._client.who_has(self._there).values())):
+            self._scatter()
+
+    def _given_up(self, away: dict[Future[Rest], _Stretch]) -> list[Trainee]:
+        """Nets that were sent with rows which nobody has any longer; Dask may never answer."""
+        lost = [f for f, stretch in away.items() if stretch.rows is not self._there]
+        for future in lost:
+            future.cancel()
+        return [away.pop(future).trainee for future in lost]
 
     def _places(self) -> int:
         """How many are trained at once: workers come and go."""
