@@ -24,6 +24,7 @@ from nbmlp import (
 )
 from nbmlp.tabular import fitting
 from nbmlp.tabular import model as tabular_model
+from nbmlp.tabular import select as select_module
 from nbmlp.tabular.criteria import Truth, criterion_of
 from nbmlp.tabular.select import select
 from nbmlp.tabular.targets import Targets
@@ -229,6 +230,23 @@ def test_half_of_the_weight_is_shared_by_the_better_half() -> None:
     np.testing.assert_allclose(value, 0.025 * targets.scale, rtol=1e-6)
     weights, _ = select([above, bad], truth, criterion_of(None, targets), 9)
     np.testing.assert_allclose(weights, [1, 0])
+
+
+def test_nets_of_equal_worth_share_what_chance_would_give_to_one() -> None:
+    """Each is right about rows of its own: one choice on so few rows takes some of them only."""
+    labels = np.arange(60) % 2
+    targets = Targets.fit(labels, "classes")
+    truth = Truth(targets, targets.encode(labels, 60))
+    rng = np.random.default_rng(3)
+    nets = [np.abs(labels - rng.beta(1, 6, 60))[:, None] for _ in range(8)]
+    criterion = criterion_of(None, targets)
+    weights, _ = select(nets, truth, criterion, 50)
+    [often] = select_module._views(truth)[:1]
+    once = select_module._chosen([criterion.terms(truth, n) for n in nets], often, criterion, 50)
+    assert np.count_nonzero(once) < np.count_nonzero(weights) == 8
+    np.testing.assert_allclose(weights.sum(), 1.0)
+    many = Truth(targets, np.zeros(30_001, np.int32))
+    assert select_module._views(many) == [many]
 
 
 def test_predictions_of_many_rows_come_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,8 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis.core.parameters import ParameterLocation
 
+from nbmlp.server.jobs.spec import OF_ENSEMBLES
+
 TOKEN = os.environ.get("CONTRACT_TOKEN", "")
 URL = os.environ["CONTRACT_URL"]
 REPORT = Path(os.environ["CONTRACT_REPORT"])
@@ -139,7 +141,21 @@ def fitting_job(body: dict[str, Any], change: random.Random) -> dict[str, Any]:
         body = {**body, "target": change.choice(("price", 3, -1, "rooms", ["price", 2]))}
     if body.get("columns") is not None:
         body = {**body, "columns": change.choice((["size", 1], ["size"]))}
+    if body.get("preset") is not None:
+        return of_an_ensemble(body)
+    body = {**body, "n_members": None, "time_limit": None}
     return {**body, "model": fitting_model(body["model"])} if "model" in body else body
+
+
+def of_an_ensemble(body: dict[str, Any]) -> dict[str, Any]:
+    """Without what is said of one net, and with a limit that is below the job's."""
+    model = {k: v for k, v in body.get("model", {}).items() if k in OF_ENSEMBLES}
+    body = {**body, "model": model, "early_stopping": None}
+    if body.get("validation") == 0.0:
+        body["validation"] = None
+    if body.get("limits", {}).get("wall_seconds") is not None:
+        body["time_limit"] = None
+    return body
 
 
 def fitting_model(model: dict[str, Any]) -> dict[str, Any]:
