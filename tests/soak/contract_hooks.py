@@ -24,7 +24,7 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis.core.parameters import ParameterLocation
 
-from nbmlp.server.jobs.spec import OF_ENSEMBLES
+from nbmlp.server.jobs.spec import OF_ENSEMBLES, Hyper
 
 TOKEN = os.environ.get("CONTRACT_TOKEN", "")
 URL = os.environ["CONTRACT_URL"]
@@ -38,9 +38,13 @@ ARGUMENTS = {
     "uniform": "(-0.1, 0.1)", "normal": "(0.1)", "leaky_relu": "(0.2)", "elu": "(alpha=0.5)",
     "huber": "(1.5)", "quantile": "(0.9)", "he_normal": "(2)", "sgd": "(0.1, momentum=0.9)",
     "adam": "(beta2=0.99)", "step": "(10)",
+    "pinball": "(0.9)", "pbld": "(4, 2, 0.1)",
 }  # fmt: skip
 NEEDS_ARGUMENTS = ("uniform", "normal")
-CALLS = ("activation", "output", "loss", "init", "optimizer", "schedule")
+CALLS = (
+    "activation", "output", "loss", "init", "optimizer", "schedule", "dropout_schedule",
+    "decay_schedule", "eval_metric", "tune_threshold", "number_embedding",
+)  # fmt: skip
 #: Losses that are computed together with their own output.
 OWN_OUTPUT = ("binary_cross_entropy", "bce", "cross_entropy", "log_loss", "poisson")
 
@@ -150,7 +154,7 @@ def fitting_job(body: dict[str, Any], change: random.Random) -> dict[str, Any]:
 def of_an_ensemble(body: dict[str, Any]) -> dict[str, Any]:
     """Without what is said of one net, and with a limit that is below the job's."""
     model = {k: v for k, v in body.get("model", {}).items() if k in OF_ENSEMBLES}
-    body = {**body, "model": model, "early_stopping": None}
+    body = {**body, "model": fitting_model(model), "early_stopping": None}
     if body.get("validation") == 0.0:
         body["validation"] = None
     if body.get("limits", {}).get("wall_seconds") is not None:
@@ -159,7 +163,7 @@ def of_an_ensemble(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def fitting_model(model: dict[str, Any]) -> dict[str, Any]:
-    model = {k: called(v) if k in CALLS else v for k, v in model.items()}
+    model = {k: called(v) if k in CALLS and v is not None else v for k, v in model.items()}
     if model.get("label_smoothing"):
         model["loss"] = "cross_entropy"
     if model.get("residual"):
@@ -169,7 +173,24 @@ def fitting_model(model: dict[str, Any]) -> dict[str, Any]:
     if str(model.get("optimizer", "")).startswith("lbfgs"):
         for name in ("weight_decay", "max_norm", "clip_norm", "clip_value"):
             model.pop(name, None)
-    return model
+    return going_together(model)
+
+
+def going_together(model: dict[str, Any]) -> dict[str, Any]:
+    """Without what is refused beside what comes before it; what is refused by itself stays."""
+    kept: dict[str, Any] = {}
+    for name, value in model.items():
+        if refused({name: value}) or not refused({**kept, name: value}):
+            kept[name] = value
+    return kept
+
+
+def refused(model: dict[str, Any]) -> bool:
+    try:
+        Hyper.model_validate(model)
+    except ValueError:
+        return True
+    return False
 
 
 def called(text: str) -> str:
@@ -191,7 +212,15 @@ def fit_request(case: Any, change: random.Random) -> None:
 
 
 def tensor(wanted: dict[str, Any], rows: int, change: random.Random) -> dict[str, Any]:
-    """Values for one input, in any type that it can be sent in."""
+    """Values for one input, in any type that it can be sent in.
+
+    A matrix has its columns; a column may have an axis of its own.
+    """
+    _, *columns = wanted["shape"]
+    if columns:
+        data = [change.randint(0, 100) for _ in range(rows * columns[0])]
+        shape = [rows, columns[0]]
+        return {"name": wanted["name"], "shape": shape, "datatype": "FP32", "data": data}
     if wanted["datatype"] == "BYTES":
         kind, data = "BYTES", [change.choice([*TOWNS, "elsewhere"]) for _ in range(rows)]
     else:

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from nbmlp.names import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS, spellings
+from nbmlp.names import ACTIVATIONS, INITIALISERS, LOSSES, OUTPUTS, SCORES, spellings
 from nbmlp.optimizers import OPTIMIZERS
 from nbmlp.schedules import SCHEDULES
 from nbmlp.server.http.tensors import InferRequest
@@ -24,7 +24,9 @@ _CALLS: dict[str, Iterable[str]] = {
     "loss": ("auto", *spellings(LOSSES)),
     "init": ("auto", *spellings(INITIALISERS)),
     "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES,
+    **dict.fromkeys(("schedule", "dropout_schedule", "decay_schedule"), SCHEDULES),
+    **dict.fromkeys(("eval_metric", "tune_threshold"), spellings(SCORES)),
+    "number_embedding": ("none", "pbld"),
 }
 #: The body of a prediction, which is parsed by hand because bytes may follow it.
 INFER_BODY = {
@@ -87,7 +89,8 @@ def _add_schemas(document: dict[str, Any]) -> None:
     schemas["InferRequest"] = schema
     for setting, known in _CALLS.items():
         # Only here: who mistypes a name is told the nearest one, not a pattern.
-        called = schemas["Hyper"]["properties"][setting]
+        named = schemas["Hyper"]["properties"][setting]
+        called = named["anyOf"][0] if "anyOf" in named else named
         called["pattern"] = called["pattern"].replace("[a-z_0-9]+", f"({'|'.join(known)})", 1)
     # Generators of clients do not know tuples yet.
     pair = {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}
