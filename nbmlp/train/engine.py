@@ -18,6 +18,7 @@ from nbmlp.plan import Shards, choose_threads, make_plan, make_strategy
 from nbmlp.predict import Pace, Rows, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, all_finite, first_slots
+from nbmlp.train.bare import Explain, bare_fact
 from nbmlp.train.bind import bind_dropout, bind_training, penalty_of
 from nbmlp.train.exchange import Exchange
 from nbmlp.train.order import Order
@@ -33,20 +34,6 @@ MOST_SKIPPED = 10
 #: A trial of another number of threads is so much shorter than a region: some 3 ms of the
 #: faster, which is lost if the other is slower.
 _TRIALS = 64
-
-
-def bare_fact(engine: Engine) -> NonFiniteError:
-    """All that an engine knows of the update that it stands before: which, and of which rows."""
-    rows = engine.rows.names.row_numbers(engine.batch_places())
-    step = engine.state.step
-    return NonFiniteError(
-        f"a value became NaN or infinite in update {step + 1}; the weights are as before it.",
-        step=step, batch_rows=np.sort(rows),
-    )  # fmt: skip
-
-
-#: What went wrong in the batch that an engine stands before: to be raised.
-Explain = Callable[["Engine"], NonFiniteError]
 
 
 class Engine:

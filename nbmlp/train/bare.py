@@ -1,0 +1,29 @@
+"""What an engine says of an update that failed, unless somebody who knows more explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbmlp.errors import NonFiniteError
+
+if TYPE_CHECKING:
+    from nbmlp.train.engine import Engine
+
+__all__ = ["Explain", "bare_fact"]
+
+
+def bare_fact(engine: Engine) -> NonFiniteError:
+    """All that an engine knows of the update that it stands before: which, and of which rows."""
+    rows = engine.rows.names.row_numbers(engine.batch_places())
+    step = engine.state.step
+    return NonFiniteError(
+        f"a value became NaN or infinite in update {step + 1}; the weights are as before it.",
+        step=step, batch_rows=np.sort(rows),
+    )  # fmt: skip
+
+
+#: What went wrong in the batch that an engine stands before: to be raised.
+Explain = Callable[["Engine"], NonFiniteError]
