@@ -44,7 +44,7 @@ def test_hosts_are_names_alone(hosts):
     ({"hosts": "a", "interface": "-x"}, "is no name of an interface"),
     ({"hosts": "a", "interface": "eth0 -x"}, "is no name of an interface"),
     ({"hosts": "a", "restarts": -1}, "restarts=-1"),
-    ({"hosts": "a", "deadline": 0}, "deadline=0"),
+    ({"hosts": "a", "deadline": -1}, "deadline=-1"),
     ({"restarts": 1}, "--restarts goes with --hosts or --processes"),
     ({"dry_run": True}, "--dry-run goes with"),
 ])  # fmt: skip
@@ -89,10 +89,10 @@ def test_commands_of_both_kinds():
     os_environ = {"NBMLP_DATA": "x"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "environ", os_environ)
-        assert OPEN_MPI.command(["a", "b"], "eth1", ["p"]) == [
+        assert OPEN_MPI.command(["a", "b"], "eth1", ["p"], ["NBMLP_LAUNCHED"]) == [
             "/m", "-n", "2", "--host", "a:1,b:1", "--bind-to", "none",
             "--mca", "btl_tcp_if_include", "eth1", "--prtemca", "prte_if_include", "eth1",
-            "-x", "NBMLP_DATA", "p",
+            "-x", "NBMLP_DATA", "-x", "NBMLP_LAUNCHED", "p",
         ]  # fmt: skip
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_hosts import Comm, World
+from test_hosts import Comm, World, fitted, together
 
-from nbmlp.train.hosts import watch
+from nbmlp.train.hosts import Hosts, watch
 from nbmlp.train.hosts.watch import MPISigns, Watch
 from tests.waiting import PATIENCE, until
 
@@ -142,6 +142,22 @@ def test_where_threads_may_not_call_mpi_nobody_watches():
     with watch.watching(Comm(World(2), 0)) as found:
         assert found is None
     assert watch.heard_of() is None
+
+
+@pytest.mark.parametrize("what", ["instruction set", "version of numba"])
+def test_other_machines_are_refused_before_training(monkeypatch, what):
+    def facts(rank: int) -> dict[str, str]:
+        return {what: f"{what} {rank}"}
+
+    def fit(comm: Comm) -> Any:
+        monkeypatch.setattr(Hosts, "agree", lambda hosts, value=None, error=None: (
+            [facts(0), facts(1)] if isinstance(value, dict) else agree(hosts, value, error)
+        ))  # fmt: skip
+        return fitted(comm)
+
+    agree = Hosts.agree
+    for error in together(2, fit):
+        assert str(error) == f"process 1 has another {what} than process 0: {what} 1, not {what} 0."
 
 
 # ---------------------------------------------------------------------------------------- with MPI

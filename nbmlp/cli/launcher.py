@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nbmlp import tuning
 from nbmlp.cli.failures import FAILED, say
 from nbmlp.cli.machines import Machines
-from nbmlp.cli.mpiexec import Mpiexec, find
+from nbmlp.cli.mpiexec import Mpiexec, find, transport
 from nbmlp.cli.mpijob import End, Job, stop
 from nbmlp.cli.together import LAUNCHED
 from nbmlp.errors import SpecError
@@ -85,8 +85,9 @@ def _persist(mpiexec: Mpiexec, machines: Machines, program: Sequence[str], shard
     hosts, most = machines.names, machines.restarts or 0
     for start in range(most + 1):
         told = {LAUNCHED: json.dumps({"hosts": hosts, "start": start})}
-        command = mpiexec.command(hosts, machines.interface, program)
-        end = Job(command, told, hosts, max(_MEETING, machines.seconds)).run()
+        told |= transport(machines.interface)
+        command = mpiexec.command(hosts, machines.interface, program, told)
+        end = Job(command, told, hosts, max(_MEETING, machines.deadline or 0.0)).run()
         if not end.reason:
             return end.code
         say(end.reason)

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from nbmlp.checks import number, whole
 from nbmlp.errors import SpecError
 
-__all__ = ["DEADLINE", "Machines"]
+__all__ = ["Machines"]
 
-#: Seconds without a sign of life after which a process counts as lost.
-DEADLINE = 60.0
 #: What mpiexec and ssh can only take for a name: no option, no user, no port, no shell.
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
@@ -33,7 +31,8 @@ class Machines:
     restarts : int
         How often to go on from the checkpoint without the hosts that have died. Default: 0.
     deadline : float
-        Seconds after which a process that gives no sign of life ends all. Default: 60.
+        Seconds after which a process that gives no sign of life ends all, 0 for none; by default
+        60, or what NBMLP_DEADLINE says.
     dry_run : bool
         Print how mpiexec would be started, and start nothing.
     """
@@ -55,7 +54,7 @@ class Machines:
         if self.restarts is not None:
             whole("restarts", self.restarts, low=0)
         if self.deadline is not None:
-            number("deadline", self.deadline, closed_low=False)
+            number("deadline", self.deadline)
         self._check_alone()
 
     def _check_alone(self) -> None:
@@ -88,11 +87,6 @@ class Machines:
             return ("localhost",) * (self.processes or 0)
         given = self.hosts.split(",") if isinstance(self.hosts, str) else self.hosts
         return tuple(str(name).strip() for name in given)
-
-    @property
-    def seconds(self) -> float:
-        """The deadline."""
-        return DEADLINE if self.deadline is None else float(self.deadline)
 
 
 def _check_hosts(names: tuple[str, ...]) -> None:

@@ -6,13 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from nbmlp.errors import SpecError
 
-__all__ = ["Mpiexec", "find"]
+__all__ = ["Mpiexec", "find", "transport"]
 
 #: What the other processes have to know, where the launcher does not hand on everything.
 _HANDED_ON = ("NBMLP_", "NUMBA_", "PYTHONPATH", "OMP_", "MPIR_", "UCX_")
@@ -33,29 +33,45 @@ class Mpiexec(NamedTuple):
     open_mpi: bool
 
     def command(
-        self, hosts: Sequence[str], interface: str | None, program: Sequence[str]
+        self,
+        hosts: Sequence[str],
+        interface: str | None,
+        program: Sequence[str],
+        told: Iterable[str] = (),
     ) -> list[str]:
-        """What starts a process on each of `hosts`; a host may be there several times."""
-        place = self._open_mpi if self.open_mpi else self._mpich
-        return [self.path, "-n", str(len(hosts)), *place(hosts, interface), *_one(program)]
+        """What starts a process on each of `hosts`; a host may be there several times.
 
-    def _mpich(self, hosts: Sequence[str], interface: str | None) -> list[str]:
+        told: names of the environment's variables that all have to see.
+        """
+        place = self._open_mpi if self.open_mpi else self._mpich
+        return [self.path, "-n", str(len(hosts)), *place(hosts, interface, told), *_one(program)]
+
+    def _mpich(self, hosts: Sequence[str], interface: str | None, told: Iterable[str]) -> list[str]:
+        """All of the environment is handed on."""
         bound = [] if interface is None else ["-iface", interface]
         same = len(set(hosts)) == 1
         return ["-hosts", hosts[0] if same else ",".join(hosts), *([] if same else _EACH), *bound]
 
-    def _open_mpi(self, hosts: Sequence[str], interface: str | None) -> list[str]:
+    def _open_mpi(
+        self, hosts: Sequence[str], interface: str | None, told: Iterable[str]
+    ) -> list[str]:
         slots = ",".join(f"{host}:{hosts.count(host)}" for host in dict.fromkeys(hosts))
         bound = [] if interface is None else [
             "--mca", "btl_tcp_if_include", interface, "--prtemca", "prte_if_include", interface,
         ]  # fmt: skip
-        names = sorted(name for name in os.environ if name.startswith(_HANDED_ON))
-        told = [part for name in names for part in ("-x", name)]
+        names = {*told, *(name for name in os.environ if name.startswith(_HANDED_ON))}
+        handed = [part for name in sorted(names) for part in ("-x", name)]
         # else every process is bound to a core, with all its threads
-        return ["--host", slots, "--bind-to", "none", *bound, *told]
+        return ["--host", slots, "--bind-to", "none", *bound, *handed]
 
 
 _EACH = ["-ppn", "1"]
+
+
+def transport(interface: str | None) -> dict[str, str]:
+    """What MPICH's transports are told of an interface; mpiexec tells them nothing of it."""
+    names = () if interface is None else ("UCX_NET_DEVICES", "FI_TCP_IFACE")
+    return {name: str(interface) for name in names if name not in os.environ}
 
 
 def _one(program: Sequence[str]) -> list[str]:

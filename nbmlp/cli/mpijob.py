@@ -75,10 +75,11 @@ class Job:
         )  # fmt: skip
         self._heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self._open = {"out", "err"}
-        self._reader, self._banner, self._told = Reader(), b"", set[bytes]()
+        self._reader, self._told = Reader(), set[bytes]()
+        self._banner = {"out": b"", "err": b""}  # what mpiexec says of one that has died
         #: By rank what each has reported: started (with host and pid), met, lost, ended.
         self._by: dict[str, dict[int, dict[str, Any]]] = {}
-        self._since = self._quiet_since = time.monotonic()
+        self._since = time.monotonic()
         pipes = (("out", self._process.stdout), ("err", self._process.stderr))
         self._listeners = [
             threading.Thread(target=self._listen, args=pipe, daemon=True) for pipe in pipes
@@ -106,12 +107,12 @@ class Job:
         if not piece:
             self._open.discard(name)
         elif name == "out":
-            self._hand_on(piece, sys.stdout)
+            self._hand_on(name, piece, sys.stdout)
         else:
             text, records = self._reader.take(piece)
             for record in records:
                 self._note(record)
-            self._hand_on(text, sys.stderr)
+            self._hand_on(name, text, sys.stderr)
 
     def _note(self, record: dict[str, Any]) -> None:
         what, rank = record["what"], record["rank"]
@@ -120,12 +121,12 @@ class Job:
             self._by[what][rank] = record
             self._since = time.monotonic()
 
-    def _hand_on(self, text: bytes, to: Any) -> None:
+    def _hand_on(self, name: str, text: bytes, to: Any) -> None:
         """What processes say; what mpiexec says of one that has died is kept for itself."""
-        if not self._banner and (found := _BANNER.search(text)):
-            text, self._banner = text[: found.start()], text[found.start() :]
-        elif self._banner:
-            text, self._banner = b"", self._banner + text
+        if self._banner[name]:
+            text, self._banner[name] = b"", self._banner[name] + text
+        elif found := _BANNER.search(text):
+            text, self._banner[name] = text[: found.start()], text[found.start() :]
         for line in text.splitlines(keepends=True):
             if line.startswith(b"nbmlp: ") and line in self._told:
                 continue  # all processes meet the same error
@@ -188,13 +189,17 @@ class Job:
             return End(0)
         died = self._died()
         if not died:  # what mpiexec says is then all that is known
-            sys.stderr.write(self._banner.decode(errors="replace"))
+            sys.stderr.write(self._last_words)
         who = self._named(frozenset(died)) if died else "a process"
         return End(FAILED, f"{who} {self._manner(code)}.", frozenset(died))
 
+    @property
+    def _last_words(self) -> str:
+        return b"".join(self._banner.values()).decode(errors="replace")
+
     def _died(self) -> list[int]:
         """The rank of which mpiexec says that it has died."""
-        text = self._banner.decode(errors="replace")
+        text = self._last_words
         for pattern in _DIED:
             for found in pattern.finditer(text):
                 facts = found.groupdict()
@@ -208,7 +213,7 @@ class Job:
         return []
 
     def _manner(self, code: int) -> str:
-        found = _SIGNAL.search(self._banner.decode(errors="replace"))
+        found = _SIGNAL.search(self._last_words)
         number = next((int(n) for n in found.groups() if n), code) if found else code
         try:
             return f"was killed ({signal.Signals(number).name})"

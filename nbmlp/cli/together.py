@@ -79,10 +79,11 @@ def _communicator() -> Any:
     return MPI.COMM_WORLD
 
 
-def run(work: Callable[[Any], int], seconds: float) -> int:
+def run(work: Callable[[Any], int], seconds: float | None = None) -> int:
     """The exit code of `work`, given the communicator of all processes or None for one alone.
 
-    Processes watch each other meanwhile. An error of one is told once, by it, and ends all.
+    Processes watch each other meanwhile, with a deadline of so many seconds. An error of one is
+    told once, by it, and ends all.
     """
     told = launched()
     if told is None and _alone():

@@ -80,7 +80,7 @@ def train(values: dict[str, Any], config: str | None, arguments: Sequence[str] =
     machines = take(Machines, values)
     if machines.several and together.launched() is None:
         return launcher.run(machines, arguments, lambda: _understand(values), values)
-    return together.run(lambda comm: _train(values, config, comm), machines.seconds)
+    return together.run(lambda comm: _train(values, config, comm), machines.deadline)
 
 
 def _train(values: dict[str, Any], config: str | None, comm: Any) -> int:

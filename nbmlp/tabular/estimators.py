@@ -22,6 +22,7 @@ from nbmlp.tabular.given import checked_inputs, checked_numbers, is_plain, seed_
 from nbmlp.tabular.model import TabularModel
 from nbmlp.tabular.options import Extras, Options
 from nbmlp.tabular.team import hosts_of
+from nbmlp.train.hosts.watch import watching
 
 if TYPE_CHECKING:
     from nbmlp.diagnostics.why import Report
@@ -71,7 +72,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         hosts, validation = hosts_of(comm), None if X_val is None else (X_val, y_val)
         to, since = (None if path is None else Path(path) for path in (checkpoint, resume))
         extras = Extras(self.callbacks, to, since, self, hosts=hosts)
-        with hosts.told():
+        with watching(comm), hosts.told():
             return self._fit(X, y, sample_weight, validation, groups, extras)
 
     def _fit(

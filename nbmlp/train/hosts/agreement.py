@@ -26,7 +26,7 @@ from nbmlp.train.hosts.exact import TreeSum, Unreachable
 from nbmlp.train.hosts.facts import facts_of
 from nbmlp.train.hosts.fence import FENCE, NO_FENCE, Fence, has_majority, number_of
 from nbmlp.train.hosts.periodic import AveragedEngine
-from nbmlp.train.hosts.watch import heard_of
+from nbmlp.train.hosts.watch import called, heard_of
 from nbmlp.train.interrupt import Interrupted
 from nbmlp.train.standard import Checkpoint
 
@@ -209,8 +209,9 @@ class Hosts(Division):
         facts = {} if self.size == 1 else facts_of(spec, train, rows)
         for rank, other in enumerate(said := self.agree(facts)):
             for what, value in other.items():
-                if value != said[0][what]:
-                    raise SpecError(f"process {rank} has another {what} than process 0.")
+                if value != (first := said[0][what]):
+                    which = f": {value}, not {first}" if isinstance(value, str) else ""
+                    raise SpecError(f"{called(rank)} has another {what} than {called(0)}{which}.")
 
     @contextmanager
     def led(self, state: State) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ def facts_of(spec: ModelSpec, train: TrainSpec, rows: Rows) -> dict[str, Any]:
     sums = [zlib.crc32(array.data) for array in arrays]
     return {
         "version of nbmlp": sys.modules[__name__.partition(".")[0]].__version__,
+        **{f"version of {name}": version(name) for name in ("numba", "llvmlite", "numpy")},
         "instruction set": tuning.detect().name,
         "net": spec.to_dict(),
         "setting of the training": train.with_(threads=None).to_dict(),

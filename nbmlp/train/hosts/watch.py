@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DEADLINE", "Signs", "Watch", "end_this_process", "heard_of", "watching"]
+__all__ = ["DEADLINE", "Signs", "Watch", "called", "end_this_process", "heard_of", "watching"]
 
 #: Seconds of silence, unless NBMLP_DEADLINE says otherwise; 0: for ever.
 DEADLINE = 60.0
@@ -155,6 +155,10 @@ class Watch:
             self._end(silent)
         return closing and told and len(self._done) == len(self._names) - 1
 
+    def called(self, rank: int) -> str:
+        """A process in a sentence."""
+        return f"process {rank} on {self._names[rank]}"
+
     def heard(self) -> NDArray[np.bool_]:
         """Of each process, whether it has given a sign within half of the deadline."""
         return self._silence < self._seconds / 2
@@ -165,7 +169,7 @@ class Watch:
         late = self._silence[silent].max() >= self._seconds * _LATE
         if teller != self._rank and not late:
             return
-        who = " and ".join(f"process {k} on {self._names[k]}" for k in silent)
+        who = " and ".join(self.called(int(k)) for k in silent)
         verb = "have" if len(silent) > 1 else "has"
         self._lost(
             f"{who} {verb} given no sign of life for {self._seconds:g} seconds: stopped, or cut"
@@ -218,6 +222,11 @@ def watching(
     finally:
         watch.close()
         _current.clear()
+
+
+def called(rank: int) -> str:
+    """A process in a sentence, with its host where that is known."""
+    return _current[0].called(rank) if _current else f"process {rank}"
 
 
 def heard_of() -> NDArray[np.bool_] | None:
