@@ -200,6 +200,13 @@ def test_a_process_that_was_killed_is_named_and_mpiexec_says_nothing_of_it(out, 
     assert (shown.out, shown.err) == ("result\n", "")
 
 
+def test_a_process_of_which_mpiexec_says_nothing_is_the_one_that_says_nothing():
+    """The others have met an error of MPI, and ended by themselves."""
+    lost = [{"rank": 0, "what": "lost", "text": "MPI has failed", "silent": []}]
+    end = ended([*STARTED, *MET, *lost], code=9)
+    assert end == (1, "process 1 on b was killed (SIGKILL).", frozenset({1}))
+
+
 def test_who_did_not_answer_is_gone_and_mpiexec_is_ended(hasty):
     """By those who miss fewest: the one that is cut off misses all others."""
     lost = [{"rank": 0, "what": "lost", "text": "process 1", "silent": [1]}]
@@ -208,10 +215,13 @@ def test_who_did_not_answer_is_gone_and_mpiexec_is_ended(hasty):
     assert end == (1, "process 1", frozenset({1}))
 
 
-def test_who_does_not_start_and_who_do_not_meet_are_named(hasty):
+def test_who_does_not_start_and_who_do_not_meet_are_named(hasty, capsys):
     end = ended(STARTED[:1], sleep=FOREVER)
     assert end.reason.startswith("process 1 on b did not start within 1 seconds: see whether ssh")
     assert end.gone == {1}
+    end = ended(STARTED[:1], err="[mpiexec@a] unable to connect\n", code=255)
+    assert end.reason.startswith("process 1 on b could not be started, as mpiexec says above")
+    assert capsys.readouterr().err == "[mpiexec@a] unable to connect\n"
     end = ended([*STARTED, *MET[:1]], sleep=FOREVER)
     assert end.reason.startswith("process 1 on b did not meet the others within 1 seconds: name")
 

@@ -22,8 +22,8 @@ __all__ = ["End", "Job", "stop"]
 _TURN = 0.2  # seconds
 #: For mpiexec to end by itself when its processes have.
 _GRACE = 5.0
-#: With which MPICH's and Open MPI's launchers begin to say that a process has died.
-_BANNER = re.compile(rb"\n?^(={60}|-{60})", re.MULTILINE)
+#: With which MPICH's and Open MPI's launchers begin to say that something has gone wrong.
+_BANNER = re.compile(rb"\n?^(={60}|-{60}|\[proxy:|\[mpiexec@)", re.MULTILINE)
 _DIED = (
     re.compile(r"PID (?P<pid>\d+) RUNNING AT (?P<host>\S+)"),
     re.compile(r"process rank (?P<rank>\d+)"),
@@ -187,7 +187,17 @@ class Job:
             return End(min(codes - {0}))
         if len(ended) == len(self._hosts):
             return End(0)
-        died = self._died()
+        died, started = self._died(), self._by.get("started", {})
+        missing = frozenset(k for k in range(len(self._hosts)) if k not in started)
+        if missing:
+            sys.stderr.write(self._last_words)
+            return End(
+                FAILED,
+                f"{self._named(missing)} could not be started, as mpiexec says above: see whether"
+                " ssh reaches them without a password, and name the network interface that all"
+                " share with --interface.",
+                frozenset(),
+            )
         if not died:  # what mpiexec says is then all that is known
             sys.stderr.write(self._last_words)
         who = self._named(frozenset(died)) if died else "a process"
@@ -198,7 +208,7 @@ class Job:
         return b"".join(self._banner.values()).decode(errors="replace")
 
     def _died(self) -> list[int]:
-        """The rank of which mpiexec says that it has died."""
+        """The rank that has died, if that can be known."""
         text = self._last_words
         for pattern in _DIED:
             for found in pattern.finditer(text):
@@ -210,7 +220,10 @@ class Job:
                     )  # fmt: skip
                     if same or facts.get("rank") == str(rank):
                         return [rank]
-        return []
+        # else who has said nothing, where all others have said that MPI failed
+        said = self._by.get("lost", {}).keys() | self._by.get("ended", {}).keys()
+        silent = [rank for rank in range(len(self._hosts)) if rank not in said]
+        return silent if len(silent) == 1 else []
 
     def _manner(self, code: int) -> str:
         found = _SIGNAL.search(self._last_words)

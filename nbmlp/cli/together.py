@@ -35,6 +35,7 @@ _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 LAUNCHED = "NBMLP_LAUNCHED"
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 _LONGEST_LEAVING = 10.0  # seconds
+_LINGER = 2.0
 
 
 class Launched(NamedTuple):
@@ -96,6 +97,8 @@ def run(work: Callable[[Any], int], seconds: float | None = None) -> int:
 
     def lost(text: str, silent: list[int]) -> None:
         tell("lost", text=text, silent=silent)
+        if not silent:  # MPI has failed: mpiexec shall see first whose end that was
+            time.sleep(_LINGER)
         end_this_process("" if told else text, silent)
 
     def tried(comm: Any) -> int:
