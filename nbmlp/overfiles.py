@@ -24,6 +24,7 @@ from nbmlp.stream import (
     write_predictions,
 )
 from nbmlp.train.hosts import Hosts
+from nbmlp.train.hosts.watch import watching
 
 __all__ = ["OverFiles"]
 
@@ -53,7 +54,7 @@ class OverFiles(Model):
             Something is wrong with the files or their folder of ready rows.
         """
         hosts, asked = Hosts(comm, self.train_spec), (target, columns, sample_weight, validation)
-        with hosts.told():
+        with watching(comm), hosts.told():
             return self._read(3, hosts, progress, files, *asked)
 
     def _of_files(self, hosts: Hosts, X: Any, y: Any, row_numbers: Any, *asked: Any) -> FromFiles:

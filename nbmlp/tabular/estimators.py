@@ -21,8 +21,7 @@ from nbmlp.tabular.alone import why
 from nbmlp.tabular.given import checked_inputs, checked_numbers, is_plain, seed_of, threads_of
 from nbmlp.tabular.model import TabularModel
 from nbmlp.tabular.options import Extras, Options
-from nbmlp.tabular.team import hosts_of
-from nbmlp.train.hosts.watch import watching
+from nbmlp.tabular.team import trained_by
 
 if TYPE_CHECKING:
     from nbmlp.diagnostics.why import Report
@@ -69,10 +68,10 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
             Wrong settings or data, in one sentence.
         """
         refuse_files(X, type(self).__name__, "MLP(...).fit takes files")
-        hosts, validation = hosts_of(comm), None if X_val is None else (X_val, y_val)
+        validation = None if X_val is None else (X_val, y_val)
         to, since = (None if path is None else Path(path) for path in (checkpoint, resume))
-        extras = Extras(self.callbacks, to, since, self, hosts=hosts)
-        with watching(comm), hosts.told():
+        with trained_by(comm) as hosts:
+            extras = Extras(self.callbacks, to, since, self, hosts=hosts)
             return self._fit(X, y, sample_weight, validation, groups, extras)
 
     def _fit(

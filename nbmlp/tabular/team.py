@@ -7,8 +7,9 @@ each other after some seconds what has become of them; so all have the same ense
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from nbmlp.errors import SpecError
@@ -18,8 +19,9 @@ from nbmlp.tabular.restart import bring_back
 from nbmlp.tabular.trainee import Fold, Rest, Trainee
 from nbmlp.train.history import EpochRecord
 from nbmlp.train.hosts import ALONE, Hosts
+from nbmlp.train.hosts.watch import watching
 
-__all__ = ["Team", "check_alike", "hosts_of", "wait_for"]
+__all__ = ["Team", "check_alike", "hosts_of", "trained_by", "wait_for"]
 
 #: Seconds between two looks for Ctrl-C ...
 _LOOK = 0.2
@@ -31,6 +33,14 @@ def hosts_of(comm: Any) -> Hosts:
     """The processes of a communicator; this one alone, if there is none."""
     size = getattr(comm, "Get_size", lambda: 1)()
     return ALONE if comm is None else Hosts(comm, TrainSpec(shards=size))
+
+
+@contextmanager
+def trained_by(comm: Any) -> Iterator[Hosts]:
+    """The same, of whom each hears when another fails in here, or gives no sign of life."""
+    hosts = hosts_of(comm)
+    with watching(comm), hosts.told():
+        yield hosts
 
 
 def check_alike(
