@@ -207,6 +207,13 @@ def test_a_process_of_which_mpiexec_says_nothing_is_the_one_that_says_nothing():
     assert end == (1, "process 1 on b was killed (SIGKILL).", frozenset({1}))
 
 
+def test_the_first_to_be_gone_has_died_whomever_mpiexec_names():
+    """It has ended the others itself by then."""
+    gone = [{"rank": k, "what": "gone"} for k in (1, 0)]
+    end = ended([*STARTED, *MET, *gone], out=f"{BANNER}=   PID 70 RUNNING AT a\n", code=9)
+    assert end == (1, "process 1 on b was killed (SIGKILL).", frozenset({1}))
+
+
 def test_who_did_not_answer_is_gone_and_mpiexec_is_ended(hasty):
     """By those who miss fewest: the one that is cut off misses all others."""
     lost = [{"rank": 0, "what": "lost", "text": "process 1", "silent": [1]}]

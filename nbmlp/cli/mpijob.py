@@ -77,7 +77,7 @@ class Job:
         self._open = {"out", "err"}
         self._reader, self._told = Reader(), set[bytes]()
         self._banner = {"out": b"", "err": b""}  # what mpiexec says of one that has died
-        #: By rank what each has reported: started (with host and pid), met, lost, ended.
+        #: By rank what each has reported: started (with host and pid), met, lost, ended, gone.
         self._by: dict[str, dict[int, dict[str, Any]]] = {}
         self._since = time.monotonic()
         pipes = (("out", self._process.stdout), ("err", self._process.stderr))
@@ -209,6 +209,10 @@ class Job:
 
     def _died(self) -> list[int]:
         """The rank that has died, if that can be known."""
+        said = self._by.get("lost", {}).keys() | self._by.get("ended", {}).keys()
+        for rank in self._by.get("gone", {}):  # in the order of their ends
+            if rank not in said:
+                return [rank]
         text = self._last_words
         for pattern in _DIED:
             for found in pattern.finditer(text):
@@ -221,7 +225,6 @@ class Job:
                     if same or facts.get("rank") == str(rank):
                         return [rank]
         # else who has said nothing, where all others have said that MPI failed
-        said = self._by.get("lost", {}).keys() | self._by.get("ended", {}).keys()
         silent = [rank for rank in range(len(self._hosts)) if rank not in said]
         return silent if len(silent) == 1 else []
 

@@ -9,7 +9,7 @@ import json
 import os
 from typing import Any
 
-__all__ = ["Reader", "report"]
+__all__ = ["Reader", "encoded", "report"]
 
 #: ASCII's record separator, on both sides: others' lines may be cut anywhere.
 _MARK = b"\x1e"
@@ -18,8 +18,12 @@ _LONGEST = 4096
 
 def report(rank: int, what: str, **facts: Any) -> None:
     """Tell it, in one piece: what is written at once, mpiexec hands on at once."""
-    text = json.dumps({"rank": rank, "what": what, **facts}).encode()
-    os.write(2, _MARK + text + _MARK)
+    os.write(2, encoded(rank, what, **facts))
+
+
+def encoded(rank: int, what: str, **facts: Any) -> bytes:
+    """What :func:`report` writes."""
+    return _MARK + json.dumps({"rank": rank, "what": what, **facts}).encode() + _MARK
 
 
 class Reader:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nbmlp.cli.failures import FAILED, exit_code, say, sentence
-from nbmlp.cli.reports import report
+from nbmlp.cli.reports import encoded, report
 from nbmlp.errors import NbmlpError, missing_package
 from nbmlp.train.hosts import EndedElsewhere
 from nbmlp.train.hosts.copies import newest, second_writer
@@ -36,6 +37,8 @@ LAUNCHED = "NBMLP_LAUNCHED"
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 _LONGEST_LEAVING = 10.0  # seconds
 _LINGER = 2.0
+#: What has to last as long as this process.
+_kept: list[object] = []
 
 
 class Launched(NamedTuple):
@@ -175,8 +178,27 @@ def _leave(comm: Any, code: int) -> None:
         time.sleep(0.02)
 
 
+#: Waits for the end of another process, by its end of a pipe, and reports it.
+_MOURN = """import os
+while os.read(0, 64): pass
+os.write(2, bytes.fromhex({0!r}))"""
+
+
+def _be_mourned(rank: int) -> subprocess.Popen[bytes]:
+    """Have a small process report the end of this one, whatever ends it.
+
+    mpiexec kills all when one has died, and may name any of them; whose end is told first, was it.
+    """
+    program = _MOURN.format(encoded(rank, "gone").hex())
+    return subprocess.Popen(
+        [sys.executable, "-S", "-E", "-c", program], stdin=subprocess.PIPE, env={},
+        stdout=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+
 def _follow_the_launcher(rank: int) -> None:
     """End with the process that has started this one; process 0 takes what the launcher writes."""
+    _kept.append(_be_mourned(rank))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if rank == 0:
