@@ -12,7 +12,7 @@ from nbmlp.errors import NonFiniteError
 if TYPE_CHECKING:
     from nbmlp.train.engine import Engine
 
-__all__ = ["Explain", "bare_fact"]
+__all__ = ["Explain", "bare_fact", "ended_elsewhere"]
 
 
 def bare_fact(engine: Engine) -> NonFiniteError:
@@ -27,3 +27,11 @@ def bare_fact(engine: Engine) -> NonFiniteError:
 
 #: What went wrong in the batch that an engine stands before: to be raised.
 Explain = Callable[["Engine"], NonFiniteError]
+
+
+def ended_elsewhere(step: int) -> NonFiniteError:
+    """Of an update that another engine could not make."""
+    return NonFiniteError(
+        f"update {step + 1} was not made: another of those who train together could not go on, and"
+        " says why.", step=step,
+    )  # fmt: skip

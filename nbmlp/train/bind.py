@@ -11,10 +11,9 @@ from nbmlp.kernels.optim import rule_settings
 from nbmlp.optimizers import SGD
 from nbmlp.plan import ParameterBlock
 from nbmlp.spec import TrainSpec, factor_of
-from nbmlp.state import State
 from nbmlp.workspace import Workspace
 
-__all__ = ["bind_dropout", "bind_training", "penalty_of"]
+__all__ = ["bind_dropout", "bind_training"]
 
 
 def bind_training(
@@ -50,18 +49,6 @@ def bind_training(
     plain &= work.strategy.shards.count == 1
     if plain and not _touches_gradient(train) and not work.plan.scaled_copy:
         job.descend_plainly()
-
-
-def penalty_of(state: State, train: TrainSpec) -> float:
-    """l2/2 * |W|^2 + l1 * |W|_1 of the weights as they are."""
-    total = 0.0
-    if train.l1 or train.l2:
-        for block, part, values in state.parts():
-            if part.bounded:
-                wide = values.astype(np.float64)
-                total += block.decay * 0.5 * train.l2 * float(np.sum(wide * wide))
-                total += block.decay * train.l1 * float(np.sum(np.abs(wide)))
-    return total
 
 
 def _touches_gradient(train: TrainSpec) -> bool:

@@ -18,9 +18,10 @@ from nbmlp.plan import Shards, choose_threads, make_plan, make_strategy
 from nbmlp.predict import Pace, Rows, bind_rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.state import State, all_finite, first_slots
-from nbmlp.train.bare import Explain, bare_fact
-from nbmlp.train.bind import bind_dropout, bind_training, penalty_of
+from nbmlp.train.bare import Explain, bare_fact, ended_elsewhere
+from nbmlp.train.bind import bind_dropout, bind_training
 from nbmlp.train.exchange import Exchange
+from nbmlp.train.measures import norms_of, penalty_of
 from nbmlp.train.order import Order
 from nbmlp.train.snapshot import Snapshot
 from nbmlp.train.threads import ThreadChoice
@@ -55,8 +56,7 @@ class Engine:
     per_batch : bool
         As scikit-learn: l2 is divided by the weight of each batch's rows, and `batches` is kept.
     explain : callable
-        Makes the error that is raised when an update fails, e.g.
-        :func:`nbmlp.failures.explain.explain`.
+        Makes the error of a failed update, e.g. :func:`nbmlp.failures.explain.explain`.
     exchange : Exchange, optional
         Sums gradients with those of other engines before each update. A batch that fails ends the
         training of all: none is left out.
@@ -267,16 +267,9 @@ class Engine:
             self._count_updates()
 
     def gradient_norms(self) -> tuple[float, ...] | None:
-        """Root mean square over the epoch's updates of each layer's gradient norm.
-
-        Embeddings count for the first layer.
-        """
-        if not self.train.gradient_norms:
-            return None
-        squares = np.zeros(len(self.work.plan.layers))
-        for block, square in zip(self.work.plan.blocks, self.work.block_norms, strict=True):
-            squares[max(block.layer, 0)] += square
-        return tuple(float(v) for v in np.sqrt(squares / self.steps_per_epoch))
+        """Of each layer, where they are wanted; see :func:`norms_of`."""
+        wanted = self.train.gradient_norms
+        return norms_of(self.work, self.steps_per_epoch) if wanted else None
 
     def loss_and_gradient(
         self, between: Callable[[], None] = lambda: None
@@ -343,10 +336,7 @@ class Engine:
             raise exchange.error
         exchange.make_whole()
         if self._job.status == STATUS.ELSEWHERE:
-            raise NonFiniteError(
-                f"update {self.state.step + 1} was not made: another of those who train together"
-                " could not go on, and says why.", step=self.state.step,
-            )  # fmt: skip
+            raise ended_elsewhere(self.state.step)
         raise self.explain(self)
 
     def _rewind(self) -> None:

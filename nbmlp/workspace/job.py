@@ -245,17 +245,8 @@ class Job:
     def update_by(
         self, rule: str, settings: Sequence[float], beta1: float, beta2: float, by_block: bool
     ) -> None:
-        """The optimizer's rule, and whether it leaves directions, as long as a block says.
-
-        Parameters
-        ----------
-        rule : str
-        settings : sequence of float
-            The rule's own, in its order.
-        beta1, beta2 : float
-            Whose powers it takes.
-        by_block : bool
-        """
+        """The optimizer's rule with its own settings in its order, and beta1 and beta2, whose
+        powers it takes; by_block: it leaves directions, as long as a block says."""
         self._settings = np.array(settings, np.float64)
         self._table.bind(0, rule=f"{rule}.rule")
         self._set(settings=address(self._settings), beta1=beta1, beta2=beta2)
