@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from nbmlp.errors import NonFiniteError
 
-if TYPE_CHECKING:
-    from nbmlp.train.engine import Engine
-
 __all__ = ["Explain", "bare_fact", "ended_elsewhere"]
 
 
-def bare_fact(engine: Engine) -> NonFiniteError:
+def bare_fact(engine: Any) -> NonFiniteError:
     """All that an engine knows of the update that it stands before: which, and of which rows."""
     rows = engine.rows.names.row_numbers(engine.batch_places())
     step = engine.state.step
@@ -25,8 +22,8 @@ def bare_fact(engine: Engine) -> NonFiniteError:
     )  # fmt: skip
 
 
-#: What went wrong in the batch that an engine stands before: to be raised.
-Explain = Callable[["Engine"], NonFiniteError]
+#: Given an engine, what went wrong in the batch that it stands before: to be raised.
+Explain = Callable[[Any], NonFiniteError]
 
 
 def ended_elsewhere(step: int) -> NonFiniteError:

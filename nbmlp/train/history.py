@@ -61,8 +61,7 @@ class EpochRecord:
     threads : int
         Threads that really ran.
     gradient_norms : tuple of float or None
-        Root mean square over the updates of each layer's gradient norm, first layer first;
-        None when not asked for.
+        Root mean square over the updates of each layer's gradient norm; None if not asked for.
     """
 
     epoch: int
@@ -125,8 +124,7 @@ class History:
     stop_reason : str
         Why training ended, e.g. ``"epochs done"`` or ``"early stopping at epoch 12"``.
     score_name : str
-        What `val_score` is, e.g. ``"accuracy"`` or ``"R2"``: the label of one of the scores in
-        :mod:`nbmlp.names.scores`, which knows whether larger is better.
+        What `val_score` is, e.g. ``"accuracy"`` or ``"R2"``: a label of :mod:`nbmlp.names.scores`.
     rows_dropped, values_imputed, batches_skipped : int
         What was done about values that are not finite, as ``on_nonfinite`` says.
     sync_hosts, sync_every : int
@@ -226,20 +224,17 @@ class History:
 
     def describe_averages(self) -> str:
         """Over whom weights were averaged, and how often; empty if they were not."""
-        if not self.sync_every:  # or ended before it was chosen
-            return ""
         every = "update" if self.sync_every == 1 else f"{self.sync_every} updates"
-        return f"over {self.sync_hosts} processes, every {every}"
+        return f"over {self.sync_hosts} processes, every {every}" if self.sync_every else ""
 
     def describe_stall(self) -> str:
         """That it has :attr:`stalled`, in a sentence; empty if it has not."""
         if not self.stalled:
             return ""
-        losses = self.train_loss
+        first, *_, last = self.train_loss
         return (
-            f"the training loss has not moved in {len(losses)} epochs ({losses[0]:.4g} ->"
-            f" {losses[-1]:.4g}): why(X, y), or nbmlp why with the same data and settings, looks"
-            " for the cause."
+            f"the training loss has not moved in {len(self)} epochs ({first:.4g} -> {last:.4g}):"
+            " why(X, y), or nbmlp why with the same data and settings, looks for the cause."
         )
 
     @property
