@@ -13,7 +13,7 @@ from nbmlp.kernels import _llvm
 from nbmlp.predict import Rows
 from nbmlp.spec import ModelSpec, TrainSpec
 from nbmlp.train.engine import Engine
-from nbmlp.train.exchange import Exchange
+from nbmlp.train.exchange import Added
 from nbmlp.workspace import Workspace
 from tests.waiting import PATIENCE, until
 
@@ -27,7 +27,7 @@ RUNNING, GO, NEVER = 1, 1, 2
 LONG = 1_000_000_000
 
 
-class Waiting(Exchange):
+class Waiting(Added):
     """Compiled code within a region that waits for another thread of Python."""
 
     def __init__(self) -> None:

@@ -735,6 +735,6 @@ def test_an_engine_goes_before_the_next_one_comes(monkeypatch):
             seen.append(first())
             super().__init__(*args, **options)
 
-    monkeypatch.setattr("nbmlp.mlp.Engine", Watched)
+    monkeypatch.setattr("nbmlp.train.hosts.agreement.Engine", Watched)
     net.partial_fit(X, y)
     assert seen == [None]

@@ -121,8 +121,8 @@ def spelled() -> set[str]:
 def test_every_field_of_a_job_is_somebodys():
     """One that nobody writes is 0: no error, but a training that lacks something."""
     stands = {name for name, _ in JOB_GROUPS["cursor"]}
-    # An address of Python's needs no context; the number of a bad row is found anew.
-    assert set(JOB.names or ()) - spelled() - stands == {"exchange_context", "bad_row"}
+    # The number of a bad row is found anew.
+    assert set(JOB.names or ()) - spelled() - stands == {"bad_row"}
     assert spelled() & records.PIECES.keys() > {"rule", "loss", "inputs", "targets"}
 
 
