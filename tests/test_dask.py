@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from ensembles import assert_same
 from joblib import Parallel, delayed, parallel_config
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
@@ -236,16 +237,6 @@ def test_a_worker_that_dies_changes_no_score(client: Any, prepared: Any, tmp_pat
 # ------------------------------------------------------------------------------- members
 
 
-def flat(model: Any) -> Any:
-    return np.concatenate([k.state.get_flat() for k in model.model_.kept])
-
-
-def assert_same(one: Any, other: Any) -> None:
-    assert one.members_ == other.members_
-    np.testing.assert_array_equal(flat(one), flat(other))
-    np.testing.assert_array_equal(one.predict(X), other.predict(X))
-
-
 @pytest.fixture(scope="module")
 def alone() -> Any:
     """One process's ensemble, of which some nets have lagged behind."""
@@ -259,7 +250,7 @@ def test_members_are_those_of_one_process(client: Any, prepared: Any, alone: Any
     model = TabularClassifier(**SMALL, callbacks=lambda run, record: told.append(record.epoch))
     with parallel_config("dask"):
         model.fit(X, LABELS)
-    assert_same(model, alone)
+    assert_same(model, alone, X)
     assert told == list(range(1, 1 + sum(m["epochs"] for m in alone.members_)))
 
 
@@ -273,7 +264,7 @@ def test_workers_that_die_change_no_member(client: Any, prepared: Any, alone: An
                 os.kill(pid, signal.SIGKILL)
 
     with parallel_config("dask"):
-        assert_same(TabularClassifier(**SMALL, callbacks=kill).fit(X, LABELS), alone)
+        assert_same(TabularClassifier(**SMALL, callbacks=kill).fit(X, LABELS), alone, X)
 
 
 class Silent:
@@ -309,7 +300,7 @@ def test_rows_that_nobody_has_are_handed_out_again(
     client = Silent()
     monkeypatch.setattr("nbmlp.tabular.fitting.client_of_joblib", lambda: client)
     monkeypatch.setattr("nbmlp.tabular.cluster._SILENCE", 0.0)
-    assert_same(TabularClassifier(**SMALL).fit(X, LABELS), alone)
+    assert_same(TabularClassifier(**SMALL).fit(X, LABELS), alone, X)
     assert client.handed_out == 2
 
 
@@ -357,4 +348,4 @@ def test_a_checkpoint_of_members_there_goes_on_here(
     callback = Shortly(20, lambda run: (run.save_checkpoint(path), run.pause()))
     with parallel_config("dask"), pytest.raises(Interrupted, match="paused"):
         TabularClassifier(**SMALL, callbacks=callback).fit(X, LABELS)
-    assert_same(TabularClassifier(**SMALL).fit(X, LABELS, resume=path), alone)
+    assert_same(TabularClassifier(**SMALL).fit(X, LABELS, resume=path), alone, X)

@@ -49,6 +49,8 @@ def test_each_setting_of_mlp_is_a_parameter_or_a_reason_says_why_not(kind: Any) 
 def test_what_scikit_learn_s_order_of_rows_excludes_is_told(kind: Any) -> None:
     with pytest.raises(TypeError, match=r"takes no shards: .* order, .*: MLP\(shards=\.\.\.\) has"):
         kind(shards=4)
+    with pytest.raises(TypeError, match=r"takes no bias: of MLP alone\.$"):
+        kind(bias=False)
     with pytest.raises(SpecError, match=r"takes no comm: .* order, .*; MLP\(shards=\.\.\.\)\.fit"):
         kind().fit(X, Y > 0, comm=object())
 

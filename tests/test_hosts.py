@@ -565,12 +565,17 @@ if comm.rank == 0:
 """
 
 
-def test_two_ranks_of_mpi(mpiexec, tmp_path):
+def said_by_ranks(mpiexec, tmp_path, text):
+    """What a script prints, as JSON; it is told where tests and nbmlp are."""
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(text)
     folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    return json.loads(mpiexec(str(script), json.dumps(folders)))
+
+
+def test_two_ranks_of_mpi(mpiexec, tmp_path):
     alone = json.loads(json.dumps(told(fitted(**TRAININGS["adam"]))))
-    for rank in json.loads(mpiexec(str(script), json.dumps(folders))):
+    for rank in said_by_ranks(mpiexec, tmp_path, SCRIPT):
         assert rank == [alone, alone]
 
 

@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import reference as ref
-from test_hosts import SETTINGS, Comm, data, fitted, mpiexec, together, told
+from test_hosts import (
+    SETTINGS,
+    Comm,
+    data,
+    fitted,
+    mpiexec,
+    said_by_ranks,
+    together,
+    told,
+)
 
 from nbmlp import MLP, Checkpoint, SpecError
 from nbmlp.errors import NonFiniteError, TrainingWarning
@@ -374,9 +383,6 @@ if comm.rank == 0:
 
 
 def test_two_ranks_of_mpi(mpiexec, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
     changes = PERIODIC | TRAININGS["all that there is"]
     threads = together(2, lambda comm: told(fitted(comm, **changes)))
-    assert json.loads(mpiexec(str(script), json.dumps(folders))) == json.loads(json.dumps(threads))
+    assert said_by_ranks(mpiexec, tmp_path, SCRIPT) == json.loads(json.dumps(threads))

@@ -59,6 +59,18 @@ def test_one_host_alone_knows_the_rows_of_its_shards():
     np.testing.assert_array_equal(own.rows[mine], whole.rows[mine])
 
 
+@pytest.mark.parametrize(
+    ("rows", "count", "processes"), [(100, 8, 3), (7, 5, 5), (10, 3, 1), (3, 8, 4)]
+)
+def test_processes_have_the_rows_of_their_shards(rows, count, processes):
+    each = Shards.among(count, processes)
+    assert [len(own) for own in each].count(0) == 0
+    assert sum(map(len, each)) == count
+    for own in each:
+        theirs = [r for r in range(rows) if own.first <= r * count // rows < own.end]
+        assert theirs == list(range(*own.rows(rows)))
+
+
 def test_an_order_that_is_given_is_kept_within_each_shard():
     order, given = Order(10, 4, True, 0, Shards(3)), np.arange(10)[::-1]
     order.take(given)

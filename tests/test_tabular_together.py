@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ensembles import assert_same
 from test_hosts import Comm, mpiexec, together
 
 import nbmlp
@@ -41,16 +42,6 @@ class Shortly(Callback):
             self.act(run)
 
 
-def flat(model: Any) -> Any:
-    return np.concatenate([k.state.get_flat() for k in model.model_.kept])
-
-
-def assert_same(one: Any, other: Any) -> None:
-    assert one.members_ == other.members_
-    np.testing.assert_array_equal(flat(one), flat(other))
-    np.testing.assert_array_equal(one.predict(X), other.predict(X))
-
-
 @pytest.fixture(scope="module")
 def alone() -> Any:
     """One process's ensemble, of which some nets have lagged behind."""
@@ -68,7 +59,7 @@ def test_all_have_the_ensemble_of_one(alone: Any, size: int, shortly: bool) -> N
         return TabularClassifier(**own).fit(X, LABELS, comm=comm)
 
     for model in together(size, fit):
-        assert_same(model, alone)
+        assert_same(model, alone, X)
     if shortly:  # those of process 0 are told of all nets
         epochs = sum(member["epochs"] for member in alone.members_)
         assert [callback.told for callback in callbacks] == [epochs, 0]
@@ -77,7 +68,7 @@ def test_all_have_the_ensemble_of_one(alone: Any, size: int, shortly: bool) -> N
 def test_a_seed_that_nobody_names_is_the_same_in_all() -> None:
     small = {"n_members": 2, "epochs": 2, "n_folds": 2, "n_jobs": 1}
     one, other = together(2, lambda comm: TabularRegressor(**small).fit(X, Y, comm=comm))
-    assert_same(one, other)
+    assert_same(one, other, X)
 
 
 def test_a_checkpoint_of_several_goes_on_alone(alone: Any, tmp_path: Path) -> None:
@@ -90,7 +81,7 @@ def test_a_checkpoint_of_several_goes_on_alone(alone: Any, tmp_path: Path) -> No
         return str(caught.value)
 
     assert together(2, fit) == ["paused"] * 2
-    assert_same(TabularClassifier(**SMALL).fit(X, LABELS, resume=path), alone)
+    assert_same(TabularClassifier(**SMALL).fit(X, LABELS, resume=path), alone, X)
 
 
 def test_a_callback_ends_the_nets_of_all() -> None:
@@ -110,7 +101,7 @@ def test_time_is_limited_for_all() -> None:
     with pytest.warns(nbmlp.TrainingWarning, match="time_limit=0.5 ended"):
         one, other = together(2, fit)
     assert one.stopped_by_ == "time limit"
-    assert_same(one, other)
+    assert_same(one, other, X)
 
 
 def test_an_error_of_one_ends_all() -> None:
@@ -154,4 +145,4 @@ def test_the_command_line_under_mpiexec(mpiexec: Any, tmp_path: Path) -> None:
         else:
             assert len(json.loads(run(*command))["members"]) == 3  # one process tells, not both
         ends.append(nbmlp.load(out))
-    assert_same(*ends)
+    assert_same(*ends, X)

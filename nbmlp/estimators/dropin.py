@@ -26,9 +26,9 @@ class DropIn(CompiledPerceptron):
     _original: ClassVar[type]
 
     def __new__(cls, *given: Any, **named: Any) -> Self:
-        """Refuse shards with the reason. Raises TypeError, as for any unknown name."""
-        if "shards" in named:
-            raise TypeError(f"{cls.__name__} takes no shards: {NOT_TAKEN['shards']}.")
+        """Refuse settings of MLP with the reason. Raises TypeError, as for any unknown name."""
+        for name in (named.keys() & NOT_TAKEN.keys()) - {*cls._get_param_names()}:
+            raise TypeError(f"{cls.__name__} takes no {name}: {NOT_TAKEN[name]}.")
         made: Self = super().__new__(cls)
         return made
 

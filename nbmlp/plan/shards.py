@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 __all__ = ["NO_SHARDS", "Merge", "Shards"]
 
@@ -54,6 +55,20 @@ class Shards:
     def __post_init__(self) -> None:
         if self.end < 0:
             object.__setattr__(self, "end", self.count)
+
+    @classmethod
+    def among(cls, count: int, processes: int) -> list[Shards]:
+        """Those of each process: as many that follow each other as any other has, or one more."""
+        ends = [k * count // processes for k in range(processes + 1)]
+        return [cls(count, first, end) for first, end in pairwise(ends)]
+
+    def __len__(self) -> int:
+        """How many are summed here."""
+        return self.end - self.first
+
+    def rows(self, n: int) -> tuple[int, int]:
+        """Of so many rows, the first one of the shards here, and the one behind their last."""
+        return -(-self.first * n // self.count), -(-self.end * n // self.count)
 
     @cached_property
     def subtrees(self) -> tuple[tuple[int, int], ...]:

@@ -59,7 +59,6 @@ def _said(dtype: Any) -> str:
     return "category" if dtype in (pl.Categorical, pl.Enum) else ""
 
 
-_EMPTY = {"number": np.nan, "time": np.datetime64("NaT", "us"), "text": None}
 _TYPES = {"number": "f8", "time": "M8[us]", "text": "O"}
 
 

@@ -12,7 +12,6 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from nbmlp.errors import SpecError
 from nbmlp.spec import TrainSpec
 from nbmlp.tabular.criteria import Criterion
 from nbmlp.tabular.restart import bring_back
@@ -55,10 +54,7 @@ def check_alike(
     """
     first = trainees[0]
     hosts.check_alike(first.spec, first.train, folds[0].train[first.plan])
-    for rank, other in enumerate(said := hosts.agree(of)):
-        for what, value in other.items():
-            if value != said[0][what]:
-                raise SpecError(f"process {rank} has another {what} than process 0.")
+    hosts.check_same(of)
 
 
 def wait_for(found: Sequence[Future[None]]) -> None:

@@ -76,7 +76,7 @@ class TreeTable:
         return self._keep(np.array(counts, np.intc)), self._keep(np.array(starts, np.intc))
 
     def _lay_out_losses(self) -> None:
-        counts = [2 * (own.end - own.first) + 1 for own in self._all]
+        counts = [2 * len(own) + 1 for own in self._all]
         at, starts = self._counts(counts)
         own = counts[self._rank]
         self._table.set(

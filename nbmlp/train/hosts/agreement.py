@@ -206,11 +206,20 @@ class Hosts(Division):
         SpecError
             By all of them.
         """
-        facts = {} if self.size == 1 else facts_of(spec, train, rows)
+        self.check_same({} if self.size == 1 else facts_of(spec, train, rows), shown=True)
+
+    def check_same(self, facts: Mapping[str, Any], *, shown: bool = False) -> None:
+        """Refuse to train where one of these differs; shown: texts are, in the sentence.
+
+        Raises
+        ------
+        SpecError
+            By all of them.
+        """
         for rank, other in enumerate(said := self.agree(facts)):
             for what, value in other.items():
                 if value != (first := said[0][what]):
-                    which = f": {value}, not {first}" if isinstance(value, str) else ""
+                    which = f": {value}, not {first}" if shown and isinstance(value, str) else ""
                     raise SpecError(f"{called(rank)} has another {what} than {called(0)}{which}.")
 
     @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp.data import Given
+from nbmlp.plan import Shards
 from nbmlp.predict import Predictor, Rows, mean_of
 from nbmlp.rows import Names
 from nbmlp.state import all_finite, known_finite
@@ -40,9 +41,7 @@ class Division:
 
     def own(self, rows: int) -> tuple[int, int]:
         """Of so many rows, the first one of this process's shards and the one behind the last."""
-        bounds = (k * self._shards // self.size for k in (self.rank, self.rank + 1))
-        first, end = (-(-bound * rows // self._shards) for bound in bounds)
-        return first, end
+        return Shards.among(self._shards, self.size)[self.rank].rows(rows)
 
     def finite(self, y: NDArray[Any]) -> bool:
         """Whether targets are known to be finite; those of others are theirs to look at."""
@@ -62,7 +61,8 @@ class Division:
 
     def part(self, rows: int) -> tuple[int, int]:
         """A part of so many rows: the first and the one behind the last."""
-        return self.rank * rows // self.size, (self.rank + 1) * rows // self.size
+        first, end = self._bounds(rows)[self.rank : self.rank + 2]
+        return first, end
 
     def outputs(self, predictor: Predictor, rows: Rows) -> NDArray[Any]:
         """See :meth:`Predictor.outputs`; each process computes some of them."""

@@ -44,8 +44,7 @@ class TreeSum(Exchange):
     def __init__(self, comm: Any, shards: int, hosts: Partners) -> None:
         self._comm, self._hosts = comm, hosts
         self._rank, size = comm.Get_rank(), comm.Get_size()
-        bounds = [k * shards // size for k in range(size + 1)]
-        self._all = [Shards(shards, *bounds[k : k + 2]) for k in range(size)]
+        self._all = Shards.among(shards, size)
         self.shards = self._all[self._rank]
         self._slots: SharedSlots | None = None
         hosts.agree()  # who has failed does not come to what all have to call

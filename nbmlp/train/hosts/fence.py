@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from nbmlp.errors import NbmlpError
 from nbmlp.io.archive import stored_array
 from nbmlp.io.atomic import sync_folder
+from nbmlp.plan import Shards
 
 __all__ = ["NO_FENCE", "Fence", "FencedOff", "has_majority", "number_of"]
 
@@ -33,8 +34,8 @@ class FencedOff(NbmlpError):
 
 def has_majority(processes: int, away: Collection[int], shards: int) -> bool:
     """Whether those who are not away have most of the shards, or half of them with the first."""
-    bounds = [k * shards // processes for k in range(processes + 1)]
-    out = sum(bounds[k + 1] - bounds[k] for k in away)
+    each = Shards.among(shards, processes)
+    out = sum(len(each[k]) for k in away)
     return 2 * out < shards or (2 * out == shards and 0 not in away)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from nbmlp.errors import SpecError
+from nbmlp.plan import Shards
 from nbmlp.spec import TrainSpec
 
 __all__ = ["Part", "divide", "rate_of_all", "seed_of"]
@@ -50,14 +50,15 @@ def divide(train: TrainSpec, rows: int, size: int) -> list[Part]:
     SpecError
         There are too few rows for all to have some.
     """
-    bounds = [k * train.shards // size for k in range(size + 1)]
-    starts = [-(-bound * rows // train.shards) for bound in bounds]
-    if any(a == b for a, b in pairwise(starts)):
-        raise SpecError(f"{rows} rows are too few for {train.shards} shards on {size} processes.")
     whole, parts = _batch_alone(train, rows), []
-    for (first, end), (a, b) in zip(pairwise(bounds), pairwise(starts), strict=True):
-        share = round(whole * size * (end - first) / train.shards)
-        parts.append(Part(first, end - first, a, b, min(max(1, share), b - a)))
+    for own in Shards.among(train.shards, size):
+        start, end = own.rows(rows)
+        if start == end:
+            raise SpecError(
+                f"{rows} rows are too few for {train.shards} shards on {size} processes."
+            )
+        share = round(whole * size * len(own) / train.shards)
+        parts.append(Part(own.first, len(own), start, end, min(max(1, share), end - start)))
     return parts
 
 
