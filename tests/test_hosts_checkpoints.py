@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,13 @@ import pytest
 from test_hosts import SETTINGS, Comm, data, together
 
 from nbmlp import MLP, Checkpoint, EarlyStopping
+from nbmlp.cli import files as cli_files
+from nbmlp.cli import training
+from nbmlp.cli.groups import Learning, Outputs
+from nbmlp.cli.guard import Guard
 from nbmlp.cli.together import write_on_two
-from nbmlp.train.callbacks import Callback
+from nbmlp.io import atomic
+from nbmlp.train.callbacks import Callback, CallbackList
 from nbmlp.train.hosts.copies import newest, second_writer
 from nbmlp.train.hosts.fence import Fence, FencedOff, number_of
 from nbmlp.train.interrupt import Interrupted
@@ -81,7 +87,7 @@ def test_a_start_that_goes_on_from_elsewhere_has_a_larger_number(tmp_path):
 
 def test_the_smaller_side_does_not_write(tmp_path):
     at = tmp_path / "c"
-    with pytest.raises(FencedOff, match="do not have the majority of the shards"):
+    with pytest.raises(FencedOff, match="do not have the majority"):
         Fence(1, 1, lambda: False).replace(at, {}, write)
     assert not os.listdir(tmp_path)
 
@@ -112,6 +118,59 @@ def test_a_process_that_is_left_over_ends_its_training(tmp_path):
     assert isinstance(first, FencedOff)
     assert "FencedOff" in str(second)
     assert number_of(at) == (9, 9)
+
+
+def test_neither_does_it_replace_the_model_or_the_picture(tmp_path, monkeypatch):
+    """A newer start writes right before the file is renamed into place."""
+    pytest.importorskip("matplotlib")
+    files = {name: str(tmp_path / name) for name in ("checkpoint", "out", "log", "plot.svg")}
+    at, table = Path(files["checkpoint"]), tmp_path / "t.csv"
+    X, y = data()
+    np.savetxt(table, np.column_stack([X, y]), delimiter=",")
+    renamed: list[str] = []
+
+    def step(name: str) -> None:
+        if name == "rename" and renamed and renamed.pop() != "other":
+            renamed.append("other")
+            Fence(9, 9).replace(at, {}, write)
+
+    def train(comm: Any) -> int:
+        values = {
+            "data": str(table), "target": "x12", "quiet": True, **SETTINGS, "epochs": 2,
+            **{name.partition(".")[0]: path for name, path in files.items()},
+        }  # fmt: skip
+        return training._train(values, None, comm)
+
+    assert ranks(2, train) == [0, 0]
+    before = {name: Path(path).read_bytes() for name, path in files.items()}
+    for name, module in (("out", MLP), ("plot.svg", cli_files)):
+        what = "save" if module is MLP else "write_picture"
+        real = getattr(module, what)
+
+        def armed(*given: Any, real: Any = real) -> None:
+            renamed.append("this")
+            real(*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, what, armed)
+            patch.setattr(atomic, "on_step", step)
+            first, _ = ranks(2, train)
+        assert isinstance(first, FencedOff), name
+        assert number_of(at) == (9, 9)
+        assert Path(files[name]).read_bytes() == before[name]
+        at.unlink()
+
+
+def test_a_log_is_written_by_no_process_that_is_left_over(tmp_path):
+    at, log = tmp_path / "c", tmp_path / "log"
+    run: Any = SimpleNamespace(fence=Fence(1, 1), history=())
+    callbacks = training._callbacks(Learning(), Outputs(log=str(log), quiet=True), Guard(str(at)))
+    callbacks = CallbackList(callbacks)
+    with callbacks.around(run):
+        Fence(9, 9).replace(at, {}, write)
+        with pytest.raises(FencedOff):
+            callbacks.on_epoch_end(run, trained(tmp_path / "other").history[0])
+    assert log.read_text() == ""
 
 
 # ------------------------------------------------------------------------- folders of one's own

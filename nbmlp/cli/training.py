@@ -20,6 +20,7 @@ from nbmlp.cli.groups import (
     Task,
     take,
 )
+from nbmlp.cli.guard import Guard
 from nbmlp.cli.machines import Machines
 from nbmlp.cli.rows import Rows, read_training
 from nbmlp.errors import SpecError
@@ -41,10 +42,10 @@ def _understand(values: dict[str, Any]) -> Task:
     return Task(source, parts, learning, outputs, MLP(**values))
 
 
-def _callbacks(learning: Learning, outputs: Outputs) -> list[object]:
+def _callbacks(learning: Learning, outputs: Outputs, guard: Guard) -> list[object]:
     from nbmlp.train.standard import Checkpoint, CSVLog, EarlyStopping, ProgressBar
 
-    found: list[object] = [] if outputs.quiet else [ProgressBar()]
+    found: list[object] = [guard] if outputs.quiet else [guard, ProgressBar()]
     if learning.early_stopping is not None:
         found.append(EarlyStopping(patience=learning.early_stopping, ties=learning.ties))
     if outputs.log is not None:
@@ -100,7 +101,8 @@ def _train(values: dict[str, Any], config: str | None, comm: Any) -> int:
     written = {n: getattr(outputs, n) for n in ("out", "plot", "log", "checkpoint", "replay")}
     with hosts.told():
         files.check_outputs(written, (task.source.data, task.parts.test, config))
-        callbacks = _callbacks(task.learning, outputs)
+        guard = Guard(outputs.checkpoint)
+        callbacks = _callbacks(task.learning, outputs, guard)
     rows, given = _read(task._replace(outputs=outputs), hosts, comm)
     began = time.perf_counter()
     with together.going_on(comm, outputs.checkpoint, outputs.resume) as resume:
@@ -109,7 +111,7 @@ def _train(values: dict[str, Any], config: str | None, comm: Any) -> int:
     seconds = time.perf_counter() - began
     model.history.rows_dropped += len(rows.mended.dropped)
     model.history.values_imputed += rows.mended.imputed
-    return _finish(model, rows, outputs, seconds) if hosts.rank == 0 else 0
+    return _finish(model, rows, outputs, seconds, guard) if hosts.rank == 0 else 0
 
 
 def _read(task: Task, hosts: Hosts, comm: Any) -> tuple[Rows, dict[str, Any]]:
@@ -132,12 +134,13 @@ def _read(task: Task, hosts: Hosts, comm: Any) -> tuple[Rows, dict[str, Any]]:
     return rows, {**given, "validation": parts.share}
 
 
-def _finish(model: MLP, rows: Rows, outputs: Outputs, seconds: float) -> int:
+def _finish(model: MLP, rows: Rows, outputs: Outputs, seconds: float, guard: Guard) -> int:
     """Save first, so that nothing that goes wrong later costs the training."""
-    if outputs.out is not None:
-        model.save(outputs.out)
-    if outputs.plot is not None and len(model.history):
-        files.write_picture(outputs.plot, model.history.plot())
+    with guard.guarding():
+        if outputs.out is not None:
+            model.save(outputs.out)
+        if outputs.plot is not None and len(model.history):
+            files.write_picture(outputs.plot, model.history.plot())
     rows = rows.measurable(model.dtype)
     result = report.results(model, rows, seconds)
     if outputs.json:

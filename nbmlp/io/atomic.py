@@ -7,10 +7,11 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 
-__all__ = ["FolderSyncError", "atomic_write", "save_failure", "sync_folder"]
+__all__ = ["FolderSyncError", "atomic_write", "looking", "save_failure", "sync_folder"]
 
 
 def _nothing(step: str) -> None:
@@ -19,6 +20,22 @@ def _nothing(step: str) -> None:
 
 #: Called right before each step by name; tests of crash safety put something here that fails.
 on_step: Callable[[str], None] = _nothing
+
+_last_look: ContextVar[Callable[[], None]] = ContextVar("last look", default=lambda: None)
+
+
+@contextmanager
+def looking(look: Callable[[], None]) -> Iterator[None]:
+    """Whatever is written meanwhile, call `look` right before it takes its place.
+
+    What that raises leaves the file as it was.
+    """
+    before = _last_look.set(look)
+    try:
+        yield
+    finally:
+        _last_look.reset(before)
+
 
 _KEPT = "whatever was there before is unchanged"
 _ADVICE = {
@@ -93,6 +110,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[Any
         if permissions is not None:
             os.chmod(hidden, permissions)
         on_step("rename")
+        _last_look.get()()
         os.replace(hidden, target)
     except BaseException:
         with suppress(OSError):

@@ -23,6 +23,7 @@ from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList, Progress
 from nbmlp.train.engine import Engine
 from nbmlp.train.history import EpochRecord, History
+from nbmlp.train.hosts.fence import NO_FENCE
 from nbmlp.train.statistics import NetStatistics, layer_statistics
 
 __all__ = ["Epochs", "Factors", "factors_of"]
@@ -85,6 +86,8 @@ class Epochs:
         Called before each region; may raise.
     seconds, trained : float
         Of the epoch at hand, in all and in the engine.
+    fence : Fence
+        Who may write what belongs to this training.
     """
 
     def __init__(
@@ -101,7 +104,7 @@ class Epochs:
     ) -> None:
         self.model, self.history, self.epochs, self.n_samples = model, history, epochs, n_samples
         self.callbacks, self.phase, self.stop_reason = callbacks, "compiling", ""
-        self.resumed_rows, self.trained = 0, 0.0
+        self.resumed_rows, self.trained, self.fence = 0, 0.0, NO_FENCE
         self.check: Callable[[], None] = lambda: None
         self._state, self._build, self._save, self._loss_so_far = state, build, save, loss_so_far
         self._engine: Engine | None = None

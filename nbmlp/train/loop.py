@@ -26,6 +26,7 @@ from nbmlp.train.hosts import ALONE, Hosts
 from nbmlp.train.interrupt import Interrupt, Interrupted
 from nbmlp.train.lbfgs import minimise
 from nbmlp.train.resume import Arrays, Resume
+from nbmlp.train.standard import checkpoints_among
 
 __all__ = ["Loop", "Validation", "without_horizon"]
 
@@ -92,7 +93,7 @@ class Loop:
         """Train until the planned epoch, a callback's stop or Ctrl-C; raise what goes wrong."""
         run = Epochs(*self._of_run, callbacks, self._build, self._resume.save)
         run.resumed_rows = self._resume.rows_done
-        self._resume.fence = self._hosts.fence(callbacks, self._resume.carried)
+        run.fence = self._hosts.fence(checkpoints_among(callbacks), self._resume.carried)
         led = self._hosts.led(self._state)
         with led, Interrupt() as interrupt, callbacks.around(run):
             run.check = self._hosts.interruptible(interrupt.check)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from nbmlp.errors import DataError, SpecError
 from nbmlp.train.engine import Engine
 from nbmlp.train.epochs import Epochs
-from nbmlp.train.hosts.fence import NO_FENCE
 
 __all__ = ["Arrays", "Resume", "check_rows"]
 
@@ -36,12 +35,10 @@ class Resume:
     ----------
     first_weights : ndarray or None
         Where an L-BFGS run began, which resuming it starts from; None before it begins.
-    fence : Fence
-        Who may write.
     """
 
     def __init__(self, carried: Arrays, write: Callable[[Path, Arrays], None]) -> None:
-        self.carried, self._write, self.fence = carried, write, NO_FENCE
+        self.carried, self._write = carried, write
         self.first_weights = carried.get(_FIRST_WEIGHTS)
         #: Where the epoch stands that the next one goes on with; empty once it has.
         self._place = {k[len(_EPOCH) :]: a for k, a in carried.items() if k.startswith(_EPOCH)}
@@ -75,7 +72,7 @@ class Resume:
         arrays |= {_EPOCH + name: array for name, array in self._where(run).items()}
         if self.first_weights is not None:
             arrays[_FIRST_WEIGHTS] = self.first_weights
-        self.fence.replace(path, arrays, self._write)
+        run.fence.replace(path, arrays, self._write)
 
     def _where(self, run: Epochs) -> Arrays:
         """Where the epoch stands."""

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from nbmlp.checks import flag, number, whole
 from nbmlp.errors import DataError, TrainingWarning, unknown_name
-from nbmlp.train.callbacks import Callback, Progress, Run
+from nbmlp.train.callbacks import Callback, CallbackList, Progress, Run
 from nbmlp.train.history import MONITORS, EpochRecord, choose_monitor, direction
 from nbmlp.train.progress import Status, open_display
 
-__all__ = ["TIES", "CSVLog", "Checkpoint", "EarlyStopping", "ProgressBar"]
+__all__ = [
+    "TIES", "CSVLog", "Checkpoint", "EarlyStopping", "ProgressBar", "checkpoints_among",
+]  # fmt: skip
 
 #: Which of the epochs that are equally good is the best.
 TIES = ("first", "last")
@@ -179,6 +181,11 @@ class Checkpoint(Callback):
     def _write(self, run: Run) -> None:
         run.save_checkpoint(self.path)
         self._written = time.monotonic()
+
+
+def checkpoints_among(callbacks: CallbackList) -> list[Path]:
+    """The files that these callbacks write checkpoints to."""
+    return [c.path for c in callbacks.callbacks if isinstance(c, Checkpoint)]
 
 
 class CSVLog(Callback):

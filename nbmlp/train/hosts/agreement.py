@@ -7,8 +7,9 @@ communicator that a caller gives; nothing here imports it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,6 @@ from nbmlp.train.hosts.fence import FENCE, NO_FENCE, Fence, has_majority, number
 from nbmlp.train.hosts.periodic import AveragedEngine
 from nbmlp.train.hosts.watch import called, heard_of
 from nbmlp.train.interrupt import Interrupted
-from nbmlp.train.standard import Checkpoint
 
 __all__ = ["ALONE", "EndedElsewhere", "Hosts"]
 
@@ -186,9 +186,8 @@ class Hosts(Division):
 
         return check if self.size == 1 else checked
 
-    def fence(self, callbacks: CallbackList, carried: Mapping[str, NDArray[Any]]) -> Fence:
-        """Who may replace the checkpoints of these callbacks, in a training that goes on so."""
-        paths = [c.path for c in callbacks.callbacks if isinstance(c, Checkpoint)]
+    def fence(self, paths: Sequence[Path], carried: Mapping[str, NDArray[Any]]) -> Fence:
+        """Who may replace these checkpoints, in a training that goes on so."""
         if self.size == 1 and FENCE not in carried and not any(number_of(p)[0] for p in paths):
             return NO_FENCE
         said = self.agree(Fence.after(paths, carried))

@@ -1,16 +1,16 @@
-"""Who may replace a checkpoint: no process that is left over, and none on the smaller side.
+"""Who may write: no process that is left over, and none on the smaller side.
 
-Whoever starts a training of several processes takes a number, one larger than those of the files
-that it is going to replace or goes on from. The files bear it, with a random token; a process of an
-older start meets a larger one, and ends.
+Whoever starts a training of several processes takes a number, one larger than those of the
+checkpoints that it is going to replace or goes on from. They bear it, with a random token; a
+process of an older start meets a larger one, and ends before it replaces that, or the model.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nbmlp.errors import NbmlpError
 from nbmlp.io.archive import stored_array
-from nbmlp.io.atomic import sync_folder
+from nbmlp.io.atomic import looking
 from nbmlp.plan import Shards
 
 __all__ = ["NO_FENCE", "Fence", "FencedOff", "has_majority", "number_of"]
@@ -46,7 +46,7 @@ def number_of(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 class Fence:
-    """What is looked at before a checkpoint is replaced.
+    """What is looked at before a file is replaced.
 
     Parameters
     ----------
@@ -69,6 +69,23 @@ class Fence:
             numbers.append(int(carried[FENCE][0]))
         return 1 + max(numbers, default=0), secrets.randbits(62)
 
+    @contextmanager
+    def guarding(self, checkpoint: str | os.PathLike[str] | None) -> Iterator[None]:
+        """Files that are written meanwhile are replaced only if this process may, by a checkpoint.
+
+        Without one, nobody could take the place of this process.
+
+        Raises
+        ------
+        FencedOff
+            It may not; the file is as it was.
+        """
+        if not self.number or checkpoint is None:
+            yield
+            return
+        with looking(lambda: self.check(checkpoint)):
+            yield
+
     def replace(
         self,
         path: Path,
@@ -82,31 +99,28 @@ class Fence:
         FencedOff
             It may not; the file is as it was.
         """
-        if not self.number:
-            write(path, arrays)
-            return
-        path = Path(os.path.realpath(path))
-        new = path.with_name(f".new-{self._token:x}-{path.name[-40:]}")
-        try:
-            write(new, {**arrays, FENCE: np.array([self.number, self._token])})
-            self._check(path)  # as late as can be
-            os.replace(new, path)
-        finally:
-            with suppress(FileNotFoundError):
-                new.unlink()
-        sync_folder(path.parent)
+        own = {FENCE: np.array([self.number, self._token])} if self.number else {}
+        with self.guarding(path):
+            write(path, {**arrays, **own})
 
-    def _check(self, path: Path) -> None:
-        number, token = number_of(path)
+    def check(self, checkpoint: str | os.PathLike[str]) -> None:
+        """Look whether this process may write.
+
+        Raises
+        ------
+        FencedOff
+            It may not.
+        """
+        number, token = number_of(checkpoint)
         if number > self.number or (number == self.number and token != self._token):
             raise FencedOff(
-                f"{path} was written by a later start of this training: this process is left over,"
-                " has not replaced it, and ends."
+                f"{os.fspath(checkpoint)} was written by a later start of this training: this"
+                " process is left over, writes nothing any longer, and ends."
             )
         if not self._whole():
             raise FencedOff(
-                f"{path} was not replaced: the processes that can be heard from here do not have"
-                " the majority of the shards."
+                f"{os.fspath(checkpoint)} and what belongs to it were not replaced: the processes"
+                " that can be heard from here do not have the majority."
             )
 
 
