@@ -67,7 +67,6 @@ def test_a_command_that_cannot_be_is_refused_before_anything_starts(capsys, monk
     for options, sentence in (
         (["--shards", "4", "--restarts", "1"], "--restarts needs --checkpoint"),
         ([], "--shards 1 cannot be divided among 2 processes: give --shards 2"),
-        (["--preset", "fast", "--restarts", "1", "--checkpoint", "c"], "not go with --preset"),
         (["--shards", "4", "--optimizer", "adan"], "did you mean 'adam'?"),
     ):
         assert run([*digits, *options]) == 2
@@ -264,14 +263,15 @@ class Ends:
     ({"c"}, [(("a", "b", "c"), 0), (("a",), 1)]),  # half, with the first: on, then nobody is left
     ({"a", "c"}, [(("a", "b", "c"), 0)]),
 ], ids=["all answer", "one is away", "most are away"])  # fmt: skip
-def test_restarts_go_on_with_those_who_are_left(monkeypatch, away, starts):
+@pytest.mark.parametrize("shards", [6, None], ids=["net", "ensemble"])
+def test_restarts_go_on_with_those_who_are_left(monkeypatch, away, starts, shards):
     from nbmlp.cli.mpijob import End
 
     jobs = Ends(End(1, "b", frozenset({1})), End(1, "a", frozenset({0})), End(0))
     monkeypatch.setattr(launcher, "Job", jobs)
     monkeypatch.setattr(launcher, "_answers", lambda m, n, host: host not in away)
     machines = Machines(hosts="a,b,c", restarts=3)
-    code = launcher._persist(MPICH, machines, ["p"], shards=6)
+    code = launcher._persist(MPICH, machines, ["p"], shards)
     assert jobs.started == starts
     assert code == (0 if not away else 1)
 

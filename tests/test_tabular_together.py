@@ -10,12 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ensembles import assert_same
+from ensembles import assert_same, flat
 from test_hosts import Comm, mpiexec, together
+from test_hosts_checkpoints import Talking
 
 import nbmlp
 from nbmlp import Callback, SpecError, TabularClassifier, TabularRegressor
+from nbmlp.cli import tabular
+from nbmlp.io import archive
+from nbmlp.tabular import race, restart, team
 from nbmlp.train.hosts import EndedElsewhere
+from nbmlp.train.hosts.fence import Fence, FencedOff, number_of
 from nbmlp.train.interrupt import Interrupted
 
 __all__ = ["mpiexec"]  # a fixture
@@ -84,6 +89,83 @@ def test_a_checkpoint_of_several_goes_on_alone(alone: Any, tmp_path: Path) -> No
     assert_same(TabularClassifier(**SMALL).fit(X, LABELS, resume=path), alone, X)
 
 
+def test_a_process_that_is_left_over_ends_its_training(tmp_path: Path, monkeypatch: Any) -> None:
+    """A newer start writes while it trains."""
+    monkeypatch.setattr(race, "_BETWEEN", 0.0)
+    at = tmp_path / "c"
+
+    def newer(run: Any) -> None:
+        assert number_of(at)[0] == 1
+        Fence(9, 9).replace(at, {}, lambda path, own: write_archive(path, own))
+
+    def fit(comm: Comm) -> Any:
+        own = SMALL | {"callbacks": Shortly(20, newer)}
+        return TabularClassifier(**own).fit(X, LABELS, checkpoint=at, comm=comm)
+
+    first, second = together(2, fit)
+    assert isinstance(first, FencedOff)
+    assert "FencedOff" in str(second)
+    assert number_of(at) == (9, 9)
+
+
+def write_archive(path: Path, own: dict[str, Any]) -> None:
+    archive.write(path, {f"extra.{n}": a for n, a in own.items()}, {}, kind="tabular checkpoint")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "t.csv"
+    np.savetxt(path, np.column_stack([X, LABELS]), delimiter=",")
+    return path
+
+
+def test_after_a_loss_fewer_go_on_with_the_same_bits(
+    table: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """By the command line, each with a folder of its own; process 0's is lost."""
+    monkeypatch.setattr(race, "_BETWEEN", 0.0)
+    monkeypatch.setattr(team, "_STRETCH", 0.0)
+    homes = [tmp_path / f"host{k}" for k in range(3)]
+    for home in homes:
+        home.mkdir()
+
+    def train(comm: Any, home: Path, **more: Any) -> int:
+        return tabular.train(
+            {
+                "data": str(table), "target": "x10", "preset": "default", "members": 6,
+                "epochs": 10, "threads": 1, "quiet": True, "checkpoint": str(home / "c"),
+                "out": str(home / "m"), **more,
+            },
+            None, None if comm is None else Talking(comm._world, comm.Get_rank()),
+        )  # fmt: skip
+
+    save, written = restart.save, []
+
+    def fails(path: Path, *given: Any) -> None:
+        save(path, *given)
+        written.append(path)
+        if written.count(homes[0] / "c") == 9:
+            raise ArithmeticError("lost")
+
+    monkeypatch.setattr(restart, "save", fails)
+    assert not any(r == 0 for r in together(3, lambda comm: train(comm, homes[comm.Get_rank()])))
+    assert [sorted(p.name for p in home.iterdir()) for home in homes] == [["c"], ["c"], []]
+    assert 0 < restart.epochs_in(homes[1] / "c") < 60
+    monkeypatch.setattr(restart, "save", save)
+    again = together(2, lambda comm: train(comm, homes[1 + comm.Get_rank()], resume=True))
+    assert again == [0, 0]
+    assert number_of(homes[1] / "c")[0] == number_of(homes[2] / "c")[0] == 2
+    assert train(None, homes[0]) == 0
+    assert_same_nets(*(nbmlp.load(home / "m") for home in homes[:2]))
+
+
+def assert_same_nets(one: Any, other: Any) -> None:
+    assert [(k.weight, k.settings) for k in one.model_.kept] == [
+        (k.weight, k.settings) for k in other.model_.kept
+    ]
+    np.testing.assert_array_equal(flat(one), flat(other))
+
+
 def test_a_callback_ends_the_nets_of_all() -> None:
     stop = Shortly(9, lambda run: run.stop("enough"))
     settings = {"n_members": 3, "epochs": 10**6, "callbacks": stop, "random_state": 0}
@@ -132,9 +214,8 @@ def test_other_settings_and_rows_are_refused() -> None:
             assert f"process 1 has another {what}" in str(error)
 
 
-def test_the_command_line_under_mpiexec(mpiexec: Any, tmp_path: Path) -> None:
-    table, ends = tmp_path / "t.csv", []
-    np.savetxt(table, np.column_stack([X, LABELS]), delimiter=",")
+def test_the_command_line_under_mpiexec(mpiexec: Any, table: Path, tmp_path: Path) -> None:
+    ends = []
     options = ["--target", "x10", "--json", "--preset", "default", "--members", "3"]
     options += ["--epochs", "3", "--threads", "1"]
     for name, run in (("two", mpiexec), ("one", None)):

@@ -62,10 +62,8 @@ def run(
     ensemble = values.get("preset") is not None
     if machines.restarts and values.get("checkpoint") is None:
         raise SpecError("--restarts needs --checkpoint, the file to go on from.")
-    if machines.restarts and ensemble:
-        raise SpecError("--restarts does not go with --preset: start again with --resume.")
-    shards = len(hosts) if ensemble else understand().model.train_spec.shards
-    if shards < len(hosts):
+    shards = None if ensemble else understand().model.train_spec.shards
+    if shards is not None and shards < len(hosts):
         raise SpecError(
             f"--shards {shards} cannot be divided among {len(hosts)} processes: give"
             f" --shards {len(hosts)} or more, a multiple of it where all are equally fast."
@@ -80,8 +78,13 @@ def run(
     return _persist(mpiexec, machines, program, shards)
 
 
-def _persist(mpiexec: Mpiexec, machines: Machines, program: Sequence[str], shards: int) -> int:
-    """Start it until it ends otherwise than by a process that has died, or too often."""
+def _persist(
+    mpiexec: Mpiexec, machines: Machines, program: Sequence[str], shards: int | None
+) -> int:
+    """Start it until it ends otherwise than by a process that has died, or too often.
+
+    shards: of one net; None for an ensemble, which has none: its processes count alike.
+    """
     hosts, most = machines.names, machines.restarts or 0
     for start in range(most + 1):
         told = {LAUNCHED: json.dumps({"hosts": hosts, "start": start})}
@@ -93,7 +96,7 @@ def _persist(mpiexec: Mpiexec, machines: Machines, program: Sequence[str], shard
         say(end.reason)
         if start == most:
             break
-        left = _left(mpiexec, machines, hosts, end, shards)
+        left = _left(mpiexec, machines, hosts, end, shards or len(hosts))
         if not left:
             return end.code
         hosts = left
@@ -115,7 +118,7 @@ def _left(
     if not has_majority(len(hosts), away, shards):
         say(
             f"{', '.join(hosts[k] for k in sorted(away))} cannot be reached and may be going on:"
-            " no restart without the majority of the shards; look there, then start with --resume."
+            " no restart without the majority; look there, then start with --resume."
         )
         return ()
     return tuple(host for k, host in enumerate(hosts) if k not in end.gone | away)

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbmlp.cli import files, report
+from nbmlp.cli import files, report, together
 from nbmlp.cli.failures import FAILED, say
 from nbmlp.cli.groups import Ensemble, Learning, Outputs, Parts, Source, Task, take
+from nbmlp.cli.guard import Guard
 from nbmlp.cli.rows import Rows, read_training
 from nbmlp.data import Dataset, Table, infer_task
 from nbmlp.data.columns import table_of
 from nbmlp.errors import SpecError
 from nbmlp.rows import Names
 from nbmlp.train.history import brief_seconds
+from nbmlp.train.hosts.copies import second_writer
 
 if TYPE_CHECKING:
     from nbmlp.mlp import MLP
     from nbmlp.tabular.fitting import Trained
     from nbmlp.tabular.model import TabularModel
-    from nbmlp.tabular.options import Options
+    from nbmlp.tabular.options import Extras, Options
     from nbmlp.train.hosts import Hosts
 
 __all__ = ["one_of", "print_info", "train", "understand"]
@@ -65,20 +68,21 @@ def train(values: dict[str, Any], config: str | None, comm: Any = None) -> int:
     options = _options(ensemble, parts, learning, outputs, values)
     outputs = outputs.silent() if hosts.rank > 0 else outputs
     written = {name: getattr(outputs, name) for name in ("out", "log", "checkpoint")}
+    guard = Guard(outputs.checkpoint)
     with hosts.told():
         files.check_outputs(written, (source.data, parts.test, config))
         reader = MLP(task=values.get("task", "auto"), seed=options.seed)
         rows = read_training(source, parts, Learning(standardise=True), reader)
         task = _task(reader, rows)
-        began = time.perf_counter()
-        with rows.train.names.telling():
-            model, found = TabularModel.fit(
-                _table(rows.train), rows.targets, task, options,
-                extras=_extras(outputs, rows.train.names, hosts),
-            )  # fmt: skip
+    began = time.perf_counter()
+    names = rows.train.names
+    with _extras(outputs, names, hosts, comm, guard) as extras, hosts.told(), names.telling():
+        model, found = TabularModel.fit(
+            _table(rows.train), rows.targets, task, options, extras=extras
+        )
     seconds = time.perf_counter() - began
     model.notes["origin"] = {**rows.origin.to_dict(), "table": True}
-    return _finish(model, found, rows, outputs, seconds) if hosts.rank == 0 else 0
+    return _finish(model, found, rows, outputs, seconds, guard) if hosts.rank == 0 else 0
 
 
 def understand(values: dict[str, Any], preset: str) -> tuple[Task, Options]:
@@ -130,15 +134,26 @@ def _options(
     )  # fmt: skip
 
 
-def _extras(outputs: Outputs, names: Names, hosts: Hosts) -> Any:
+@contextmanager
+def _extras(
+    outputs: Outputs, names: Names, hosts: Hosts, comm: Any, guard: Guard
+) -> Iterator[Extras]:
+    """What a training writes and goes on from; all processes come here."""
     from nbmlp.tabular.options import Extras
+    from nbmlp.tabular.restart import epochs_in
     from nbmlp.train.standard import CSVLog, ProgressBar
 
-    callbacks: list[object] = [] if outputs.quiet else [ProgressBar()]
+    callbacks: list[object] = [guard] if outputs.quiet else [guard, ProgressBar()]
     if outputs.log is not None:
         callbacks.append(CSVLog(outputs.log))
     path = None if outputs.checkpoint is None else Path(outputs.checkpoint)
-    return Extras(callbacks, path, path if outputs.resume else None, names=names, hosts=hosts)
+    going_on = together.going_on(comm, outputs.checkpoint, outputs.resume, steps_in=epochs_in)
+    with going_on as found:
+        second = comm is not None and path is not None and second_writer(comm, path) == hosts.rank
+        yield Extras(
+            callbacks, path, None if found is None else Path(found), names=names, hosts=hosts,
+            writes=second,
+        )  # fmt: skip
 
 
 def _table(data: Dataset) -> Table:
@@ -149,14 +164,15 @@ def _table(data: Dataset) -> Table:
 
 
 def _finish(
-    model: TabularModel, found: Trained, rows: Rows, outputs: Outputs, seconds: float
+    model: TabularModel, found: Trained, rows: Rows, outputs: Outputs, seconds: float, guard: Guard
 ) -> int:
     """Save first, so that nothing that goes wrong later costs the training."""
     from nbmlp.tabular import files as tabular_files
     from nbmlp.tabular.race import INTERRUPTED
 
     if outputs.out is not None:
-        tabular_files.save(model, outputs.out)
+        with guard.guarding():
+            tabular_files.save(model, outputs.out)
     result = _results(model, found, rows, seconds)
     if outputs.json:
         report.print_json(result)

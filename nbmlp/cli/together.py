@@ -127,8 +127,13 @@ def run(work: Callable[[Any], int], seconds: float | None = None) -> int:
 
 
 @contextmanager
-def going_on(comm: Any, checkpoint: str | None, resume: bool) -> Iterator[str | Path | None]:
-    """The checkpoint to go on from, if that was asked for or the launcher has started again."""
+def going_on(
+    comm: Any, checkpoint: str | None, resume: bool, **how: Any
+) -> Iterator[str | Path | None]:
+    """The checkpoint to go on from, if that was asked for or the launcher has started again.
+
+    how: as for :func:`newest`.
+    """
     told = launched()
     again = told is not None and told.start > 0
     if checkpoint is None or not (resume or again):
@@ -136,7 +141,7 @@ def going_on(comm: Any, checkpoint: str | None, resume: bool) -> Iterator[str | 
     elif comm is None and not again:
         yield checkpoint
     else:
-        with newest(comm, checkpoint) as found:
+        with newest(comm, checkpoint, **how) as found:
             yield checkpoint if found is None and resume else found
 
 

@@ -14,6 +14,7 @@ from nbmlp.tabular.criteria import Criterion
 from nbmlp.tabular.trainee import Trainee
 from nbmlp.train.callbacks import Callback, CallbackList
 from nbmlp.train.history import EpochRecord, History
+from nbmlp.train.hosts.fence import NO_FENCE
 from nbmlp.train.statistics import NetStatistics
 
 __all__ = ["STRETCH", "Board"]
@@ -53,6 +54,8 @@ class Board:
         callback may shorten them.
     before : int
         Epochs that a checkpoint held, from which this training goes on.
+    fence : Fence
+        Who may write what belongs to this training.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Board:
     ) -> None:
         self._trainees, self._criterion, self._save = trainees, criterion, save
         self.n_samples, self.model = n_samples, model
+        self.fence = NO_FENCE
         self.callbacks = CallbackList(_listed(callbacks))
         if any(c.of_one_net for c in self.callbacks.callbacks):
             raise _of_one_net()

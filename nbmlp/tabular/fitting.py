@@ -160,16 +160,16 @@ def train(
         )  # fmt: skip
     of = {**_of(sample, plans, targets, options), **extras.of}
     check_alike(hosts, trainees, folds, of)
-    callbacks, checkpoint = extras.callbacks, extras.checkpoint
-    if hosts.rank > 0:
-        callbacks = checkpoint = None
+    leads = hosts.rank == 0
     race = Race(
         trainees, folds, criterion, preset,
         _workers(hosts, folds, criterion, options.jobs, len(trainees)), options.time_limit,
-        callbacks, of, checkpoint, extras.model,
+        extras.callbacks if leads else None, of,
+        extras.checkpoint if leads or extras.writes else None, extras.model,
     )  # fmt: skip
     if extras.resume is not None:
         race.resume(extras.resume)
+    race.fence_off(hosts, extras.resume)
     race.run()
     if race.cut == INTERRUPTED and not race.usable:
         raise KeyboardInterrupt

@@ -78,6 +78,8 @@ class Extras:
         What rows and columns are called in sentences about them.
     hosts : Hosts
         Processes that train together; callbacks and checkpoints are those of process 0.
+    writes : bool
+        This process writes checkpoints even if it is not process 0: its folder is another one.
     """
 
     callbacks: Any = None
@@ -87,6 +89,7 @@ class Extras:
     of: Mapping[str, Any] = field(default_factory=dict)
     names: Names = PLAIN
     hosts: Hosts = ALONE
+    writes: bool = False
 
 
 NOTHING: Extras = Extras()

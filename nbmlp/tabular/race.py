@@ -24,6 +24,7 @@ from nbmlp.tabular.trainee import TIME_LIMIT, Fold, Trainee
 from nbmlp.train.history import EpochRecord
 from nbmlp.train.hosts import Hosts
 from nbmlp.train.interrupt import Interrupt, Interrupted
+from nbmlp.train.standard import checkpoints_among
 
 __all__ = ["INTERRUPTED", "PAUSED", "TIME_LIMIT", "Race"]
 
@@ -237,8 +238,19 @@ class Race:
     def save(self, path: Path) -> None:
         """Write where all nets stand; those under way as they were at their last rest."""
         with self._lock:
-            restart.save(path, self.trainees, self._of, self._passed)
+            restart.save(path, self.trainees, self._of, self._passed, self.board.fence)
             self._written = time.monotonic()
+
+    def fence_off(self, hosts: Hosts, resume: Path | None) -> None:
+        """Agree on who may write checkpoints from now on.
+
+        One that is gone on from is written anew at once: who is left over of an older start finds
+        out, however soon this one is done.
+        """
+        files = [*checkpoints_among(self.board.callbacks), self._checkpoint, resume]
+        self.board.fence = hosts.fence([path for path in files if path is not None], {})
+        if self.board.fence.number and resume is not None and self._checkpoint is not None:
+            self.save(self._checkpoint)
 
     def resume(self, path: Path) -> None:
         """Go on from such a file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from nbmlp.io.archive import read, write
 from nbmlp.schedules import PlateauState
 from nbmlp.tabular.trainee import FOUND, Rest, Trainee
 from nbmlp.train.history import History
+from nbmlp.train.hosts.fence import NO_FENCE, Fence
 
-__all__ = ["bring_back", "restore", "save"]
+__all__ = ["bring_back", "epochs_in", "restore", "save"]
 
 _KIND = "tabular checkpoint"
 _Path = str | os.PathLike[str]
@@ -23,19 +25,22 @@ _ARRAYS = ("theta", "slots", "average", "weights", "outputs")
 
 
 def save(
-    path: _Path, trainees: Sequence[Trainee], of: Mapping[str, Any], passed: Sequence[Any]
-) -> None:
+    path: Path, trainees: Sequence[Trainee], of: Mapping[str, Any], passed: Sequence[Any],
+    fence: Fence = NO_FENCE,
+) -> None:  # fmt: skip
     """Write where all nets stand, whole or not at all.
 
     Parameters
     ----------
-    path : path-like
+    path : Path
     trainees : sequence of Trainee
         Each at rest, or with what it was at its last.
     of : mapping
         Settings and data, which going on must find again.
     passed : sequence
         Rungs that are behind them.
+    fence : Fence
+        Who may write.
     """
     arrays: dict[str, NDArray[Any]] = {}
     nets = []
@@ -44,7 +49,24 @@ def save(
         nets.append({**rest.plain, "counts": rest.counts, "history": rest.history})
         arrays |= {f"net{i}.{name}": array for name, array in rest.arrays.items()}
     metadata = {"of": dict(of), "passed": [list(p) for p in passed], "nets": nets}
-    write(path, arrays, metadata, kind=_KIND)
+
+    def written(path: Path, own: Mapping[str, NDArray[Any]]) -> None:
+        extra = {f"extra.{name}": array for name, array in own.items()}
+        write(path, arrays | extra, metadata, kind=_KIND)
+
+    fence.replace(path, {}, written)
+
+
+def epochs_in(path: _Path) -> int:
+    """Epochs of all nets in a whole checkpoint.
+
+    Raises
+    ------
+    ModelFileError
+        Missing, damaged, or no such checkpoint.
+    """
+    _, metadata = read(path, kind=_KIND)
+    return sum(len(History.from_dict(net["history"])) for net in metadata["nets"])
 
 
 def restore(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,14 +27,23 @@ class _Found(NamedTuple):
     digest: str
 
 
+def _steps_in(path: Path) -> int:
+    """How far a net's checkpoint is; raises ModelFileError if it is not whole."""
+    return model_file.load(path, "checkpoint").state.step
+
+
 @contextmanager
-def newest(comm: Any, path: str | os.PathLike[str]) -> Iterator[Path | None]:
+def newest(
+    comm: Any, path: str | os.PathLike[str], steps_in: Callable[[Path], int] = _steps_in
+) -> Iterator[Path | None]:
     """The newest whole checkpoint that any process has at `path`, as a file of each; None: no one.
 
     Called by all processes; comm is None for one alone. What is not there already is a temporary
     file, sent by who has it.
+
+    steps_in: how far a checkpoint is; raises ModelFileError if it is not whole.
     """
-    own = _look(Path(path))
+    own = _look(Path(path), steps_in)
     found = [own] if comm is None else comm.allgather(own)
     have = [one for one in found if one is not None]
     if not have:
@@ -51,13 +60,12 @@ def newest(comm: Any, path: str | os.PathLike[str]) -> Iterator[Path | None]:
         yield Path(path) if has else copy
 
 
-def _look(path: Path) -> _Found | None:
+def _look(path: Path, steps_in: Callable[[Path], int]) -> _Found | None:
     """What is there; None if that is nothing whole."""
     try:
-        stored = model_file.load(path, "checkpoint")
+        return _Found(number_of(path)[0], steps_in(path), archive.stored_digest(path))
     except (ModelFileError, OSError):
         return None
-    return _Found(number_of(path)[0], stored.state.step, archive.stored_digest(path))
 
 
 def _send(comm: Any, path: Path, root: int, has: bool) -> None:
