@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from numbers import Real
 from typing import Any, Self, Unpack
 
 import numpy as np
@@ -182,7 +181,8 @@ class MLP(Examined):
                     self.notes = {**self.notes, "origin": found.origin.to_dict()}
                 else:
                     check_arrays(y, target, columns, validation)
-                    given, done = self._given(X, y, sample_weight, row_numbers, dtype, validation)
+                    given = Given.named(X, y, sample_weight, row_numbers)
+                    given, done = hosts.mended(given, settings, dtype)
                     given, aside = self._divide(given, validation)
                 begun = self._begin(settings, given, aside, resume, hosts)
                 given, rows, held, carried = begun
@@ -205,6 +205,7 @@ class MLP(Examined):
         """The net, new or of a checkpoint, and what it trains on; last, what that one carried."""
         train = settings.train
         carried: Arrays = {} if resume is None else self._resume(resume, train)
+        given = hosts.ready(given, settings, hosts.own)
         if resume is None:
             given = self._build(given)
         rows = self._weighted(self.net.rows_of(given, hosts.finite))
@@ -240,7 +241,8 @@ class MLP(Examined):
         """
         check_in_portions(self._settings.class_weight)
         refuse_files(X, "partial_fit", "fit takes files")
-        given, done = self._given(X, y, sample_weight, row_numbers, self.dtype)
+        given = Given.named(X, y, sample_weight, row_numbers)
+        given, done = given.mended(self.train_spec.on_nonfinite, self.dtype)
         with self._unchanged_by_errors():
             if first := self._net is None:
                 given = self._build(given, classes)
@@ -293,14 +295,6 @@ class MLP(Examined):
             self.build(given.X, given.y, classes)
         return given
 
-    def _given(
-        self, X: Any, y: Any, weights: Any, names: Any, dtype: str, validation: Any = None
-    ) -> tuple[Given, Mended]:
-        """Rows to train and validate with, and what `on_nonfinite` made of them."""
-        kept = names is None and not isinstance(validation, Real)
-        given = Given(X, y, weights) if kept else Given.of(X, y, weights, names)
-        return given.mended(self.train_spec.on_nonfinite, dtype)
-
     def _tell(self, done: Mended, name: str = "") -> None:
         self.history.rows_dropped += len(done.dropped)
         self.history.values_imputed += done.imputed
@@ -309,11 +303,12 @@ class MLP(Examined):
 
     def _validation(self, held: Given, hosts: Hosts) -> Validation:
         policy, ready = self.train_spec.on_nonfinite, isinstance(held.X, ReadyRows)
+        held = hosts.unread(held, self._settings)
         if policy in ("drop_rows", "impute", "ignore") and not ready:
             held = Given.of(held.X, held.y, numbers=held.names)
-            held, done = held.without_bad_rows(self.model_spec.dtype)
+            held, done = hosts.without_bad_rows(held, self.model_spec.dtype)
             self._tell(done, "validation data: ")
-        held = replace(held, y=np.asarray(held.y))
+        held = hosts.ready(replace(held, y=np.asarray(held.y)), self._settings, hosts.part)
         rows = self.net.finite_rows(held, hosts.part)
         truth = Truth(self.coding, held.y, self.model_spec.output)
         watched = {"": self._watched}

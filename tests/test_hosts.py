@@ -565,12 +565,13 @@ if comm.rank == 0:
 """
 
 
-def said_by_ranks(mpiexec, tmp_path, text):
-    """What a script prints, as JSON; it is told where tests and nbmlp are."""
+def said_by_ranks(mpiexec, tmp_path, text, *more):
+    """What a script prints, as JSON; it is told where tests and nbmlp are, and what else is to be.
+    """
     script = tmp_path / "script.py"
     script.write_text(text)
     folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    return json.loads(mpiexec(str(script), json.dumps(folders)))
+    return json.loads(mpiexec(str(script), *map(json.dumps, (folders, *more))))
 
 
 def test_two_ranks_of_mpi(mpiexec, tmp_path):

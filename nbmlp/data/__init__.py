@@ -29,6 +29,7 @@ from nbmlp.data.scale import TargetScale
 from nbmlp.data.sparse import SparseRows, as_csr, is_sparse
 from nbmlp.data.split import split
 from nbmlp.data.table import Table, as_table
+from nbmlp.data.unread import Unread
 from nbmlp.data.weigh import check_in_portions, class_weights
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "TargetScale",
     "Task",
     "Told",
+    "Unread",
     "as_csr",
     "as_table",
     "as_taken",

@@ -15,6 +15,7 @@ from nbmlp.data.mend import Mended, bad_inputs, bad_targets, with_medians
 from nbmlp.data.sparse import as_csr, is_sparse
 from nbmlp.data.split import split
 from nbmlp.data.table import Table, as_table
+from nbmlp.data.unread import Unread
 from nbmlp.errors import DataError, SpecError
 from nbmlp.rows import PLAIN, Names
 
@@ -27,7 +28,7 @@ class Given:
 
     Attributes
     ----------
-    X : ndarray, CSR matrix or Table
+    X : ndarray, CSR matrix, Table or Unread
     y : ndarray (rows,) or (rows, targets)
     weights : ndarray (rows,) or None
     names : Names
@@ -61,10 +62,10 @@ class Given:
             Lengths that differ, or a damaged sparse matrix.
         """
         table = as_table(X)
-        data: Any = table
-        if table is None:
+        data: Any = X if table is None else table
+        if table is None and not isinstance(X, Unread):
             data = as_csr(X) if is_sparse(X) else np.asarray(X)
-        n, y = data.shape[0] if is_sparse(data) or np.ndim(data) else 0, np.asarray(y)
+        n, y = data.shape[0] if data.shape else 0, np.asarray(y)
         check_length(y, n)
         given = None if weights is None else np.asarray(weights)
         if given is not None:
@@ -76,9 +77,14 @@ class Given:
             names = replace(names, columns=table.names)
         return cls(data, y, given, names)
 
+    @classmethod
+    def named(cls, X: Any, y: Any, weights: Any, numbers: Names | ArrayLike | None) -> Given:
+        """The data as they are, unless there is something to say of what rows are called."""
+        return cls(X, y, weights) if numbers is None else cls.of(X, y, weights, numbers)
+
     def take(self, rows: NDArray[np.int64]) -> Given:
         """Some of the rows."""
-        X = self.X.take(rows) if isinstance(self.X, Table) else self.X[rows]
+        X = self.X.take(rows) if isinstance(self.X, Table | Unread) else self.X[rows]
         weights = None if self.weights is None else self.weights[rows]
         return Given(X, self.y[rows], weights, self.names.take(rows))
 
@@ -108,7 +114,8 @@ class Given:
         if not isinstance(validation, Real):
             raise SpecError("validation must be (X, y) or a share of the rows, e.g. 0.1.")
         share = number("validation", validation, high=1.0, closed_low=False)
-        return self.set_aside(share, seed, classes)
+        given = Given.of(self.X, self.y, self.weights, self.names)
+        return given.set_aside(share, seed, classes)
 
     def set_aside(self, share: float, seed: int, classes: bool) -> tuple[Given, Given]:
         """Rows to train on, and a share to validate on; `classes` keep theirs in both."""
@@ -139,8 +146,7 @@ class Given:
             There are none.
         """
         rows, columns = bad_inputs(self.X, dtype, missing)
-        bad = np.union1d(rows, bad_targets(self.y, dtype))
-        return self._without(bad, columns)
+        return self.without(np.union1d(rows, bad_targets(self.y, dtype)), columns)
 
     def imputed(self, dtype: str) -> tuple[Given, Mended]:
         """The median of a column's finite values for those that are not; bad targets left out.
@@ -154,12 +160,18 @@ class Given:
         given = self
         if len(rows):
             given = replace(self, X=with_medians(self.X, rows, columns, self.names))
-        return given._without(bad_targets(self.y, dtype), columns, len(rows))
+        return given.without(bad_targets(self.y, dtype), columns, len(rows))
 
-    def _without(
+    def without(
         self, bad: NDArray[np.int64], columns: NDArray[np.int64], imputed: int = 0
     ) -> tuple[Given, Mended]:
-        """Without some rows; `columns` held what is not finite."""
+        """Without some rows, in rising order; `columns` held what is not finite.
+
+        Raises
+        ------
+        DataError
+            None is left.
+        """
         if len(bad) == len(self.y):
             raise DataError("every row has a value that is NaN or infinite: none is left.")
         names, columns = self.names, np.unique(columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from nbmlp.data.table import Table, is_missing
 from nbmlp.errors import DataError, listing
 from nbmlp.rows import Names
 
-__all__ = ["Mended", "bad_inputs", "bad_targets", "with_medians"]
+__all__ = ["Mended", "bad_inputs", "bad_targets", "filled", "median_of", "with_medians"]
 
 Array = NDArray[Any]
 _CHUNK_BYTES = 1 << 20
@@ -125,7 +126,7 @@ def with_medians(X: Any, rows: NDArray[np.int64], columns: NDArray[np.int64], na
         values = dict(X.columns)
         for j in np.unique(columns):
             column, bad = values[X.names[j]].copy(), rows[columns == j]
-            column[bad] = _median(column, bad, names.column_words([j])[0])
+            column[bad] = median_of(np.delete(column, bad), names.column_words([j])[0])
             values[X.names[j]] = column
         return Table(values, X.kinds)
     made = X.copy()
@@ -134,12 +135,26 @@ def with_medians(X: Any, rows: NDArray[np.int64], columns: NDArray[np.int64], na
     for j in np.unique(columns):
         column = made[:, [j]].toarray()[:, 0] if is_sparse(X) else made[:, j]
         bad, word = rows[columns == j], names.column_words([j])[0]
-        made[bad, j] = _median(column, bad, word)
+        made[bad, j] = median_of(np.delete(column, bad), word)
     return made
 
 
-def _median(column: Array, bad: NDArray[np.int64], word: str) -> float:
-    rest = np.delete(column, bad)
+def median_of(rest: Array, word: str) -> float:
+    """That of the values of a column that are finite; `word` is what the column is called.
+
+    Raises
+    ------
+    DataError
+        There are none.
+    """
     if not len(rest):
         raise DataError(f"column {word} of X has no finite value to take the median of.")
     return float(np.median(rest))
+
+
+def filled(X: Array, medians: Mapping[int, float], dtype: str) -> Array:
+    """A copy with the medians of columns, by number, where values are not finite in `dtype`."""
+    made = X.copy()
+    for j, median in medians.items():
+        made[_bad(made[:, j], dtype, False), j] = median
+    return made

@@ -55,6 +55,8 @@ class Usual:
     Parameters
     ----------
     x : ndarray or SparseRows (n, columns)
+    rows : (int, int), optional
+        The first one to look at, and the one behind the last; all by default.
 
     Notes
     -----
@@ -62,10 +64,10 @@ class Usual:
     but at least its median over the columns: a column that is nearly always 0 has none of its own.
     """
 
-    def __init__(self, x: Array | SparseRows) -> None:
+    def __init__(self, x: Array | SparseRows, rows: tuple[int, int] | None = None) -> None:
         self._x = x
-        step = -(-len(x) // _SAMPLE)
-        sample = self._dense(np.arange(0, len(x), step))
+        first, end = rows or (0, len(x))
+        sample = self._dense(np.arange(first, end, -(-(end - first) // _SAMPLE)))
         sample[~np.isfinite(sample)] = np.nan
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # all NaN
             found = np.nanquantile(sample, (0.05, 0.5, 0.95), axis=0, method="nearest")

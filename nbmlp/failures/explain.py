@@ -142,7 +142,8 @@ def _suspects(engine: Engine, bad: np.ndarray) -> list[tuple[str, Far]]:
     rows, arrays = engine.rows, {"X": engine.rows.x}
     if rows.y is not None and rows.y.dtype.kind == "f":
         arrays["y"] = rows.y
-    usual = {name: Usual(array) for name, array in arrays.items() if array.dtype != np.uint8}
+    own = engine.work.strategy.shards.rows(len(rows))  # those of other processes may be elsewhere
+    usual = {name: Usual(array, own) for name, array in arrays.items() if array.dtype != np.uint8}
     for places in (bad, engine.batch_places(), engine.places_done()):
         found = [(name, far) for name, u in usual.items() for far in u.far(places)]
         if found:

@@ -22,11 +22,11 @@ from nbmlp.state import State
 from nbmlp.train.callbacks import CallbackList, Progress, Run
 from nbmlp.train.engine import Engine, Explain
 from nbmlp.train.history import EpochRecord, History
-from nbmlp.train.hosts.division import Division
 from nbmlp.train.hosts.exact import TreeSum, Unreachable
 from nbmlp.train.hosts.facts import facts_of
 from nbmlp.train.hosts.fence import FENCE, NO_FENCE, Fence, has_majority, number_of
 from nbmlp.train.hosts.periodic import AveragedEngine
+from nbmlp.train.hosts.reading import Reading
 from nbmlp.train.hosts.watch import called, heard_of
 from nbmlp.train.interrupt import Interrupted
 
@@ -37,7 +37,7 @@ class EndedElsewhere(NbmlpError):
     """Another process has ended the training of all."""
 
 
-class Hosts(Division):
+class Hosts(Reading):
     """All who train together.
 
     Parameters

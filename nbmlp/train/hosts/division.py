@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmlp import tuning
 from nbmlp.data import Given
 from nbmlp.plan import Shards
 from nbmlp.predict import Predictor, Rows, mean_of
@@ -60,9 +61,10 @@ class Division:
     # -- rows to validate on
 
     def part(self, rows: int) -> tuple[int, int]:
-        """A part of so many rows: the first and the one behind the last."""
-        first, end = self._bounds(rows)[self.rank : self.rank + 2]
-        return first, end
+        """Of so many rows, the first one that is computed here and the one behind the last."""
+        block = tuning.ROW_BLOCK
+        first, end = self._bounds(-(-rows // block))[self.rank : self.rank + 2]
+        return min(first * block, rows), min(end * block, rows)
 
     def outputs(self, predictor: Predictor, rows: Rows) -> NDArray[Any]:
         """See :meth:`Predictor.outputs`; each process computes some of them."""

@@ -14,13 +14,14 @@ from nbmlp import tuning
 from nbmlp.predict import Rows
 from nbmlp.spec import ModelSpec, TrainSpec
 
-__all__ = ["facts_of"]
+__all__ = ["compared", "facts_of"]
 
 
 def facts_of(spec: ModelSpec, train: TrainSpec, rows: Rows) -> dict[str, Any]:
     """What has to be the same in all processes; some rows and targets are looked at."""
-    x = rows.x[_places(rows, 64)] if isinstance(rows.x, np.ndarray) else np.zeros(0)
-    targets = [a[_places(rows, 4096)] for a in (rows.y, rows.weights) if a is not None]
+    x = rows.x[compared(len(rows))] if isinstance(rows.x, np.ndarray) else np.zeros(0)
+    few = compared(len(rows), 4096)
+    targets = [a[few] for a in (rows.y, rows.weights) if a is not None]
     arrays = [np.ascontiguousarray(a) for a in (x, *targets)]
     sums = [zlib.crc32(array.data) for array in arrays]
     return {
@@ -33,7 +34,6 @@ def facts_of(spec: ModelSpec, train: TrainSpec, rows: Rows) -> dict[str, Any]:
     }
 
 
-def _places(rows: Rows, most: int) -> NDArray[np.int64]:
-    """So many of the rows at most, spread evenly over them."""
-    count = min(most, len(rows))
-    return np.linspace(0, len(rows) - 1, count).astype(np.int64)
+def compared(rows: int, most: int = 64) -> NDArray[np.int64]:
+    """Those of so many rows that all processes look at, spread evenly over them."""
+    return np.linspace(0, rows - 1, min(most, rows)).astype(np.int64)

@@ -1,0 +1,182 @@
+"""Several processes read what they train on: each its own rows, whatever has to be done to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from test_hosts import SETTINGS, Comm, data, mpiexec, said_by_ranks, together, told
+
+from nbmlp import MLP
+from nbmlp.data.given import division
+from nbmlp.errors import DataError
+from nbmlp.train.hosts.facts import compared
+
+__all__ = ["mpiexec"]  # a fixture
+
+ROWS = 700
+SHORT = SETTINGS | {"hidden": (9,), "epochs": 2}
+
+
+def own(rows: int, rank: int) -> np.ndarray:
+    """Which of so many rows are of the shards of one of two processes."""
+    return (np.arange(rows) * 7 // rows < 3) == (rank == 0)
+
+
+def seen(rank: int, y: Any, kept: np.ndarray, share: float) -> np.ndarray:
+    """Which rows a process may look at, where a share of those kept is set aside."""
+    train, held = (kept[part] for part in division(y[kept], share, 0, False))
+    found = np.zeros(len(y), bool)
+    found[train[own(len(train), rank)]] = True
+    blocks = -(-len(held) // 96)  # of rows that are predicted together
+    found[held[(np.arange(len(held)) // 96 < blocks // 2) == (rank == 0)]] = True
+    for part in (train, held):
+        found[part[compared(len(part))]] = True
+    return found
+
+
+def hidden(X: Any, shown: np.ndarray) -> Any:
+    """X with something else where rows may not be looked at."""
+    X = X.copy()
+    X[~shown] = np.nan if X.dtype.kind == "f" else 111
+    return X
+
+
+@pytest.mark.parametrize("kind", ["f4", "i4", "f8"])
+def test_a_share_to_validate_on_is_read_by_who_has_it(kind):
+    """Also where rows have to become another type."""
+    X, y = data(ROWS)
+    X = (8 * X).astype(kind)
+
+    def fit(X: Any, comm: Comm | None = None) -> MLP:
+        return MLP(**SHORT).fit(X, y, validation=0.4, comm=comm)
+
+    alone, all_rows = fit(X), np.arange(ROWS)
+    for model in together(2, lambda comm: fit(
+        hidden(X, seen(comm.Get_rank(), y, all_rows, 0.4)), comm
+    )):  # fmt: skip
+        assert told(model) == told(alone)
+
+
+def with_gaps() -> tuple[Any, Any, np.ndarray]:
+    """Inputs with gaps in both halves, and which rows have none."""
+    X, y = data(ROWS)
+    bad = [3, 50, 299, 301, 302, 640]
+    X[bad, [0, 1, 2, 1, 1, 11]] = [np.nan, np.inf, np.nan, -np.inf, np.nan, np.nan]
+    return X, y, np.delete(np.arange(ROWS), bad)
+
+
+def test_rows_with_gaps_are_found_by_who_has_them(recwarn):
+    X, y, kept = with_gaps()
+
+    def fit(X: Any, comm: Comm | None = None) -> MLP:
+        model = MLP(**SHORT, on_nonfinite="drop_rows")
+        return model.fit(X, y, validation=0.4, comm=comm)
+
+    def part(comm: Comm) -> Any:
+        shown = seen(comm.Get_rank(), y, kept, 0.4) | own(ROWS, comm.Get_rank())
+        return np.where(shown[:, np.newaxis], X, 1e9).astype(X.dtype)
+
+    alone = fit(X)
+    for model in together(2, lambda comm: fit(part(comm), comm)):
+        assert told(model) == told(alone)
+        assert model.history.rows_dropped == alone.history.rows_dropped == 6
+    assert {str(one.message) for one in recwarn.list} == {
+        "NaN or infinite values in column 0, 1, 2, 11: 6 rows left out (3, 50, 299, 301, 302, 640)."
+    }
+
+
+def test_medians_are_those_of_all_rows(recwarn):
+    X, y, _ = with_gaps()
+    y = y.astype(np.float32)
+    y[5] = np.nan
+
+    def fit(comm: Comm | None = None) -> MLP:
+        model = MLP(**SHORT, on_nonfinite="impute", task="regression")
+        return model.fit(X, y, validation=0.4, comm=comm)
+
+    alone = fit()
+    for model in together(2, fit):
+        assert told(model) == told(alone)
+        assert model.history.values_imputed == alone.history.values_imputed == 6
+    assert len({str(one.message) for one in recwarn.list}) == 1
+
+
+def test_a_column_of_gaps_alone_is_named():
+    X, y = data(ROWS)
+    X[:, 3] = np.nan
+    for error in together(2, lambda comm: MLP(**SHORT, on_nonfinite="impute").fit(
+        X, y, comm=comm
+    )):  # fmt: skip
+        assert isinstance(error, DataError)
+        assert str(error) == "column 3 of X has no finite value to take the median of."
+
+
+@pytest.mark.parametrize("row", [10, 400])
+def test_a_bad_row_has_its_number_though_others_are_set_aside(row):
+    X, y = data(ROWS)
+    train, _ = division(y, 0.4, 0, False)
+    X[train[row], 5] = np.nan
+    errors = together(2, lambda comm: MLP(**SHORT, on_nonfinite="raise").fit(
+        X, y, validation=0.4, comm=comm
+    ))  # fmt: skip
+    words = f"X has nan at row {train[row]}, column 5"
+    assert [words in str(error) for error in errors] == [row == 10, row == 400]
+
+
+#: How much of a mapped table is in each process's memory, and how much memory it has of its own
+#: while it trains, in MB.
+MEASURED = """
+import json, sys
+sys.path[:0] = json.loads(sys.argv[1])
+from mpi4py import MPI
+import numpy as np
+from nbmlp import MLP
+from nbmlp.train.callbacks import Callback
+comm, path = MPI.COMM_WORLD, __file__ + ".f4"
+if comm.rank == 0:
+    with open(path, "wb") as file:
+        file.truncate(64 << 20)  # of zeros, which take no room on the disk
+comm.Barrier()
+y = np.random.default_rng(0).integers(0, 2, 1 << 18)
+
+def anonymous():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("RssAnon"))
+
+def mapped():
+    with open("/proc/self/smaps") as file:
+        parts = file.read().split(path)
+    return int(parts[1].split("Rss:")[1].split()[0]) / 1024 if len(parts) > 1 else 0.0
+
+class Look(Callback):
+    everywhere = True
+    def on_epoch_end(self, run, record):
+        self.seen = mapped(), anonymous()
+
+def fit(rows, **settings):
+    look = Look()
+    X = np.memmap(path, np.float32, "r", shape=(1 << 18, 64))[:rows]
+    model = MLP(hidden=2, batch_size=4096, epochs=1, shards=2, threads=1, **settings)
+    model.fit(X, y[:rows], validation=0.5, callbacks=[look], comm=comm)
+    return look.seen
+
+_, before = fit(8192)
+found = []
+for settings in json.loads(sys.argv[2]):
+    there, now = fit(1 << 18, **settings)
+    found.append((there, now - before))
+found = comm.allgather(found)
+if comm.rank == 0:
+    print(json.dumps(found))
+"""
+
+
+def test_memory_falls_with_processes(mpiexec, tmp_path):
+    """Of a table of 64 MB, of which half is set aside, each of two has its half of either."""
+    wanted = [{}, {"on_nonfinite": "drop_rows"}]
+    for rank in said_by_ranks(mpiexec, tmp_path, MEASURED, wanted):
+        for there, taken in rank:
+            assert 32 <= there < 48
+            assert taken < 48
