@@ -62,6 +62,45 @@ class TestRecord:
         assert row["gradient_norm_2"] == 3.0
 
 
+    def test_a_row_of_an_ensemble_tells_its_net(self):
+        row = record(7, net=2, net_epoch=3).to_row()
+        assert list(row)[:3] == ["epoch", "net", "net_epoch"]
+        assert (row["epoch"], row["net"], row["net_epoch"]) == (7, 2, 3)
+
+
+def of_nets(*courses: tuple[float, ...]) -> History:
+    """Epochs of several nets, in turn."""
+    ends = [
+        {"net": net, "net_epoch": epoch, "val_loss": 1.0, "val_score": score}
+        for epoch, scores in enumerate(zip(*courses, strict=True), start=1)
+        for net, score in enumerate(scores)
+    ]
+    records = [record(i, **end) for i, end in enumerate(ends, start=1)]
+    return History(records, score_name="log_loss", chosen=(1,))
+
+
+class TestNets:
+    def test_each_has_a_course_of_its_own(self):
+        nets = of_nets((0.9, 0.8), (0.5, 0.4)).by_net()
+        assert list(nets) == [0, 1]
+        np.testing.assert_array_equal(nets[1].epoch, [1, 2])
+        np.testing.assert_array_equal(nets[1].val_score, [0.5, 0.4])
+        assert validated(0.5).by_net() == {}
+
+    def test_the_best_is_of_one_net(self):
+        history = of_nets((0.9, 0.8), (0.4, 0.5))
+        assert history.best is history[1]
+        assert history.best_epoch == 2
+        assert "4 epochs of 2 nets" in repr(history)
+        assert "net 1, epoch 1 (log_loss 0.4000)" in repr(history)
+
+    def test_plain_values(self):
+        history = of_nets((0.9,), (0.4,))
+        assert History.from_dict(json.loads(json.dumps(history.to_dict()))) == history
+        single = validated(0.5).to_dict()
+        assert {"net", "net_epoch", "chosen"}.isdisjoint({*single, *single["records"][0]})
+
+
 class TestMonitor:
     def test_auto_takes_the_first_recorded(self):
         assert choose_monitor(record()) == "train_loss"

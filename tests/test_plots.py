@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nbmlp.errors import DataError, MissingPackageError
-from nbmlp.plots import learning_curve
+from nbmlp.plots import curves_of_nets, learning_curve
 from nbmlp.train.history import EpochRecord, History
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
@@ -148,6 +148,36 @@ def test_history_draws_itself(tmp_path):
     assert set(lines(figure.axes[0])) == {
         "training, with penalty", "training", "validation", "best: epoch 30",
     }  # fmt: skip
+
+
+def test_each_net_has_a_line_over_its_own_epochs():
+    courses = {0: (0.9, 0.8), 1: (0.5, 0.4, 0.3), 2: (0.7, 0.6), 3: (0.6, 0.5, 0.4)}
+    curves = {net: (np.arange(1, len(y) + 1), y) for net, y in courses.items()}
+    panel = curves_of_nets(curves, "log_loss", best=(1, 3), chosen=(1, 3)).axes[0]
+    *drawn, mark = panel.get_lines()
+    np.testing.assert_array_equal(lines(panel)["net 1, the best"], courses[1])
+    by_course = {tuple(line.get_ydata()): line.get_linewidth() for line in drawn}
+    widths = [by_course[course] for course in courses.values()]
+    assert widths[1] > widths[3] > widths[0] == widths[2]
+    assert mark.get_label() == "best: epoch 3"
+    assert panel.get_ylabel() == "validation log_loss"
+    with pytest.raises(DataError, match="no epoch with a finite score"):
+        curves_of_nets({0: ([1], [np.nan])})
+
+
+def test_a_history_of_nets_is_drawn_so():
+    ends = [(1, 0, 1, 0.5), (2, 1, 1, 0.6), (3, 0, 2, 0.4)]
+    usual = {"data_loss": 1.0, "penalty": 0.0, "learning_rate": 0.1, "samples_per_second": 1.0}
+    records = [
+        EpochRecord(
+            epoch=epoch, net=net, net_epoch=own, val_score=score, seconds=1.0, threads=1, **usual
+        )
+        for epoch, net, own, score in ends
+    ]
+    (panel,) = History(records, score_name="log_loss", chosen=(0, 1)).plot().axes
+    drawn = lines(panel)
+    np.testing.assert_array_equal(drawn["net 0, the best"], [0.5, 0.4])
+    np.testing.assert_array_equal(drawn["in the ensemble"], [0.6])
 
 
 def test_without_matplotlib(monkeypatch):

@@ -67,8 +67,14 @@ def test_from_a_file_to_predictions(
 def test_words_for_people(table: Path, tmp_path: Path, capsys: Any) -> None:
     out = str(tmp_path / "m")
     data = ["--data", str(table), "--target", "label"]
-    assert run(["train", *data, *SMALL, "--out", out]) == 0
-    captured = capsys.readouterr()
+    log, plot = tmp_path / "log.csv", tmp_path / "curve.svg"
+    written = ["--out", out, "--log", str(log), "--plot", str(plot)]
+    assert run(["train", *data, *SMALL, *written]) == 0
+    epochs = list(csv.DictReader(log.read_text().splitlines()))
+    places = {(row["net"], row["net_epoch"]) for row in epochs}
+    assert places == {(net, epoch) for net in "01" for epoch in "123"}
+    assert "learning curve" in (captured := capsys.readouterr()).out
+    assert plot.is_file()
     assert "held-out log_loss" in captured.out
     assert "2 members" in captured.out
     assert "epoch" in captured.err

@@ -11,9 +11,18 @@ import pytest
 from numpy.typing import NDArray
 
 import nbmlp
-from nbmlp import MLP, DataError, ModelFileError, SpecError, TabularClassifier, TabularRegressor
+from nbmlp import (
+    MLP,
+    Callback,
+    DataError,
+    ModelFileError,
+    SpecError,
+    TabularClassifier,
+    TabularRegressor,
+)
 from nbmlp.io.archive import read, write
 from nbmlp.tabular import board, fitting, race
+from tests.ensembles import courses
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(150, 3))
@@ -42,6 +51,9 @@ def test_a_file_gives_the_same_predictions(fitted: TabularClassifier, tmp_path: 
     assert isinstance(read_back, TabularClassifier)
     assert read_back.get_params() == fitted.get_params()
     assert read_back.members_ == fitted.members_
+    assert read_back.history_ == fitted.history_
+    assert set(courses(fitted)) == {0, 1, 2}
+    assert fitted.history_.chosen == tuple(n["net"] for n in fitted.members_ if n["weight"])
     np.testing.assert_array_equal(read_back.classes_, fitted.classes_)
     np.testing.assert_array_equal(
         read_back.predict_proba(frame(50)), fitted.predict_proba(frame(50))
@@ -56,6 +68,17 @@ def test_another_kind_of_file_is_told(fitted: TabularClassifier, tmp_path: Path)
         MLP.load(tmp_path / "many")
     MLP(hidden=3, epochs=1).fit(X, Y > 0).save(tmp_path / "one")
     assert isinstance(nbmlp.load(tmp_path / "one"), MLP)
+
+
+def test_a_file_of_an_older_version_has_no_epochs(
+    fitted: TabularClassifier, tmp_path: Path
+) -> None:
+    path = tmp_path / "old"
+    fitted.save(path)
+    arrays, metadata = read(path, kind="tabular model")
+    del metadata["history"]
+    write(path, arrays, metadata, kind="tabular model")
+    assert len(nbmlp.load(path).history_) == 0
 
 
 def _more_members(arrays: dict[str, Any], metadata: dict[str, Any]) -> None:
@@ -108,7 +131,17 @@ def test_a_killed_fit_goes_on_to_the_same_bits(
     path = tmp_path / "c"
     with pytest.raises(Killed):
         TabularRegressor(**settings, callbacks=kill).fit(X, Y, checkpoint=path)
-    again = TabularRegressor(**settings).fit(X, Y, resume=path)
+    begun: list[int] = []
+
+    class Noted(Callback):
+        def on_fit_begin(self, run: Any) -> None:
+            begun.extend(record.epoch for record in run.history)
+            assert run.before == len(begun)
+
+    again = TabularRegressor(**settings, callbacks=Noted()).fit(X, Y, resume=path)
+    assert begun == [*range(1, len(begun) + 1)]
+    assert len(begun) >= 20
+    assert courses(again) == courses(whole)
     np.testing.assert_array_equal(flat(again), flat(whole))
     assert again.members_ == whole.members_
     with pytest.raises(DataError, match=r"the folder .*nowhere is missing"):

@@ -67,7 +67,7 @@ def train(values: dict[str, Any], config: str | None, comm: Any = None) -> int:
     outputs = take(Outputs, values)
     options = _options(ensemble, parts, learning, outputs, values)
     outputs = outputs.silent() if hosts.rank > 0 else outputs
-    written = {name: getattr(outputs, name) for name in ("out", "log", "checkpoint")}
+    written = {name: getattr(outputs, name) for name in ("out", "plot", "log", "checkpoint")}
     guard = Guard(outputs.checkpoint)
     with hosts.told():
         files.check_outputs(written, (source.data, parts.test, config))
@@ -122,7 +122,7 @@ def _options(
 
     preset_of(ensemble.preset)
     strange = [name for name in values if name not in _SHARED and name != "task"]
-    strange += [name for name in ("plot", "replay") if getattr(outputs, name) is not None]
+    strange += ["replay"] if outputs.replay is not None else []
     strange += [n for n in ("standardise", "sample_weight") if getattr(learning, n) is not None]
     if strange:
         flag = strange[0].replace("_", "-")
@@ -173,6 +173,9 @@ def _finish(
     if outputs.out is not None:
         with guard.guarding():
             tabular_files.save(model, outputs.out)
+    if outputs.plot is not None:
+        with guard.guarding():
+            files.write_picture(outputs.plot, model.history.plot())
     result = _results(model, found, rows, seconds)
     if outputs.json:
         report.print_json(result)
@@ -220,7 +223,10 @@ def _print_training(
     took = brief_seconds(result["seconds"])
     pairs.append(("time", f"{took}, {len(members)} members, {epochs} epochs{stopped}"))
     pairs += [("remark", text) for text in result["remarks"]]
-    written = {"model": outputs.out, "log": outputs.log, "checkpoint": outputs.checkpoint}
+    written = {
+        "model": outputs.out, "learning curve": outputs.plot, "log": outputs.log,
+        "checkpoint": outputs.checkpoint,
+    }  # fmt: skip
     pairs += [(name, path) for name, path in written.items() if path is not None]
     report.print_pairs(rows.train.source, pairs)
 

@@ -12,7 +12,7 @@ from nbmlp.plots.scores import (
     of_classes,
     predicted_values,
 )
-from nbmlp.plots.training import learning_curve, watched_layers
+from nbmlp.plots.training import curves_of_nets, learning_curve, watched_layers
 
 __all__ = [
     "batch_scan",
@@ -20,6 +20,7 @@ __all__ = [
     "calibration_curve",
     "compare_curves",
     "confusion_matrix",
+    "curves_of_nets",
     "evaluation",
     "importances",
     "learning_curve",

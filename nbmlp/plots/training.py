@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from nbmlp.errors import DataError
 from nbmlp.plots.panels import (
     ABOVE,
+    MARK,
     MOST_LAYERS,
     SCORE,
     TRAIN,
@@ -32,7 +33,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["learning_curve", "watched_layers"]
+__all__ = ["curves_of_nets", "learning_curve", "watched_layers"]
+
+
+#: Nets of an ensemble: the best one, others that count in it, and the rest.
+_STRONGEST: dict[str, Any] = {"color": VALIDATION, "linewidth": 2.4, "marker": "", "label": "best"}
+_STRONG: dict[str, Any] = {
+    "color": TRAIN, "linewidth": 1.3, "marker": "", "label": "in the ensemble",
+}  # fmt: skip
+_FAINT: dict[str, Any] = {
+    "color": MARK, "linewidth": 0.7, "alpha": 0.6, "marker": "", "label": "others",
+}  # fmt: skip
 
 
 def learning_curve(
@@ -107,6 +118,55 @@ def learning_curve(
     axes[0].legend(**ABOVE)
     axes[-1].set_xlabel("epoch")
     figure.align_ylabels(axes)
+    return saved(figure, path)
+
+
+def curves_of_nets(
+    curves: Mapping[int, tuple[ArrayLike, ArrayLike]],
+    score_name: str = "score",
+    *,
+    best: tuple[int | None, int | None] | None = None,
+    chosen: Collection[int] = (),
+    title: str = "",
+    path: str | os.PathLike[str] | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw the validation score of each net of an ensemble over its own epochs.
+
+    Parameters
+    ----------
+    curves : mapping of int to (epoch, score)
+        Numbers of nets -> two array_like of shape (epochs,).
+    score_name : str
+        What the score is, e.g. ``"log_loss"``.
+    best : (int, int), optional
+        The net with the best score, and the epoch in which it had it.
+    chosen : collection of int
+        Nets that count in the ensemble: drawn stronger than the others.
+    title, path, ax
+        As for :func:`learning_curve`; so is what is returned and raised.
+    """
+    x = np.concatenate([np.asarray(epoch, dtype=np.float64) for epoch, _ in curves.values()])
+    shown = {net: y for net, (_, score) in curves.items() if (y := as_curve(score)) is not None}
+    if not shown:
+        raise DataError("there is no epoch with a finite score to draw.")
+    net, epoch = best or (None, None)
+    figure, (panel, *_) = stacked_panels(1) if ax is None else (figure_of(ax), [ax])
+    labels: set[str] = set()
+    # What is to be seen best is drawn last.
+    for number in sorted(shown, key=lambda one: (one == net, one in chosen)):
+        style = _STRONGEST if number == net else _STRONG if number in chosen else _FAINT
+        label = f"net {number}, the best" if number == net else style["label"]
+        once = label if label not in labels else None
+        labels.add(label)
+        own = np.asarray(curves[number][0], dtype=np.float64)
+        draw_curve(panel, own, shown[number], **style | {"label": once})
+    choose_scale(panel, list(shown.values()))
+    dress_axes(panel, x, epoch)
+    panel.set_ylabel(f"validation {score_name}")
+    panel.set_xlabel("epoch of a net")
+    panel.set_title(title, loc="left")
+    panel.legend(**ABOVE)
     return saved(figure, path)
 
 

@@ -40,7 +40,8 @@ class Board:
     Attributes
     ----------
     history : History
-        Epochs of all nets in the order in which they ended.
+        Epochs of all nets in the order in which they ended; those of a checkpoint, of which that
+        is not known, by their numbers.
     trainee : Trainee or None
         Whose epoch the last one was.
     stop_reason : str
@@ -77,6 +78,7 @@ class Board:
         self.trainee: Trainee | None = None
         self.phase, self.rows_done, self.stop_reason = "training", 0, ""
         self.pausing, self.before, self.stretch = False, 0, STRETCH
+        self._place = {id(trainee): net for net, trainee in enumerate(trainees)}
 
     @property
     def epochs(self) -> int:
@@ -86,10 +88,29 @@ class Board:
     def after_epoch(self, trainee: Trainee, record: EpochRecord) -> None:
         """Tell the callbacks; to be called by one thread at a time."""
         self.trainee = trainee
+        self.callbacks.on_epoch_end(self, self._add(trainee, record))
+
+    def _add(self, trainee: Trainee, record: EpochRecord) -> EpochRecord:
+        """An epoch of a net as one of all of them."""
         value = None if record.val_score is None else -record.val_score * self._criterion.sign
-        own = replace(record, epoch=self.before + len(self.history) + 1, val_score=value)
+        own = replace(
+            record, epoch=len(self.history) + 1, net=self._place[id(trainee)],
+            net_epoch=record.epoch, val_score=value,
+        )  # fmt: skip
         self.history.append(own)
-        self.callbacks.on_epoch_end(self, own)
+        return own
+
+    def resume(self) -> None:
+        """Take over the epochs that a checkpoint held."""
+        done = [(record, trainee) for trainee in self._trainees for record in trainee.history]
+        for record, trainee in sorted(done, key=lambda pair: pair[0].epoch):
+            self._add(trainee, record)
+        self.before = len(self.history)
+
+    @property
+    def lagged(self) -> list[int]:
+        """Nets that were among the worst at a rung: they end, and never count."""
+        return [net for net, trainee in enumerate(self._trainees) if trainee.lagged]
 
     @property
     def at_rest(self) -> int:

@@ -13,7 +13,6 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from nbmlp.data.columns import Told
-from nbmlp.errors import ModelFileError
 from nbmlp.importance import Importance
 from nbmlp.stream import refuse_files
 from nbmlp.tabular import files
@@ -22,11 +21,12 @@ from nbmlp.tabular.given import checked_inputs, checked_numbers, is_plain, seed_
 from nbmlp.tabular.model import TabularModel
 from nbmlp.tabular.options import Extras, Options
 from nbmlp.tabular.team import trained_by
+from nbmlp.train.history import History
 
 if TYPE_CHECKING:
     from nbmlp.diagnostics.why import Report
 
-__all__ = ["TabularClassifier", "TabularRegressor", "restored"]
+__all__ = ["TabularClassifier", "TabularRegressor"]
 
 
 class _Tabular(BaseEstimator):  # type: ignore[misc]
@@ -138,6 +138,12 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self.model_.columns
 
+    @property
+    def history_(self) -> History:
+        """Epochs of all nets that were trained; none, if it was read from an older file."""
+        check_is_fitted(self)
+        return self.model_.history
+
     def importance(self, X: Any, y: Any, metric: str | None = None, **given: Any) -> Importance:
         """What each column of the table is worth: how much worse a score gets when it is shuffled.
 
@@ -241,6 +247,8 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
         finite numbers, the update and the reason.
     remarks_ : list of str
         How nets ended, the first that failed and why, a rare class that is never predicted.
+    history_ : History
+        Epochs of all nets; ``history_.plot()`` draws a line for each.
     validation_score_ : float
         `eval_metric` of the ensemble on the held-out rows, with a threshold of 0.5.
     stopped_by_ : str
@@ -317,7 +325,7 @@ class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
 
     Attributes
     ----------
-    model_, members_, remarks_, validation_score_, stopped_by_
+    model_, members_, remarks_, history_, validation_score_, stopped_by_
         As for :class:`TabularClassifier`.
     """
 
@@ -370,31 +378,3 @@ class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
         """
         check_is_fitted(self)
         return self.model_.predict_interval(checked_inputs(self, X, reset=False), coverage)
-
-
-def restored(model: TabularModel) -> TabularClassifier | TabularRegressor:
-    """The estimator around a model of a file.
-
-    Raises
-    ------
-    ModelFileError
-        What the file says of it does not fit together.
-    """
-    regression = model.targets.task == "regression"
-    found = model.notes.get("estimator", {})
-    try:
-        made = (TabularRegressor if regression else TabularClassifier)(**found.get("settings", {}))
-        made.n_features_in_ = int(found.get("n_features", len(model.plans[0].columns)))
-        if found.get("feature_names") is not None:
-            made.feature_names_in_ = np.array([str(n) for n in found["feature_names"]], object)
-        made.members_ = list(found.get("members", ()))
-        made.validation_score_ = float(found.get("validation_score", "nan"))
-        made.stopped_by_ = str(found.get("stopped_by", ""))
-        made.remarks_ = [str(remark) for remark in found.get("remarks", ())]
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ModelFileError(f"the model's description does not fit together: {error}") from error
-    if not regression:
-        classes = model.targets.classes
-        made.classes_ = np.arange(model.targets.n_outputs) if classes is None else classes
-    made.model_ = model
-    return made

@@ -29,6 +29,7 @@ from nbmlp.tabular.select import select
 from nbmlp.tabular.targets import Targets
 from nbmlp.tabular.team import Team, check_alike
 from nbmlp.tabular.trainee import Fold, Trainee
+from nbmlp.train.history import History
 from nbmlp.train.hosts import Hosts
 from nbmlp.train.interrupt import Interrupted
 
@@ -49,6 +50,8 @@ class Trained:
     trainees : list of Trainee
     settings : list of dict
         Of each member.
+    prepared : tuple of dict
+        What :meth:`nbmlp.ColumnPlan.fit` was asked for, of each plan.
     chosen : list of (Trainee, float)
         Nets of the ensemble with their weights.
     criterion : Criterion
@@ -65,6 +68,8 @@ class Trained:
         given apart.
     remarks : list of str
         See :func:`nbmlp.tabular.remarks.remarks`.
+    history : History
+        Epochs of all nets.
     """
 
     targets: Targets
@@ -74,12 +79,14 @@ class Trained:
     criterion: Criterion
     truth: Truth
     cut: str = ""
+    prepared: tuple[dict[str, Any], ...] = ()
     chosen: list[tuple[Trainee, float]] = field(default_factory=list)
     value: float = float("nan")
     outputs: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     deviations: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     held: NDArray[np.int64] | None = None
     remarks: list[str] = field(default_factory=list)
+    history: History = field(default_factory=History)
 
     @property
     def score(self) -> float:
@@ -100,12 +107,13 @@ class Trained:
         weights = {id(trainee): weight for trainee, weight in self.chosen}
         return [
             {
-                "member": t.member, "fold": t.fold, "settings": self.settings[t.member],
+                "net": net, "member": t.member, "fold": t.fold,
+                "settings": self.settings[t.member], "columns": self.prepared[t.plan],
                 "score": self.criterion.sign * t.best, "best_epoch": t.best_epoch,
                 "epochs": t.epoch, "ended": t.ended, "failure": t.failure,
                 "weight": weights.get(id(t), 0.0),
             }
-            for t in self.trainees
+            for net, t in enumerate(self.trainees)
         ]  # fmt: skip
 
 
@@ -176,7 +184,8 @@ def train(
     if race.cut == PAUSED:
         raise Interrupted(PAUSED)
     found = Trained(targets, plans, trainees, settings, criterion, truth)
-    found.cut = race.cut
+    found.cut, found.history = race.cut, race.board.history
+    found.prepared = preset.plans
     places = [fold.places for fold in folds if fold.places is not None]
     found.held = np.concatenate(places) if places else None
     _choose(found, preset, len(folds))
@@ -315,6 +324,8 @@ def _choose(found: Trained, preset: Preset, n_folds: int) -> None:
     for own, weight in zip(whole, weights.tolist(), strict=True):
         if weight > 0:
             found.chosen += [(trainee, weight / n_folds) for trainee in own]
+    chosen = {id(trainee) for trainee, _ in found.chosen}
+    found.history.chosen = tuple(n for n, t in enumerate(found.trainees) if id(t) in chosen)
 
 
 def _tuned(

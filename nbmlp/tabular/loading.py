@@ -34,7 +34,7 @@ def load(path: _Path, threads: int | None = None) -> MLP | TabularClassifier | T
     """
     if stored_kind(path) != files.KIND:
         return MLP.load(path, threads)
-    from nbmlp.tabular.estimators import restored
+    from nbmlp.tabular.restored import restored
 
     return restored(files.load(path, threads))
 

@@ -60,7 +60,7 @@ class TabularModel(Contents):
     def of(cls, found: Contents, threads: int | None = None) -> TabularModel:
         """A model of such contents."""
         model = cls(found.targets, found.plans, found.kept, found.notes, threads)
-        model.calibration = found.calibration
+        model.calibration, model.history = found.calibration, found.history
         return model
 
     @property
@@ -109,7 +109,7 @@ class TabularModel(Contents):
         held = None if validation is None else Sample.of(*validation)
         found = train(sample, held, task, options, extras)
         model = cls(found.targets, found.plans, [], threads=options.jobs)
-        model.calibration = found.calibration()
+        model.calibration, model.history = found.calibration(), found.history
         for trainee, weight in found.chosen:
             assert trainee.weights is not None
             state = bare_state(trainee.spec)

@@ -15,6 +15,7 @@ from nbmlp.plan import make_plan
 from nbmlp.spec import ModelSpec
 from nbmlp.state import State, new_state
 from nbmlp.tabular.targets import Targets
+from nbmlp.train.history import History
 
 __all__ = ["Contents", "Kept", "bare_state", "packed", "unpacked"]
 
@@ -59,6 +60,8 @@ class Contents:
         Plain values that travel with the model's file.
     calibration : ndarray
         Of intervals; see :func:`nbmlp.tabular.intervals.calibrate`.
+    history : History
+        Epochs of all nets that were trained; none in files of older versions.
     """
 
     targets: Targets
@@ -66,6 +69,7 @@ class Contents:
     kept: list[Kept]
     notes: dict[str, Any]
     calibration: NDArray[np.float64]
+    history: History = field(default_factory=History)
 
 
 def bare_state(spec: ModelSpec) -> State:
@@ -94,7 +98,7 @@ def packed(model: Contents) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             {"plan": k.plan, "weight": k.weight, "model": k.spec.to_dict(), "settings": k.settings}
             for k in model.kept
         ],
-        "notes": model.notes,
+        "notes": model.notes, "history": model.history.to_dict(),
     }  # fmt: skip
     return arrays, metadata
 
@@ -112,7 +116,9 @@ def unpacked(arrays: dict[str, NDArray[Any]], metadata: dict[str, Any]) -> Conte
     if not math.isclose(sum(k.weight for k in kept), 1.0, rel_tol=1e-6):
         raise ValueError("the weights of its nets do not sum to 1")
     calibration = np.asarray(arrays["calibration"], np.float64)
-    return Contents(targets, read_plans, kept, dict(metadata["notes"]), calibration)
+    known = metadata.get("history")
+    history = History() if known is None else History.from_dict(known)
+    return Contents(targets, read_plans, kept, dict(metadata["notes"]), calibration, history)
 
 
 def _kept(

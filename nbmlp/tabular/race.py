@@ -259,4 +259,4 @@ class Race:
         for trainee in self.trainees:
             members.setdefault(trainee.member, []).append(trainee)
         self.usable = any(all(t.weights is not None for t in own) for own in members.values())
-        self.board.before = sum(t.epoch for t in self.trainees)
+        self.board.resume()

@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmlp.errors import ModelFileError, SpecError, missing_package
-from nbmlp.names import larger_is_better
-from nbmlp.plots import learning_curve
+from nbmlp.errors import ModelFileError, missing_package
+from nbmlp.plots import curves_of_nets, learning_curve
+from nbmlp.train.record import (
+    MONITORS,
+    EpochRecord,
+    choose_monitor,
+    direction,
+    plain,
+    record_of,
+)
 
 __all__ = [
     "MONITORS",
@@ -27,91 +34,11 @@ __all__ = [
     "direction",
 ]
 
-#: What may be watched, best choice first.
-MONITORS = ("val_score", "val_loss", "train_loss")
-
 Floats = NDArray[np.float64]
 #: A training of so many epochs whose loss has fallen by less than this share has stalled.
 _LONG, _MOVED = 5, 0.005
 #: What a history counts beside the epochs; files of older versions lack it.
 _COUNTS = ("rows_dropped", "values_imputed", "batches_skipped", "sync_hosts", "sync_every")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochRecord:
-    """One epoch.
-
-    Attributes
-    ----------
-    epoch : int
-        From 1; goes on counting when a training is resumed.
-    data_loss : float
-        Mean over the epoch's updates of the loss on the data, without penalty.
-    penalty : float
-        L1 and L2 penalty of the weights at the epoch's end.
-    val_loss, val_score : float or None
-        Data loss and score (accuracy or R2, or what `eval_metric` names) on the validation data
-        after the epoch; None without validation data.
-    learning_rate : float
-        Of the epoch's last update, schedule and warm-up included.
-    samples_per_second : float
-        Rows trained on per second, validation and callbacks excluded.
-    seconds : float
-        Wall time of the epoch, validation included.
-    threads : int
-        Threads that really ran.
-    gradient_norms : tuple of float or None
-        Root mean square over the updates of each layer's gradient norm; None if not asked for.
-    """
-
-    epoch: int
-    data_loss: float
-    penalty: float
-    val_loss: float | None = None
-    val_score: float | None = None
-    learning_rate: float
-    samples_per_second: float
-    seconds: float
-    threads: int
-    gradient_norms: tuple[float, ...] | None = None
-
-    @property
-    def train_loss(self) -> float:
-        """Data part plus penalty: what training minimises."""
-        return self.data_loss + self.penalty
-
-    def to_row(self) -> dict[str, float | int | None]:
-        """One entry per column of a table; gradient norms as ``gradient_norm_1``, ..."""
-        names = [f.name for f in fields(self) if f.name != "gradient_norms"]
-        names.insert(names.index("penalty") + 1, "train_loss")
-        norms = enumerate(self.gradient_norms or (), start=1)
-        return {n: getattr(self, n) for n in names} | {f"gradient_norm_{i}": g for i, g in norms}
-
-
-def choose_monitor(record: EpochRecord, monitor: str = "auto") -> str:
-    """The value to watch: the one named, or the best that the record holds.
-
-    Parameters
-    ----------
-    record : EpochRecord
-    monitor : str
-        A name of `MONITORS`, or ``"auto"`` for the first of them that was recorded.
-
-    Raises
-    ------
-    SpecError
-        It needs validation data that the fit did not get.
-    """
-    if monitor == "auto":
-        return next(name for name in MONITORS if getattr(record, name) is not None)
-    if getattr(record, monitor) is None:
-        raise SpecError(f"{monitor} cannot be watched without validation data: give validation=.")
-    return monitor
-
-
-def direction(monitor: str, score_name: str) -> float:
-    """The sign that makes larger better, of a name of `MONITORS`; `score_name` as in a history."""
-    return 1.0 if monitor == "val_score" and larger_is_better(score_name) else -1.0
 
 
 @dataclass(repr=False)
@@ -130,6 +57,8 @@ class History:
     sync_hosts, sync_every : int
         With ``sync="periodic"``: over how many processes weights were averaged, and after how many
         updates each time. Who gives both again gets the same bits. Else 0.
+    chosen : tuple of int
+        Of many nets, those that the ensemble was put together from.
     """
 
     records: list[EpochRecord] = field(default_factory=list)
@@ -140,6 +69,7 @@ class History:
     batches_skipped: int = 0
     sync_hosts: int = 0
     sync_every: int = 0
+    chosen: tuple[int, ...] = ()
 
     def append(self, record: EpochRecord) -> None:
         """Add the next epoch."""
@@ -238,8 +168,8 @@ class History:
         )
 
     @property
-    def best_epoch(self) -> int | None:
-        """Epoch with the best validation score, else validation loss, else training loss.
+    def best(self) -> EpochRecord | None:
+        """The epoch with the best validation score, else validation loss, else training loss.
 
         The first one on a tie; None before the first epoch or when nothing is finite.
         """
@@ -249,7 +179,21 @@ class History:
         values = direction(monitor, self.score_name) * self._column(monitor)
         if np.isnan(values).all():
             return None
-        return self.records[int(np.nanargmax(values))].epoch
+        return self.records[int(np.nanargmax(values))]
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Number of the :attr:`best` one."""
+        return None if self.best is None else self.best.epoch
+
+    def by_net(self) -> dict[int, History]:
+        """Of an ensemble, the course of each net by itself; of a single net nothing."""
+        nets: dict[int, History] = {}
+        for record in self.records:
+            if record.net is not None and record.net_epoch is not None:
+                own = nets.setdefault(record.net, History(score_name=self.score_name))
+                own.append(replace(record, epoch=record.net_epoch, net=None, net_epoch=None))
+        return dict(sorted(nets.items()))
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The columns of a table with one row per epoch, see :meth:`EpochRecord.to_row`.
@@ -282,7 +226,9 @@ class History:
         raise missing_package("a data frame", "polars or pandas", "cli")
 
     def plot(self, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
-        """Draw the learning curve. See :func:`nbmlp.plots.learning_curve`.
+        """Draw the learning curve, see :func:`nbmlp.plots.learning_curve`.
+
+        That of an ensemble has a line for each net: :func:`nbmlp.plots.curves_of_nets`.
 
         Parameters
         ----------
@@ -295,6 +241,12 @@ class History:
         -------
         matplotlib.figure.Figure
         """
+        if nets := self.by_net():
+            curves = {net: (own.epoch, own.val_score) for net, own in nets.items()}
+            best = None if self.best is None else (self.best.net, self.best.net_epoch)
+            return curves_of_nets(
+                curves, self.score_name, best=best, chosen=self.chosen, path=path, ax=ax
+            )
         return learning_curve(
             self.epoch,
             self.train_loss,
@@ -312,45 +264,55 @@ class History:
         """A summary of a few lines."""
         if not self.records:
             return "History(no epochs)"
-        last, lines = self.records[-1], [f"History: {len(self)} epoch" + "s" * (len(self) > 1)]
+        lines = [f"History: {len(self)} epoch" + "s" * (len(self) > 1) + self._of_nets()]
         if self.stop_reason:
             lines[0] += f", {self.stop_reason}"
-        loss = f"  training    loss {last.train_loss:.4g}"
-        if last.penalty:
-            loss += f" = data {last.data_loss:.4g} + penalty {last.penalty:.4g}"
-        lines.append(loss)
-        if last.val_loss is not None:
-            lines.append(f"  validation  loss {last.val_loss:.4g}")
-            if last.val_score is not None:
-                lines[-1] += f", {self.score_name} {brief_score(last.val_score)}"
-        if self.best_epoch is not None:
-            lines.append(f"  best        {self._best()}")
-        total, rate = float(self.seconds.sum()), float(np.median(self.samples_per_second))
+        if not self._of_nets():
+            lines += self._losses()
+        if self.best is not None:
+            lines.append(f"  best        {self._best(self.best)}")
+        last, total = self.records[-1], float(self.seconds.sum())
+        rate = brief_rate(float(np.median(self.samples_per_second)))
         threads = "1 thread" if last.threads == 1 else f"{last.threads} threads"
-        lines.append(f"  speed       {brief_rate(rate)}, {threads}, {brief_seconds(total)} in all")
+        lines.append(f"  speed       {rate}, {threads}, {brief_seconds(total)} in all")
         if averages := self.describe_averages():
             lines.append(f"  averaged    {averages}")
         return "\n".join(lines)
 
-    def _best(self) -> str:
-        best = next(r for r in self.records if r.epoch == self.best_epoch)
+    def _of_nets(self) -> str:
+        nets = len({record.net for record in self.records} - {None})
+        return f" of {nets} net{'s' * (nets > 1)}" if nets else ""
+
+    def _losses(self) -> list[str]:
+        """Those of the last epoch."""
+        last = self.records[-1]
+        loss = f"  training    loss {last.train_loss:.4g}"
+        if last.penalty:
+            loss += f" = data {last.data_loss:.4g} + penalty {last.penalty:.4g}"
+        lines = [loss]
+        if last.val_loss is not None:
+            lines.append(f"  validation  loss {last.val_loss:.4g}")
+            if last.val_score is not None:
+                lines[-1] += f", {self.score_name} {brief_score(last.val_score)}"
+        return lines
+
+    def _best(self, best: EpochRecord) -> str:
+        own = best.net is None
+        place = f"epoch {best.epoch}" if own else f"net {best.net}, epoch {best.net_epoch}"
         monitor = choose_monitor(self.records[-1])
         value = getattr(best, monitor)
         if monitor == "val_score":
-            return f"epoch {best.epoch} ({self.score_name} {brief_score(value)})"
-        return f"epoch {best.epoch} ({monitor} {value:.4g})"
+            return f"{place} ({self.score_name} {brief_score(value)})"
+        return f"{place} ({monitor} {value:.4g})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for Python's json (a diverged loss may be NaN)."""
-        records = [asdict(r) for r in self.records]
-        for record in records:
-            if record["gradient_norms"] is not None:
-                record["gradient_norms"] = list(record["gradient_norms"])
         return {
-            "records": records,
+            "records": [plain(r) for r in self.records],
             "stop_reason": self.stop_reason,
             "score_name": self.score_name,
             **{name: getattr(self, name) for name in _COUNTS},
+            **({"chosen": list(self.chosen)} if self.chosen else {}),
         }
 
     @classmethod
@@ -363,16 +325,13 @@ class History:
             The values do not describe a history.
         """
         try:
-            records = [_record(r) for r in values["records"]]
+            records = [record_of(r) for r in values["records"]]
             counts = {name: int(values.get(name, 0)) for name in _COUNTS}
-            return cls(records, str(values["stop_reason"]), str(values["score_name"]), **counts)
+            chosen = tuple(map(int, values.get("chosen", ())))
+            reason, score = str(values["stop_reason"]), str(values["score_name"])
+            return cls(records, reason, score, **counts, chosen=chosen)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelFileError(f"the training history is damaged: {error!r}.") from error
-
-
-def _record(values: dict[str, Any]) -> EpochRecord:
-    norms = values["gradient_norms"]
-    return EpochRecord(**{**values, "gradient_norms": None if norms is None else tuple(norms)})
 
 
 def brief_score(value: float) -> str:
