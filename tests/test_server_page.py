@@ -427,7 +427,7 @@ class TestPreset:
         for look in looks(page):
             assert_accessible(page, look)
         spec = sent(page)  # what nobody sees is neither sent nor in the way
-        assert (spec.preset, spec.n_members, spec.validation) == ("default", 7, 0.15)
+        assert (spec.preset, spec.n_members, spec.validation) == ("default", 7, None)
         assert spec.model.tune_threshold == "f1"
         page.fill("[name=n_members]", "0")
         page.select_option("[name=preset]", "")

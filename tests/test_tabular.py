@@ -26,6 +26,7 @@ from nbmlp.tabular import fitting
 from nbmlp.tabular import model as tabular_model
 from nbmlp.tabular import select as select_module
 from nbmlp.tabular.criteria import Truth, criterion_of
+from nbmlp.tabular.options import Options
 from nbmlp.tabular.select import select
 from nbmlp.tabular.targets import Targets
 
@@ -78,6 +79,29 @@ def test_folds_hold_out_every_row_once() -> None:
     folds = {(m["member"], m["fold"]) for m in model.members_}
     assert folds == {(m, f) for m in range(3) for f in range(3)}
     assert len(model.model_.kept) % 3 == 0
+
+
+def test_few_rows_are_held_out_once_each() -> None:
+    short = {"epochs": 1, "random_state": 0}
+    model = TabularRegressor(**short).fit(X, Y)
+    assert {m["fold"] for m in model.members_} == set(range(5))
+    assert len(model.members_) == 50
+    for said in ({"n_folds": 1, "n_members": 1}, {"n_members": 2}, {"preset": "fast"}):
+        once = TabularRegressor(**short | said).fit(X, Y)
+        assert {m["fold"] for m in once.members_} == {0}
+    apart = TabularRegressor(**short).fit(X[:200], Y[:200], X_val=X[200:], y_val=Y[200:])
+    assert len(apart.members_) == 32
+
+
+@pytest.mark.parametrize(
+    ("rows", "said", "folds"),
+    [
+        (49, {}, 1), (50, {}, 5), (5000, {}, 5), (5001, {}, 1), (9000, {"n_folds": 3}, 3),
+        (300, {"time_ordered": True}, 1), (300, {"validation_fraction": 0.3}, 1),
+    ],
+)  # fmt: skip
+def test_how_often_nets_are_trained(rows: int, said: dict[str, Any], folds: int) -> None:
+    assert Options(**said).recipe(rows, "regression").folds == folds
 
 
 def test_time_limit_is_told() -> None:

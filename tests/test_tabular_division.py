@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nbmlp import DataError, SpecError
-from nbmlp.tabular.division import Division, divide
+from nbmlp.tabular.division import Division, arranged, divide
 
 N = 200
 CLASSES = np.repeat([0, 1, 2], [150, 40, 10])
@@ -75,3 +75,26 @@ def test_what_cannot_be_divided() -> None:
         divide(5, 3, 0.2, 0)
     with pytest.raises(DataError, match="no row can be held out"):
         divide(4, 1, 0.5, 0, np.arange(4))
+
+
+@pytest.mark.parametrize(
+    "divisions",
+    [
+        divide(N, 1, 0.2, 3, CLASSES),
+        divide(N, 5, 0.2, 3, CLASSES),
+        divide(N, 3, 0.2, 3, groups=np.arange(N) // 7),
+        divide(N, 4, 0.2, 3, time_ordered=True),
+        divide(5, 2, 0.2, 0, np.array([0, 0, 0, 0, 1])),  # a row that cannot be held out
+    ],
+    ids=["once", "folds", "groups", "time", "a lone class"],
+)
+def test_rows_of_each_division_lie_together(divisions: list[Division]) -> None:
+    order, stretches = arranged(divisions)
+    for (train, held), division in zip(stretches, divisions, strict=True):
+        np.testing.assert_array_equal(np.sort(order[train]), division.train)
+        np.testing.assert_array_equal(order[held], division.held)
+
+
+def test_folds_take_twice_the_rows_and_no_more() -> None:
+    order, _ = arranged(divide(N, 5, 0.2, 3, CLASSES))
+    assert len(order) < 2 * N

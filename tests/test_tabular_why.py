@@ -168,7 +168,7 @@ def test_the_command_line(
     assert asked[0].train_spec.epochs == 3
     for wrong, sentence in (
         (["--hidden", "9"], "--hidden is said of one net"),
-        (["--member", "32"], "member=32: there are 32 nets"),
+        (["--member", "10"], "member=10: there are 10 nets"),
         (["--preset", "defalt"], "unknown preset 'defalt': did you mean 'default'?"),
     ):
         assert run([*ask, *wrong]) == 2

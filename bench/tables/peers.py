@@ -140,15 +140,14 @@ def realmlp(problem: Problem) -> Predict:
 
 
 def nbmlp_preset(preset: str, problem: Problem) -> Predict:
-    """Ours: the frame as it is."""
+    """Ours: the frame as it is. Of all rows it sets aside what it wants, as a user has it."""
     import nbmlp
 
     kind = "TabularRegressor" if problem.labels is None else "TabularClassifier"
     limit = {"time_limit": problem.seconds} if preset == "best" else {}
     model = getattr(nbmlp, kind)(preset=preset, random_state=problem.seed, **limit)
-    model.fit(
-        problem.X, problem.text(problem.y), X_val=problem.X_val, y_val=problem.text(problem.y_val)
-    )
+    X, y = problem.all_rows
+    model.fit(X, problem.text(y))
     return predictor(model, problem, as_given)
 
 

@@ -134,14 +134,18 @@ class Ensemble:
         Nets to train, instead of the preset's.
     time_limit : float
         Seconds after which what has been trained counts.
+    folds : int
+        Train each net so often, each time on other rows, so that every row is held out once: the
+        preset's own number unless given, which is 5 where rows are few.
     """
 
     preset: str | None = None
     members: int | None = None
     time_limit: float | None = None
+    folds: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("members", "time_limit"):
+        for name in ("members", "time_limit", "folds"):
             if self.preset is None and getattr(self, name) is not None:
                 raise SpecError(f"--{name.replace('_', '-')} goes with --preset.")
 

@@ -130,7 +130,8 @@ def _options(
     given = {_SHARED[name]: value for name, value in values.items() if name in _SHARED}
     return Options(
         preset=str(ensemble.preset), n_members=ensemble.members, time_limit=ensemble.time_limit,
-        patience=learning.early_stopping, validation_fraction=parts.share, **given,
+        patience=learning.early_stopping, validation_fraction=parts.share, n_folds=ensemble.folds,
+        **given,
     )  # fmt: skip
 
 

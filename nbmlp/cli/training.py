@@ -92,7 +92,7 @@ def _train(values: dict[str, Any], config: str | None, comm: Any) -> int:
         from nbmlp.cli import tabular
 
         return tabular.train(values, config, comm)
-    Ensemble(**{n: values[n] for n in ("members", "time_limit") if n in values})
+    Ensemble(**{n: values[n] for n in ("members", "time_limit", "folds") if n in values})
     task = _understand(values)
     hosts = Hosts(comm, task.model.train_spec)
     outputs, model = task.outputs if hosts.rank == 0 else task.outputs.silent(), task.model

@@ -10,6 +10,7 @@ import numpy as np
 from nbmlp.checks import whole
 from nbmlp.data import Table
 from nbmlp.data.columns.rules import Rules
+from nbmlp.data.given import Given
 from nbmlp.errors import SpecError
 from nbmlp.mlp import MLP
 from nbmlp.tabular.fitting import seeds_of
@@ -27,8 +28,9 @@ _OF_COLUMNS = {"numbers": "scaling", "bins": "bins", "embed": "category_embeddin
 
 
 def alone(
-    X: Any, task: str, options: Options, member: int = 0, drawn: Mapping[str, Any] | None = None
-) -> MLP:
+    X: Any, task: str, options: Options, member: int = 0,
+    drawn: Mapping[str, Any] | None = None, apart: bool = False,
+) -> MLP:  # fmt: skip
     """A net with the settings of one of an ensemble, which prepares columns as that one's.
 
     Parameters
@@ -43,14 +45,16 @@ def alone(
         Which net, from 0.
     drawn : mapping, optional
         Its settings, where they are known; else those that rows as many as these lead to.
+    apart : bool
+        Rows to validate on were given apart.
 
     Raises
     ------
     SpecError
         There is no such net, or several labels a row.
     """
-    preset = options.recipe.for_task(task)
-    if whole("member", member, low=0) >= preset.n_members:
+    preset = options.recipe(len(X), task, apart)
+    if whole("member", member, low=0) >= preset.n_members and drawn is None:
         raise SpecError(f"member={member}: there are {preset.n_members} nets, counted from 0.")
     if task == "labels":
         raise SpecError("there is no diagnosis of several labels a row: ask for one at a time.")
@@ -95,9 +99,10 @@ def why(
     X, y = _columns_of(inputs_of(X)), np.asarray(y)
     if isinstance(validation, tuple):
         validation = (_columns_of(inputs_of(validation[0])), np.asarray(validation[1]))
+    apart = isinstance(validation, tuple | Given)
     if validation is None:
-        validation = options.recipe.validation_fraction
-    net = alone(X, task, options, member, drawn)
+        validation = options.recipe(len(X), task).validation_fraction
+    net = alone(X, task, options, member, drawn, apart)
     return net.why(X, y, validation=validation, **given)
 
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from nbmlp.data.split import split
 from nbmlp.errors import DataError, SpecError
 
-__all__ = ["Division", "divide"]
+__all__ = ["Division", "arranged", "divide"]
 
 Places = NDArray[np.int64]
 
 
 class Division(NamedTuple):
-    """Rows to train on, and rows held out; rising numbers."""
+    """Rows to train on, and rows held out."""
 
     train: Places
     held: Places
@@ -70,6 +70,35 @@ def divide(
     return [
         _known(np.flatnonzero(part != k), np.flatnonzero(part == k), strata) for k in range(folds)
     ]
+
+
+def arranged(divisions: list[Division]) -> tuple[Places, list[tuple[slice, slice]]]:
+    """Rows in an order in which those of every division lie together.
+
+    Where each row is held out once, all parts follow each other and all but the last once more:
+    the rows of every fold are a stretch of twice the rows, instead of a copy of its own.
+
+    Returns
+    -------
+    order : ndarray of int64
+        Rows; some of them more than once.
+    stretches : list of (slice, slice)
+        Places in `order` of each division's rows to train on, and of those held out.
+    """
+    held = [len(d.held) for d in divisions]
+    n = sum(held)
+    once = all(len(d.train) == n - own for d, own in zip(divisions, held, strict=True))
+    if len(divisions) > 1 and once:
+        order = np.concatenate([d.held for d in [*divisions, *divisions[:-1]]])
+        ends = np.cumsum(held).tolist()
+        return order, [
+            (slice(end, end + n - own), slice(end - own, end))
+            for end, own in zip(ends, held, strict=True)
+        ]
+    order = np.concatenate([part for division in divisions for part in division])
+    ends = np.cumsum([0, *(len(part) for division in divisions for part in division)]).tolist()
+    cuts = [slice(a, b) for a, b in pairwise(ends)]
+    return order, list(zip(cuts[::2], cuts[1::2], strict=True))
 
 
 def _known(train: Places, held: Places, strata: NDArray[Any] | None) -> Division:

@@ -65,7 +65,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            Wrong settings or data, in one sentence.
+            Wrong settings or data.
         """
         refuse_files(X, type(self).__name__, "MLP(...).fit takes files")
         validation = None if X_val is None else (X_val, y_val)
@@ -90,9 +90,8 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
             X, targets, task, self._options(), sample_weight=weights, validation=validation,
             groups=groups, extras=extras,
         )  # fmt: skip
-        self.model_, self.members_ = model, found.members()
-        self.validation_score_, self.stopped_by_ = found.score, found.cut
-        self.remarks_ = found.remarks
+        self.model_, self.members_, self.validation_score_ = model, found.members(), found.score
+        self.stopped_by_, self.remarks_ = found.cut, found.remarks
         return self
 
     def _options(self) -> Options:
@@ -230,7 +229,8 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
     validation_fraction : float, optional
         Share of the rows that are held out, instead of the preset's.
     n_folds : int, optional
-        Train each net so often, each time on other rows, so that every row is held out once.
+        Times that a net is trained, so that each row is held out once. 1 by default, but 5 for 50
+        to 5,000 rows if nothing is said of the number of nets and of held-out rows.
     time_ordered : bool
         The rows are in order of time: later ones are held out.
     epochs, patience : int, optional

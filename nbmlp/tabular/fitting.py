@@ -18,7 +18,7 @@ from nbmlp.errors import NonFiniteError, TrainingWarning
 from nbmlp.settings import Settings
 from nbmlp.tabular.cluster import Cluster, client_of_joblib
 from nbmlp.tabular.criteria import Criterion, Truth, criterion_of
-from nbmlp.tabular.division import divide
+from nbmlp.tabular.division import arranged, divide
 from nbmlp.tabular.intervals import calibrate, spread
 from nbmlp.tabular.options import NOTHING, Extras, Options
 from nbmlp.tabular.race import INTERRUPTED, PAUSED, TIME_LIMIT, Race
@@ -37,6 +37,8 @@ __all__ = ["Trained", "seeds_of", "train"]
 
 #: Bytes of nets that are told before they are trained.
 _LARGE = 2e9
+#: Groups of rows below which nobody but the user divides them into folds.
+_GROUPS = 20
 
 
 @dataclass(eq=False)
@@ -142,7 +144,7 @@ def train(
     """
     hosts = extras.hosts
     options = replace(options, seed=hosts.agree(options.seed)[0])
-    preset = options.recipe.for_task(task)
+    preset = options.recipe(len(sample), task, held is not None or _has_few_groups(sample))
     targets = Targets.fit(sample.y, task)
     criterion = criterion_of(options.eval_metric, targets)
     plans = tuple(_plan(sample, options, each) for each in preset.plans)
@@ -166,7 +168,7 @@ def train(
             f"{len(trainees)} nets take up to {need / 1e9:.1f} GB beside the data while they are"
             " trained: fewer n_members take less.", TrainingWarning, stacklevel=4,
         )  # fmt: skip
-    of = {**_of(sample, plans, targets, options), **extras.of}
+    of = {**_of(sample, plans, targets, options, preset), **extras.of}
     check_alike(hosts, trainees, folds, of)
     leads = hosts.rank == 0
     race = Race(
@@ -196,6 +198,10 @@ def train(
     return found
 
 
+def _has_few_groups(sample: Sample) -> bool:
+    return sample.groups is not None and len(np.unique(sample.groups)) < _GROUPS
+
+
 def _workers(
     hosts: Hosts, folds: Sequence[Fold], criterion: Criterion, jobs: int | None, nets: int
 ) -> int | Cluster | Team:
@@ -220,15 +226,15 @@ def needed_bytes(trainees: Sequence[Trainee], folds: Sequence[Fold], preset: Pre
 
 
 def _of(
-    sample: Sample, plans: tuple[ColumnPlan, ...], targets: Targets, options: Options
-) -> dict[str, Any]:
+    sample: Sample, plans: tuple[ColumnPlan, ...], targets: Targets, options: Options,
+    preset: Preset,
+) -> dict[str, Any]:  # fmt: skip
     """What a checkpoint must have been written with to be gone on with, as plain values."""
     return {
-        "preset": options.preset, "recipe": repr(options.recipe), "random_state": options.seed,
-        "eval_metric": options.eval_metric, "n_folds": options.n_folds,
-        "time_ordered": options.time_ordered, "class_weight": repr(options.class_weight),
-        "rows": len(sample), "columns": digest([p.to_dict() for p in plans]),
-        "targets": digest(targets.to_dict()),
+        "preset": options.preset, "recipe": repr(preset), "random_state": options.seed,
+        "eval_metric": options.eval_metric, "time_ordered": options.time_ordered,
+        "class_weight": repr(options.class_weight), "rows": len(sample),
+        "columns": digest([p.to_dict() for p in plans]), "targets": digest(targets.to_dict()),
     }  # fmt: skip
 
 
@@ -254,17 +260,19 @@ def _folds(
         return [fold_of(sample, held, targets, plans, options.class_weight)]
     n = len(sample)
     strata = targets.encode(sample.y, n).ravel() if targets.task == "classes" else None
-    fraction = preset.validation_fraction
     divisions = divide(
-        n, options.n_folds or 1, fraction, options.seed, strata, sample.groups, options.time_ordered
+        n, preset.folds, preset.validation_fraction, options.seed, strata, sample.groups,
+        options.time_ordered,
     )  # fmt: skip
-    matrices = tuple(plan.transform(sample.X) for plan in plans)
+    order, stretches = arranged(divisions)
+    X = sample.take(order).X
+    matrices = [plan.transform(X) for plan in plans]
     return [
         fold_of(
-            sample.take(d.train), sample.take(d.held), targets, plans, options.class_weight,
-            matrices, d,
+            sample.take(order[train]), sample.take(order[held]), targets, plans,
+            options.class_weight, [(m[train], m[held]) for m in matrices], order[held],
         )
-        for d in divisions
+        for train, held in stretches
     ]  # fmt: skip
 
 

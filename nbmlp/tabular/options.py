@@ -39,9 +39,8 @@ class Options:
     time_ordered: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("n_members", "epochs", "patience"):
+        for name in ("n_members", "epochs", "patience", "n_folds"):
             self._check(name, whole)
-        self._check("n_folds", lambda name, value: whole(name, value, 2))
         self._check("time_limit", partial(number, closed_low=False))
         self._check("validation_fraction", partial(number, high=1.0, closed_low=False))
         self._check("tune_threshold", lambda name, value: read_score(value, True))
@@ -52,13 +51,24 @@ class Options:
         if value is not None:
             check(name, value)
 
-    @property
-    def recipe(self) -> Preset:
-        """The preset with what was set beside it."""
-        preset = preset_of(self.preset)
+    def recipe(self, n_rows: int, task: str, apart: bool = False) -> Preset:
+        """The preset with what was set beside it.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows to train on.
+        task : str
+        apart : bool
+            Rows to hold out were given apart, or can be divided in few ways only.
+        """
+        preset = preset_of(self.preset).for_task(task)
+        said = (self.n_members, self.validation_fraction, self.n_folds)
+        if not apart and not self.time_ordered and said == (None, None, None):
+            preset = preset.for_rows(n_rows)
         names = ("n_members", "epochs", "patience", "validation_fraction")
         given = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
-        return replace(preset, **given)
+        return replace(preset, **given, folds=self.n_folds or preset.folds)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,27 @@ import numpy as np
 
 from nbmlp.errors import unknown_name
 
-__all__ = ["PRESETS", "Preset", "draw", "preset_of"]
+__all__ = ["PRESETS", "Few", "Preset", "draw", "preset_of"]
+
+
+@dataclass(frozen=True)
+class Few:
+    """What is other where rows are few: each is held out once, and fewer nets are trained on more.
+
+    Attributes
+    ----------
+    rows : int
+        So many, at most, are few.
+    folds : int
+        Times that each net is trained, each time on other rows.
+    n_members, wave : int
+        See :class:`Preset`.
+    """
+
+    rows: int
+    folds: int
+    n_members: int
+    wave: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,8 +59,11 @@ class Preset:
         Nets that the ensemble is put together from, counted as often as they are chosen.
     validation_fraction : float
         Share of the rows that are held out, where none are given.
+    folds : int
+        Times that each net is trained, each time on other rows; 1 for a single division of them.
     regression_plans : tuple of dict
         `plans` of a regression, where they are others.
+    few : Few or None
     """
 
     n_members: int
@@ -51,7 +74,16 @@ class Preset:
     wave: int = 0
     rounds: int = 50
     validation_fraction: float = 0.2
+    folds: int = 1
     regression_plans: tuple[dict[str, Any], ...] = ()
+    few: Few | None = None
+
+    def for_rows(self, n_rows: int) -> Preset:
+        """With the folds of that many rows, where nobody says how they are to be divided."""
+        few = self.few
+        if few is None or not 10 * few.folds <= n_rows <= few.rows:
+            return self
+        return replace(self, folds=few.folds, n_members=few.n_members, wave=few.wave)
 
     def for_task(self, task: str) -> Preset:
         """With the plans of that task."""
@@ -81,14 +113,22 @@ _ACTIVATION_OF = ("mish", "silu", "mish", "selu", "mish", "relu", "silu")
 _RESTS = (0.2, 7 / 15)
 #: A third of the members ends at the first, half of the others at the second.
 _RUNGS = ((_RESTS[0], 1 / 3), (_RESTS[1], 1 / 2))
+#: Below it a fifth of the rows tells good nets from lucky ones badly (docs/tables.md).
+_FEW = 5000
 
 PRESETS: dict[str, Preset] = {
     "fast": Preset(
         n_members=1, epochs=64, patience=64, rounds=1,
         plans=_PLANS[1:2], regression_plans=_PLANS[-1:],
     ),
-    "default": Preset(n_members=32, epochs=40, patience=22, rungs=_RUNGS, plans=_PLANS),
-    "best": Preset(n_members=128, epochs=60, patience=33, rungs=_RUNGS, plans=_PLANS, wave=32),
+    "default": Preset(
+        n_members=32, epochs=40, patience=22, rungs=_RUNGS, plans=_PLANS,
+        few=Few(rows=_FEW, folds=5, n_members=10),
+    ),
+    "best": Preset(
+        n_members=128, epochs=60, patience=33, rungs=_RUNGS, plans=_PLANS, wave=32,
+        few=Few(rows=_FEW, folds=5, n_members=40, wave=10),
+    ),
 }
 
 

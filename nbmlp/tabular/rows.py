@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,6 @@ from nbmlp.predict import Rows
 from nbmlp.rows import PLAIN, Names
 from nbmlp.spec import ClassWeight
 from nbmlp.tabular.criteria import Truth
-from nbmlp.tabular.division import Division
 from nbmlp.tabular.targets import Targets
 from nbmlp.tabular.trainee import Fold
 
@@ -97,8 +97,8 @@ def fold_of(
     targets: Targets,
     plans: tuple[ColumnPlan, ...],
     class_weight: ClassWeight | None,
-    matrices: tuple[NDArray[Any], ...] | None = None,
-    division: Division | None = None,
+    prepared: Sequence[tuple[NDArray[Any], NDArray[Any]]] | None = None,
+    places: NDArray[np.int64] | None = None,
 ) -> Fold:
     """The rows of a fold as nets read them.
 
@@ -110,20 +110,19 @@ def fold_of(
     class_weight : dict, "balanced" or None
         Of rows to train on, and of those held out: who weighs classes wants the net that is best
         by these weights.
-    matrices, division : optional
-        All rows as the plans prepare them, and which of them these are; else they are prepared.
+    prepared : sequence of (ndarray, ndarray), optional
+        Both as each plan prepares them; else that is done here.
+    places : ndarray of int64, optional
+        Which of the rows given those held out are.
     """
     known = targets.known(held.y)
-    places = None if division is None else division.held[known]
+    places = None if places is None else places[known]
     missed = float((np.ones(len(held)) if held.weights is None else held.weights)[~known].sum())
     if not known.all():
         held = held.take(np.flatnonzero(known))
         if not len(held):
             raise DataError("no held-out row has a class that occurs in training.")
-    if matrices is None or division is None:
-        pairs = [(plan.transform(train.X), plan.transform(held.X)) for plan in plans]
-    else:
-        pairs = [(matrix[division.train], matrix[division.held]) for matrix in matrices]
+    pairs = prepared or [(plan.transform(train.X), plan.transform(held.X)) for plan in plans]
     y, y_held = targets.encode(train.y, len(train)), targets.encode(held.y, len(held))
     weights, held_weights = train.weights, held.weights
     if class_weight is not None:

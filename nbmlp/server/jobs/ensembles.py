@@ -199,7 +199,7 @@ def _options(order: Order) -> Options:
         preset=str(spec.preset), n_members=spec.n_members, time_limit=spec.time_limit,
         eval_metric=hyper.eval_metric, column_kinds=hyper.column_kinds,
         class_weight=hyper.class_weight, tune_threshold=hyper.tune_threshold, seed=hyper.seed,
-        jobs=order.threads, validation_fraction=spec.validation,
+        jobs=order.threads, validation_fraction=spec.validation, n_folds=spec.n_folds,
     )  # fmt: skip
 
 

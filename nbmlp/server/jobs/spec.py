@@ -199,6 +199,11 @@ class JobSpec(_Frozen):
     n_members: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None, description="Nets of the ensemble, instead of the preset's."
     )
+    n_folds: Annotated[int, Field(ge=1, le=20)] | None = Field(
+        default=None,
+        description="Train each net so often, each time on other rows, so that every row is held"
+        " out once; null: the preset's, more than once where rows are few.",
+    )
     time_limit: Annotated[float, Field(gt=0.0, le=31_536_000)] | None = Field(
         default=None,
         description="Seconds of training after which the ensemble so far counts; a resumed job has"
@@ -223,7 +228,7 @@ class JobSpec(_Frozen):
         if self.preset is None:
             return int(self.model.epochs)
         preset = PRESETS[self.preset]
-        return (self.n_members or preset.n_members) * preset.epochs
+        return (self.n_members or preset.n_members) * (self.n_folds or 1) * preset.epochs
 
     @model_validator(mode="before")
     @classmethod
@@ -238,7 +243,7 @@ class JobSpec(_Frozen):
     @model_validator(mode="after")
     def _one_net_or_many(self) -> Self:
         if self.preset is None:
-            for name in ("n_members", "time_limit"):
+            for name in ("n_members", "n_folds", "time_limit"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} is of an ensemble: give a preset beside it.")
             return self

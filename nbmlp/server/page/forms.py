@@ -20,14 +20,14 @@ Choices = list[tuple[str, str]]
 _BEGIN = {
     "model.epochs": 100,
     "model.batch_size": 64,
-    "validation": 0.15,
+    "validation": None,  # what is usual with one net, or with the preset
     "test": 0.15,
     "early_stopping.patience": 10,
 }
 #: Settings that have a field; all others travel along with a job that is trained again.
 SHOWN = (
     "target", "name", "validation", "test", "threads", "priority", "early_stopping.patience",
-    "preset", "n_members", "time_limit",
+    "preset", "n_members", "time_limit", "n_folds",
     *(f"model.{name}" for name in (
         "task", "hidden", "epochs", "batch_size", "optimizer", "learning_rate", "activation",
         "dropout", "l2", "schedule", "seed", "standardise", "column_kinds", "eval_metric",
@@ -173,7 +173,7 @@ class Form:
         part, _, setting = name.partition(".")
         if part == "early_stopping" or (part == "model" and setting not in OF_ENSEMBLES):
             return "net"
-        return "ensemble" if name in ("n_members", "time_limit") else ""
+        return "ensemble" if name in ("n_members", "time_limit", "n_folds") else ""
 
     @property
     def one_net(self) -> list[str]:
