@@ -202,20 +202,24 @@ class MLP(Examined):
     def _begin(
         self, settings: Settings, given: Given, aside: Given | None, resume: Any, hosts: Hosts
     ) -> tuple[Given, Rows, Validation | None, Arrays]:
-        """The net, new or of a checkpoint, and what it trains on; last, what that one carried."""
+        """The net, new or of a checkpoint, and what it trains on; last, what that one carried.
+
+        First, the data as they are looked through for odd values: before columns are prepared.
+        """
         train = settings.train
         carried: Arrays = {} if resume is None else self._resume(resume, train)
-        given = hosts.ready(given, settings, hosts.own)
+        plan = hosts.plan(given, settings) if resume is None else self.net.columns
+        ready = hosts.ready(given, settings, plan, hosts.own)
         if resume is None:
-            given = self._build(given)
-        rows = self._weighted(self.net.rows_of(given, hosts.finite))
+            ready = self._build(ready)
+        rows = self._weighted(self.net.rows_of(ready, hosts.finite))
         check_rows(carried, len(rows))
         held = None if aside is None else self._validation(aside, hosts)
         train.batch_rows(len(rows))
         label_of(self._watched)  # refused before training, or never
         self._check_threshold(held is not None)
         self._settings = settings
-        return given, rows, held, carried
+        return given if isinstance(ready.X, ReadyRows) else ready, rows, held, carried
 
     def partial_fit(
         self,
@@ -303,12 +307,13 @@ class MLP(Examined):
 
     def _validation(self, held: Given, hosts: Hosts) -> Validation:
         policy, ready = self.train_spec.on_nonfinite, isinstance(held.X, ReadyRows)
-        held = hosts.unread(held, self._settings)
+        held = hosts.unread(held, self.net.columns is not None)
         if policy in ("drop_rows", "impute", "ignore") and not ready:
             held = Given.of(held.X, held.y, numbers=held.names)
             held, done = hosts.without_bad_rows(held, self.model_spec.dtype)
             self._tell(done, "validation data: ")
-        held = hosts.ready(replace(held, y=np.asarray(held.y)), self._settings, hosts.part)
+        held = replace(held, y=np.asarray(held.y))
+        held = hosts.ready(held, self._settings, self.net.columns, hosts.part)
         rows = self.net.finite_rows(held, hosts.part)
         truth = Truth(self.coding, held.y, self.model_spec.output)
         watched = {"": self._watched}

@@ -32,7 +32,7 @@ from nbmlp.spec import ClassWeight, ModelSpec, TaskSpec
 from nbmlp.state import MANY, State, known_finite, new_state
 from nbmlp.stream.ready import ReadyRows
 
-__all__ = ["Net", "Visit", "converted"]
+__all__ = ["Net", "Part", "Visit", "converted", "plan_of"]
 
 
 def converted(given: Given, settings: Settings) -> Given:
@@ -51,7 +51,8 @@ def converted(given: Given, settings: Settings) -> Given:
     return replace(given, X=X, y=np.asarray(given.y))
 
 
-def _plan(wishes: TaskSpec, X: Any) -> ColumnPlan:
+def plan_of(wishes: TaskSpec, X: Any) -> ColumnPlan:
+    """How columns become inputs."""
     return ColumnPlan.fit(
         X, numbers=wishes.scaling, bins=wishes.bins, embed=wishes.category_embedding,
         overrides=wishes.column_kinds,
@@ -113,7 +114,7 @@ class Net:
         if isinstance(X, ReadyRows):
             columns, n_inputs = X.plan, X.plan.n_features
         elif table is not None or settings.prepares:
-            columns = _plan(settings.target, X if table is None else table)
+            columns = plan_of(settings.target, X if table is None else table)
             n_inputs = columns.n_features
         else:
             x = check_X(X, dtype=settings.dtype)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_hosts import SETTINGS, Comm, data, mpiexec, said_by_ranks, together, told
 
-from nbmlp import MLP
+from nbmlp import MLP, Checkpoint
 from nbmlp.data.given import division
 from nbmlp.errors import DataError
 from nbmlp.train.hosts.facts import compared
@@ -125,6 +125,136 @@ def test_a_bad_row_has_its_number_though_others_are_set_aside(row):
     assert [words in str(error) for error in errors] == [row == 10, row == 400]
 
 
+# ------------------------------------------------------------------------------ prepared columns
+
+
+def prepared(X: Any, y: Any, comm: Comm | None = None, **settings: Any) -> MLP:
+    return MLP(**SHORT, **settings).fit(X, y, validation=0.4, comm=comm)
+
+
+def numbers(rows: int = 5000) -> tuple[Any, Any]:
+    """Some missing, one column constant, one that counts the rows, one empty."""
+    rng = np.random.default_rng(3)
+    X = rng.lognormal(size=(rows, 6)).astype(np.float32)
+    X[rng.random(X.shape) < 0.01] = np.nan
+    X[:, 3], X[:, 4], X[:, 5] = 7, np.arange(rows), np.nan
+    return X, (rng.random(rows) < 0.5).astype(int)
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"scaling": "robust", "bins": 3}, {"column_kinds": {"x0": "drop"}},
+], ids=["standard", "robust", "without one"])  # fmt: skip
+def test_arrays_are_standardised_as_by_one(settings):
+    X, y = numbers()
+    alone = prepared(X, y, standardise=True, **settings)
+    for model in together(2, lambda comm: prepared(X, y, comm, standardise=True, **settings)):
+        assert model.column_plan == alone.column_plan
+        assert told(model) == told(alone)
+
+
+def test_standardising_reads_the_rows_of_each_and_a_chunk_more():
+    """Means of all rows though each of two has its own: sums of chunks are told."""
+    X, y = numbers()
+    train, _ = division(y, 0.4, 0, False)
+    first = own(len(train), 0).sum()  # of process 1
+
+    def part(rank: int) -> Any:
+        shown = seen(rank, y, np.arange(len(y)), 0.4)
+        shown[train[:2]] = True
+        shown[train[first : first + 1024]] = True
+        return np.where(shown[:, np.newaxis], X, np.float32(1e9))
+
+    alone = prepared(X, y, standardise=True)
+    for model in together(2, lambda comm: prepared(
+        part(comm.Get_rank()), y, comm, standardise=True
+    )):  # fmt: skip
+        assert model.column_plan == alone.column_plan
+        assert told(model) == told(alone)
+
+
+def table(rows: int = ROWS) -> tuple[dict[str, Any], Any]:
+    rng = np.random.default_rng(4)
+    shops = np.array(["x", "y", "z"], object)
+    columns = {
+        "b": rng.normal(size=rows), "shop": shops[rng.integers(3, size=rows)],
+        "open": rng.random(rows) < 0.5, "day": np.datetime64("2024-01-01") + np.arange(rows),
+        "a": np.where(rng.random(rows) < 0.1, np.nan, rng.lognormal(size=rows)),
+        "early": np.array(["once"] * 40 + [None] * (rows - 40), object),
+    }  # fmt: skip
+    return columns, rng.normal(size=rows)
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"category_embedding": True, "scaling": "robust", "bins": 4},
+    {"on_nonfinite": "drop_rows"}, {"on_nonfinite": "impute"},
+    {"column_kinds": {"a": "drop", "day": "drop"}},
+], ids=["", "embedded", "dropped", "filled", "one number"])  # fmt: skip
+@pytest.mark.filterwarnings("ignore::nbmlp.TrainingWarning")
+def test_tables_are_prepared_as_by_one(changes):
+    X, y = table()
+    alone = prepared(X, y, **changes)
+    for model in together(3, lambda comm: prepared(X, y, comm, **changes)):
+        assert model.column_plan == alone.column_plan
+        assert told(model) == told(alone)
+
+
+def test_a_table_goes_on_with_columns_in_another_order(tmp_path):
+    X, y = table()
+    at, alone = tmp_path / "c", prepared(X, y)
+    turned = {name: X[name] for name in reversed(X)}
+    MLP(**SHORT | {"epochs": 1}).fit(X, y, validation=0.4, callbacks=[Checkpoint(at)])
+    for model in together(2, lambda comm: MLP(**SHORT).fit(
+        turned, y, validation=0.4, resume=at, comm=comm
+    )):  # fmt: skip
+        assert np.array_equal(model.get_flat(), alone.get_flat())
+
+
+def test_rows_to_validate_on_may_have_columns_in_another_order():
+    X, y = table()
+    turned = {name: X[name] for name in reversed(X)}
+    alone = MLP(**SHORT).fit(X, y, validation=(turned, y))
+    for model in together(2, lambda comm: MLP(**SHORT).fit(
+        X, y, validation=(turned, y), comm=comm
+    )):  # fmt: skip
+        assert told(model) == told(alone)
+    turned["b"] = np.where(np.arange(ROWS) == 411, np.inf, X["b"])
+    errors = together(2, lambda comm: MLP(**SHORT).fit(X, y, validation=(turned, y), comm=comm))
+    assert "validation X has an infinite value at row 411, column 'b'" in str(errors[1])
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_a_value_that_cannot_be_is_named_by_who_plans_its_column(name):
+    X, y = table()
+    X[name][411] = np.inf
+    errors = together(2, lambda comm: MLP(**SHORT).fit(X, y, comm=comm))
+    words = f"X has an infinite value at row 411, column {name!r}"
+    assert any(str(error).startswith(words) for error in errors)
+    assert all(words in str(error) for error in errors)
+
+
+def test_an_infinite_number_is_named_by_who_has_it():
+    X, y = data(3000)
+    X[2500, 2] = np.inf
+    first, second = together(2, lambda comm: MLP(**SHORT, standardise=True).fit(X, y, comm=comm))
+    assert str(second).startswith("X has an infinite value at row 2500, column 2")
+    assert str(second) in str(first)
+
+
+def test_a_lone_value_of_a_table_is_told_once(recwarn):
+    X, y = table()
+    X["a"][411] = 1e20
+    together(2, lambda comm: MLP(**SHORT).fit(X, y, comm=comm))
+    assert len([one for one in recwarn.list if "row 411, column 'a'" in str(one.message)]) == 1
+
+
+def test_other_wishes_for_columns_are_refused():
+    X, y = table()
+    for error in together(2, lambda comm: MLP(**SHORT, bins=3 * comm.Get_rank()).fit(
+        X, y, comm=comm
+    )):  # fmt: skip
+        assert str(error) == "process 1 has another setting of the columns than process 0."
+
+
 #: How much of a mapped table is in each process's memory, and how much memory it has of its own
 #: while it trains, in MB.
 MEASURED = """
@@ -132,7 +262,7 @@ import json, sys
 sys.path[:0] = json.loads(sys.argv[1])
 from mpi4py import MPI
 import numpy as np
-from nbmlp import MLP
+from nbmlp import MLP, Checkpoint
 from nbmlp.train.callbacks import Callback
 comm, path = MPI.COMM_WORLD, __file__ + ".f4"
 if comm.rank == 0:
@@ -175,8 +305,8 @@ if comm.rank == 0:
 
 def test_memory_falls_with_processes(mpiexec, tmp_path):
     """Of a table of 64 MB, of which half is set aside, each of two has its half of either."""
-    wanted = [{}, {"on_nonfinite": "drop_rows"}]
+    wanted = [{}, {"on_nonfinite": "drop_rows"}, {"standardise": True}]
     for rank in said_by_ranks(mpiexec, tmp_path, MEASURED, wanted):
         for there, taken in rank:
             assert 32 <= there < 48
-            assert taken < 48
+            assert taken < 60

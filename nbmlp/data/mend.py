@@ -152,9 +152,18 @@ def median_of(rest: Array, word: str) -> float:
     return float(np.median(rest))
 
 
-def filled(X: Array, medians: Mapping[int, float], dtype: str) -> Array:
+def filled(X: Array | Table, medians: Mapping[int, float], dtype: str) -> Array | Table:
     """A copy with the medians of columns, by number, where values are not finite in `dtype`."""
+    if isinstance(X, Table):
+        names = {X.names[j]: median for j, median in medians.items()}
+        return X.replaced({name: _filled(X[name], names[name], dtype) for name in names})
     made = X.copy()
     for j, median in medians.items():
-        made[_bad(made[:, j], dtype, False), j] = median
+        made[:, j] = _filled(made[:, j], median, dtype)
+    return made
+
+
+def _filled(column: Array, median: float, dtype: str) -> Array:
+    made = column.copy()
+    made[_bad(column, dtype, False)] = median
     return made

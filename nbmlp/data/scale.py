@@ -12,9 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from nbmlp.data.check import check_y
 from nbmlp.errors import DataError, Place, RowError
 
-__all__ = ["Moments", "TargetScale", "chunks", "moments"]
+__all__ = [
+    "CHUNK_ROWS", "Moments", "TargetScale", "check_chunk", "chunks", "mean_of", "moments",
+    "moments_of", "squares", "sums",
+]  # fmt: skip
 
-_CHUNK_ROWS = 1024
+#: Rows whose values are summed together: what means and deviations are depends on it.
+CHUNK_ROWS = 1024
 
 
 class Moments(NamedTuple):
@@ -33,15 +37,20 @@ def chunks(A: NDArray[Any]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     RowError
         An infinite value; NaN is let through.
     """
-    for start in range(0, len(A), _CHUNK_ROWS):
-        rows = slice(start, start + _CHUNK_ROWS)
+    for start in range(0, len(A), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
         chunk = A[rows].astype(np.float64)
-        infinite = np.isinf(chunk)
-        if infinite.any():
-            row, column = np.argwhere(infinite)[0].tolist()
-            place = Place(start + row, column)
-            raise RowError("X", "has an infinite value", place, ": mend it or leave that row out.")
+        check_chunk(chunk, start)
         yield rows, chunk
+
+
+def check_chunk(chunk: NDArray[np.float64], start: int) -> None:
+    """Raise RowError about the first infinite value of a chunk, which begins at row `start`."""
+    infinite = np.isinf(chunk)
+    if infinite.any():
+        row, column = np.argwhere(infinite)[0].tolist()
+        place = Place(start + row, column)
+        raise RowError("X", "has an infinite value", place, ": mend it or leave that row out.")
 
 
 def moments(A: NDArray[Any]) -> Moments:
@@ -57,18 +66,38 @@ def moments(A: NDArray[Any]) -> Moments:
     RowError
         An infinite value.
     """
-    present, total, square = np.zeros((3, A.shape[1]))
+    total, square = np.zeros((2, A.shape[1])), np.zeros(A.shape[1])
     for _, chunk in chunks(A):
-        present += (~np.isnan(chunk)).sum(axis=0)
-        total += np.nansum(chunk, axis=0)
-    count = np.maximum(present, 1)
-    mean = total / count
+        total += sums(chunk)
+    mean = mean_of(total)
     for _, chunk in chunks(A):
-        square += np.nansum((chunk - mean) ** 2, axis=0)
-    scale = np.sqrt(square / count)
+        square += squares(chunk, mean)
+    return moments_of(total, square, len(A))
+
+
+def sums(chunk: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How many values are present (2, columns), and their sum."""
+    return np.stack([(~np.isnan(chunk)).sum(axis=0), np.nansum(chunk, axis=0)])
+
+
+def squares(chunk: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of the squares of their distances from the mean."""
+    found: NDArray[np.float64] = np.nansum((chunk - mean) ** 2, axis=0)
+    return found
+
+
+def mean_of(total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the :func:`sums` of all chunks, added up in their order."""
+    found: NDArray[np.float64] = total[1] / np.maximum(total[0], 1)
+    return found
+
+
+def moments_of(total: NDArray[np.float64], square: NDArray[np.float64], rows: int) -> Moments:
+    """Of so many rows: what :func:`sums` and :func:`squares` of all chunks add up to."""
+    mean, scale = mean_of(total), np.sqrt(square / np.maximum(total[0], 1))
     # Rounding may leave a constant column a tiny deviation, which must not be blown up.
     scale[scale <= 1e-12 * np.abs(mean)] = 1.0
-    return Moments(mean, scale, present < len(A))
+    return Moments(mean, scale, total[0] < rows)
 
 
 @dataclass(frozen=True)

@@ -153,10 +153,26 @@ class Table:
         """The rows of an index array, a mask or a slice."""
         return Table({name: v[rows] for name, v in self.columns.items()}, self.kinds)
 
+    # -- with other values of the same kinds: nothing is looked through again
+
     def reordered(self, name: str, rows: NDArray[np.int64]) -> Table:
-        """The same with one column in another order; nothing is looked through again."""
+        """The same with one column in another order."""
+        return self.replaced({name: self.columns[name][rows]})
+
+    def replaced(self, values: Mapping[str, NDArray[Any]]) -> Table:
+        """The same with other values in some columns."""
+        return self._of({**self.columns, **values})
+
+    def part(self, rows: NDArray[np.int64] | slice) -> Table:
+        """Some of the rows, in columns of the types that they have for all."""
+        return self._of({name: values[rows] for name, values in self.columns.items()})
+
+    def only(self, *names: str) -> Table:
+        """Some of the columns."""
+        return self._of({name: self.columns[name] for name in names})
+
+    def _of(self, columns: Mapping[str, NDArray[Any]]) -> Table:
         made = copy.copy(self)
-        columns = {**self.columns, name: self.columns[name][rows]}
         object.__setattr__(made, "columns", columns)
         return made
 

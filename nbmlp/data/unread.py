@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nbmlp.data.mend import filled
+from nbmlp.data.table import Table
 from nbmlp.rows import Names
 
 __all__ = ["Unread", "room"]
@@ -33,7 +34,7 @@ class Unread:
 
     Attributes
     ----------
-    source : ndarray (rows, columns) of numbers
+    source : ndarray (rows, columns) of numbers, or Table
     places : ndarray of int64, or None
         Which rows of it, in their order; None: all.
     medians : mapping of int to float
@@ -41,7 +42,7 @@ class Unread:
     dtype : str
     """
 
-    source: NDArray[Any]
+    source: NDArray[Any] | Table
     places: NDArray[np.int64] | None = None
     medians: Mapping[int, float] = field(default_factory=dict)
     dtype: str = "float32"
@@ -49,8 +50,8 @@ class Unread:
     @classmethod
     def of(cls, X: Any) -> Any:
         """X as it is, or to be read by parts where it can be."""
-        numbers = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biuf"
-        return cls(X) if numbers and X.size else X
+        numbers = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biuf" and X.size
+        return cls(X) if numbers or isinstance(X, Table) else X
 
     def __len__(self) -> int:
         return len(self.source if self.places is None else self.places)
@@ -69,14 +70,23 @@ class Unread:
         """Some of the rows; nothing is read."""
         return replace(self, places=rows if self.places is None else self.places[rows])
 
-    def read(self, first: int, end: int) -> NDArray[Any]:
-        """Rows that follow each other."""
+    def read(self, first: int, end: int) -> Any:
+        """Rows that follow each other: an array or a table."""
         rows = slice(first, end) if self.places is None else self.places[first:end]
-        found: NDArray[Any] = self.source[rows]
+        found = self.source.part(rows) if isinstance(self.source, Table) else self.source[rows]
         return filled(found, self.medians, self.dtype) if self.medians else found
 
+    def column(self, name: str) -> Table:
+        """All values of a table's column, as a table of these rows alone has them."""
+        assert isinstance(self.source, Table)
+        number = self.source.names.index(name)
+        medians = {0: self.medians[number]} if number in self.medians else {}
+        one = replace(self, source=self.source.only(name), medians=medians)
+        found: Table = one.read(0, len(self))
+        return found if self.places is None else Table(found.columns, found.kinds)
+
     def made(
-        self, make: Callable[[Any], NDArray[Any]], own: tuple[int, int],
+        self, make: Callable[[Any], Any], own: tuple[int, int],
         others: NDArray[np.int64], names: Names,
     ) -> NDArray[Any]:  # fmt: skip
         """What becomes of rows that are one's own and of few others, in an array for all of them.
@@ -95,13 +105,13 @@ class Unread:
             What rows are called, in errors.
         """
 
-        def some(rows: NDArray[np.int64]) -> NDArray[Any]:
+        def some(rows: NDArray[np.int64]) -> Any:
             with names.take(rows).telling():
                 part = self.take(rows).read(0, len(rows))
                 return make(part)
 
         first = some(others)
-        out = room(len(self), first.shape[1], first.dtype, own)
+        out: NDArray[Any] = room(len(self), first.shape[1], first.dtype, own)
         out[others] = first
         step = max(1, _TOGETHER // (8 * max(self.shape[1], first.shape[1])))
         for start in range(*own, step):

@@ -30,12 +30,15 @@ from nbmlp.data.columns.numbers import fit_numbers
 from nbmlp.data.columns.rules import MOST_LEVELS, Rules
 from nbmlp.errors import DataError, listing
 
-__all__ = ["check_left", "choose", "chosen"]
+__all__ = ["check_left", "choose", "chosen", "facts_of_numbers"]
 
 _ASKED = "as asked for"
 _NUMBERS = ("number", "standard", "robust")
 _CATEGORIES = ("category", "one-hot", "embedded")
 _TRUTH = ("true", "false")
+_NUMBER, _EMPTY = "holds numbers", "all values are missing"
+_CONSTANT = "constant: nothing can be learned from it"
+_COUNTS = "counts the rows: leave it out unless their order means something"
 #: So many texts are looked at for dates in another format.
 _LOOKED_AT = 20
 
@@ -99,6 +102,16 @@ def check_left(columns: Sequence[Column], rows: int) -> None:
         raise DataError(f"no column is left to learn from: left out were {reasons}.")
 
 
+def facts_of_numbers(rows: int, missing: int, constant: bool, counts: bool) -> Facts:
+    """Of a column of an array of numbers: how many rows have none, and what was seen of the others.
+
+    constant: all are the same; counts: each is one more, or one less, than the one before.
+    """
+    if missing == rows:
+        return Facts(_EMPTY, "", missing)
+    return Facts(_NUMBER, _CONSTANT if constant else _COUNTS if counts else "", missing)
+
+
 class _Chooser:
     """One column, and what is wished of it."""
 
@@ -134,7 +147,7 @@ class _Chooser:
         if self.values.dtype.kind == "M":
             return self._date(self.values, "holds dates")
         if self.values.dtype != object:
-            return self._number("holds numbers")
+            return self._number(_NUMBER)
         if all(cell.casefold() in _TRUTH for cell in self.values if cell is not None):
             return self._boolean("holds the words true and false")
         times, _ = read_dates(self.values)
@@ -157,17 +170,17 @@ class _Chooser:
     def _empty(self) -> Column | _Number:
         """A column without a single value is a number that is always missing, if it stays."""
         if self.rules.leaves_out or self.values.dtype.kind not in "fu":
-            return self._left_out("all values are missing")
-        return _Number(self._facts("all values are missing"), False)
+            return self._left_out(_EMPTY)
+        return _Number(self._facts(_EMPTY), False)
 
     def _remark(self) -> str:
-        return "constant: nothing can be learned from it" if is_constant(self.values) else ""
+        return _CONSTANT if is_constant(self.values) else ""
 
     def _number(self, why: str) -> _Number:
         robust = self.wanted if self.wanted in ("standard", "robust") else self.rules.numbers
         remark = self._remark()
         if not remark and numbers_rows(self.values):
-            remark = "counts the rows: leave it out unless their order means something"
+            remark = _COUNTS
         return _Number(self._facts(why, remark), robust == "robust")
 
     def _date(self, times: NDArray[Any], why: str) -> DateColumn:

@@ -12,12 +12,12 @@ from nbmlp.data.columns.categories import Counted
 from nbmlp.data.columns.facts import Facts, Room
 from nbmlp.errors import Place
 
-__all__ = ["LeftOut", "gaps", "is_constant", "names_rows", "numbers_rows"]
+__all__ = ["FEW", "LeftOut", "gaps", "is_constant", "names_rows", "numbers_rows"]
 
 #: So many rows tell nearly always that a column is not constant.
 _FIRST = 64
 #: With fewer rows, that each is another one says nothing.
-_FEW = 30
+FEW = 30
 #: Share of the rows with a text of their own from which a column names rows.
 _MOST = 0.9
 
@@ -63,12 +63,12 @@ def is_constant(values: NDArray[Any]) -> bool:
 def names_rows(counted: Counted) -> bool:
     """Whether nearly every row has a text of its own, as names, addresses and keys have."""
     present = counted.rows - counted.missing
-    return present >= _FEW and counted.levels > _MOST * present
+    return present >= FEW and counted.levels > _MOST * present
 
 
 def numbers_rows(values: NDArray[Any]) -> bool:
     """Whether numbers count the rows, one by one."""
-    if values.dtype.kind not in "fu" or len(values) < _FEW:
+    if values.dtype.kind not in "fu" or len(values) < FEW:
         return False
     first = np.diff(values[:_FIRST].astype(np.float64))
     if abs(first[0]) != 1 or (first != first[0]).any():

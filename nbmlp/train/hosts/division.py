@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbmlp import tuning
-from nbmlp.data import Given
+from nbmlp.data import Given, Table, Unread, check_X
 from nbmlp.plan import Shards
 from nbmlp.predict import Predictor, Rows, mean_of
 from nbmlp.rows import Names
@@ -38,6 +38,17 @@ class Division:
         """What each process says."""
         raise NotImplementedError
 
+    def check_same(self, facts: Mapping[str, Any]) -> None:
+        """Refuse to train where one of these differs."""
+        raise NotImplementedError
+
+    def in_turn(self, start: Floats, parts: Iterable[Floats]) -> Floats:
+        """The sum of the parts of all, added to `start` one by one: those of process 0 first."""
+        for rank in range(self.size):
+            mine = sum(parts, start) if rank == self.rank else None
+            start = self.agree(mine)[rank]
+        return start
+
     # -- rows to train on
 
     def own(self, rows: int) -> tuple[int, int]:
@@ -52,11 +63,14 @@ class Division:
         return all_finite(y[first:end])
 
     def own_rows(self, given: Given) -> tuple[Any, Names]:
-        """Inputs of the rows of one's own, and what they are called; all, of a table."""
-        if self.size == 1 or not isinstance(given.X, np.ndarray):
-            return given.X, given.names
-        first, end = self.own(len(given.X))
-        return given.X[first:end], given.names.take(np.arange(first, end))
+        """Inputs of the rows of one's own, and what they are called; all, of sparse ones."""
+        X, read = given.X, isinstance(given.X, Unread)
+        if self.size == 1 or not (read or isinstance(X, np.ndarray)):
+            return X, given.names
+        first, end = self.own(len(X))
+        rows = X.read(first, end) if read else X[first:end]
+        rows = check_X(rows, dtype=np.float64) if read and not isinstance(rows, Table) else rows
+        return rows, given.names.take(np.arange(first, end))
 
     # -- rows to validate on
 

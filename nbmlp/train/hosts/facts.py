@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from nbmlp import tuning
 from nbmlp.predict import Rows
+from nbmlp.settings import Settings
 from nbmlp.spec import ModelSpec, TrainSpec
 
-__all__ = ["compared", "facts_of"]
+__all__ = ["compared", "early_facts", "facts_of"]
 
 
 def facts_of(spec: ModelSpec, train: TrainSpec, rows: Rows) -> dict[str, Any]:
@@ -29,9 +30,22 @@ def facts_of(spec: ModelSpec, train: TrainSpec, rows: Rows) -> dict[str, Any]:
         **{f"version of {name}": version(name) for name in ("numba", "llvmlite", "numpy")},
         "instruction set": tuning.detect().name,
         "net": spec.to_dict(),
-        "setting of the training": train.with_(threads=None).to_dict(),
+        "setting of the training": _of_training(train),
         "set of rows": (rows.x.shape, str(rows.kind), rows.scale, sums),
     }
+
+
+def early_facts(X: Any, settings: Settings) -> dict[str, Any]:
+    """What has to be the same where X is read by parts, before any is."""
+    return {
+        "setting of the training": _of_training(settings.train),
+        "setting of the columns": settings.target.to_dict(),
+        "set of rows": (type(X).__name__, X.shape),
+    }
+
+
+def _of_training(train: TrainSpec) -> dict[str, Any]:
+    return train.with_(threads=None).to_dict()
 
 
 def compared(rows: int, most: int = 64) -> NDArray[np.int64]:
