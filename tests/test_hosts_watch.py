@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -208,6 +209,54 @@ def test_a_process_that_was_stopped_ends_all_and_is_named(tmp_path):
     assert "has given no sign of life for 3 seconds" in sentences[0]
     for name in ("0.pid", "1.pid"):
         until(lambda name=name: not Path(f"/proc/{(tmp_path / name).read_text()}").exists())
+
+
+def test_who_waits_for_a_process_that_never_comes_is_ended():
+    """MPI cannot start before all have; the second of these is another program."""
+    pytest.importorskip("mpi4py", reason="MPI is not installed: pip install nbmlp[mpi]")
+    if MPIEXEC is None:
+        pytest.skip("there is no mpiexec beside this Python: pip install mpich")
+    train = [sys.executable, "-m", "nbmlp", "train", "--data", "digits", "--deadline", "1"]
+    sleep = [sys.executable, "-c", "import time; time.sleep(10**6)"]
+    done = subprocess.run(
+        [MPIEXEC, "-n", "1", *train, ":", "-n", "1", *sleep], capture_output=True, text=True,
+        env=os.environ | {"MPIR_CVAR_POLLS_BEFORE_YIELD": "1"}, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert done.stderr.count("nbmlp: ") == 1
+    assert "not all of 2 processes have met within 1 seconds: see whether" in done.stderr
+
+
+class Sent:
+    """A communicator of three, of which what is sent is noted."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, int]] = []
+        self.slow = True  # the way to process 2
+
+    def Dup(self) -> Sent:
+        return self
+
+    def Get_rank(self) -> int:
+        return 1
+
+    def Get_size(self) -> int:
+        return 3
+
+    def Isend(self, data: Any, dest: int, tag: int) -> Any:
+        self.sent.append((dest, tag))
+        return SimpleNamespace(Test=lambda: dest == 0 or not self.slow)
+
+
+def test_nothing_follows_the_last_sign():
+    """Who has heard it leaves; what is sent to it later, nobody would receive."""
+    comm = Sent()
+    signs = MPISigns(comm)
+    assert signs.send(1)
+    assert [signs.send(2) for _ in range(2)] == [False] * 2
+    comm.slow = False
+    assert [signs.send(2) for _ in range(2)] == [True] * 2
+    assert comm.sent == [(0, 1), (2, 1), (0, 2), (2, 2)]
 
 
 def test_signs_go_by_a_communicator_of_their_own():

@@ -18,13 +18,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nbmlp.cli.arrival import until_arrived
 from nbmlp.cli.failures import FAILED, exit_code, say, sentence
 from nbmlp.cli.reports import encoded, report
 from nbmlp.errors import NbmlpError, missing_package
 from nbmlp.train.hosts import EndedElsewhere
 from nbmlp.train.hosts.copies import newest, second_writer
 from nbmlp.train.hosts.exact import Unreachable
-from nbmlp.train.hosts.watch import end_this_process, watching
+from nbmlp.train.hosts.watch import deadline_of, end_this_process, watching
 from nbmlp.train.standard import Checkpoint, EarlyStopping
 
 __all__ = ["LAUNCHED", "Launched", "going_on", "launched", "run", "write_on_two"]
@@ -62,6 +63,11 @@ def launched() -> Launched | None:
     return None if told is None else Launched(**json.loads(told))
 
 
+def _from_environment(names: Sequence[str], otherwise: int) -> int:
+    """What mpiexec says by one of these variables."""
+    return int(next((os.environ[name] for name in names if name in os.environ), otherwise))
+
+
 def _alone() -> bool:
     return all(os.environ.get(name, "1") == "1" for name in _SIZES)
 
@@ -92,7 +98,7 @@ def run(work: Callable[[Any], int], seconds: float | None = None) -> int:
     told = launched()
     if told is None and _alone():
         return work(None)
-    rank = int(next((os.environ[name] for name in _RANKS if name in os.environ), 0))
+    rank = _from_environment(_RANKS, 0)
     tell = _nothing if told is None else functools.partial(report, rank)
     if told is not None:
         _follow_the_launcher(rank)
@@ -116,12 +122,17 @@ def run(work: Callable[[Any], int], seconds: float | None = None) -> int:
             _leave(comm, code)
         return code
 
+    # a launcher waits for them itself, and knows who is missing
+    most = deadline_of(seconds) if told is None else 0.0
+    arrived = until_arrived(os.getpid(), rank, _from_environment(_SIZES, 1), most)
     try:
         comm = _communicator()
     except NbmlpError as error:
+        arrived()
         tell("ended", code=(code := _said(error)))
         return code
     with watching(comm, seconds, None if told is None else told.hosts, lost):
+        arrived()
         tell("met")
         return tried(comm)
 

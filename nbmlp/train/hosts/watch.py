@@ -18,7 +18,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DEADLINE", "Signs", "Watch", "called", "end_this_process", "heard_of", "watching"]
+__all__ = [
+    "DEADLINE", "Signs", "Watch", "called", "deadline_of", "end_this_process", "heard_of",
+    "watching",
+]  # fmt: skip
 
 #: Seconds of silence, unless NBMLP_DEADLINE says otherwise; 0: for ever.
 DEADLINE = 60.0
@@ -53,13 +56,20 @@ class MPISigns:
         self._comm, self._MPI = comm.Dup(), sys.modules[type(comm).__module__]
         others = [k for k in range(comm.Get_size()) if k != comm.Get_rank()]
         self._sends: dict[int, Any] = dict.fromkeys(others)
+        self._told = set[int]()  # that this process is done
         self._sent, self._got = np.zeros(1, np.int8), np.zeros(1, np.int8)
 
     def send(self, sign: int) -> bool:
-        """See :class:`Signs`; to whom the one before has not gone yet, none is sent."""
+        """See :class:`Signs`; to whom the one before has not gone yet, none is sent.
+
+        Nothing follows the last one, so that who has heard it has received all that there is: what
+        is left when MPI ends, UCX complains of.
+        """
         free = [k for k, before in self._sends.items() if before is None or before.Test()]
-        for rank in free:
+        for rank in (k for k in free if k not in self._told):
             self._sends[rank] = self._comm.Isend(self._sent, dest=rank, tag=sign)
+        if sign == _DONE:
+            self._told.update(free)
         return len(free) == len(self._sends)
 
     def heard(self) -> list[tuple[int, int]]:
@@ -178,8 +188,10 @@ class Watch:
         )
 
 
-def _from_environment() -> float:
-    """The deadline that NBMLP_DEADLINE names, else the usual one."""
+def deadline_of(seconds: float | None = None) -> float:
+    """The deadline given, else that which NBMLP_DEADLINE names, else the usual one."""
+    if seconds is not None:
+        return seconds
     try:
         return max(0.0, float(os.environ["NBMLP_DEADLINE"]))
     except (KeyError, ValueError):
@@ -208,7 +220,7 @@ def watching(
     A watch that is on already goes on. None where this process is alone, the deadline is 0, or
     MPI was started in a way that allows no second thread.
     """
-    seconds = _from_environment() if seconds is None else seconds
+    seconds = deadline_of(seconds)
     if _current or comm is None or comm.Get_size() == 1 or not seconds or not _threads(comm):
         yield _current[0] if _current else None
         return
