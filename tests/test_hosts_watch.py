@@ -152,7 +152,8 @@ def test_other_machines_are_refused_before_training(monkeypatch, what):
 
     def fit(comm: Comm) -> Any:
         monkeypatch.setattr(Hosts, "agree", lambda hosts, value=None, error=None: (
-            [facts(0), facts(1)] if isinstance(value, dict) else agree(hosts, value, error)
+            [facts(0), facts(1)]
+            if isinstance(value, dict) and what in value else agree(hosts, value, error)
         ))  # fmt: skip
         return fitted(comm)
 
