@@ -375,6 +375,23 @@ def test_a_report_that_finds_no_space_costs_an_attempt_only(
     assert [row["epoch"] for row in service.metrics(job.id).rows] == list(range(1, 13))
 
 
+def test_where_nothing_can_be_written_all_jobs_wait(
+    service: LocalService, ask_for_fault: Asks
+) -> None:
+    spec = spec_for(add_table(service), model=LONG)
+    jobs = [service.submit(spec).id for _ in range(2)]
+    until(lambda: all(service.get_job(job).epoch > 1 for job in jobs))
+    ask_for_fault("server.commit:1:enospc")
+
+    def has_waited(job: str) -> bool:
+        said = [e.data.get("message", "") for e in service.events(job)]
+        return any("waiting for space on the disk" in text for text in said)
+
+    until(lambda: all(map(has_waited, jobs)))
+    for job in jobs:
+        service.cancel(job)
+
+
 # -- what is forgotten
 
 

@@ -204,7 +204,9 @@ class LocalExecutor:
                         self._leave(attempt)
         except NoSpaceError as error:
             self._files.drop_ballast()
-            attempt.fill_up(str(error))
+            with self.lock:  # who went on would take the space in which to write this down
+                for each in self._attempts.values():
+                    each.fill_up(str(error))
         except ServiceError as error:  # locked: what was reported is not lost, but waits
             log.warning("job %s: reports wait: %s", attempt.order.job_id, error)
             time.sleep(_PAUSE)
