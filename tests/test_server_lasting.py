@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -381,6 +382,9 @@ def test_where_nothing_can_be_written_all_jobs_wait(
     spec = spec_for(add_table(service), model=LONG)
     jobs = [service.submit(spec).id for _ in range(2)]
     until(lambda: all(service.get_job(job).epoch > 1 for job in jobs))
+    for job in jobs:  # both give way to the server, whatever its own priority is
+        nice = os.getpriority(os.PRIO_PROCESS, service._jobs.row(job)["pid"])
+        assert nice == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)
     ask_for_fault("server.commit:1:enospc")
 
     def has_waited(job: str) -> bool:

@@ -63,7 +63,8 @@ class WorkerProcess:
         self.pid = self._process.pid
         self.started = birth(self.pid)
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, self.pid, _NICE)
+            nice = os.getpriority(os.PRIO_PROCESS, 0) + _NICE
+            os.setpriority(os.PRIO_PROCESS, self.pid, nice)
         with suppress(BrokenPipeError):  # it is dead already: so says its exit code
             send(self.connection, order.to_dict())
 
