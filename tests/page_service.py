@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -176,6 +176,50 @@ def lengthen(service: FakeService) -> None:
             targets=(text,),
             categories=known,
         )
+
+
+#: Of an ensemble, as they ended: net, its own epoch, score. The net 2 has lagged behind.
+COURSES = (
+    (2, 1, 0.9), (2, 2, 0.8), (1, 1, 0.7), (0, 1, 0.6), (1, 2, 0.5), (0, 2, 0.4), (1, 3, 0.3),
+    (0, 3, 0.35), (0, 4, 0.38),
+)  # fmt: skip
+
+
+def rows_of_nets(courses: Sequence[tuple[int, int, float]] = COURSES) -> list[dict[str, Any]]:
+    usual = rows(1)[0]
+    return [
+        usual | {"epoch": i, "net": net, "net_epoch": epoch, "val_loss": score, "val_score": score}
+        for i, (net, epoch, score) in enumerate(courses, start=1)
+    ]
+
+
+def add_ensemble(service: FakeService) -> Job:
+    """A job of three nets, in the middle of it."""
+    spec = JobSpec(dataset_id=ulid(1), target="species", preset="default", n_members=3)
+    made = job(
+        21, JobState.RUNNING, "iris, many", spec=spec, live=LIVE, epoch=len(COURSES), best_epoch=7,
+        best_score=0.3, best_loss=0.3, score_name="log_loss", lagged=(2,),
+    )  # fmt: skip
+    service.add_job(made)
+    service.tell(made.id, EventKind.EPOCHS, {"rows": rows_of_nets()})
+    return made
+
+
+def add_model_of_many(service: FakeService) -> Model:
+    """What came of it: of the nets 0, 1 and 2 the second alone counts."""
+    usual = {"settings": {"hidden": [8, 8], "activation": "relu"}, "columns": {"bins": 128}}
+    ends = ("lagged behind at epoch 2", "early stopping at epoch 3", "epochs done")
+    nets = [
+        {**usual, "net": net, "score": 0.3, "weight": weight, "ended": end, "epochs": 4}
+        for net, weight, end in zip((2, 1, 0), (0.0, 1.0, 0.0), ends, strict=True)
+    ]
+    (*_, model) = made_up_models()
+    members = {"score": "log_loss", "total": 3, "nets": nets, "remarks": []}
+    made = replace(
+        model, id=ulid(3), job_id=ulid(21), evaluation={**model.evaluation, "members": members}
+    )
+    service.models[made.id] = made
+    return made
 
 
 def renew(service: FakeService) -> None:

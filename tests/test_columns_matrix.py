@@ -97,7 +97,7 @@ BECOMES = {
     "constant text": ("left out", 0, "always 'x'"),
     "key": ("left out", 0, "nearly every row has another text"),
     "counter": ("number", 1, "counts the rows"),
-    "shops": ("embedded", 1, "share one place"),
+    "shops": ("embedded", 1, "taken together with unknown ones"),
 }
 
 
@@ -218,7 +218,11 @@ def test_what_is_constant_stays_where_nothing_is_left_out() -> None:
     one = told(plan, "shops")
     assert (one.levels, one.kept, one.rare) == (1000, 20, 980)
     assert "only the 20 most frequent" in one.remark
-    assert "20 of 1000 categories, 980 share one place (1460 rows)" in one.became
+    assert "20 of 1000 categories; 980 rare ones (1460 rows) are taken together" in one.became
+    one_rare = {"town": [*["Bonn"] * 5, *["Ulm"] * 5, "Trier"]}
+    (town,) = ColumnPlan.fit(one_rare).told()
+    said = "2 of 3 categories; the rare one (1 row) is taken together with unknown ones"
+    assert said in town.became
 
 
 @pytest.mark.parametrize("library", ["pandas", "array"])

@@ -24,6 +24,8 @@ from page_service import (
     FORMULA,
     HOSTILE,
     UNUSUAL,
+    add_ensemble,
+    add_model_of_many,
     change,
     made_up_models,
     page_server,
@@ -316,6 +318,18 @@ class TestForm:
         assert offered.count("f1") == 2  # to watch, and to tune the threshold for
         assert offered.count("roc_auc") == 1
 
+    def test_the_best_epoch_of_an_ensemble_is_one_of_a_net(
+        self, client: Any, changing: Any
+    ) -> None:
+        made = add_ensemble(changing)
+        page = read(client, f"/jobs/{made.id}/status")
+        assert "9 of 100 epochs of all nets" in page.text
+        assert "3 of net 1" in page.text
+        (panel,) = page.find("section", **{"data-state": "running"})
+        assert (panel["data-best"], panel["data-lagged"]) == ("7", "2")
+        assert (panel["data-net"], panel["data-net-epoch"]) == ("1", "3")
+        assert "3 of net 1" in read(client, f"/compare?job={made.id}&job={ulid(14)}").text
+
     def test_a_job_of_an_ensemble(self, client: Any, changing: Any) -> None:
         spec = JobSpec(dataset_id=ulid(1), preset="best", n_members=7)
         change(changing, 14, spec=spec)
@@ -381,19 +395,30 @@ class TestModel:
         page = read(client, f"/models/{ulid(1)}")
         bars = [str(a["value"]) for a in page.find("progress")]
         assert bars == ["1.0", "0.323", "0.0"]
-        assert "accuracy lost when a column is shuffled" in page.text
+        assert "Accuracy lost when a column is shuffled" in page.text
         assert HOSTILE in page.text  # as text, not as markup
         assert "What it rests on" not in read(client, f"/models/{ulid(2)}").text
 
     def test_nets_of_an_ensemble(self, client: Any) -> None:
         text = read(client, f"/models/{ulid(2)}").text
         told = re.sub(r"\s+", " ", text.split("Its nets")[1])
-        assert "Settingsrmse" in told.replace(" ", "").replace("Share", "")
-        assert "hidden 256, 128 · batch size 32 · note " in told
+        assert "NetSettingsRMSEShare" in told.replace(" ", "")
+        assert "2 layers of 256, 128, batches of 32, note <script>" in told
         assert HOSTILE in text  # as text, not as markup
         assert "75.0%" in told
         assert "17.98" in told
         assert "Its nets" not in read(client, f"/models/{ulid(1)}").text
+
+    def test_how_its_nets_ended(self, client: Any, changing: Any) -> None:
+        page = read(client, f"/models/{add_model_of_many(changing).id}")
+        for text in (
+            "128 bins, 2 layers of 8, relu", "early stopping at epoch 3",
+            "lagged behind at epoch 2", "trained to the end, 4 epochs",
+            "Probabilities and what came true",
+        ):  # fmt: skip
+            assert text in page.text
+        (table,) = page.find("table", **{"class": "nets"})
+        assert table["data-chosen"] == "1"
 
     def test_example(self, client: Any) -> None:
         page = read(client, f"/models/{ulid(1)}")

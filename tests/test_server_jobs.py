@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -490,6 +490,13 @@ def ensemble(started: LocalService) -> Job:
     return finished(started, started.submit(of_many(add_table(started), n_members=3)).id)
 
 
+def own_epochs(rows: Iterable[dict[str, Any]]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for row in rows:
+        found.setdefault(row["net"], []).append(row["net_epoch"])
+    return found
+
+
 def nets(service: LocalService, job: Job) -> list[np.ndarray]:
     assert job.model_id is not None
     return [kept.state.theta.copy() for kept in service.load_model(job.model_id).kept]
@@ -500,6 +507,7 @@ def test_a_preset_trains_an_ensemble(service: LocalService, ensemble: Job) -> No
     rows = service.metrics(ensemble.id).rows
     assert [r["epoch"] for r in rows] == list(range(1, ensemble.epoch + 1))
     assert ensemble.epochs == ensemble.epoch == 3 * 64
+    assert own_epochs(rows) == {net: [*range(1, 65)] for net in range(3)}
     model = service.get_model(ensemble.model_id)
     found = model.evaluation
     assert (found["rows"], found["count"], model.targets) == ("validation", 60, ("price",))
@@ -548,9 +556,12 @@ def test_an_ensemble_that_comes_to_nothing_is_diagnosed(service: LocalService) -
     assert told is not None
     assert re.match(r"Net \d by itself: ", told.data["text"])
     assert told.data["report"]["summary"]["rows"] == 200
-    remarks = service.get_model(job.model_id).evaluation["members"]["remarks"]
+    told = service.get_model(job.model_id).evaluation["members"]
+    members, remarks = told["nets"], told["remarks"]
     assert set(remarks) <= set(said)
     assert len(remarks) == 2
+    assert job.lagged == tuple(n["net"] for n in members if n["ended"].startswith("lagged"))
+    assert len(job.lagged) == 1
 
 
 def test_a_killed_worker_of_an_ensemble_ends_with_the_same_bits(
@@ -563,7 +574,11 @@ def test_a_killed_worker_of_an_ensemble_ends_with_the_same_bits(
     assert any(text.startswith("resumed from epoch") for text in texts(service, job.id))
     both = zip(nets(service, job), nets(service, ensemble), strict=True)
     assert all(np.array_equal(a, b) for a, b in both)
-    assert [r["epoch"] for r in service.metrics(job.id).rows] == list(range(1, job.epoch + 1))
+    rows, whole = (service.metrics(one.id).rows for one in (job, ensemble))
+    assert [r["epoch"] for r in rows] == list(range(1, job.epoch + 1))
+    assert own_epochs(rows) == own_epochs(whole)
+    best = rows[job.best_epoch - 1]
+    assert best["val_score"] == job.best_score == min(r["val_score"] for r in rows)
 
 
 def test_an_ensemble_is_paused_resumed_and_stopped(timely: LocalService) -> None:

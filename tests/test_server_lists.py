@@ -19,6 +19,7 @@ from sqlalchemy import create_engine
 
 from nbmlp import Client
 from nbmlp.data import Dataset, Table
+from nbmlp.server.jobs.spec import JobSpec
 from nbmlp.server.page.exports import curve, curve_csv
 from nbmlp.server.ports import EventKind, Job, JobSummary
 from nbmlp.server.service import LocalService
@@ -83,6 +84,44 @@ def test_a_thinned_curve_has_its_ends_and_the_best(
     assert points // 3 < len(found) <= points
     assert not curve.has_more
     assert max(np.diff(found)) <= 4501 // (points - 3) + 1
+
+
+@pytest.mark.parametrize("points", [10, 40])
+def test_a_thinned_curve_of_many_has_the_same_epochs_of_each_net(
+    service: LocalService, points: int
+) -> None:
+    """Eight nets are trained at once: every eighth epoch is one of the same net."""
+    spec = {"dataset_id": add_table(service), "target": "price", "preset": "default"}
+    job = service.submit(JobSpec.model_validate(spec)).id
+    fence = service._reports.begin(job)
+    told = [
+        {**row(8 * epoch + net + 1, 0.1), "net": net, "net_epoch": epoch + 1}
+        for epoch in range(20)
+        for net in range(8)
+    ]
+    service._reports.epochs(job, fence, told, epochs=320, lagged=[1, 6])
+    found = service.metrics(job, points=points).rows
+    assert len(found) <= points
+    assert {1, 160} <= {one["epoch"] for one in found}
+    inner = [one for one in found if 1 < one["epoch"] < 160]
+    epochs = {net: [r["net_epoch"] for r in inner if r["net"] == net] for net in range(8)}
+    step = -(-160 // (points - 3))
+    assert epochs == {net: [*range(step, 20 if net == 7 else 21, step)] for net in range(8)}
+    assert service.get_job(job).lagged == (1, 6)
+    lines = "".join(curve_csv(curve(service, job))).splitlines()
+    assert lines[0] == "epoch,train_loss,val_loss,val_score,net,net_epoch"
+    assert lines[12].startswith("12,")
+    assert lines[12].endswith(",3,2")
+
+
+def test_the_best_epoch_has_a_new_number_when_all_have(service: LocalService) -> None:
+    job = service.submit(spec_for(add_table(service))).id
+    fence = service._reports.begin(job)
+    service._reports.epochs(job, fence, [row(1, 0.1), row(2, 0.2), row(3, 0.9)])
+    service._reports.epochs(job, fence, [row(1, 0.1), row(2, 0.9)])
+    assert service.get_job(job).best_epoch == 2
+    service._reports.epochs(job, fence, [row(2, 0.3)])  # one net: the same will come again
+    assert service.get_job(job).best_epoch == 2
 
 
 def test_over_http(server: Live, long_job: str) -> None:
@@ -174,14 +213,18 @@ OLD = {
 }  # fmt: skip
 
 
-def old_database(path: Path) -> None:
+def upgrade(path: Path, version: str) -> None:
     config = Config()
     config.set_main_option("script_location", "nbmlp.server.store:migrations")
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, version)
     engine.dispose()
+
+
+def old_database(path: Path) -> None:
+    upgrade(path, "0001")
     with sqlite3.connect(path) as connection:
         for table, values in OLD.items():
             names, places = ", ".join(values), ", ".join("?" * len(values))
@@ -195,11 +238,13 @@ def old_database(path: Path) -> None:
     connection.close()
 
 
-def test_a_database_of_version_0_1_keeps_all_it_knows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["0001", "0002"])
+def test_a_database_of_an_older_version_keeps_all_it_knows(tmp_path: Path, version: str) -> None:
     from nbmlp.server.store.catalog import Catalog
     from nbmlp.server.store.jobs import JobStore
 
     old_database(tmp_path / "db")
+    upgrade(tmp_path / "db", version)
     database = Database(tmp_path / "db", 1.0)
     jobs, catalog = JobStore(database), Catalog(database)
     (dataset,), (model,) = catalog.datasets(None, 5).items, catalog.models(None, 5).items
@@ -209,6 +254,7 @@ def test_a_database_of_version_0_1_keeps_all_it_knows(tmp_path: Path) -> None:
     rows = jobs.metrics("1" * 26, 0, 10, None).rows
     # Of an epoch that was trained again, the last row counts.
     assert [(r["epoch"], r["train_loss"]) for r in rows] == [(1, 1), (2, 2), (3, 2)]
+    assert jobs.get("1" * 26).lagged == ()
     told = [event.data["rows"] for event in jobs.events("1" * 26, 0, 10)]
     assert [numbers(rows) for rows in told] == [[1, 2], [2, 3]]
     database.close()

@@ -14,14 +14,26 @@ import pytest
 pytest.importorskip("fastapi")
 
 from browser import assert_accessible, browser, looks, window
-from page_service import UNUSUAL, change, lengthen, page_server, renew, rows, ulid
+from page_service import (
+    COURSES,
+    UNUSUAL,
+    add_ensemble,
+    add_model_of_many,
+    change,
+    lengthen,
+    page_server,
+    renew,
+    rows,
+    rows_of_nets,
+    ulid,
+)
 from server_fake import FakeService
 from server_live import Live
 
 from nbmlp import MLP
 from nbmlp.data import Table
 from nbmlp.server.jobs.spec import OF_ENSEMBLES, Hyper, JobSpec
-from nbmlp.server.ports import JobState
+from nbmlp.server.ports import EventKind, JobState
 
 ADDRESSES = [
     "/login", "/", f"/datasets/{ulid(1)}", "/jobs", f"/compare?job={ulid(13)}&job={ulid(14)}",
@@ -266,6 +278,55 @@ class TestCurve:
         assert len({*map(tuple, (last, first, values.all_text_contents()))}) == 3
         page.keyboard.press("End")
         assert values.all_text_contents() == last
+
+    def test_of_an_ensemble(self, visit: Callable[..., Any], service: FakeService) -> None:
+        """A line for each net over its own epochs; the best one has the last word."""
+        made = add_ensemble(service)
+        page = visit(f"/jobs/{made.id}")
+        page.wait_for_selector("#loss[aria-label*='of 3 nets over their epochs 1 to 4']")
+        assert "best net 1, epoch 3" in epochs(page)
+        legend = page.locator(".legend").first.locator("li")
+        best = "Validation log loss of net 1, the best so far0.3"
+        assert legend.all_text_contents() == ["lagged behind", "other nets", best]
+        assert page.is_hidden("#score")
+        drawn = """() => {
+          const { series, data } = plots.findLast((plot) => plot.series.length === 7);
+          return [1, 2, 3].map((i) => [series[i].width, data[i].filter((v) => v != null)]);
+        }"""
+        lagged, other, best = page.evaluate(drawn)
+        assert [one[1] for one in (lagged, other, best)] == [
+            [0.9, 0.8], [0.6, 0.4, 0.35, 0.38], [0.7, 0.5, 0.3]
+        ]  # fmt: skip
+        assert lagged[0] < other[0] < best[0]
+        for look in looks(page):
+            assert_accessible(page, look)
+        # Another epoch, and then a process that goes on from before it, with other numbers.
+        more = rows_of_nets((*COURSES, (0, 5, 0.2)))
+        service.jobs[made.id] = replace(made, epoch=10, best_epoch=10)
+        service.tell(made.id, EventKind.EPOCHS, {"rows": more[-1:]})
+        service.changed(made.id)
+        page.wait_for_selector("#loss[aria-label*='best net 0, epoch 5']")
+        again = rows_of_nets(sorted(COURSES[:-1], key=lambda one: one[1]))
+        service.jobs[made.id] = replace(made, epoch=8, best_epoch=7)
+        service.tell(made.id, EventKind.EPOCHS, {"rows": again})
+        service.changed(made.id)
+        page.wait_for_selector("#loss[aria-label*='epochs 1 to 3'][aria-label*='best net 1']")
+        model = add_model_of_many(service).id
+        ended = {"state": JobState.SUCCEEDED, "model_id": model, "live": None}
+        service.jobs[made.id] = replace(service.jobs[made.id], **ended)
+        service.changed(made.id)
+        page.wait_for_selector("#loss[aria-label*='net 1, the best 0.3']")
+        page.wait_for_selector(".legend li:has-text('not in the ensemble')")
+        assert legend.count() == 2
+
+    def test_an_ensemble_compared(self, visit: Callable[..., Any], service: FakeService) -> None:
+        made = add_ensemble(service)
+        page = visit(f"/compare?job={made.id}&job={ulid(14)}")
+        page.wait_for_selector("#score canvas")
+        names = page.locator(".legend").nth(1).locator("li").all_text_contents()
+        one = rows(60)[-1]["val_score"]
+        assert names == ["iris, many, net 10.3", f"iris, small{one:.4g}"]
+        assert page.evaluate("plots.at(-1).series.length") == 1 + 2 * 4
 
     def test_compared(self, visit: Callable[..., Any]) -> None:
         page = visit(f"/compare?job={ulid(13)}&job={ulid(14)}")

@@ -238,7 +238,10 @@ def print_info(model: TabularModel, path: str, as_json: bool) -> None:
     if as_json:
         labels = None if model.classes is None else model.classes.tolist()
         nets = [
-            {"weight": k.weight, "plan": k.plan, "model": k.spec.to_dict(), "settings": k.settings}
+            {
+                "weight": k.weight, "plan": k.plan, "model": k.spec.to_dict(),
+                "settings": k.settings, "columns": k.columns,
+            }
             for k in model.kept
         ]
         report.print_json(
@@ -255,6 +258,8 @@ def print_info(model: TabularModel, path: str, as_json: bool) -> None:
 
 def _about(model: TabularModel) -> list[tuple[str, str]]:
     """What an ensemble is, in pairs of words."""
+    from nbmlp.tabular.words import in_words
+
     sizes = [sum(k.spec.n_parameters for k in model.kept)]
     pairs = [
         ("nets", f"{len(model.kept)}, {sizes[0]:,} parameters in all"),
@@ -263,6 +268,5 @@ def _about(model: TabularModel) -> list[tuple[str, str]]:
     if model.classes is not None:
         pairs += report.told_threshold(model.classes.tolist(), model.threshold)
     for kept in model.kept:
-        net = "-".join(map(str, kept.spec.layer_sizes))
-        pairs.append((f"{kept.weight:.1%}", f"{net}, {', '.join(sorted({*kept.spec.activation}))}"))
+        pairs.append((f"{kept.weight:.1%}", in_words(kept.settings, kept.columns)))
     return pairs

@@ -167,7 +167,8 @@ class Service(Protocol):
         """One row per epoch: the fields of ``EpochRecord.to_row()``, None for what is unknown.
 
         Of epochs with larger numbers than `after`, in order. With `points` only every n-th of all
-        epochs, so that they are no more than so many; the first, the best and the last are kept.
+        epochs (of an ensemble, of each net), so that they are no more than so many; the first, the
+        best and the last are kept.
         """
 
     def checkpoints(self, job_id: str) -> list[CheckpointInfo]:

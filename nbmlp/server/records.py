@@ -208,6 +208,8 @@ class Job:
     remark : str
         One sentence about a job that has succeeded with a model no better than a constant; empty
         otherwise.
+    lagged : tuple of int
+        Of an ensemble: nets that lagged behind the others, so that they do not count any more.
     """
 
     id: str
@@ -236,6 +238,7 @@ class Job:
     dataset_name: str = ""
     seconds: float = 0.0
     remark: str = ""
+    lagged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

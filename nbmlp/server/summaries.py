@@ -61,6 +61,7 @@ class JobSummary:
     dataset_name: str = ""
     seconds: float = 0.0
     remark: str = ""
+    lagged: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, job: Job) -> Self:

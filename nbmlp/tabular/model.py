@@ -114,8 +114,8 @@ class TabularModel(Contents):
             assert trainee.weights is not None
             state = bare_state(trainee.spec)
             state.set_flat(trainee.weights)
-            settings = found.settings[trainee.member]
-            model.kept.append(Kept(trainee.plan, weight, trainee.spec, state, settings))
+            drawn = found.settings[trainee.member], found.prepared[trainee.plan]
+            model.kept.append(Kept(trainee.plan, weight, trainee.spec, state, *drawn))
         return model, found
 
     # -- using

@@ -36,8 +36,9 @@ class Kept:
     spec : ModelSpec
     state : State
         Parameters alone.
-    settings : dict
-        From which it was trained.
+    settings, columns : dict
+        From which it was trained; what :meth:`nbmlp.ColumnPlan.fit` was asked for, None in files
+        of older versions.
     """
 
     plan: int
@@ -45,6 +46,7 @@ class Kept:
     spec: ModelSpec
     state: State
     settings: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, Any] | None = None
 
 
 @dataclass(eq=False)
@@ -95,7 +97,10 @@ def packed(model: Contents) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "targets": model.targets.to_dict(),
         "plans": [plan.to_dict() for plan in model.plans],
         "members": [
-            {"plan": k.plan, "weight": k.weight, "model": k.spec.to_dict(), "settings": k.settings}
+            {
+                "plan": k.plan, "weight": k.weight, "model": k.spec.to_dict(),
+                "settings": k.settings, "columns": k.columns,
+            }
             for k in model.kept
         ],
         "notes": model.notes, "history": model.history.to_dict(),
@@ -140,4 +145,6 @@ def _kept(
         if array.shape != view.shape or not np.isfinite(array).all():
             raise ValueError(f"member{i}.{name} has another shape, or values that are not finite")
         view[:] = array
-    return Kept(plan, weight, spec, state, dict(values["settings"]))
+    columns = values.get("columns")
+    asked = None if columns is None else dict(columns)
+    return Kept(plan, weight, spec, state, dict(values["settings"]), asked)

@@ -80,8 +80,11 @@ def _levels(facts: Facts, kept: int) -> str:
     """How many categories have places of their own."""
     if not facts.rare:
         return f"{kept} categories"
-    rows = f" ({facts.rare_rows} rows)" if facts.rare_rows is not None else ""
-    return f"{kept} of {facts.levels} categories, {facts.rare} share one place{rows}"
+    one = facts.rare == 1
+    n = facts.rare_rows
+    rows = "" if n is None else f" ({n} row{'s' * (n != 1)})"
+    rare = f"the rare one{rows} is" if one else f"{facts.rare} rare ones{rows} are"
+    return f"{kept} of {facts.levels} categories; {rare} taken together with unknown ones"
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ Rows = Annotated[int, Field(ge=1, le=2000), Digits, Query(description="Most rows
 Points = Annotated[
     Annotated[int, Field(ge=10, le=2000), Digits] | SkipJsonSchema[None],
     Query(
-        description="Only every n-th of all epochs, so that they are no more than so many. The"
-        " first, the best and the last are among them."
+        description="Only every n-th of all epochs, of an ensemble every n-th of each net, so that"
+        " they are no more than so many. The first, the best and the last are among them."
     ),
 ]
 _FRAME = {

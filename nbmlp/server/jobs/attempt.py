@@ -179,7 +179,8 @@ class Attempt:
         self._reports.phase(*self._mine, state, message["score_name"], used_seconds=self._time())
 
     def _on_epochs(self, message: dict[str, Any]) -> None:
-        values = {"epochs": message["of"]} if "of" in message else {}
+        told = {"of": "epochs", "lagged": "lagged"}
+        values = {column: message[name] for name, column in told.items() if name in message}
         self._reports.epochs(*self._mine, message["rows"], used_seconds=self._time(), **values)
 
     def _on_progress(self, message: dict[str, Any]) -> None:

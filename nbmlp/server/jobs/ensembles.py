@@ -54,11 +54,18 @@ class _Reports(Reports):
         self._began = time.monotonic()
         name = run.history.score_name
         self._send({"kind": "phase", "phase": "members", "score_name": name})
+        # All of them: in which order those of a checkpoint ended is not known any longer.
+        self._rows = [record.to_row() for record in run.history]
+        self._note(run)
+        self.flush()
+
+    def _note(self, run: Board) -> None:
+        self._also = {"of": run.epochs, "lagged": run.lagged}
 
     def on_epoch_end(self, run: Board, record: EpochRecord) -> None:  # type: ignore[override]
         """Keep it until the next report."""
         self._rows.append(record.to_row())
-        self._also = {"of": run.epochs}
+        self._note(run)
         if time.monotonic() - self._last < PERIOD:
             return
         self.flush()

@@ -192,7 +192,7 @@ def _add_jobs(page: APIRouter, service: Service) -> None:
         if not runs:
             raise NotFoundError("No job was marked: mark two or more in the list of jobs.")
         rows, same = views.differences([forms.flat(run.spec) for run in runs])
-        shown = [views.JobView(run) for run in runs]
+        shown = [views.JobView(run, best_row=_best_row(service, run)) for run in runs]
         return _show(
             request,
             "compare.html",
@@ -210,7 +210,7 @@ def _add_job(page: APIRouter, service: Service) -> None:
         job = service.get_job(job_id)
         ended = job.state in TERMINAL
         last = service.metrics(job_id, after=job.epoch - 1, limit=1).rows if ended else ()
-        view = views.JobView(job, last[0] if last else {})
+        view = views.JobView(job, last[0] if last else {}, _best_row(service, job))
         return {"job": view, "diagnosis": views.diagnosis(service, job)}
 
     def result(request: Request, job: Job) -> dict[str, Any]:
@@ -286,6 +286,13 @@ def _described(request: Request, service: Service, model: Model) -> dict[str, An
         "example": example,
         "model_examples": snippets.model(_origin(request), model, example),
     }
+
+
+def _best_row(service: Service, job: Job) -> dict[str, Any]:
+    """What the best epoch of an ensemble left behind."""
+    if job.spec.preset is None or job.best_epoch is None:
+        return {}
+    return next(iter(service.metrics(job.id, after=job.best_epoch - 1, limit=1).rows), {})
 
 
 def _example(service: Service, model: Model) -> dict[str, Any]:

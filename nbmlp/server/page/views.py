@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 from nbmlp.server.page import words
+from nbmlp.server.page.nets import NetView, chosen, nets
 from nbmlp.server.page.words import amount, duration, plain, score, setting, size, thousands
 from nbmlp.server.ports import TERMINAL, EventKind, Job, JobState, Model, ModelSummary, Service
 
@@ -97,11 +98,16 @@ class JobView:
     job : Job
     last : mapping
         What the last epoch left behind; of a job that has ended.
+    best_row : mapping
+        What the best epoch left behind; of an ensemble.
     """
 
-    def __init__(self, job: Job, last: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, job: Job, last: Mapping[str, Any] | None = None,
+        best_row: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self.job = job
-        self.last = last or {}
+        self.last, self.best_row = last or {}, best_row or {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.job, name)
@@ -149,7 +155,8 @@ class JobView:
     @property
     def progress(self) -> str:
         """Epochs done, and how much of the current one."""
-        text = f"{self.job.epoch} of {self.job.epochs} epochs"
+        whose = "" if self.job.spec.preset is None else " of all nets"
+        text = f"{self.job.epoch} of {self.job.epochs} epochs{whose}"
         live = self.job.live
         if live is not None and live.rows_total and 0 < live.rows_done < live.rows_total:
             text += f", {live.rows_done / live.rows_total:.0%} of epoch {live.epoch}"
@@ -168,12 +175,20 @@ class JobView:
         return "" if self.job.best_loss is None else f"loss {amount(self.job.best_loss)}"
 
     @property
+    def best_place(self) -> str:
+        """The best epoch; of an ensemble, of which net it was."""
+        row = self.best_row
+        if row.get("net") is not None:
+            return f"{row['net_epoch']} of net {row['net']}"
+        return str(self.job.best_epoch or "")
+
+    @property
     def facts(self) -> dict[str, str]:
         """What a person who watches wants to know, those that are known."""
         job, live = self.job, self.job.live
         facts = {"Best" if self.ended else "Best so far": self.best} if self.best else {}
-        if job.best_epoch:
-            facts["Best epoch"] = str(job.best_epoch)
+        if self.best_place:
+            facts["Best epoch"] = self.best_place
         if live is not None:
             facts |= _speed(live.samples_per_second, live.threads)
             facts["Memory"] = size(live.memory_bytes)
@@ -294,17 +309,14 @@ class ModelView:
         ]
 
     @property
-    def members(self) -> list[tuple[str, str, str]]:
-        """Nets of an ensemble: settings in words, score, share of the average; empty for one."""
-        told = self.model.evaluation.get("members") or {}
-        return [
-            (
-                " · ".join(f"{words.words(n)} {setting(v)}" for n, v in net["settings"].items()),
-                amount(net["score"]) if isinstance(net["score"], int | float) else "",
-                f"{net['weight']:.1%}" if net["weight"] else "",
-            )
-            for net in told.get("nets") or ()
-        ]
+    def members(self) -> list[NetView]:
+        """Nets of an ensemble; empty for one."""
+        return nets(self.model.evaluation)
+
+    @property
+    def chosen(self) -> list[int]:
+        """Numbers of those that count in it."""
+        return chosen(self.model.evaluation)
 
     @property
     def remarks(self) -> list[str]:
@@ -314,12 +326,14 @@ class ModelView:
     @property
     def members_score(self) -> str:
         """By which they were compared."""
-        return str((self.model.evaluation.get("members") or {}).get("score", ""))
+        name = str((self.model.evaluation.get("members") or {}).get("score", ""))
+        return words.measure(name, 0.0)[0]
 
     @property
     def importance_of(self) -> str:
-        """Which score is lost."""
-        return str((self.model.evaluation.get("importance") or {}).get("score", ""))
+        """Which score is lost, at the beginning of a sentence."""
+        name = str((self.model.evaluation.get("importance") or {}).get("score", ""))
+        return words.measure(name, 0.0)[0]
 
     @property
     def residuals(self) -> list[list[float]]:

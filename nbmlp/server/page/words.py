@@ -33,6 +33,7 @@ _WORDED = {
     "mean_squared_error": "Root mean squared error",
     "mean_absolute_error": "Mean absolute error",
     "r2": "R²",
+    "rmse": "RMSE",
 }
 #: Of which the root is shown.
 _SQUARES = ("mean_squared_error",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select
 
 from nbmlp.server.store import schema
 
@@ -40,6 +40,13 @@ def rows_of(
     return [[found[epoch] for epoch in span if epoch in found] for span in numbers]
 
 
+def _own(job: Mapping[str, Any]) -> ColumnElement[int]:
+    """The number of an epoch; of an ensemble, among those of its net."""
+    if job["spec"].get("preset") is None:
+        return epochs.c.epoch
+    return func.coalesce(epochs.c.data["net_epoch"].as_integer(), epochs.c.epoch)
+
+
 def read(
     connection: Connection, job: Mapping[str, Any], after: int, limit: int, points: int | None
 ) -> tuple[list[dict[str, Any]], bool]:
@@ -56,7 +63,7 @@ def read(
         Most rows.
     points : int or None
         Every n-th of all epochs only, so that they are no more than so many (10 at least); the
-        first, the best and the last are among them.
+        first, the best and the last are among them. Of an ensemble, every n-th of each net.
     """
     mine = (epochs.c.job_id == job["id"]) & (epochs.c.epoch <= job["epoch"])
     query = select(epochs.c.data).where(mine, epochs.c.epoch > after)
@@ -65,6 +72,6 @@ def read(
         first, last = connection.execute(ends).one()
         kept = {first, job["best_epoch"], last} - {None}
         step = max(1, -(-job["epoch"] // (points - 3)))
-        query = query.where(or_(epochs.c.epoch % step == 0, epochs.c.epoch.in_(kept)))
+        query = query.where(or_(_own(job) % step == 0, epochs.c.epoch.in_(kept)))
     found = list(connection.execute(query.order_by(epochs.c.epoch).limit(limit + 1)).scalars())
     return found[:limit], len(found) > limit

@@ -282,5 +282,6 @@ def _job(row: Mapping[Any, Any], places: Mapping[str, int]) -> Job:
     return Job(
         spec=stored_spec(row["spec"]), state=JobState(row["state"]),
         queue_place=places.get(row["id"]), dataset_name=row["data_name"],
-        seconds=row["used_seconds"], **{name: row[name] for name in _SAME},
+        seconds=row["used_seconds"], lagged=tuple(row["lagged"]),
+        **{name: row[name] for name in _SAME},
     )  # fmt: skip

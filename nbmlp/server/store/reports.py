@@ -156,7 +156,9 @@ def _owned(connection: Connection, job_id: str, fence: int) -> Row:
 
 def _best(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
     """The best epoch, these included; the first one on a tie, as in History.best_epoch."""
-    best = {name: row[name] for name in ("best_epoch", "best_score", "best_loss")}
+    anew = rows[0]["epoch"] == 1  # an ensemble that goes on has other numbers for its epochs
+    names = ("best_epoch", "best_score", "best_loss")
+    best = {name: None if anew else row[name] for name in names}
     for new in rows:
         name = next(n for n in MONITORS if new[n] is not None or n == "train_loss")
         old = best["best_score"] if name == "val_score" else best["best_loss"]

@@ -77,6 +77,7 @@ jobs = Table(
     Column("owner", Text, nullable=False, server_default=""),
     Column("remark", Text, nullable=False, server_default=""),
     Column("thinned", Boolean, nullable=False, server_default="0"),  # its old events are removed
+    Column("lagged", JSON, nullable=False, server_default="[]"),  # nets that do not count any more
 )  # fmt: skip
 
 events = Table(

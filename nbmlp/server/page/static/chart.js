@@ -21,11 +21,16 @@ export function brief(value) {
   return String(Number(value.toPrecision(4)));
 }
 
+/** Where a row stands: over the epochs of its own net, if there are many. */
+export const own = (row) => row.net_epoch ?? row.epoch;
+
 /**
  * One panel of curves.
  *
- * `series` is a list of {label, colour (a CSS variable), dash, rows, key}: the value `key` of each
- * of `rows` is drawn over its `epoch`. Rows may grow: call `draw` then. `best` is the epoch to mark.
+ * `series` is a list of {label, colour (a CSS variable), dash, width, rows, key}: the value `key` of
+ * each of `rows` is drawn over its epoch. Without a label it is not in the legend; the label of a
+ * `group` is that of several series, and has no value. Rows may grow: call `draw` then. `best` is the
+ * epoch to mark, `place` what it is called.
  */
 export class Chart {
   constructor(host, series, { height = 280, sync = null, percent = false, named = true } = {}) {
@@ -33,6 +38,7 @@ export class Chart {
     this.log = false;
     this.weight = 0;
     this.best = null;
+    this.place = null;
     this.plot = null;
     this.legend = document.createElement("ul");
     this.legend.className = "legend";
@@ -47,10 +53,10 @@ export class Chart {
 
   /** Epochs, and the values of each series at them. */
   table() {
-    const epochs = [...new Set(this.series.flatMap((s) => s.rows.map((r) => r.epoch)))];
+    const epochs = [...new Set(this.series.flatMap((s) => s.rows.map(own)))];
     epochs.sort((a, b) => a - b);
     const columns = this.series.map(({ rows, key }) => {
-      const known = new Map(rows.map((row) => [row.epoch, row[key]]));
+      const known = new Map(rows.map((row) => [own(row), row[key]]));
       return epochs.map((epoch) => this.shown(known.get(epoch)));
     });
     return [epochs, columns];
@@ -66,6 +72,17 @@ export class Chart {
     this.series[i].label = label;
     this.percent = percent;
     this.label();
+  }
+
+  /** Draw other series from now on. */
+  take(series) {
+    const looks = (all) => JSON.stringify(all.map(({ rows, ...look }) => look));
+    const before = looks(this.series);
+    this.series = series;
+    if (looks(series) === before) return;
+    this.label();
+    this.plot?.destroy();
+    this.plot = null;
   }
 
   /** Whether it is there at all. */
@@ -96,8 +113,8 @@ export class Chart {
     this.host.textContent = "";
     const text = colour("--muted");
     const axis = { stroke: text, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
-    const line = ({ label, colour: name, dash }, faint) => ({
-      label, dash, stroke: colour(name), width: faint ? 1 : 2, alpha: faint ? 0.35 : 1,
+    const line = ({ label, colour: name, dash, width = 2 }, faint) => ({
+      label, dash, stroke: colour(name), width: faint ? 1 : width, alpha: faint ? 0.35 : 1,
       points: { show: (u) => u.data[0].length < 2 }, spanGaps: true,
     });
     const dash = this.weight > 0;
@@ -106,7 +123,10 @@ export class Chart {
         width: this.host.clientWidth,
         height: this.height,
         legend: { show: false },
-        cursor: { y: false, drag: { x: true, y: false }, sync: this.sync ? { key: this.sync } : undefined },
+        cursor: {
+          y: false, drag: { x: true, y: false }, sync: this.sync ? { key: this.sync } : undefined,
+          points: { size: (u, i) => (this.valued(this.series[(i - 1) % this.series.length]) ? 6 : 0) },
+        },
         scales: { x: { time: false, range: (u, low, high) => [low, Math.max(high, low + 1)] },
                   y: { distr: this.log ? 3 : 1 } },
         axes: [
@@ -148,8 +168,12 @@ export class Chart {
     ctx.restore();
   }
 
+  called() {
+    return this.place ?? `epoch ${this.best}`;
+  }
+
   name(ctx, x, bbox, ratio) {
-    const text = `best: epoch ${this.best}`;
+    const text = `best: ${this.called()}`;
     const right = x > bbox.left + bbox.width / 2;
     ctx.font = `${12 * ratio}px system-ui, sans-serif`;
     const width = ctx.measureText(text).width;
@@ -161,38 +185,60 @@ export class Chart {
     ctx.fillText(text, left, bbox.top + 13 * ratio);
   }
 
+  /** Whether the legend tells its value. */
+  valued(s) {
+    return Boolean(s.label) && !s.group;
+  }
+
   label() {
     this.legend.replaceChildren(
-      ...this.series.map((s) => {
+      ...this.series.filter((s) => s.label).map((s) => {
         const item = document.createElement("li");
         item.innerHTML = '<svg aria-hidden="true" viewBox="0 0 24 12"><line x1="1" y1="6" x2="23" y2="6"/></svg>';
         const stroke = item.querySelector("line");
         stroke.style.stroke = `var(${s.colour})`;
+        if (s.width) stroke.style.strokeWidth = 1.5 * s.width;
         if (s.dash) stroke.setAttribute("stroke-dasharray", s.dash.join(" "));
         const name = Object.assign(document.createElement("span"), { className: "name", textContent: s.label });
-        item.append(name, document.createElement("output"));
+        item.append(name);
+        if (this.valued(s)) item.append(document.createElement("output"));
         return item;
       }),
     );
   }
 
-  /** The values at a place of the x axis, by default the last known of each series. */
+  /** The values at a place of the x axis, by default those that count. */
   tell(index) {
     const outputs = this.legend.querySelectorAll("output");
-    this.columns?.forEach((values, i) => {
-      const value = index == null ? values.findLast((v) => v != null) : values[index];
+    this.told().forEach(([, values], i) => {
+      const value = index == null ? this.resting(values) : values[index];
       outputs[i].textContent = this.tick(value ?? NaN);
     });
   }
 
+  /** What counts of a series: its end, or of nets, which go on behind their best, its best. */
+  resting(values) {
+    if (this.place == null) return values.findLast((v) => v != null);
+    return values[this.plot.data[0].indexOf(this.best)];
+  }
+
+  /** The series whose values are told, with these. */
+  told() {
+    const pairs = this.series.map((s, i) => [s, this.columns?.[i] ?? []]);
+    return pairs.filter(([s]) => this.valued(s));
+  }
+
   /** What is drawn, in a sentence for those who do not see it. */
   describe(epochs) {
-    const last = this.series.map((s, i) => `${s.label} ${brief(this.columns[i].findLast((v) => v != null))}`);
-    const best = this.best == null ? "" : `; best epoch ${this.best}`;
+    const last = this.told().map(([s, values]) => `${s.label} ${brief(this.resting(values))}`);
+    const best = this.best == null ? "" : `; best ${this.called()}`;
+    const when = this.place == null ? "at the end" : "at the best";
+    const nets = new Set(this.series.flatMap((s) => s.rows.map((row) => row.net ?? -1))).size;
+    const whose = nets > 1 ? `of ${nets} nets over their epochs` : "of epochs";
     this.host.setAttribute("role", "img");
     this.host.setAttribute(
       "aria-label",
-      `Curves of epochs ${epochs[0]} to ${epochs.at(-1)}: at the end ${last.join(", ")}${best}.` +
+      `Curves ${whose} ${epochs[0]} to ${epochs.at(-1)}: ${when} ${last.join(", ")}${best}.` +
         " Arrow keys move through the epochs.",
     );
   }

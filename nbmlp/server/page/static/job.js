@@ -1,6 +1,7 @@
 // The page of one job: its curve grows with the events that the server sends.
 /* global htmx */
-import { Chart, connect } from "./chart.js";
+import { Chart, connect, own } from "./chart.js";
+import { courses, leaderOf, many } from "./nets.js";
 import { announce, ask, complain } from "./page.js";
 
 const { job } = document.getElementById("job").dataset;
@@ -26,6 +27,10 @@ function draw() {
   waiting = true;
   requestAnimationFrame(() => {
     waiting = false;
+    if (many(rows)) {
+      drawNets();
+      return;
+    }
     loss.best = scores.best = Number(panel().dataset.best) || null;
     loss.draw();
     if (rows.some((row) => row.val_score != null)) {
@@ -37,10 +42,40 @@ function draw() {
   });
 }
 
-/** Take rows over; a resumed job tells some epochs again. */
+/** The scores of all nets in one picture. */
+function drawNets() {
+  const { lagged, netEpoch, score, state } = panel().dataset;
+  const leader = leaderOf(panel().dataset);
+  loss.best = leader == null ? null : Number(netEpoch);
+  loss.place = leader == null ? null : `net ${leader}, epoch ${netEpoch}`;
+  loss.percent = score === "accuracy";
+  const found = chosen();
+  const behind = numbers(lagged);
+  const whose = `net ${leader}, the best${over(state) ? "" : " so far"}`;
+  loss.take(courses(rows, "val_score", {
+    leader,
+    counts: found ? (net) => found.has(net) : (net) => !behind.has(net),
+    labels: [
+      found ? "not in the ensemble" : "lagged behind",
+      found ? "in the ensemble" : "other nets",
+      `Validation ${(score || "score").replaceAll("_", " ")} of ${whose}`,
+    ],
+  }));
+  loss.draw();
+}
+
+const numbers = (text) => new Set(text ? text.split(" ").map(Number) : []);
+/** Nets that count in the model; null as long as there is none. */
+function chosen() {
+  const members = document.querySelector("[data-chosen]");
+  return members && numbers(members.dataset.chosen);
+}
+
+/** Take rows over; a resumed job tells some epochs again, and what came later is undone. */
 function take(more) {
   if (!more.length) return;
-  for (const row of more) if (row.epoch % step === 0 || row === more.at(-1)) known.set(row.epoch, row);
+  for (const epoch of known.keys()) if (epoch >= more[0].epoch) known.delete(epoch);
+  for (const row of more) if (own(row) % step === 0 || row === more.at(-1)) known.set(row.epoch, row);
   while (known.size > 2 * POINTS) thin(more.at(-1).epoch);
   rows.splice(0, rows.length, ...known.values());
   rows.sort((a, b) => a.epoch - b.epoch);
@@ -51,7 +86,7 @@ function take(more) {
 function thin(last) {
   const kept = [1, last, Number(panel().dataset.best)];
   step *= 2;
-  for (const epoch of known.keys()) if (epoch % step && !kept.includes(epoch)) known.delete(epoch);
+  for (const [epoch, row] of known) if (own(row) % step && !kept.includes(epoch)) known.delete(epoch);
 }
 
 const over = (state) => ["succeeded", "failed", "cancelled"].includes(state);
@@ -105,6 +140,7 @@ function attend() {
   else if (!source && !over(panel().dataset.state)) listen();
 }
 
+document.getElementById("result").addEventListener("htmx:afterSettle", () => rows.length && draw());
 status.addEventListener("htmx:afterSettle", () => {
   announce(panel().dataset.said);
   if (rows.length) draw();
