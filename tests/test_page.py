@@ -40,6 +40,7 @@ import nbmlp.server.page as package
 from nbmlp.server.jobs.spec import Hyper, JobSpec
 from nbmlp.server.labels import file_name
 from nbmlp.server.page import exports, forms, views, words
+from nbmlp.server.page.nets import nets
 
 STATIC = Path(package.__file__).parent / "static"
 PAGES = [
@@ -418,6 +419,10 @@ class TestModel:
         ):  # fmt: skip
             assert text in page.text
         (table,) = page.find("table", **{"class": "nets"})
+        both = [{"member": 4, "fold": fold, "settings": {}, "score": 0.1, "weight": 0.5,
+                 "ended": "epochs done", "epochs": 7} for fold in range(2)]  # fmt: skip
+        shown = [net.end for net in nets({"members": {"nets": both}})]
+        assert shown == [f"member 4, fold {k}: trained to the end, 7 epochs" for k in range(2)]
         assert table["data-chosen"] == "1"
 
     def test_example(self, client: Any) -> None:

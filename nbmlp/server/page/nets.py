@@ -22,7 +22,8 @@ class NetView:
     settings : str
         From which it was trained.
     end : str
-        Why it ended, after how many epochs.
+        Why it ended, after how many epochs; before it, whose settings it has on which fold, where
+        there are several.
     score, share : str
         On the held-out rows; of the average. Empty where there is none.
     """
@@ -42,7 +43,8 @@ def _number(place: int, net: Mapping[str, Any]) -> int:
 def nets(evaluation: Mapping[str, Any]) -> list[NetView]:
     """Those that a model's evaluation tells of; none for one net."""
     told = (evaluation.get("members") or {}).get("nets") or ()
-    return [_view(_number(place, net), net) for place, net in enumerate(told)]
+    folds = any(net.get("fold") for net in told)
+    return [_view(_number(place, net), net, folds) for place, net in enumerate(told)]
 
 
 def chosen(evaluation: Mapping[str, Any]) -> list[int]:
@@ -51,10 +53,11 @@ def chosen(evaluation: Mapping[str, Any]) -> list[int]:
     return [_number(place, net) for place, net in enumerate(told) if net["weight"]]
 
 
-def _view(number: int, net: Mapping[str, Any]) -> NetView:
+def _view(number: int, net: Mapping[str, Any], folds: bool) -> NetView:
     score, weight = net["score"], net["weight"]
+    end = f"member {net['member']}, fold {net['fold']}: {_end(net)}" if folds else _end(net)
     return NetView(
-        number, in_words(net["settings"], net.get("columns")), _end(net),
+        number, in_words(net["settings"], net.get("columns")), end,
         amount(score) if isinstance(score, int | float) else "", f"{weight:.1%}" if weight else "",
     )  # fmt: skip
 
