@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ from test_hosts import SETTINGS, Comm, data, mpiexec, said_by_ranks, together, t
 
 from nbmlp import MLP, Checkpoint
 from nbmlp.data.given import division
+from nbmlp.data.unread import room
 from nbmlp.errors import DataError
 from nbmlp.train.hosts.facts import compared
 
@@ -43,11 +47,11 @@ def hidden(X: Any, shown: np.ndarray) -> Any:
     return X
 
 
-@pytest.mark.parametrize("kind", ["f4", "i4", "f8"])
+@pytest.mark.parametrize("kind", ["f4", "i4", "u1"])
 def test_a_share_to_validate_on_is_read_by_who_has_it(kind):
     """Also where rows have to become another type."""
     X, y = data(ROWS)
-    X = (8 * X).astype(kind)
+    X = (8 * np.abs(X)).astype(kind)
 
     def fit(X: Any, comm: Comm | None = None) -> MLP:
         return MLP(**SHORT).fit(X, y, validation=0.4, comm=comm)
@@ -245,6 +249,33 @@ def test_a_lone_value_of_a_table_is_told_once(recwarn):
     X["a"][411] = 1e20
     together(2, lambda comm: MLP(**SHORT).fit(X, y, comm=comm))
     assert len([one for one in recwarn.list if "row 411, column 'a'" in str(one.message)]) == 1
+
+
+def test_arrays_too_large_to_be_looked_through_are_not_read_for_that(monkeypatch, recwarn):
+    monkeypatch.setattr("nbmlp.data.outliers.MOST_BYTES", 1000)
+    monkeypatch.setattr("nbmlp.train.hosts.division.MOST_BYTES", 1000)
+    X, y = data(ROWS)
+    X[411, 2] = 1e20
+    together(2, lambda comm: MLP(**SHORT, standardise=True).fit(X, y, comm=comm))
+    assert not recwarn.list
+
+
+PROMISES = Path("/proc/sys/vm/overcommit_memory")
+
+
+@pytest.mark.skipif(not PROMISES.exists(), reason="memory is promised otherwise than by Linux")
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="other flags of mmap")
+def test_room_for_all_rows_takes_memory_for_those_that_are_written():
+    """There may be more of it than any machine has."""
+    if PROMISES.read_text().strip() == "2" or getrlimit(RLIMIT_AS)[0] != RLIM_INFINITY:
+        pytest.skip("this machine has a limit on what is promised: vm.overcommit_memory or ulimit")
+    rows = room(1 << 36, 16, np.float32, (1000, 2000))  # 4 TB
+    rows[1000:2000] = 1.0
+    rows[[0, -1]] = 2.0
+    assert rows.flags.c_contiguous
+    assert rows.shape == (1 << 36, 16)
+    assert rows[999].sum() == 0
+    assert rows[1000:2000].sum() == 16000
 
 
 def test_other_wishes_for_columns_are_refused():

@@ -13,7 +13,7 @@ from nbmlp.data.sparse import SparseRows
 from nbmlp.data.table import Table
 from nbmlp.rows import Names
 
-__all__ = ["Far", "Usual", "lone_values", "tell_lone_values"]
+__all__ = ["MOST_BYTES", "Far", "Usual", "lone_values", "tell_lone_values"]
 
 #: Rows that say what is usual, and rows looked at together.
 _SAMPLE, _CHUNK = 2000, 4096
@@ -26,7 +26,7 @@ _WILD, _WILD_BESIDE_EQUALS = 1e6, 1e12
 #: Single are so few of the rows at most.
 _FEW, _FEW_OF = 3, 1000
 #: Larger arrays cost a moment to look through: training itself says then what it stumbles over.
-_MOST_BYTES = 1 << 28
+MOST_BYTES = 1 << 28
 
 Array = NDArray[Any]
 
@@ -67,7 +67,8 @@ class Usual:
     def __init__(self, x: Array | SparseRows, rows: tuple[int, int] | None = None) -> None:
         self._x = x
         first, end = rows or (0, len(x))
-        sample = self._dense(np.arange(first, end, -(-(end - first) // _SAMPLE)))
+        step = max(1, -(-(end - first) // _SAMPLE))
+        sample = self._dense(np.arange(first, end, step))
         sample[~np.isfinite(sample)] = np.nan
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # all NaN
             found = np.nanquantile(sample, (0.05, 0.5, 0.95), axis=0, method="nearest")
@@ -119,7 +120,7 @@ def lone_values(X: Any) -> list[Far]:
         numeric = [j for j, name in enumerate(X.names) if X[name].dtype.kind == "f"]
         found = [far for j in numeric for far in _lone(X[X.names[j]][:, np.newaxis], j)]
     elif isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind == "f":
-        found = _lone(X) if 0 < X.nbytes <= _MOST_BYTES else []
+        found = _lone(X) if 0 < X.nbytes <= MOST_BYTES else []
     else:
         return []
     return sorted(found, key=lambda one: -one.times)

@@ -129,7 +129,10 @@ def room(rows: int, width: int, dtype: DTypeLike, own: tuple[int, int]) -> NDArr
     if not _KNOWN or rows * row < _LARGE:
         return np.zeros((rows, width), dtype)
     kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
-    memory = mmap.mmap(-1, rows * row, flags=kind)
+    try:
+        memory = mmap.mmap(-1, rows * row, flags=kind)
+    except OSError:  # there is a limit on it, of which NumPy says how much was wanted
+        return np.zeros((rows, width), dtype)
     start = own[0] * row // mmap.PAGESIZE * mmap.PAGESIZE
     with suppress(OSError):  # a kernel without large pages
         memory.madvise(mmap.MADV_NOHUGEPAGE)

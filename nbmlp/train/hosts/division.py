@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nbmlp import tuning
 from nbmlp.data import Given, Table, Unread, check_X
+from nbmlp.data.outliers import MOST_BYTES
 from nbmlp.plan import Shards
 from nbmlp.predict import Predictor, Rows, mean_of
 from nbmlp.rows import Names
@@ -64,12 +65,11 @@ class Division:
 
     def own_rows(self, given: Given) -> tuple[Any, Names]:
         """Inputs of the rows of one's own, and what they are called; all, of sparse ones."""
-        X, read = given.X, isinstance(given.X, Unread)
-        if self.size == 1 or not (read or isinstance(X, np.ndarray)):
+        X = given.X
+        if self.size == 1 or not isinstance(X, Unread | np.ndarray):
             return X, given.names
         first, end = self.own(len(X))
-        rows = X.read(first, end) if read else X[first:end]
-        rows = check_X(rows, dtype=np.float64) if read and not isinstance(rows, Table) else rows
+        rows = _read(X, first, end) if isinstance(X, Unread) else X[first:end]
         return rows, given.names.take(np.arange(first, end))
 
     # -- rows to validate on
@@ -120,3 +120,11 @@ class Division:
         counts = np.diff(starts)
         own = array[slice(*bounds[self.rank : self.rank + 2])].reshape(-1).copy()
         self._comm.Allgatherv([own, counts[self.rank]], [array.reshape(-1), (counts, starts[:-1])])
+
+
+def _read(X: Unread, first: int, end: int) -> Any:
+    """Some rows of a table or an array of numbers; none of an array that is not looked through."""
+    if isinstance(X.source, Table):
+        return X.read(first, end)
+    large = (end - first) * X.shape[1] * X.source.itemsize > MOST_BYTES
+    return X.source[:0] if large else check_X(X.read(first, end), dtype=np.float64)
