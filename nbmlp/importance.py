@@ -28,6 +28,8 @@ __all__ = ["Importance", "by_shuffling", "permutation_importance"]
 Progress = Callable[[float, str], object]
 #: Columns that the text shows, and characters of a name.
 _SHOWN, _LONGEST = 20, 40
+#: Of a score: what it may differ by where it is the same.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +186,9 @@ def by_shuffling(
         for k in range(repeats):
             with_shuffled = columns.shuffled(j, rng.permutation(len(columns)))
             lost[j, k] = sign * (value - measure(with_shuffled))
-    return Importance(columns.names, lost.mean(axis=1), lost.std(axis=1), score, value, repeats)
+    mean = lost.mean(axis=1)
+    mean[np.abs(mean) < _ROUNDING * abs(value)] = 0.0
+    return Importance(columns.names, mean, lost.std(axis=1), score, value, repeats)
 
 
 class _Columns:

@@ -14,6 +14,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from nbmlp import MLP, DataError, Importance, SpecError, permutation_importance
 from nbmlp.cli import run
 from nbmlp.data import Table
+from nbmlp.importance import by_shuffling
 from tests import children
 
 LEARN = (
@@ -43,6 +44,14 @@ def test_of_a_loss_it_is_what_is_added() -> None:
     found = permutation_importance(linear, NUMBERS, TARGET, "rmse", sample_weight=np.ones(200))
     assert found.order == [0, 2, 1]
     assert found.mean[0] > 2
+
+
+def test_gains_and_losses_that_cancel_are_nothing() -> None:
+    right, less, more = 100 / 225, 99 / 225, 101 / 225
+    scores = iter([right, less, more])
+    found = by_shuffling(lambda rows: next(scores), NUMBERS[:, :1], "accuracy", repeats=2)
+    assert (right - less) + (right - more) != 0.0
+    assert found.mean[0] == 0.0
 
 
 def test_scores_of_probabilities_ask_for_them() -> None:
