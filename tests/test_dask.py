@@ -35,7 +35,7 @@ from nbmlp.train.interrupt import Interrupted
 from tests.waiting import until
 
 distributed = pytest.importorskip("distributed", reason='needs distributed: "nbmlp[dask]"')
-dask = pytest.importorskip("nbmlp.dask")
+dask, config = pytest.importorskip("nbmlp.dask"), pytest.importorskip("dask.config")
 fcntl = pytest.importorskip("fcntl", reason="workers die by signals, and lock files, of POSIX")
 
 RNG = np.random.default_rng(0)
@@ -44,16 +44,30 @@ Y = np.sin(2 * X[:, 0]) + X[:, 1] + 0.1 * RNG.normal(size=240)
 LABELS = (X[:, 0] > 0).astype(int)
 DROP_IN = MLPClassifier((8,), max_iter=3, random_state=0, batch_size=20)
 GRID = {"alpha": [1e-4, 1e-2]}
-SMALL: dict[str, Any] = {"n_members": 6, "epochs": 10, "random_state": 0}
+#: What workers take seconds to import.
+IMPORTED = ["distributed.nanny", "nbmlp.dask", "nbmlp.mlp", "nbmlp.tabular.estimators",
+            "nbmlp.estimators", "sklearn.model_selection"]  # fmt: skip
+SMALL: dict[str, Any] = {"n_members": 4, "epochs": 8, "random_state": 0}
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*[Mm]aximum iterations")
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    """Two processes of one thread each, not yet prepared."""
+def imported() -> None:
+    """Before the first process: Dask has its say of what is imported first, and is overruled."""
+    with config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        distributed.utils.get_mp_context().set_forkserver_preload(IMPORTED)
+
+
+@pytest.fixture(scope="module")
+def client(imported: None) -> Iterator[Any]:
+    """Two processes of one thread each, not yet prepared.
+
+    They come from one that has imported what they need, and so do those that follow the dead.
+    """
     with (
+        config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
         ) as cluster,
@@ -164,9 +178,9 @@ def test_versions_and_instruction_sets_that_differ_are_refused() -> None:
 
 
 def scores() -> list[float]:
-    search = GridSearchCV(DROP_IN, GRID, cv=2).fit(X, LABELS)
+    search = GridSearchCV(DROP_IN, GRID, cv=2, refit=False).fit(X, LABELS)
     net = MLP(8, task="classes", epochs=3, batch_size=20)
-    native = GridSearchCV(net, {"optimizer": ["sgd", Adam(0.01)]}, cv=2).fit(X, LABELS)
+    native = GridSearchCV(net, {"optimizer": ["sgd", Adam(0.01)]}, cv=2, refit=False).fit(X, LABELS)
     return [
         *search.cv_results_["mean_test_score"], *native.cv_results_["mean_test_score"],
         *cross_val_score(TabularRegressor(n_members=2, epochs=2, random_state=0), X, Y, cv=2),
@@ -219,10 +233,10 @@ class DieOnce:
 
 
 def test_a_worker_that_dies_changes_no_score(client: Any, prepared: Any, tmp_path: Path) -> None:
-    alone = GridSearchCV(DROP_IN, GRID, cv=5, refit=False).fit(X, LABELS)
+    alone = GridSearchCV(DROP_IN, GRID, cv=3, refit=False).fit(X, LABELS)
     until(lambda: len(client.nthreads()) == 2)
     scoring = DieOnce(tmp_path / "died")
-    search = GridSearchCV(DROP_IN, GRID, cv=5, refit=False, scoring=scoring)
+    search = GridSearchCV(DROP_IN, GRID, cv=3, refit=False, scoring=scoring)
     with dask.parallel(client):
         search.fit(X, LABELS)
     assert scoring.mark.exists()
@@ -345,7 +359,7 @@ def test_a_checkpoint_of_members_there_goes_on_here(
     client: Any, prepared: Any, alone: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "run.ckpt"
-    callback = Shortly(20, lambda run: (run.save_checkpoint(path), run.pause()))
+    callback = Shortly(12, lambda run: (run.save_checkpoint(path), run.pause()))
     with parallel_config("dask"), pytest.raises(Interrupted, match="paused"):
         TabularClassifier(**SMALL, callbacks=callback).fit(X, LABELS)
     assert_same(TabularClassifier(**SMALL).fit(X, LABELS, resume=path), alone, X)
