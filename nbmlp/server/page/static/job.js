@@ -7,8 +7,8 @@ import { announce, ask, complain } from "./page.js";
 const { job } = document.getElementById("job").dataset;
 const status = document.getElementById("status");
 const rows = [];
-/** Epochs that a picture can show; of twice as many every second one is kept. */
-const POINTS = 1000;
+/** Epochs that a picture holds at most; of more every second one is kept. */
+const POINTS = 2000;
 const known = new Map();
 let step = 1;
 const curve = (label, key, colour, dash) => ({ label, key, colour, dash, rows });
@@ -76,7 +76,7 @@ function take(more) {
   if (!more.length) return;
   for (const epoch of known.keys()) if (epoch >= more[0].epoch) known.delete(epoch);
   for (const row of more) if (own(row) % step === 0 || row === more.at(-1)) known.set(row.epoch, row);
-  while (known.size > 2 * POINTS) thin(more.at(-1).epoch);
+  while (known.size > POINTS) thin(more.at(-1).epoch);
   rows.splice(0, rows.length, ...known.values());
   rows.sort((a, b) => a.epoch - b.epoch);
   draw();
