@@ -89,6 +89,8 @@ def test_few_rows_are_held_out_once_each() -> None:
     for said in ({"n_folds": 1, "n_members": 1}, {"n_members": 2}, {"preset": "fast"}):
         once = TabularRegressor(**short | said).fit(X, Y)
         assert {m["fold"] for m in once.members_} == {0}
+    together = TabularRegressor(**short).fit(X, Y, groups=np.arange(len(X)) // 20)
+    assert {m["fold"] for m in together.members_} == {0}
     apart = TabularRegressor(**short).fit(X[:200], Y[:200], X_val=X[200:], y_val=Y[200:])
     assert len(apart.members_) == 32
 

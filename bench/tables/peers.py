@@ -1,7 +1,8 @@
 """The contestants: each is fitted as its documentation says, and told nothing about the tables.
 
 A contestant takes a `Problem` and returns a function from rows to predictions. All see the same
-training rows, and the validation rows for early stopping.
+rows: to train on, and to validate on for early stopping; scikit-learn's MLP and ours get both as
+one, and divide them themselves.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from nbmlp.tabular.division import arranged, divide
 from nbmlp.tabular.intervals import calibrate, spread
 from nbmlp.tabular.options import NOTHING, Extras, Options
 from nbmlp.tabular.race import INTERRUPTED, PAUSED, TIME_LIMIT, Race
-from nbmlp.tabular.recipe import Preset, draw
+from nbmlp.tabular.recipe import FEW_GROUPS, Preset, draw
 from nbmlp.tabular.remarks import remarks
 from nbmlp.tabular.rows import Sample, fold_of, joined
 from nbmlp.tabular.select import select
@@ -37,8 +37,6 @@ __all__ = ["Trained", "seeds_of", "train"]
 
 #: Bytes of nets that are told before they are trained.
 _LARGE = 2e9
-#: Groups of rows below which nobody but the user divides them into folds.
-_GROUPS = 20
 
 
 @dataclass(eq=False)
@@ -199,7 +197,7 @@ def train(
 
 
 def _has_few_groups(sample: Sample) -> bool:
-    return sample.groups is not None and len(np.unique(sample.groups)) < _GROUPS
+    return sample.groups is not None and len(np.unique(sample.groups)) < FEW_GROUPS
 
 
 def _workers(

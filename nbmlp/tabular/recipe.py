@@ -13,7 +13,7 @@ import numpy as np
 
 from nbmlp.errors import unknown_name
 
-__all__ = ["PRESETS", "Few", "Preset", "draw", "preset_of"]
+__all__ = ["FEW_GROUPS", "PRESETS", "Few", "Preset", "draw", "preset_of"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Preset:
     def for_rows(self, n_rows: int) -> Preset:
         """With the folds of that many rows, where nobody says how they are to be divided."""
         few = self.few
-        if few is None or not 10 * few.folds <= n_rows <= few.rows:
+        if few is None or not _LEAST <= n_rows <= few.rows:
             return self
         return replace(self, folds=few.folds, n_members=few.n_members, wave=few.wave)
 
@@ -115,6 +115,8 @@ _RESTS = (0.2, 7 / 15)
 _RUNGS = ((_RESTS[0], 1 / 3), (_RESTS[1], 1 / 2))
 #: Below it a fifth of the rows tells good nets from lucky ones badly (docs/tables.md).
 _FEW = 5000
+#: Below these nobody but the user divides rows, or groups of rows, into folds.
+_LEAST, FEW_GROUPS = 50, 20
 
 PRESETS: dict[str, Preset] = {
     "fast": Preset(
